@@ -1,0 +1,2 @@
+//! The log of messages and their fate.
+#![no_std]
