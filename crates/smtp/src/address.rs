@@ -105,7 +105,8 @@ fn is_local_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&byte)
 }
 
-fn is_domain_or_literal(text: &str) -> bool {
+/// A domain, or an address literal with its brackets.
+pub(crate) fn is_domain_or_literal(text: &str) -> bool {
     if text.is_empty() || text.len() > DOMAIN_BYTES_MAX {
         return false;
     }

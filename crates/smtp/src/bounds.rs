@@ -40,6 +40,34 @@ pub const SERVER_OUTPUT_BYTES: usize = 3 * 1024;
 /// [`recipients_max`](crate::server::Config::recipients_max): a client may be refused many recipients, not endlessly.
 pub const RECIPIENTS_TRIED_FACTOR: u32 = 4;
 
+/// The longest command of ours, CR LF included: a RCPT with all its parameters.
+pub const COMMAND_BYTES_MAX: usize = 1024;
+
+/// What a client session holds of commands and message not yet sent.
+pub const CLIENT_OUTPUT_BYTES: usize = 16 * 1024;
+
+/// Commands that the client sends ahead of their replies. Their replies, 512 bytes each at most, fit into any TCP
+/// window, so that neither side comes to wait for the other to read (RFC 2920 §3.1).
+pub const OUTSTANDING_MAX: u32 = 100;
+
+/// A line of a server's reply, CR LF included. Of a longer one than [`REPLY_LINE_BYTES_MAX`] the head is kept; one
+/// beyond this is no reply.
+pub const FOREIGN_LINE_BYTES_MAX: usize = 2048;
+
+/// Lines of a server's reply.
+pub const FOREIGN_LINES_MAX: u32 = 100;
+
 const _: () = assert!(REPLY_BYTES_MAX + REPLY_LINE_BYTES_MAX < SERVER_OUTPUT_BYTES);
 // The name in EHLO is the longest thing that a reply to it repeats.
 const _: () = assert!(DOMAIN_BYTES_MAX + 256 < REPLY_BYTES_MAX);
+const _: () = assert!(
+    "RCPT TO:<> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=\r\n".len() + ADDRESS_BYTES_MAX + ORCPT_BYTES_MAX
+        <= COMMAND_BYTES_MAX
+);
+const _: () = assert!(
+    "MAIL FROM:<> SIZE=18446744073709551615 BODY=8BITMIME RET=FULL ENVID=\r\n".len()
+        + ADDRESS_BYTES_MAX
+        + ENVID_BYTES_MAX
+        <= COMMAND_BYTES_MAX
+);
+const _: () = assert!(COMMAND_BYTES_MAX <= CLIENT_OUTPUT_BYTES);

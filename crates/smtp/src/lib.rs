@@ -17,6 +17,7 @@ extern crate std;
 
 mod address;
 pub mod bounds;
+pub mod client;
 mod command;
 mod dot;
 mod envelope;
