@@ -267,14 +267,12 @@ fn place_segments(
             row.state = State::Quarantined;
         }
     }
-    if !report.clean {
-        // The header of one more segment may have been on its way when the power failed. Which one is known, since
-        // it is always the same that comes next; one more for good measure.
-        let mut order: Vec<(bool, u64, u32)> = log::opening_order(&segments, used_segments).collect();
-        order.sort_unstable();
-        for (_, _, next) in order.into_iter().take(2) {
-            segments[next as usize].is_suspect = true;
-        }
+    // The header of one more segment may have been on its way when the power failed, also right after a clean stop.
+    // Which one is known, since it is always the same that comes next; one more for good measure.
+    let mut order: Vec<(bool, u64, u32)> = log::opening_order(&segments, used_segments).collect();
+    order.sort_unstable();
+    for (_, _, next) in order.into_iter().take(2) {
+        segments[next as usize].is_suspect = true;
     }
     report.quarantined_segments = segments.iter().filter(|s| s.state == State::Quarantined).count() as u32;
     segments
