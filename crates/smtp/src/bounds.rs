@@ -17,6 +17,9 @@ pub const ADDRESS_BYTES_MAX: usize = 64 + 1 + 255;
 /// A domain or the name in EHLO (RFC 5321 §4.5.3.1.2).
 pub const DOMAIN_BYTES_MAX: usize = 255;
 
+/// What our greeting says after the host name.
+pub const GREETING_BYTES_MAX: usize = 128;
+
 /// An ENVID as xtext (RFC 3461 §4.4).
 pub const ENVID_BYTES_MAX: usize = 100;
 
@@ -58,7 +61,7 @@ pub const FOREIGN_LINE_BYTES_MAX: usize = 2048;
 pub const FOREIGN_LINES_MAX: u32 = 100;
 
 const _: () = assert!(REPLY_BYTES_MAX + REPLY_LINE_BYTES_MAX < SERVER_OUTPUT_BYTES);
-// The name in EHLO is the longest thing that a reply to it repeats.
+// The host name is the longest part of the reply to EHLO.
 const _: () = assert!(DOMAIN_BYTES_MAX + 256 < REPLY_BYTES_MAX);
 const _: () = assert!(
     "RCPT TO:<> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=\r\n".len() + ADDRESS_BYTES_MAX + ORCPT_BYTES_MAX

@@ -162,14 +162,17 @@ impl From<Reply<'_>> for ReplyBuf {
     }
 }
 
-/// Adds what fits below `len_max`, with `?` for whatever is not printable ASCII.
-fn push_printable<const N: usize>(into: &mut String<N>, bytes: impl Iterator<Item = u8>, len_max: usize) {
+/// Adds what fits below `len_max`, itself at most `N`, with `?` for whatever is not printable ASCII.
+pub(crate) fn push_printable<const N: usize>(
+    into: &mut String<N>,
+    bytes: impl Iterator<Item = u8>,
+    len_max: usize,
+) {
     let room = len_max.saturating_sub(into.len());
     for byte in bytes.take(room) {
         let printable = if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' };
-        if into.push(printable).is_err() {
-            return;
-        }
+        let fits = into.push(printable).is_ok();
+        debug_assert!(fits);
     }
 }
 

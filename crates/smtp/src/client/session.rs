@@ -472,7 +472,7 @@ impl Session {
     }
 
     fn hello(&mut self, verb: &str, next: State) {
-        let written = write!(self.output, "{verb} {}\r\n", self.config.host_name());
+        let written = write!(self.output, "{verb} {}\r\n", self.config.host_name.as_str());
         debug_assert!(written.is_ok(), "a server that replies early is not read on");
         self.state = next;
     }

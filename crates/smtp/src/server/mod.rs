@@ -30,5 +30,5 @@
 mod config;
 mod session;
 
-pub use config::{BareNewlines, Config};
+pub use config::{BareNewlines, Config, Greeting};
 pub use session::{Awaits, CloseReason, Event, ResetReason, Session};

@@ -292,8 +292,12 @@ impl Dialogue {
     fn greet(&mut self) {
         if !self.greeted {
             self.greeted = true;
-            let written =
-                write!(self.output, "220 {} {}\r\n", self.config.host_name(), self.config.greeting());
+            let written = write!(
+                self.output,
+                "220 {} {}\r\n",
+                self.config.host_name.as_str(),
+                self.config.greeting.as_str()
+            );
             debug_assert!(written.is_ok(), "nothing was written before");
         }
     }
@@ -335,7 +339,7 @@ impl Dialogue {
     }
 
     fn write_name(&mut self) -> core::fmt::Result {
-        write!(self.output, "250 {}\r\n", self.config.host_name())
+        write!(self.output, "250 {}\r\n", self.config.host_name.as_str())
     }
 
     fn write_extensions(&mut self) -> core::fmt::Result {
@@ -343,7 +347,7 @@ impl Dialogue {
         write!(
             output,
             "250-{}\r\n250-PIPELINING\r\n250-SIZE {}\r\n",
-            config.host_name(),
+            config.host_name.as_str(),
             config.size_bytes_max
         )?;
         if config.eight_bit_mime {
