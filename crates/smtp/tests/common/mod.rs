@@ -111,11 +111,6 @@ impl Peer {
         self.replies.push_str(std::str::from_utf8(&output[..len]).unwrap());
         self.session.sent(len);
     }
-
-    /// The replies, line by line.
-    pub fn lines(&self) -> Vec<&str> {
-        self.replies.split_terminator("\r\n").collect()
-    }
 }
 
 /// The configuration that the tests change from.
