@@ -3,8 +3,8 @@
 //! What the operator may choose is in [`server::Config`](crate::server::Config) and
 //! [`client::Config`](crate::client::Config); the rest is here. `PROTOCOL.md` has both as a table.
 
-/// A command line, CR LF included. RFC 5321 §4.5.3.1.4 asks for 512; SIZE adds 26 (RFC 1870), 8BITMIME 17 (RFC 6152),
-/// DSN 1036 (RFC 3461 §5.4) and the rest is for addresses longer than the RFC's.
+/// A command line, CR LF included. RFC 5321 §4.5.3.1.4 asks for 512; the extensions add what their parameters need, and
+/// the rest is for spaces and source routes.
 pub const COMMAND_LINE_BYTES_MAX: usize = 2048;
 
 /// How much of one refused command line (too long, or with a bare LF) is swallowed before the connection is closed.
@@ -74,3 +74,5 @@ const _: () = assert!(
         <= COMMAND_BYTES_MAX
 );
 const _: () = assert!(COMMAND_BYTES_MAX <= CLIENT_OUTPUT_BYTES);
+// What our client may send our server can take.
+const _: () = assert!(COMMAND_BYTES_MAX <= COMMAND_LINE_BYTES_MAX);
