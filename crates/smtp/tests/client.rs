@@ -109,15 +109,16 @@ fn capabilities_are_read_and_unknown_ones_ignored() {
 
 #[test]
 fn a_server_without_ehlo_is_greeted_with_helo() {
-    for refusal in ["500 what?", "502 not here"] {
+    for refusal in ["500 what?", "502-not here\r\n502 PIPELINING"] {
         let mut session = Session::new(Config::new("penstock.example.net").unwrap());
         hear(&mut session, "220 x\r\n");
         sent(&mut session);
         hear(&mut session, &format!("{refusal}\r\n"));
         assert_eq!(sent(&mut session), "HELO penstock.example.net\r\n");
-        hear(&mut session, "250-old.example\r\n250 PIPELINING\r\n");
+        hear(&mut session, "250-old.example\r\n250 DSN\r\n");
         assert_eq!(session.capabilities().host_name, "old.example");
-        assert!(!session.capabilities().extended && !session.capabilities().pipelining);
+        let offered = session.capabilities();
+        assert!(!offered.extended && !offered.pipelining && !offered.dsn);
         session.mail(&sender()).unwrap();
     }
 }
@@ -204,18 +205,24 @@ fn after_data_is_refused_rset_makes_room_for_the_next_message() {
 
 #[test]
 fn a_354_for_nobody_gets_a_lone_dot_whose_verdict_is_ignored() {
-    for verdict in ["250 ok", "554 no", "451 later"] {
+    let (no_sender, no_recipient) = ("451 no\r\n250 ok\r\n354 go\r\n", "250 ok\r\n550 no\r\n354 go\r\n");
+    let unsent = |replies| {
         let mut session = opened(PIPELINING);
         session.mail(&sender()).unwrap();
         session.rcpt(&recipient()).unwrap();
         session.data().unwrap();
         sent(&mut session);
-        assert_eq!(hear(&mut session, "250 ok\r\n550 no\r\n354 go\r\n"), ["mail 250 ok", "rcpt 0 550 no"]);
+        assert_eq!(hear(&mut session, replies).len(), 2);
+        session
+    };
+    for (replies, verdict) in [(no_recipient, "250 ok"), (no_recipient, "554 no"), (no_sender, "451 later")] {
+        let mut session = unsent(replies);
         assert_eq!(sent(&mut session), ".\r\n");
         assert!(!session.final_dot_sent());
         assert_eq!(hear(&mut session, &format!("{verdict}\r\n")), ["NoRecipients"]);
         session.mail(&sender()).unwrap();
     }
+    assert_eq!(hear(&mut unsent(no_sender), "250 ok\r\n")[0], "broken at FinalDot PS-P22");
 }
 
 #[test]

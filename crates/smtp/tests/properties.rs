@@ -13,6 +13,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+/// All that comes before a message.
+const OPENED: &str = "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
+
 /// Pieces of conversations, right and wrong, of which sessions are made up.
 const FRAGMENTS: &[&str] = &[
     "EHLO x\r\n",
@@ -26,7 +29,7 @@ const FRAGMENTS: &[&str] = &[
     "RCPT TO:<unknown@d>\r\n",
     "RCPT TO:<c@d> NOTIFY=NEVER ORCPT=rfc822;x\r\n",
     "DATA\r\n",
-    "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n",
+    OPENED,
     "Received: x\r\n",
     "\r\n",
     "\r\n.\r\n",
@@ -50,12 +53,13 @@ const FRAGMENTS: &[&str] = &[
 ];
 
 fn conversation() -> impl Strategy<Value = Vec<u8>> {
+    let opened = prop_oneof![Just(Vec::new()), Just(OPENED.as_bytes().to_vec())];
     let fragment = prop_oneof![
         20 => select(FRAGMENTS).prop_map(|text| text.as_bytes().to_vec()),
         1 => vec(any::<u8>(), 0..20),
         1 => (1_usize..3000).prop_map(|len| vec![b'x'; len]),
     ];
-    vec(fragment, 0..40).prop_map(|fragments| fragments.concat())
+    (opened, vec(fragment, 0..40)).prop_map(|(opened, fragments)| [opened, fragments.concat()].concat())
 }
 
 fn any_config() -> impl Strategy<Value = Config> {
@@ -112,7 +116,7 @@ proptest! {
     ) {
         let mut peer = Peer::new(config.clone());
         if in_data {
-            peer.hear(b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", 1);
+            peer.hear(OPENED.as_bytes(), 1);
         }
         peer.hear(&input, 1);
         prop_assert!(peer.taken.iter().all(|taken| taken.message.len() as u64 <= config.size_bytes_max));
