@@ -334,6 +334,13 @@ fn errors_and_idle_commands_are_counted_and_a_message_makes_good_for_them() {
         lines(&peer)[1..].to_vec(),
         [&["500 5.5.1 Command unknown"; 3][..], &["421 4.7.0 Too many errors, closing"]].concat()
     );
+    let refused = |sender: &str, message: &str| {
+        format!("MAIL FROM:<{sender}>\r\nRCPT TO:<c@d>\r\nDATA\r\n{message}\r\n.\r\n")
+    };
+    for message in [refused("no-message@b", "x"), refused("a@b", "bare\nnewline")] {
+        let peer = converse(config.clone(), format!("EHLO x\r\n{}", message.repeat(10)));
+        assert_eq!(peer.events.last().unwrap(), "Close { why: IdleCommands }");
+    }
     for line in ["NOOP\r\n", "RSET\r\n", "VRFY x\r\n", "HELP\r\n", "EHLO x\r\n", "MAIL FROM:<refused@b>\r\n"]
     {
         let peer = converse(config.clone(), format!("EHLO x\r\n{}", line.repeat(10)));
@@ -430,6 +437,18 @@ fn the_caller_can_tell_progress_from_a_byte_a_minute() {
     }
     session.poll(&mut &b"\r\n"[..]);
     assert_eq!(session.commands(), 1);
+
+    let mut peer = converse(Config { size_bytes_max: 3, ..config() }, format!("{ENVELOPE}DATA\r\n"));
+    for bytes in 1..10 {
+        peer.hear(b"x", usize::MAX);
+        assert_eq!(
+            (peer.session.awaits(), peer.session.body_bytes()),
+            (Awaits::Body, bytes),
+            "refused or not"
+        );
+    }
+    peer.hear(b"\r\n.\r\n", usize::MAX);
+    assert_eq!(peer.session.body_bytes(), 0);
 }
 
 #[test]

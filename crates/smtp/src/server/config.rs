@@ -46,10 +46,10 @@ pub struct Config {
     pub size_bytes_max: u64,
     /// Recipients of one transaction; beyond it `452 4.5.3`. RFC 5321 §4.5.3.1.8 asks for 100 at least. Default 1,000.
     pub recipients_max: u32,
-    /// Errors in the protocol since the last message; after as many the session is closed with 421. Default 20.
+    /// Errors in the protocol since the last message that was accepted; after as many the session is closed with 421. Default 20.
     pub errors_max: u32,
-    /// Commands that lead to no message (NOOP, RSET, VRFY, HELP, EHLO, a refused MAIL or DATA) since the last message;
-    /// after as many the session is closed with 421. Default 100.
+    /// Commands that lead to no message (NOOP, RSET, VRFY, HELP, EHLO) and refusals of MAIL, DATA and messages, since
+    /// the last message that was accepted; after as many the session is closed with 421. Default 100.
     pub idle_commands_max: u32,
     /// How much of a refused message is consumed beyond `size_bytes_max` before the session is closed, in bytes. A
     /// sender hears `552` only at the end of its message, and one that is cut off before it will try again. Default
