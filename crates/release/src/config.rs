@@ -8,6 +8,9 @@ use crate::error::Error;
 /// How many next hops there may be.
 pub const HOPS_MAX: usize = 16;
 
+/// The longest time that any setting may be, so that sums of them cannot overflow: a thousand years.
+const MS_MAX: u64 = 1_000 * 366 * 86_400_000;
+
 /// One next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HopConfig {
@@ -60,7 +63,16 @@ impl Config {
         if hops.is_empty() || hops.len() > HOPS_MAX || twins || hops.iter().any(|hop| hop.weight == 0) {
             return Err(Error::Hops);
         }
+        let times = [
+            self.probe_interval_ms,
+            self.probe_slow_interval_ms,
+            self.probe_data_interval_ms,
+            self.probe_fast_for_ms,
+            self.expire_after_ms,
+            self.poison_span_ms,
+        ];
         let limits = self.connections_max > 0
+            && self.retry_schedule_ms.iter().chain(&times).all(|ms| *ms <= MS_MAX)
             && self.messages_per_minute_max > 0
             && !self.retry_schedule_ms.is_empty()
             && self.retry_jitter_percent <= 100

@@ -3,8 +3,6 @@
 //! No verdict here destroys mail or makes a bounce. What a healthy server refuses for good is set aside for the
 //! operator; what only a server that is not itself would say holds the destination instead of the message.
 
-use serde::{Deserialize, Serialize};
-
 use crate::reply::{Event, Evidence, Phase, Reply};
 
 /// What follows from a piece of evidence.
@@ -30,7 +28,7 @@ pub enum Verdict {
 }
 
 /// What is the matter with a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// Nobody answers.
     Down,
@@ -122,6 +120,9 @@ impl Evidence<'_> {
         match (reply.code, reply.enhanced) {
             // STOREDRV: one mailbox is throttled.
             (432, _) => self.one_message(),
+            (421, _) if self.phase < Phase::Mail && reply.says("too many") => {
+                Verdict::Destination(Trouble::Connections)
+            }
             (_, Some((_, 3, 2))) if reply.says("connection") => Verdict::Destination(Trouble::Connections),
             (_, Some((_, 3, 2))) => Verdict::Destination(Trouble::Inactive),
             (_, Some((_, 3, 1))) => Verdict::Destination(Trouble::Pressure),

@@ -7,7 +7,8 @@ use core::fmt;
 pub enum Error {
     /// `PS-R01`: no next hop, more than [`HOPS_MAX`](crate::HOPS_MAX), two of one name, or a weight of 0.
     Hops,
-    /// `PS-R02`: a ceiling of 0, an empty retry schedule, or jitter above 100 percent.
+    /// `PS-R02`: a ceiling or a probe interval of 0, an empty retry schedule, jitter above 100 percent, or a time of
+    /// more than a thousand years.
     Limits,
     /// `PS-R03`: a saved state of a later version. The box starts as if nothing had been saved.
     SavedVersion,
@@ -32,7 +33,7 @@ impl fmt::Display for Error {
         let what = match self {
             Self::Hops => "there must be 1 to 16 next hops with different names and weights above 0",
             Self::Limits => {
-                "ceilings must be above 0, the retry schedule not empty, jitter at most 100 percent"
+                "a ceiling, an interval, the retry schedule or the jitter of release is out of bounds"
             }
             Self::SavedVersion => "the saved state of release is of a later version",
             Self::SavedCorrupt => "the saved state of release cannot be decoded",

@@ -282,14 +282,18 @@ impl Hop {
     ) -> bool {
         let Some(state) = State::of(trouble) else {
             self.pace.asked_for_less(trouble, now.mono_ms);
+            if trial {
+                self.try_later(config, now.mono_ms);
+            }
             return false;
         };
         if begun_ms < self.since_ms && !trial {
             return false; // it began before the present state did: known already, or over
         }
-        let proof = match state {
-            State::Pressure => Proof::Mail,
-            _ if phase >= Phase::Rcpt => Proof::Mail,
+        let proof = match (state, phase) {
+            (State::Pressure, _) | (_, Phase::Rcpt | Phase::Data | Phase::EndOfData) => Proof::Mail,
+            // A server may dislike the probe's empty sender and nothing else: probe and message take turns.
+            (_, Phase::Mail) if trial && self.proof == Proof::Session => Proof::Mail,
             _ => Proof::Session,
         };
         let changed = self.state != state;
@@ -313,7 +317,7 @@ impl Hop {
     fn interval_ms(&self, config: &Config, now_ms: u64) -> u64 {
         match (self.proof, self.state) {
             (Proof::Mail, _) | (_, State::Unconfigured | State::Rejecting) => config.probe_data_interval_ms,
-            _ if now_ms - self.since_ms < config.probe_fast_for_ms => config.probe_interval_ms,
+            _ if now_ms.saturating_sub(self.since_ms) < config.probe_fast_for_ms => config.probe_interval_ms,
             _ => config.probe_slow_interval_ms,
         }
     }

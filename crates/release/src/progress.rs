@@ -109,11 +109,12 @@ impl fmt::Display for Stillness {
     }
 }
 
-impl From<Mode> for Option<Stillness> {
-    fn from(mode: Mode) -> Self {
+impl Stillness {
+    /// Whether the mode lets nothing move.
+    pub(crate) fn of(mode: Mode) -> Option<Self> {
         match mode {
-            Mode::Hold { until_unix_ms } => Some(Stillness::Held { until_unix_ms }),
-            Mode::Stop => Some(Stillness::Stopped),
+            Mode::Hold { until_unix_ms } => Some(Self::Held { until_unix_ms }),
+            Mode::Stop => Some(Self::Stopped),
             Mode::Auto | Mode::Drain => None,
         }
     }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::ceiling::Ceiling;
 use crate::config::Config;
 use crate::custody::{Trouble, Verdict};
+use crate::decision::{Decision, Fate, Outcome, Removed, SetAside, Why};
 use crate::error::Error;
 use crate::hop::{Hop, HopStatus, State, Wish};
 use crate::progress::{Meter, Progress, Stillness};
@@ -19,105 +20,6 @@ const FAILURES_IN_ROW: u32 = 3;
 
 /// How often the time between two such attempts doubles: after an hour or so it may well be the messages.
 const EARLY_DOUBLINGS_MAX: u32 = 4;
-
-/// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Send this message through this hop, and report with [`Release::finished`]. It is in flight from now on.
-    Send {
-        /// Which message.
-        message: u64,
-        /// Through which hop.
-        hop: HopId,
-        /// Why now.
-        why: Why,
-    },
-    /// Connect to this hop, speak SMTP up to the answer to `MAIL FROM:<>`, quit, and report with [`Release::probed`].
-    Probe {
-        /// Which hop.
-        hop: HopId,
-    },
-    /// This message has left the queue and is the operator's: keep it, note why, and tell.
-    SetAside {
-        /// Which message.
-        message: u64,
-        /// Why.
-        why: SetAside,
-    },
-    /// Nothing before this moment (monotonic ms), or before something happens.
-    Wait {
-        /// The moment, if there is one.
-        until_ms: Option<u64>,
-    },
-}
-
-/// Why a message goes now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// It is its turn.
-    Turn,
-    /// To find out whether the hop takes mail.
-    Trial,
-    /// Before its time, since the last messages all failed and that may be over.
-    Early,
-}
-
-/// Why a message is set aside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetAside {
-    /// It is older than mail may become.
-    Expired,
-    /// It did harm again and again while others passed.
-    Poison,
-}
-
-/// What became of a message that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome<'a> {
-    /// Every recipient has its fate: delivered or set aside.
-    Done {
-        /// Whether the hop took custody for at least one of them, in this attempt.
-        delivered: bool,
-    },
-    /// Some recipients are still open.
-    Open {
-        /// What kept them open; of several pieces, the last.
-        evidence: Evidence<'a>,
-        /// As above.
-        delivered: bool,
-    },
-    /// The caller could not try it at all.
-    NotTried,
-}
-
-/// What follows for the message: for the caller to write down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It has left the queue.
-    Done,
-    /// It keeps its place; nothing to write down.
-    Kept,
-    /// It waits.
-    Waits {
-        /// How long, in ms.
-        for_ms: u64,
-        /// How many attempts it has had, at most [`ATTEMPTS_MAX`](crate::ATTEMPTS_MAX).
-        attempts: u32,
-    },
-    /// It has left the queue and is the operator's.
-    SetAside(SetAside),
-}
-
-/// What [`Release::remove`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed {
-    /// It was in the queue and is no longer.
-    Yes,
-    /// It is in flight: try again when that has ended.
-    InFlight,
-    /// It is not here.
-    Unknown,
-}
 
 #[derive(Debug)]
 struct InFlight {
@@ -419,10 +321,13 @@ impl Release {
                     self.passed(n, trial, now);
                 }
                 self.failed(n, &evidence, delivered, begun_ms, trial, now);
-                if involves_message(&evidence) {
-                    self.wait(job, &evidence, passes_before)
-                } else {
+                // A hop that is asked how it is owes the message nothing, where another takes mail.
+                let elsewhere = trial && self.hops.iter().any(|hop| hop.state() == State::Healthy);
+                let about_hop = matches!(evidence.verdict(), Verdict::Destination(_));
+                if elsewhere && about_hop || !involves_message(&evidence) {
                     self.keep(job)
+                } else {
+                    self.wait(job, &evidence, passes_before)
                 }
             }
         })
@@ -546,7 +451,7 @@ impl Release {
         if self.queue.len() == 0 {
             return Some(Stillness::Empty);
         }
-        if let Some(still) = self.mode.into() {
+        if let Some(still) = Stillness::of(self.mode) {
             return Some(still);
         }
         let healthy = || self.hops.iter().filter(|hop| hop.state() == State::Healthy);

@@ -83,7 +83,6 @@ fn mail_that_failed_together_does_not_return_together() {
         Some(_) if now < 30 * SECOND => Answer::Says(Phase::EndOfData, 451, "4.7.0 Try later"),
         _ => Answer::Takes,
     });
-    world.release.set_mode(Mode::Auto, world.now());
     world.offer(1..=2);
     world.run_until(5 * MINUTE);
     assert_ne!(world.attempts_at(1)[1], world.attempts_at(2)[1]);
@@ -201,6 +200,44 @@ fn a_sender_whom_the_server_refuses_cannot_stop_the_others() {
         let passed = world.delivered_ids();
         assert_eq!(passed, (1..=50).map(|n| 2 * n).collect::<Vec<_>>(), "{code} {text}");
     }
+}
+
+#[test]
+fn a_server_that_dislikes_empty_senders_gets_its_mail() {
+    let mut world = World::new(|_, message, _| match message {
+        None => Answer::Says(Phase::Mail, 550, "5.7.1 Empty sender denied"),
+        Some(_) => Answer::Takes,
+    });
+    world.offer(1..=50);
+    world.run_until(2 * MINUTE);
+    assert_eq!(world.delivered_ids().len(), 50);
+}
+
+#[test]
+fn a_server_that_has_too_many_connections_is_not_hammered() {
+    let busy = (MINUTE, HOUR);
+    let mut world = World::new(move |_, _, now| {
+        if now < busy.1 && now >= busy.0 || now < SECOND {
+            Answer::Says(
+                Phase::Banner,
+                421,
+                "4.3.2 The maximum number of concurrent connections has exceeded a limit",
+            )
+        } else {
+            Answer::Takes
+        }
+    });
+    world.run_until(busy.0);
+    world.offer(1..=100);
+    world.run_until(busy.1);
+    assert!(world.attempts.windows(2).all(|pair| pair[1].at_ms - pair[0].at_ms >= 5 * SECOND));
+    assert!(matches!(world.release.stillness(world.now()), Some(Stillness::AskedForLess { .. })));
+    world.run_until(busy.1 + 2 * MINUTE);
+    assert_eq!(world.delivered_ids().len(), 100);
+    assert!(
+        world.fates.iter().all(|(_, fate)| !matches!(fate, Fate::Waits { .. })),
+        "no message owes a wait"
+    );
 }
 
 #[test]
@@ -349,6 +386,31 @@ fn a_hop_of_lower_rank_stands_in_while_the_first_is_away() {
 }
 
 #[test]
+fn asking_a_stand_in_that_does_not_know_the_site_delays_nobody() {
+    // The stand-in shows what it is while the first hop is away.
+    let mut away = true;
+    let mut world =
+        World::with(two_hops((0, 1), (10, 1)), None, move |hop, message, _| match (hop, message) {
+            (HopId(0), None) if core::mem::take(&mut away) => Answer::Gone,
+            (HopId(0), _) | (_, None) => Answer::Takes,
+            _ => Answer::Says(Phase::Rcpt, 550, "5.7.54 Unable to relay"),
+        });
+    world.offer([0]);
+    world.run_until(5 * MINUTE);
+    for id in 1..60 {
+        world.offer([id]);
+        world.run_until(world.now_ms + MINUTE);
+        assert!(
+            world.delivered.iter().any(|(at, it)| *it == id && *at < world.now_ms - 58 * SECOND),
+            "{id} was late"
+        );
+    }
+    assert!(
+        world.attempts.iter().any(|it| it.hop == HopId(1) && it.at_ms > 30 * MINUTE && it.message.is_some())
+    );
+}
+
+#[test]
 fn hops_of_one_rank_share_by_weight() {
     let mut world = World::with(two_hops((0, 3), (0, 1)), None, |_, _, _| Answer::Takes);
     world.offer(1..=400);
@@ -411,18 +473,10 @@ fn a_message_in_flight_cannot_be_removed_and_a_waiting_one_can() {
 
 #[test]
 fn the_operator_sends_one_message_before_its_time() {
-    let mut world = World::new(|_, message, now| match message {
-        Some(_) if now < MINUTE => Answer::Says(Phase::Rcpt, 450, "4.2.1 Mailbox busy"),
-        _ => Answer::Takes,
-    });
-    world.offer([1]);
-    world.run_until(45 * MINUTE);
-    world.offer([2]);
-    assert!(!world.release.hasten(99));
     let mut world = World::new(|_, _, _| Answer::Takes);
     world.release.recover(Message { id: 1, size_bytes: 1, accepted_unix_ms: None }, 3, 10 * MINUTE);
     world.run_until(SECOND);
-    assert!(world.release.hasten(1));
+    assert!(world.delivered.is_empty() && !world.release.hasten(99) && world.release.hasten(1));
     world.run_until(2 * SECOND);
     assert_eq!(world.delivered_ids(), [1]);
 }
