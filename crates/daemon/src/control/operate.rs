@@ -15,8 +15,13 @@ use super::{MailId, Refusal};
 pub struct Who {
     /// Their numeric user, as the kernel says.
     pub uid: u32,
-    /// Their name, where the system knows one; at most 64 bytes.
+    /// Their name, where the system knows one; at most [`NAME_BYTES_MAX`](Self::NAME_BYTES_MAX).
     pub name: Option<String>,
+}
+
+impl Who {
+    /// The longest name, in bytes.
+    pub const NAME_BYTES_MAX: usize = 64;
 }
 
 impl fmt::Display for Who {
