@@ -310,6 +310,8 @@ impl MailState {
 /// A part of the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuePage {
+    /// What time the box believes it is, from which ages are counted.
+    pub now_unix_ms: u64,
     /// In order of arrival. May be fewer than asked for, or none, though there is more: a search looks at a bounded
     /// number of messages for each page.
     pub rows: Vec<QueueRow>,
@@ -351,6 +353,8 @@ pub struct QueueRow {
 /// A message, all but its body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageView {
+    /// What time the box believes it is, from which ages are counted.
+    pub now_unix_ms: u64,
     /// What the list says of it.
     #[serde(flatten)]
     pub row: QueueRow,
