@@ -5,6 +5,7 @@
 //! `settings`, `spool`); here are the sockets, files, clocks and threads that they are driven with.
 
 mod clock;
+pub mod control;
 mod error;
 mod ledger;
 mod listen;
@@ -17,4 +18,3 @@ mod volume;
 pub use error::Error;
 pub use log::start as start_log;
 pub use run::{Options, run};
-pub use storage::DisplayId;

@@ -218,14 +218,14 @@ fn tell(mounted: &Mounted, took: Duration) {
     );
     if report.damaged_messages > 0 {
         warn!(
-            code = "PS-D110",
+            code = "PS-D210",
             messages = report.damaged_messages,
             "messages on the volume are damaged; they are kept and not given out: `penstock queue` shows them"
         );
     }
     if report.quarantined_segments > 0 {
         warn!(
-            code = "PS-D111",
+            code = "PS-D211",
             segments = report.quarantined_segments,
             "parts of the volume cannot be read and are left alone; plan to replace the disk"
         );

@@ -285,7 +285,7 @@ impl Intake {
         if circles {
             self.listening.metrics.refused_loop.add(1);
             warn!(
-                code = "PS-D120",
+                code = "PS-D220",
                 client = %self.client.ip(),
                 "a message that has been here before is refused: it goes in circles. Does the next hop send mail for \
                  the site's domains back to this box?"

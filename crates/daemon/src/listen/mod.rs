@@ -131,7 +131,7 @@ pub(crate) async fn accept(listener: TcpListener, listening: Arc<Listening>) {
             // It went away before we took it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                warn!(code = "PS-D121", %error, "cannot accept a connection; raise the limit on open files if it is that");
+                warn!(code = "PS-D221", %error, "cannot accept a connection; raise the limit on open files if it is that");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -22,7 +22,7 @@ use super::Listening;
 use super::intake::{Intake, Verdict};
 use super::limits::Place;
 use super::pace::Pace;
-use crate::storage::DisplayId;
+use crate::control::MailId;
 
 /// What is read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -261,7 +261,7 @@ impl Connection {
     fn end(&mut self, taken: Verdict<MessageId>) {
         let answered = match taken {
             Ok(id) => {
-                let id = DisplayId(id);
+                let id = MailId::disk(id.0);
                 if let Some(untold) = self.listening.lines.take() {
                     info!(%id, client = %self.client.ip(), untold, "message accepted");
                 }

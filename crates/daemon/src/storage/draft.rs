@@ -4,27 +4,10 @@ use std::fmt::Write;
 
 use penstock_spool::MessageId;
 
+use crate::control::MailId;
+
 /// The most digits of a number, and the prefix that says which volume.
 const NUMBER_BYTES_MAX: usize = "d-".len() + 20;
-
-/// The name of a message towards people: `d-` for the disk, and its number there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DisplayId(pub MessageId);
-
-impl std::fmt::Display for DisplayId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "d-{}", self.0)
-    }
-}
-
-impl std::str::FromStr for DisplayId {
-    type Err = std::num::ParseIntError;
-
-    /// Reads `d-123`, or the number alone.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.strip_prefix("d-").unwrap_or(text).parse().map(Self)
-    }
-}
 
 /// The head of a message with its Received line, in one piece with the body that follows it, so that the log gets both
 /// as one frame. The message has no number before the log gives it one, so the line has a gap in its place.
@@ -65,7 +48,7 @@ impl Draft {
     pub(super) fn with_number(&mut self, id: MessageId) -> &[u8] {
         let mut number = String::with_capacity(NUMBER_BYTES_MAX);
         // Writing to a String does not fail.
-        let _ = write!(number, "{}", DisplayId(id));
+        let _ = write!(number, "{}", MailId::disk(id.0));
         let number_at = self.gap_end - number.len();
         self.bytes[number_at..self.gap_end].copy_from_slice(number.as_bytes());
         let unused = NUMBER_BYTES_MAX - number.len();
@@ -84,15 +67,6 @@ mod tests {
             let mut draft = Draft::new("id ", ";\r\n", 0);
             draft.push(b"body");
             assert_eq!(draft.with_number(MessageId(id)), text.as_bytes());
-        }
-    }
-
-    #[test]
-    fn ids_are_read_as_they_are_printed() {
-        let id = DisplayId(MessageId(42));
-        assert_eq!((id.to_string().parse(), "42".parse()), (Ok(id), Ok(id)));
-        for text in ["", "d-", "n-42", "d-42x", "-1"] {
-            assert!(text.parse::<DisplayId>().is_err(), "{text}");
         }
     }
 }

@@ -21,7 +21,6 @@ use std::thread::JoinHandle;
 use penstock_spool::{Error, MessageId, RESERVE_STEP_BYTES};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-pub use draft::DisplayId;
 pub(crate) use draft::Draft;
 use queue::{Command, Queue};
 pub(crate) use queue::NewMessage;

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::queue::{Command, NewMessage, Settle, StoreAnswer, Ticket};
-use super::{DisplayId, Shared};
+use super::Shared;
+use crate::control::MailId;
 use crate::ledger;
 use crate::volume::{self, Medium, Mounted, Spool};
 
@@ -261,8 +262,8 @@ impl Thread {
             }
             Ok(Step::Damaged(id)) => {
                 error!(
-                    code = "PS-D112",
-                    id = %DisplayId(id),
+                    code = "PS-D212",
+                    id = %MailId::disk(id.0),
                     "a message on the volume is damaged; it is kept and not given out"
                 );
                 true
@@ -282,7 +283,7 @@ impl Thread {
         if failed && !self.shared.failed.swap(true, Relaxed) {
             self.retry_at = Some(Instant::now() + RETRY_AFTER);
             error!(
-                code = "PS-D101",
+                code = "PS-D201",
                 error = error.map(tracing::field::display),
                 "a write to the volume failed: mail is answered with 4xx, what was accepted stays readable, nothing \
                  is released since its fate could not be recorded; tried again every 30 s. Check the disk"
@@ -310,11 +311,11 @@ impl Thread {
                 self.shared.failed.store(false, Relaxed);
                 self.publish();
                 self.answers.push(Answered::Remounted);
-                warn!(code = "PS-D102", "the volume can be written again; mail is taken as before");
+                warn!(code = "PS-D202", "the volume can be written again; mail is taken as before");
             }
             Err(error) => {
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
-                warn!(code = "PS-D103", %error, "the volume still fails");
+                warn!(code = "PS-D203", %error, "the volume still fails");
             }
         }
         self.answer();
