@@ -5,6 +5,7 @@ mod events;
 mod export;
 mod hold;
 mod queue;
+mod serve;
 mod settings;
 mod show;
 mod status;
@@ -60,7 +61,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Settings(what) => settings::run(what, &mut screen)?,
         Command::Completions { shell } => docs::completions(shell, &mut screen)?,
         Command::Man { dir } => docs::man(dir.as_deref(), &mut screen)?,
-        Command::Serve { .. } => {}
+        Command::Serve { settings } => serve::run(&settings)?,
     }
     Ok(screen.flush()?)
 }
