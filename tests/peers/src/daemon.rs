@@ -1,0 +1,270 @@
+//! The daemon under test: its settings, its process, its volume and its answers. Whatever the tests know of how
+//! Penstock is started and asked is in this module.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::process::{HANG_GUARD, Process, free_port, pss_kib, run, wait_until};
+use crate::scratch::Scratch;
+
+/// What the medium does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// What was not synced is gone when the process is: a kill is a power cut.
+    PowerCut,
+    /// The same with a sync that does nothing. Mail must be lost, or the power-cut test proves nothing.
+    PowerCutWithoutSync,
+    /// Every sync takes this much longer, as on slow flash.
+    SyncDelay(Duration),
+    /// Every program and every sync fails while this file exists.
+    WriteErrors,
+}
+
+/// What a test sets. Everything else is as shipped.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    values: BTreeMap<String, String>,
+    /// What the medium does wrong.
+    pub fault: Fault,
+}
+
+impl Settings {
+    /// A box before this next hop, with room for many sessions of one client and a release at full speed.
+    pub fn before(next_hop: SocketAddr) -> Self {
+        let values = BTreeMap::from([
+            ("next_hop.address".to_owned(), format!("\"{next_hop}\"")),
+            ("next_hop.name".to_owned(), "\"sink\"".to_owned()),
+        ]);
+        let settings = Self { values, fault: Fault::None };
+        settings
+            .set("system.hostname", "\"penstock.example\"")
+            .set("system.log_level", "\"warn\"")
+            .set("domains.accepted", "[\"example.com\"]")
+            .set("volume.size", "\"512MiB\"")
+            .set("volume.segment_size", "\"4MiB\"")
+            .set("listen.connections_max", "500")
+            .set("listen.connections_per_source_max", "500")
+            .set("release.messages_per_minute_max", "60000")
+            .set("release.probe_interval", "\"1s\"")
+            .set("release.probe_slow_interval", "\"1s\"")
+    }
+
+    /// Sets one key, `section.key`, to a TOML value.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.values.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets what the medium does wrong.
+    pub fn with(mut self, fault: Fault) -> Self {
+        self.fault = fault;
+        self
+    }
+
+    /// The settings file.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for (key, value) in &self.values {
+            let (head, name) = key.split_once('.').expect("section.key");
+            if head != section {
+                section = head;
+                // There may be several next hops; the tests need one.
+                let header = if head == "next_hop" { "[[next_hop]]".to_owned() } else { format!("[{head}]") };
+                text.push_str(&header);
+                text.push('\n');
+            }
+            text.push_str(&format!("{name} = {value}\n"));
+        }
+        text
+    }
+}
+
+/// A daemon with a volume file of its own.
+pub struct Daemon {
+    process: Option<Process>,
+    settings: Settings,
+    address: SocketAddr,
+    scratch: Scratch,
+}
+
+impl Daemon {
+    /// Starts one on a new volume.
+    pub fn start(settings: Settings) -> Self {
+        let mut daemon = Self::prepare(settings);
+        daemon.up();
+        daemon
+    }
+
+    /// Everything but the start.
+    pub fn prepare(settings: Settings) -> Self {
+        let scratch = Scratch::new("daemon");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let settings = settings
+            .set("system.control_socket", &format!("\"{}\"", scratch.join("control.sock").display()))
+            .set("volume.path", &format!("\"{}\"", scratch.join("volume").display()))
+            .set("listen.addresses", &format!("[\"{address}\"]"));
+        fs::write(scratch.join("settings.toml"), settings.to_toml()).unwrap();
+        Self { process: None, settings, address, scratch }
+    }
+
+    /// Starts it, on the volume as it is, and waits for its greeting. Returns how long that took.
+    pub fn up(&mut self) -> Duration {
+        let began = Instant::now();
+        let mut process = self.spawn();
+        while Client::try_connect(self.address).is_none_or(|client| client.banner.code != 220) {
+            assert!(process.ended().is_none(), "the daemon does not start:\n{}", self.log());
+            assert!(began.elapsed() < HANG_GUARD, "the daemon does not greet:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let took = began.elapsed();
+        self.process = Some(process);
+        took
+    }
+
+    /// Starts it although it is expected to refuse, and waits for its end.
+    pub fn refuse(&self) -> (ExitStatus, String) {
+        let status = self.spawn().wait();
+        (status, self.log())
+    }
+
+    fn spawn(&self) -> Process {
+        let log = OpenOptions::new().create(true).append(true).open(self.scratch.join("log")).unwrap();
+        let mut command = Command::new(program());
+        command.arg("serve").arg("--settings").arg(self.scratch.join("settings.toml"));
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        match self.settings.fault {
+            Fault::None => {}
+            Fault::PowerCut => drop(command.env("PENSTOCK_FAULT", "power-cut")),
+            Fault::PowerCutWithoutSync => drop(command.env("PENSTOCK_FAULT", "power-cut,no-sync")),
+            Fault::SyncDelay(delay) => {
+                command.env("PENSTOCK_FAULT", format!("sync-delay-us={}", delay.as_micros()));
+            }
+            Fault::WriteErrors => {
+                command.env("PENSTOCK_FAULT", format!("write-errors={}", self.error_switch().display()));
+            }
+        }
+        Process::spawn(&mut command)
+    }
+
+    fn running(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the daemon runs")
+    }
+
+    /// Ends it as a crash would (SIGKILL).
+    pub fn kill(&mut self) {
+        self.running().kill();
+        self.process = None;
+    }
+
+    /// Ends it as an operator would (SIGTERM).
+    pub fn stop(&mut self) {
+        let status = self.running().terminate();
+        assert!(status.success(), "after SIGTERM: {status}\n{}", self.log());
+        self.process = None;
+    }
+
+    /// Where it takes mail.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the daemon runs").id()
+    }
+
+    /// Its proportional set size in KiB.
+    pub fn pss_kib(&self) -> u64 {
+        pss_kib(self.id())
+    }
+
+    /// Its volume file.
+    pub fn volume(&self) -> PathBuf {
+        self.scratch.join("volume")
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
+    }
+
+    fn error_switch(&self) -> PathBuf {
+        self.scratch.join("write-errors")
+    }
+
+    /// Makes [`Fault::WriteErrors`] happen from now on.
+    pub fn begin_write_errors(&self) {
+        File::create(self.error_switch()).unwrap();
+    }
+
+    /// Runs one of the operator's commands and returns what it says.
+    pub fn command(&self, arguments: &[&str]) -> Value {
+        let mut command = Command::new(program());
+        command.arg("--socket").arg(self.scratch.join("control.sock")).arg("--json").args(arguments);
+        let said = run(&mut command);
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+    }
+
+    /// Keeps mail from now on.
+    pub fn hold(&self) {
+        self.command(&["hold"]);
+    }
+
+    /// Releases mail from now on.
+    pub fn release(&self) {
+        self.command(&["release"]);
+    }
+
+    /// Messages that still have somewhere to go.
+    pub fn queued(&self) -> u64 {
+        self.number("/queue/messages")
+    }
+
+    /// Waits until all mail has been released.
+    pub fn wait_until_empty(&self) {
+        wait_until("the queue is empty", || self.queued() == 0);
+    }
+
+    /// A number in `penstock status`, by JSON pointer.
+    pub fn number(&self, pointer: &str) -> u64 {
+        let status = self.command(&["status"]);
+        let number = status.pointer(pointer).and_then(Value::as_u64);
+        number.unwrap_or_else(|| panic!("status has no number at {pointer}: {status}"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+    }
+}
+
+/// The daemon's binary: `PENSTOCK_BIN`, or else one that is built now.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        if let Some(program) = env::var_os("PENSTOCK_BIN") {
+            return program.into();
+        }
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        run(Command::new("cargo")
+            .args(["build", "--locked", "--release", "-p", "penstock"])
+            .current_dir(&workspace));
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+        target.join("release/penstock")
+    })
+}
