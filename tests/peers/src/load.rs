@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use crate::client::Client;
+use crate::client::{Client, stuffed};
+use crate::content::{Content, Digester};
 use crate::process::Process;
 use crate::random::Random;
 
@@ -66,6 +67,29 @@ pub fn random_message(random: &mut Random, len_bytes: usize) -> Vec<u8> {
     message
 }
 
+/// Sends one message of this many MiB, never two equal lines in it, and returns what it is.
+pub fn send_big_message(to: SocketAddr, len_mib: u32) -> Content {
+    let mut random = Random::announced();
+    let mut digester = Digester::after_fields(0);
+    let mut client = Client::connect(to);
+    client.send(b"EHLO client.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n");
+    (0..4).for_each(|_| drop(client.reply()));
+    for _ in 0..len_mib * 16 {
+        let mut block = Vec::with_capacity(64 * 1024);
+        while block.len() < 64 * 1024 {
+            block.extend_from_slice(format!("{:016x}", random.bits()).repeat(32).as_bytes());
+            let end = block.len();
+            block[end - 2..].copy_from_slice(b"\r\n");
+        }
+        digester.update(&block);
+        client.send(&block);
+    }
+    client.send(b".\r\n");
+    let reply = client.reply();
+    assert_eq!(reply.code, 250, "{reply:?}");
+    digester.finish().1
+}
+
 /// Sends messages of chance until the server is gone or `messages` were sent.
 pub fn send_random(to: SocketAddr, seed: u64, messages: u32, len_bytes_max: u64) {
     let mut random = Random::seeded(seed);
@@ -77,7 +101,7 @@ pub fn send_random(to: SocketAddr, seed: u64, messages: u32, len_bytes_max: u64)
         let recipients: Vec<String> =
             (0..random.within(1..5)).map(|n| format!("r{n}-{:x}@example.com", random.bits())).collect();
         let len_bytes = random.within(1..len_bytes_max) as usize;
-        let message = crate::client::stuffed(&random_message(&mut random, len_bytes));
+        let message = stuffed(&random_message(&mut random, len_bytes));
         let mut step =
             |bytes: &[u8]| client.try_send(bytes) && client.try_reply().is_some_and(|reply| reply.code < 400);
         let sent = step(b"MAIL FROM:<sender@example.org> BODY=8BITMIME\r\n")

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::daemon::{Daemon, Fault, Settings};
 use crate::ledger::Balance;
 use crate::load::{Source, send_random};
+use crate::process::Process;
 use crate::random::Random;
 use crate::recorder::Recorder;
 use crate::sink::Sink;
@@ -55,7 +56,7 @@ pub fn storm(rounds: u64, fault: Fault) -> Outcome {
         thread::sleep(Duration::from_millis(random.within(20..1000)));
         daemon.kill();
         own.join().unwrap();
-        sources.iter_mut().for_each(|source| source.kill());
+        sources.iter_mut().for_each(Process::kill);
         let took = daemon.up();
         println!("round {round}: {} acknowledged so far, greeting after {took:?}", recorder.acknowledged());
     }
