@@ -43,6 +43,10 @@ pub enum Error {
     },
     /// The power is gone. Only simulators say so.
     PowerCut,
+    /// The numbers of a geometry do not fit together, or not with the medium.
+    Geometry,
+    /// Somebody else is using the driver at this moment, which its owner must not let happen.
+    DriverInUse,
 }
 
 impl Error {
@@ -56,6 +60,8 @@ impl Error {
             Self::EraseBusy => "PS-M005",
             Self::Io { .. } => "PS-M006",
             Self::PowerCut => "PS-M007",
+            Self::Geometry => "PS-M008",
+            Self::DriverInUse => "PS-M009",
         }
     }
 }
@@ -79,6 +85,8 @@ impl fmt::Display for Error {
             Self::EraseBusy => write!(f, "an erase is still going on"),
             Self::Io { code } => write!(f, "the medium reports error {code}"),
             Self::PowerCut => write!(f, "the power is gone"),
+            Self::Geometry => write!(f, "segments and units do not fit the medium"),
+            Self::DriverInUse => write!(f, "the driver is in use"),
         }
     }
 }

@@ -10,7 +10,14 @@
 
 #![no_std]
 
+#[cfg(feature = "sim")]
+extern crate alloc;
+#[cfg(feature = "sim")]
+extern crate std;
+
 mod error;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use error::Error;
 
@@ -106,13 +113,17 @@ pub trait ReadAt: Clone {
 /// # What a power cut may leave behind
 /// Until [`sync`](Medium::sync) returned `Ok`, what was programmed since the sync before it is, unit by unit and in
 /// any order, wholly there, not there, or torn: on physical media any subset of the bits that had to change, which
-/// may even read right a few times and then wrong; on block media any mix of old and new 512-byte sectors. What was
-/// synced stays. An erase that was cut leaves anything at all in that segment, an intact head over a zeroed tail and
-/// cells that read differently each time among it; no other segment changes.
+/// may even read right a few times and then wrong; on block media any mix of old and new 512-byte sectors; and where
+/// there is an ECC, as on every block medium, a torn unit may refuse to be read ([`Error::Unreadable`]), and a read
+/// that touches it fails as a whole. What was synced stays. An erase that was cut leaves anything at all in that
+/// segment, an intact head over a zeroed tail and cells that read differently each time among it; no other segment
+/// changes.
 ///
 /// # What the caller owes
 /// A unit is programmed at most once between two erases of its segment, also on media that would allow more, and
-/// never where the segment was not erased. One owner programs, syncs and erases; readers may read at any time.
+/// never where the segment was not erased. A medium that is new has not been erased, whatever it reads; a unit whose
+/// program failed or was cut counts as programmed. One owner programs, syncs and erases; readers may read at any
+/// time.
 pub trait Medium {
     /// The handle that reads.
     type Reader: ReadAt;
@@ -130,8 +141,8 @@ pub trait Medium {
     /// concerned then hold anything and must not be programmed again before an erase.
     fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error>;
 
-    /// Programs whole units so that **these bytes**, and no others, are durable when it returns (FUA, `RWF_DSYNC`).
-    /// What was programmed before it stays as volatile as it was.
+    /// Programs whole units so that **these bytes** are durable when it returns (FUA, `RWF_DSYNC`). It promises
+    /// nothing about what was programmed before it.
     ///
     /// # Errors
     /// As [`program`](Medium::program) and [`sync`](Medium::sync).
@@ -155,9 +166,10 @@ pub trait Medium {
     /// [`Error::OutOfBounds`], [`Error::EraseBusy`], and what the medium reports.
     fn start_erase(&mut self, segment: u32) -> Result<(), Error>;
 
-    /// Goes on with the erase that was begun, for a bounded time.
+    /// Goes on with the erase that was begun, for a bounded time. Until it is done, and after an error, the segment
+    /// reads as anything. Where no erase was begun, all is done.
     ///
     /// # Errors
-    /// What the medium reports: the segment then holds anything.
+    /// What the medium reports: the erase is over, and the segment holds anything.
     fn poll_erase(&mut self) -> Result<EraseProgress, Error>;
 }

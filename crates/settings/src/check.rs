@@ -1,0 +1,144 @@
+//! Settings that are right one by one and cannot hold together.
+
+use alloc::format;
+
+use crate::network::HopHost;
+use crate::problem::Code;
+use crate::read::Sink;
+use crate::table::Settings;
+
+/// A volume has at least this many segments: the log keeps some in reserve and writes to several at once.
+const SEGMENTS_MIN: u64 = 16;
+
+/// The largest message takes at most this part of a volume, so that one of them never closes the box.
+const MESSAGES_PER_VOLUME_MIN: u64 = 4;
+
+impl Settings {
+    /// Tells what contradicts what. `hop_lines` says where each next hop begins.
+    pub(crate) fn check(&self, hop_lines: &[u32], sink: &mut Sink) {
+        self.check_volume(sink);
+        self.check_listen(sink);
+        self.check_domains(sink);
+        self.check_next_hops(hop_lines, sink);
+        self.check_release(sink);
+    }
+
+    fn check_volume(&self, sink: &mut Sink) {
+        let volume = &self.volume;
+        if !volume.segment_size.0.is_power_of_two() {
+            let reason = format!("{} is no power of two, as 8MiB and 16MiB are", volume.segment_size);
+            sink.clash(&["volume.segment_size"], Code::BadValue, reason);
+        }
+        if volume.is_device() {
+            return;
+        }
+        if volume.size.0 / volume.segment_size.0 < SEGMENTS_MIN {
+            let reason = format!(
+                "a volume of {} must have {SEGMENTS_MIN} segments at least: make volume.size larger or segments smaller",
+                volume.size
+            );
+            sink.clash(&["volume.segment_size", "volume.size"], Code::Contradiction, reason);
+        }
+        if self.listen.size_max.0 > volume.size.0 / MESSAGES_PER_VOLUME_MIN {
+            let reason = format!(
+                "a message of {} would take more than a quarter of volume.size ({}): lower it or make the volume larger",
+                self.listen.size_max, volume.size
+            );
+            sink.clash(&["listen.size_max", "volume.size"], Code::Contradiction, reason);
+        }
+    }
+
+    fn check_listen(&self, sink: &mut Sink) {
+        let listen = &self.listen;
+        for (n, address) in listen.addresses.iter().enumerate() {
+            if listen.addresses[..n].contains(address) {
+                sink.clash(&["listen.addresses"], Code::Duplicate, format!("{address} stands there twice"));
+            }
+        }
+        if listen.connections_per_source_max > listen.connections_max {
+            let reason = format!(
+                "{} from one address is more than listen.connections_max ({}) allows in all",
+                listen.connections_per_source_max, listen.connections_max
+            );
+            sink.clash(
+                &["listen.connections_per_source_max", "listen.connections_max"],
+                Code::Contradiction,
+                reason,
+            );
+        }
+        if listen.busy_timeout > listen.command_timeout.min(listen.block_timeout) {
+            let reason =
+                "must be at most listen.command_timeout and listen.block_timeout, which it shortens".into();
+            sink.clash(
+                &["listen.busy_timeout", "listen.command_timeout", "listen.block_timeout"],
+                Code::Contradiction,
+                reason,
+            );
+        }
+        if listen.reserved_per_source_max > listen.reserved_max {
+            let reason = format!(
+                "{} for one address is more than listen.reserved_max ({}) allows in all",
+                listen.reserved_per_source_max, listen.reserved_max
+            );
+            sink.clash(
+                &["listen.reserved_per_source_max", "listen.reserved_max"],
+                Code::Contradiction,
+                reason,
+            );
+        }
+        if listen.size_max > listen.reserved_per_source_max {
+            let reason = format!(
+                "one message of listen.size_max ({}) must fit into {}, else it is refused for ever",
+                listen.size_max, listen.reserved_per_source_max
+            );
+            sink.clash(&["listen.reserved_per_source_max", "listen.size_max"], Code::Contradiction, reason);
+        }
+    }
+
+    fn check_domains(&self, sink: &mut Sink) {
+        let accepted = &self.domains.accepted;
+        for (n, domain) in accepted.iter().enumerate() {
+            if accepted[..n].contains(domain) {
+                sink.clash(&["domains.accepted"], Code::Duplicate, format!("{domain} stands there twice"));
+            }
+        }
+    }
+
+    fn check_next_hops(&self, lines: &[u32], sink: &mut Sink) {
+        for (n, (hop, line)) in self.next_hops.iter().zip(lines).enumerate() {
+            let before = &self.next_hops[..n];
+            if before.iter().any(|other| other.name == hop.name) {
+                let reason = format!("two hops are called {}: give each its own name", hop.name);
+                sink.section(*line, "next_hop.name", Code::Duplicate, reason);
+            }
+            if before.iter().any(|other| other.address == hop.address) {
+                let reason =
+                    format!("two hops are at {}: use weight to send more to one server", hop.address);
+                sink.section(*line, "next_hop.address", Code::Duplicate, reason);
+            }
+            let HopHost::Ip(ip) = hop.address.host else { continue };
+            let us = self.listen.addresses.iter().any(|address| {
+                let here =
+                    address.ip() == ip || address.ip().is_unspecified() && ip.to_canonical().is_loopback();
+                here && address.port() == hop.address.port
+            });
+            if us {
+                let reason =
+                    format!("{} is where this box itself listens: mail would go in circles", hop.address);
+                sink.section(*line, "next_hop.address", Code::Contradiction, reason);
+            }
+        }
+    }
+
+    fn check_release(&self, sink: &mut Sink) {
+        let release = &self.release;
+        if release.probe_interval > release.probe_slow_interval {
+            let reason = "must be at most release.probe_slow_interval, to which it slows down".into();
+            sink.clash(
+                &["release.probe_interval", "release.probe_slow_interval"],
+                Code::Contradiction,
+                reason,
+            );
+        }
+    }
+}

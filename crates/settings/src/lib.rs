@@ -1,0 +1,39 @@
+//! What the operator set.
+//!
+//! [`Settings::parse`] turns the text of a TOML file into typed, bounded values or into [`Problems`]: all of them at
+//! once, each with its line, its key, a stable code and a reason that says what would be right. Nothing is guessed
+//! and nothing is passed over: an unknown key is a problem, since a misspelt limit is a limit that does not hold.
+//!
+//! Every key with its type, default, range and reason stands once, in `table.rs`. The parser, [`defaults_text`] and
+//! the document beside this crate (`SETTINGS.md`) are all made from it through [`SECTIONS`].
+//!
+//! This crate reads no file and opens no socket: whether a path exists or a port is free is for its caller to find.
+
+#![no_std]
+
+extern crate alloc;
+
+mod check;
+mod names;
+mod network;
+mod print;
+mod problem;
+mod read;
+mod schema;
+mod table;
+mod units;
+mod value;
+
+pub use names::{AbsolutePath, Domain, HopName, HostName};
+pub use network::{HopAddress, HopHost, Network};
+pub use print::defaults_text;
+pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
+pub use schema::{Key, Preset, Section};
+pub use table::{
+    BareNewlines, Client, Domains, InitialMode, Listen, LogFormat, LogLevel, NEXT_HOPS_MAX, NextHop, Release,
+    SECTIONS, Settings, System, Volume,
+};
+pub use units::{Bytes, DurationText};
+
+/// The longest settings file that is read, in bytes: the table with all its comments is a fifth of it.
+pub const FILE_BYTES_MAX: usize = 64 * 1024;

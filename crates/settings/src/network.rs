@@ -1,0 +1,180 @@
+//! Addresses that a setting can hold: networks, and where a next hop is.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+
+use crate::names::HostName;
+use crate::value::{Refusal, Text};
+
+/// The port of SMTP between servers.
+const SMTP_PORT: u16 = 25;
+
+/// A network: an address and how many of its leading bits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Whether `address` is in it. An IPv4 address that reaches us through an IPv6 socket (`::ffff:192.0.2.1`) counts
+    /// as the IPv4 address that it is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(other)) => {
+                let differ = u32::from(ours) ^ u32::from(other);
+                differ.checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(ours), IpAddr::V6(other)) => {
+                let differ = u128::from(ours) ^ u128::from(other);
+                differ.checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl Text for Network {
+    type Limits = ();
+    const EXAMPLE: &'static str = "\"192.0.2.0/24\" or \"2001:db8::1\"";
+
+    fn allowed((): &()) -> String {
+        "an IP address or a network".into()
+    }
+
+    fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| Refusal::Bad)?;
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            Some(bits) => bits.parse::<u8>().ok().filter(|bits| *bits <= bits_max).ok_or(Refusal::Bad)?,
+            None => bits_max,
+        };
+        if bits == 0 {
+            return Err(Refusal::Because("a network of all addresses would lift the limit for everybody"));
+        }
+        Ok(Self { address, bits })
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Where a next hop is: host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HopAddress {
+    /// The host.
+    pub host: HopHost,
+    /// The TCP port, 25 if the file names none.
+    pub port: u16,
+}
+
+/// A host by address or by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HopHost {
+    /// By address: works also while the site's DNS is down together with its server.
+    Ip(IpAddr),
+    /// By name, resolved at each connection.
+    Name(HostName),
+}
+
+impl fmt::Display for HopAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            HopHost::Ip(ip) => write!(out, "{}", SocketAddr::new(*ip, self.port)),
+            HopHost::Name(name) => write!(out, "{name}:{}", self.port),
+        }
+    }
+}
+
+impl Text for HopAddress {
+    type Limits = ();
+    const EXAMPLE: &'static str = "\"192.0.2.25\", \"[2001:db8::25]:2525\" or \"exchange.example.org\"";
+
+    fn allowed((): &()) -> String {
+        format!("an IP address or a host name, with a port unless it is {SMTP_PORT}")
+    }
+
+    fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return if address.port() == 0 {
+                Err(Refusal::Bad)
+            } else {
+                Ok(Self { host: HopHost::Ip(address.ip()), port: address.port() })
+            };
+        }
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return Ok(Self { host: HopHost::Ip(ip), port: SMTP_PORT });
+        }
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, port.parse::<u16>().ok().filter(|p| *p != 0).ok_or(Refusal::Bad)?),
+            None => (text, SMTP_PORT),
+        };
+        Ok(Self { host: HopHost::Name(HostName::new(name)?), port })
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(text: &str) -> Network {
+        Network::from_text(text, &()).ok().unwrap()
+    }
+
+    #[test]
+    fn a_network_holds_its_addresses_and_no_neighbours() {
+        let lan = network("192.0.2.0/24");
+        assert!(lan.contains("192.0.2.255".parse().unwrap()));
+        assert!(lan.contains("::ffff:192.0.2.7".parse().unwrap()), "an IPv4 client on an IPv6 socket");
+        assert!(!lan.contains("192.0.3.0".parse().unwrap()));
+        assert!(!lan.contains("2001:db8::1".parse().unwrap()));
+        let one = network("2001:db8::1");
+        assert!(one.contains("2001:db8::1".parse().unwrap()));
+        assert!(!one.contains("2001:db8::2".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_network_that_says_nothing_is_refused() {
+        for text in ["", "0.0.0.0/0", "::/0", "192.0.2.0/33", "192.0.2.0/", "192.0.2/24", "example.org"] {
+            assert!(Network::from_text(text, &()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_next_hop_is_an_address_or_a_name_with_or_without_port() {
+        for (text, means) in [
+            ("192.0.2.25", "192.0.2.25:25"),
+            ("192.0.2.25:2525", "192.0.2.25:2525"),
+            ("2001:db8::25", "[2001:db8::25]:25"),
+            ("[2001:db8::25]", "[2001:db8::25]:25"),
+            ("[2001:db8::25]:2525", "[2001:db8::25]:2525"),
+            ("Exchange.example.org", "exchange.example.org:25"),
+            ("exchange:2525", "exchange:2525"),
+        ] {
+            assert_eq!(HopAddress::from_text(text, &()).ok().unwrap().to_string(), means);
+        }
+        for text in
+            ["", ":25", "192.0.2.25:0", "192.0.2.256", "host:99999", "host:", "smtp://host", "[host]:25"]
+        {
+            assert!(HopAddress::from_text(text, &()).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The table: every setting once, with its type, default, range and reason.
+//!
+//! The comment above a key is what `penstock settings defaults` and `SETTINGS.md` say about it, so it speaks to the
+//! operator: what it does, and why the default is what it is.
+
+use alloc::vec::Vec;
+use core::net::{Ipv6Addr, SocketAddr};
+use core::time::Duration;
+
+use crate::FILE_BYTES_MAX;
+use crate::names::{AbsolutePath, Domain, HopName, HostName};
+use crate::network::{HopAddress, Network};
+use crate::problem::Problems;
+use crate::read::{Document, Sink};
+use crate::schema::{Group, Section, choice, default, group, required};
+use crate::units::{Bytes, days, hours, mins, secs};
+
+/// How many next hops there may be.
+pub const NEXT_HOPS_MAX: usize = 16;
+
+choice! {
+    /// How log lines look.
+    LogFormat {
+        /// For eyes.
+        People = "people",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+choice! {
+    /// The least important log lines that are written.
+    LogLevel {
+        /// What needs somebody now.
+        Error = "error",
+        /// What may need somebody soon.
+        Warn = "warn",
+        /// What happened.
+        Info = "info",
+        /// Why it happened.
+        Debug = "debug",
+        /// Every step.
+        Trace = "trace",
+    }
+}
+
+choice! {
+    /// What happens to a message with a CR or LF that stands alone.
+    BareNewlines {
+        /// It is refused.
+        Refuse = "refuse",
+        /// It is kept and passed on as it came.
+        Keep = "keep",
+    }
+}
+
+choice! {
+    /// Whether a box that has never been told otherwise releases mail.
+    InitialMode {
+        /// Mail is released as the next hop can take it.
+        Auto = "auto",
+        /// Mail is kept until the operator releases it.
+        Hold = "hold",
+    }
+}
+
+group! {
+    /// The box itself.
+    "system" => System {
+        /// The name that the box gives in its greeting, in its Received lines and in EHLO to the next hop. There is no
+        /// default: other servers see it, and one that the site's DNS knows is worth having.
+        hostname: HostName = required("\"mx.example.org\""), ();
+        /// The Unix socket through which `penstock status`, `hold` and the other commands talk to the daemon. Its
+        /// group may use it (mode 0660). Linux allows 107 characters.
+        control_socket: AbsolutePath = default(AbsolutePath::known("/run/penstock/control.sock")), 107;
+        /// What log lines look like. Journals and terminals are read by people; a log collector wants JSON.
+        log_format: LogFormat = default(LogFormat::People), ();
+        /// The least important log lines that are written. Below `info` every message leaves several lines.
+        log_level: LogLevel = default(LogLevel::Info), ();
+    }
+}
+
+group! {
+    /// Where mail is kept.
+    "volume" => Volume {
+        /// A file, which is created if it does not exist, or a block device. A path below `/dev/` is a device.
+        path: AbsolutePath = default(AbsolutePath::known("/var/lib/penstock/volume")), 4095;
+        /// The size of a new volume file, which is written out in full so that space cannot run out underneath it. An
+        /// existing file keeps its size, and a device is used whole.
+        size: Bytes = default(Bytes::gib(4)), Bytes::mib(64)..=Bytes::gib(32 * 1024);
+        /// The size of a segment of a new volume, a power of two. Space is taken and freed in segments: smaller ones
+        /// are freed sooner, larger ones make a start after a power cut read less.
+        segment_size: Bytes = default(Bytes::mib(16)), Bytes::kib(64)..=Bytes::mib(256);
+        /// How many messages the volume may hold; beyond it mail is answered with 452. Each costs 32 bytes of memory,
+        /// so that the default stays below 32 MiB.
+        messages_max: u32 = default(1_000_000), 1_000..=10_000_000;
+        /// How long a delivered message can still be replayed. A week covers the backup that the server is restored
+        /// from. Kept mail counts as free space and goes first when space is needed.
+        kept_age_max: Duration = default(days(7)), secs(0)..=days(365);
+        /// How many percent of the volume delivered messages may fill; 0 keeps none.
+        kept_percent_max: u32 = default(25), 0..=90;
+    }
+}
+
+group! {
+    /// Mail that comes in.
+    "listen" => Listen {
+        /// Where to listen. `[::]:25` takes IPv6 and IPv4.
+        addresses: Vec<SocketAddr> = default([SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 25)].into()), (1..=16, ());
+        /// How many sessions there may be at once; another one is answered with 421. 200 is ten busy senders at their
+        /// limit and some tens of KiB of memory each.
+        connections_max: u32 = default(200), 1..=10_000;
+        /// How many of them one address may hold, as Exchange has it. A sender's queue runner rarely opens more, and
+        /// nobody can fill the box alone.
+        connections_per_source_max: u32 = default(20), 1..=10_000;
+        /// Addresses that stand in front of the box and bring everybody's mail (a spam filter, the firewall's proxy):
+        /// no limit per source holds for them.
+        trusted_fronts: Vec<Network> = default(Vec::new()), (0..=64, ());
+        /// How long a client may take for its next command (RFC 5321 section 4.5.3.2.7 asks for 5 minutes).
+        command_timeout: Duration = default(mins(5)), secs(10)..=hours(1);
+        /// How long it may pause within a message (RFC 5321 section 4.5.3.2.5 asks for 3 minutes a block).
+        block_timeout: Duration = default(mins(3)), secs(10)..=hours(1);
+        /// Both time-outs while the sessions run short: idle ones make room for mail.
+        busy_timeout: Duration = default(secs(30)), secs(5)..=mins(5);
+        /// Sessions run short when more than this percentage of `connections_max` is in use.
+        busy_percent: u32 = default(80), 1..=100;
+        /// What a client must send in every minute of a message, lest it hold a session with a byte now and then. A
+        /// modem of 1995 is thirty times faster.
+        data_per_minute_min: Bytes = default(Bytes::kib(6)), Bytes(1)..=Bytes::mib(1);
+        /// The largest message, announced in EHLO as SIZE. 36 MiB is what a receive connector of Exchange announces;
+        /// if the organisation's own limit (`MaxReceiveSize`, 10 MB unless raised) is lower, set that here, since what
+        /// is larger is accepted now and refused when it is released.
+        size_max: Bytes = default(Bytes::mib(36)), Bytes::kib(64)..=Bytes::gib(2);
+        /// Recipients of one message; further ones are answered with 452 and come in another transaction. RFC 5321
+        /// section 4.5.3.1.8 asks for 100 at least.
+        recipients_max: u32 = default(1_000), 100..=10_000;
+        /// Received lines a message may bring before it counts as going in circles. Exchange stops at 30 and refuses
+        /// for good; the box must see the loop first.
+        received_max: u32 = default(27), 5..=100;
+        /// Commands that are no SMTP before the session is closed with 421, as Exchange has it.
+        protocol_errors_max: u32 = default(5), 1..=100;
+        /// What to do with a message in which a CR or LF stands alone. RFC 5321 section 2.3.8 forbids it, and servers
+        /// that disagree about it let a sender smuggle a second message behind the first: it is refused. `keep` is for
+        /// a site with an old device that sends such mail.
+        bare_newlines: BareNewlines = default(BareNewlines::Refuse), ();
+        /// Space of the volume that all messages on their way in may reserve; beyond it MAIL is answered with 452.
+        reserved_max: Bytes = default(Bytes::gib(1)), Bytes::mib(1)..=Bytes::gib(1024);
+        /// The share of it that one address may take, so that nobody can reserve everything and send nothing.
+        reserved_per_source_max: Bytes = default(Bytes::mib(256)), Bytes::mib(1)..=Bytes::gib(1024);
+    }
+}
+
+group! {
+    /// Whose mail is taken.
+    "domains" => Domains {
+        /// The site's domains; a recipient elsewhere is refused with 550, whoever asks. `*.example.org` means every
+        /// name below `example.org`. There is no default: a box without domains refuses everything, and one that takes
+        /// all is an open relay.
+        accepted: Vec<Domain> = required("[\"example.org\"]"), (1..=1_000, ());
+    }
+}
+
+group! {
+    /// A server that takes the mail, in front of which the box stands. Repeat the section for several.
+    "next_hop" repeats true => NextHop {
+        /// What the operator calls it: in commands, figures and logs.
+        name: HopName = required("\"exchange\""), ();
+        /// Where it is. An address is better than a name: DNS often lives on the very server that is down.
+        address: HopAddress = required("\"192.0.2.25:25\""), ();
+        /// Hops with a higher number are used only while none with a lower one can take mail.
+        priority: u32 = default(0), 0..=65_535;
+        /// The share of the mail among hops of the same priority.
+        weight: u32 = default(1), 1..=1_000;
+    }
+}
+
+group! {
+    /// How the box speaks to a next hop.
+    "client" => Client {
+        /// How long to wait for a TCP connection.
+        connect_timeout: Duration = default(secs(30)), secs(1)..=mins(5);
+        /// How long to wait for the greeting and for the answers to EHLO, MAIL and RCPT. A server under pressure delays
+        /// MAIL by up to 55 seconds and means it; RFC 5321 section 4.5.3.2 asks for 5 minutes.
+        reply_timeout: Duration = default(mins(5)), secs(10)..=hours(1);
+        /// How long to wait for the answer to DATA (RFC 5321 section 4.5.3.2.4).
+        data_timeout: Duration = default(mins(2)), secs(10)..=hours(1);
+        /// How long a piece of the message may take to go out (RFC 5321 section 4.5.3.2.5).
+        block_timeout: Duration = default(mins(3)), secs(10)..=hours(1);
+        /// How long to wait for the verdict on a message (RFC 5321 section 4.5.3.2.6). Giving up early sends it twice.
+        final_timeout: Duration = default(mins(10)), mins(1)..=hours(1);
+        /// A session older than this is ended after its message. Exchange cuts one after 10 minutes, even in the middle
+        /// of a message.
+        session_age_max: Duration = default(mins(8)), mins(1)..=hours(1);
+        /// Recipients in one transaction; a message with more goes in several. Exchange takes 200.
+        recipients_max: u32 = default(200), 1..=10_000;
+    }
+}
+
+group! {
+    /// When and how fast mail is released.
+    "release" => Release {
+        /// Whether a new volume releases mail at once. Afterwards `penstock hold` and `penstock release` decide, and
+        /// their decision outlives a restart.
+        initial_mode: InitialMode = default(InitialMode::Auto), ();
+        /// Connections to each next hop at once. A server that has just come up chokes on more; Exchange allows 20 from
+        /// one address.
+        connections_max: u32 = default(5), 1..=20;
+        /// Messages to all next hops together in a minute: the rate limit that Exchange's Edge role has.
+        messages_per_minute_max: u32 = default(600), 1..=60_000;
+        /// How long a message waits after each failure that was about the message and not about the server; the last
+        /// wait repeats. Frequent first (greylisting, a full mailbox), then hourly.
+        retry_schedule: Vec<Duration> = default([mins(1), mins(5), mins(15), mins(30), hours(1)].into()),
+            (1..=16, secs(10)..=days(1));
+        /// How many percent each wait is varied up and down, so that what failed together does not return together.
+        retry_jitter_percent: u32 = default(20), 0..=50;
+        /// How often to try a connection while the next hop is down: release begins within this time of its return.
+        probe_interval: Duration = default(secs(5)), secs(1)..=mins(10);
+        /// How long to try at that pace before slowing down.
+        probe_fast_for: Duration = default(mins(10)), secs(0)..=days(1);
+        /// How often to try a connection after that.
+        probe_slow_interval: Duration = default(secs(15)), secs(1)..=mins(10);
+        /// How often to send one message as a test while the server answers but does not take mail. A refusal for lack
+        /// of resources may come as late as the end of the message, so nothing less proves that it is over.
+        probe_data_interval: Duration = default(secs(60)), secs(10)..=hours(1);
+        /// A message this old is set aside for the operator, with an alert. Nothing is deleted.
+        expire_after: Duration = default(days(30)), hours(1)..=days(3650);
+        /// A message that fails this many times while others pass is set aside for the operator: it must not stop the
+        /// queue.
+        poison_failures: u32 = default(3), 2..=100;
+        /// … but not before its failures span this long, lest a short disturbance condemn it.
+        poison_span: Duration = default(mins(6)), secs(0)..=days(1);
+    }
+}
+
+impl Volume {
+    /// Whether the volume is a block device, whose size is its own.
+    pub fn is_device(&self) -> bool {
+        self.path.as_str().starts_with("/dev/")
+    }
+}
+
+/// Every section of the file, in the order of the document.
+pub static SECTIONS: [Section; 7] = [
+    System::SECTION,
+    Volume::SECTION,
+    Listen::SECTION,
+    Domains::SECTION,
+    NextHop::SECTION,
+    Client::SECTION,
+    Release::SECTION,
+];
+
+/// All settings, checked one by one and against each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `[system]`
+    pub system: System,
+    /// `[volume]`
+    pub volume: Volume,
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[domains]`
+    pub domains: Domains,
+    /// `[[next_hop]]`, at least one, in the order of the file, with different names and addresses.
+    pub next_hops: Vec<NextHop>,
+    /// `[client]`
+    pub client: Client,
+    /// `[release]`
+    pub release: Release,
+}
+
+impl Settings {
+    /// Reads the text of a settings file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        if text.len() > FILE_BYTES_MAX {
+            return Err(Problems::file_too_long(text.len()));
+        }
+        let mut sink = Sink::new(text);
+        let settings = Self::read(text, &mut sink);
+        sink.finish(settings)
+    }
+
+    fn read(text: &str, sink: &mut Sink) -> Option<Self> {
+        let mut document = Document::parse(text, &SECTIONS, sink);
+        let system = document.one();
+        let volume = document.one();
+        let listen = document.one();
+        let domains = document.one();
+        let next_hops = document.many(NEXT_HOPS_MAX);
+        let client = document.one();
+        let release = document.one();
+        document.refuse_the_rest();
+        let (hop_lines, next_hops): (Vec<_>, _) = next_hops?.into_iter().unzip();
+        let settings = Self {
+            system: system?,
+            volume: volume?,
+            listen: listen?,
+            domains: domains?,
+            next_hops,
+            client: client?,
+            release: release?,
+        };
+        settings.check(&hop_lines, sink);
+        Some(settings)
+    }
+}

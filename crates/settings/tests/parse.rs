@@ -1,0 +1,266 @@
+//! What the settings file promises the operator.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the verdict")]
+
+use core::fmt::Write as _;
+use std::time::Duration;
+
+use penstock_settings::{
+    Bytes, Code, FILE_BYTES_MAX, PROBLEMS_MAX, Preset, SECTIONS, Settings, defaults_text,
+};
+use proptest::prelude::*;
+
+/// The least that a site must say.
+const LEAST: &str = r#"
+[system]
+hostname = "mx.example.org"
+[domains]
+accepted = ["example.org"]
+[[next_hop]]
+name = "exchange"
+address = "192.0.2.25"
+"#;
+
+/// The problems of `text` as (line, key, code).
+fn problems(text: &str) -> Vec<(Option<u32>, String, Code)> {
+    match Settings::parse(text) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(|it| (it.line, it.key.clone(), it.code)).collect(),
+    }
+}
+
+/// The only problem that `LEAST` with `more` in front has, as printed.
+fn only_problem(more: &str) -> String {
+    let problems = Settings::parse(&format!("{more}{LEAST}")).unwrap_err();
+    assert_eq!(problems.iter().count(), 1, "{problems}");
+    problems.to_string()
+}
+
+/// The printed defaults with the lines that must be set taken out of their comments.
+fn defaults_filled_in() -> String {
+    let mut text = defaults_text();
+    for key in SECTIONS.iter().flat_map(|section| section.keys) {
+        if let Preset::Required(example) = (key.preset)() {
+            text = text.replace(&format!("# {} = {example}", key.name), &format!("{} = {example}", key.name));
+        }
+    }
+    text
+}
+
+#[test]
+fn five_lines_are_enough_and_the_rest_has_the_documented_defaults() {
+    let settings = Settings::parse(LEAST).unwrap();
+    assert_eq!(settings.listen.addresses[0].to_string(), "[::]:25");
+    assert_eq!(settings.listen.size_max, Bytes(36 << 20));
+    assert_eq!((settings.listen.connections_max, settings.listen.connections_per_source_max), (200, 20));
+    assert_eq!((settings.listen.recipients_max, settings.client.recipients_max), (1_000, 200));
+    assert_eq!(settings.listen.received_max, 27);
+    assert_eq!(settings.client.session_age_max, Duration::from_secs(8 * 60));
+    assert_eq!(settings.client.final_timeout, Duration::from_secs(10 * 60));
+    assert_eq!((settings.release.connections_max, settings.release.messages_per_minute_max), (5, 600));
+    let minutes = [1, 5, 15, 30, 60].map(|min| Duration::from_secs(min * 60));
+    assert_eq!(settings.release.retry_schedule, minutes);
+    assert_eq!(settings.release.expire_after, Duration::from_secs(30 * 86_400));
+    assert_eq!(settings.next_hops[0].address.to_string(), "192.0.2.25:25");
+}
+
+#[test]
+fn the_printed_defaults_are_what_holds_without_them() {
+    let mut printed = Settings::parse(&defaults_filled_in()).unwrap();
+    let mut least = Settings::parse(LEAST).unwrap();
+    for settings in [&mut printed, &mut least] {
+        settings.next_hops.clear(); // theirs are examples
+    }
+    assert_eq!(printed, least);
+}
+
+#[test]
+fn the_printed_defaults_name_every_key_and_do_not_run_with_somebody_elses_domain() {
+    let text = defaults_text();
+    for key in SECTIONS.iter().flat_map(|section| section.keys) {
+        assert!(
+            text.contains(&format!("\n{} = ", key.name)) || text.contains(&format!("\n# {} = ", key.name))
+        );
+    }
+    let missing: Vec<_> = problems(&text).into_iter().map(|(_, key, code)| (key, code)).collect();
+    let expected = ["system.hostname", "domains.accepted", "next_hop.name", "next_hop.address"];
+    assert_eq!(missing, expected.map(|key| (key.to_string(), Code::Missing)));
+}
+
+#[test]
+fn all_problems_are_told_at_once_each_with_its_line() {
+    let text = r#"[system]
+hostname = "mx_1"
+log_level = 3
+[listen]
+conections_max = 10
+size_max = "36MB"
+command_timeout = "1s"
+recipients_max = 1
+[domains]
+accepted = ["example.org", "*", 7]
+[nexthop]
+"#;
+    let expected = [
+        (2, "system.hostname", Code::BadValue),
+        (3, "system.log_level", Code::WrongType),
+        (5, "listen.conections_max", Code::Unknown),
+        (6, "listen.size_max", Code::BadValue),
+        (7, "listen.command_timeout", Code::OutOfRange),
+        (8, "listen.recipients_max", Code::OutOfRange),
+        (10, "domains.accepted", Code::BadValue),
+        (10, "domains.accepted", Code::WrongType),
+        (11, "nexthop", Code::Unknown),
+    ];
+    let mut expected: Vec<_> = expected.map(|(line, key, code)| (Some(line), key.to_string(), code)).into();
+    expected.push((None, "next_hop".into(), Code::Missing));
+    assert_eq!(problems(text), expected);
+}
+
+#[test]
+fn a_reason_says_what_would_be_right() {
+    assert_eq!(
+        only_problem("[listen]\nsize_max = \"36MB\"\n"),
+        "PS-C06 line 2: listen.size_max: \"36MB\": must be a size from 64KiB to 2GiB, such as \"512KiB\", \"36MiB\" or \
+         \"4GiB\""
+    );
+    assert_eq!(
+        only_problem("[listen]\nconnections_max = 0\n"),
+        "PS-C07 line 2: listen.connections_max: 0: must be a whole number from 1 to 10000"
+    );
+    assert_eq!(
+        only_problem("[listen]\nconections_max = 10\n"),
+        "PS-C04 line 2: listen.conections_max: there is no such key; did you mean connections_max?"
+    );
+    assert_eq!(
+        only_problem("[listen]\nhostname = \"a.example\"\n"),
+        "PS-C04 line 2: listen.hostname: there is no such key; it belongs in [system]"
+    );
+    assert_eq!(
+        only_problem("[volume]\npath = \"var/mail\"\n"),
+        "PS-C06 line 2: volume.path: \"var/mail\": must be a path that begins with / and has at most 4095 characters, \
+         such as \"/var/lib/penstock/volume\""
+    );
+    assert_eq!(
+        only_problem("[listen]\nsize_max = \"1MiB\"\nsize_max = \"2MiB\"\n"),
+        "PS-C03 line 3: this stands twice: each key and each [section] once only"
+    );
+}
+
+#[test]
+fn a_box_without_domains_or_next_hop_is_refused_not_run() {
+    assert!(problems("").contains(&(None, "domains.accepted".into(), Code::Missing)));
+    assert!(problems("").contains(&(None, "next_hop".into(), Code::Missing)));
+    let empty = LEAST.replace("[\"example.org\"]", "[]");
+    assert_eq!(problems(&empty), [(Some(5), "domains.accepted".to_string(), Code::OutOfRange)]);
+    let relay = LEAST.replace("[\"example.org\"]", "[\"*\"]");
+    assert!(Settings::parse(&relay).unwrap_err().to_string().contains("open relay"));
+}
+
+#[test]
+fn settings_that_cannot_hold_together_are_refused() {
+    for (more, key) in [
+        ("[listen]\nconnections_max = 10\n", "listen.connections_per_source_max"),
+        ("[listen]\nsize_max = \"2GiB\"\n", "listen.size_max"),
+        ("[listen]\nreserved_max = \"36MiB\"\n", "listen.reserved_per_source_max"),
+        ("[listen]\nreserved_per_source_max = \"35MiB\"\n", "listen.reserved_per_source_max"),
+        ("[listen]\ncommand_timeout = \"10s\"\n", "listen.busy_timeout"),
+        ("[volume]\nsize = \"128MiB\"\n", "volume.segment_size"),
+        ("[release]\nprobe_interval = \"20s\"\n", "release.probe_interval"),
+    ] {
+        let problems = problems(&format!("{more}{LEAST}"));
+        assert!(problems.contains(&(Some(2), key.into(), Code::Contradiction)), "{more}: {problems:?}");
+    }
+    assert!(only_problem("[volume]\nsegment_size = \"3MiB\"\n").contains("power of two"));
+}
+
+#[test]
+fn a_device_has_its_own_size() {
+    let device = format!("[volume]\npath = \"/dev/mmcblk0p4\"\nsize = \"64MiB\"\n{LEAST}");
+    assert!(Settings::parse(&device).unwrap().volume.is_device());
+}
+
+#[test]
+fn a_next_hop_that_is_this_box_is_a_circle() {
+    for (listen, hop) in [
+        ("[::]:25", "127.0.0.1"),
+        ("0.0.0.0:2525", "127.0.0.1:2525"),
+        ("192.0.2.25:25", "192.0.2.25"),
+        ("[::]:25", "[::1]"),
+    ] {
+        let text = format!("[listen]\naddresses = [\"{listen}\"]\n{LEAST}")
+            .replace("192.0.2.25\"\n", &format!("{hop}\"\n"));
+        let reason = Settings::parse(&text).unwrap_err().to_string();
+        assert!(reason.contains("in circles"), "{listen} {hop}: {reason}");
+    }
+}
+
+#[test]
+fn two_hops_are_told_apart_by_name_and_address() {
+    let twin = format!("{LEAST}[[next_hop]]\nname = \"exchange\"\naddress = \"192.0.2.25:25\"\n");
+    assert_eq!(
+        problems(&twin),
+        [
+            (Some(9), "next_hop.name".to_string(), Code::Duplicate),
+            (Some(9), "next_hop.address".to_string(), Code::Duplicate)
+        ]
+    );
+    let pair = format!("{LEAST}[[next_hop]]\nname = \"second\"\naddress = \"192.0.2.26\"\npriority = 10\n");
+    assert_eq!(Settings::parse(&pair).unwrap().next_hops.len(), 2);
+}
+
+#[test]
+fn a_syntax_error_is_told_with_its_line_and_hides_no_others() {
+    let text = format!("[listen]\nsize_max = = 3\nrecipients_max = 1\n{LEAST}");
+    let problems = problems(&text);
+    assert!(problems.iter().any(|(line, _, code)| (*line, *code) == (Some(2), Code::Syntax)), "{problems:?}");
+    assert!(problems.contains(&(Some(3), "listen.recipients_max".into(), Code::OutOfRange)), "{problems:?}");
+    assert!(!problems.iter().any(|(_, _, code)| *code == Code::Missing), "{problems:?}");
+}
+
+#[test]
+fn a_file_is_bounded_and_so_is_what_is_said_about_it() {
+    let long = "#".repeat(FILE_BYTES_MAX + 1);
+    assert_eq!(problems(&long), [(None, String::new(), Code::FileTooLong)]);
+    let mut wrong = String::from("[listen]\n");
+    for n in 0..3_000 {
+        writeln!(wrong, "key_{n} = 1").unwrap();
+    }
+    let told = Settings::parse(&wrong).unwrap_err();
+    assert_eq!(told.iter().count(), PROBLEMS_MAX);
+    assert!(told.more() >= 2_900);
+    let nested = format!("[listen]\naddresses = {}1", "[".repeat(FILE_BYTES_MAX / 2));
+    assert!(Settings::parse(&nested).is_err());
+    let domains = vec!["\"example.org\""; 1_001].join(",");
+    let many = LEAST.replace("\"example.org\"", &domains);
+    assert_eq!(problems(&many), [(Some(5), "domains.accepted".to_string(), Code::OutOfRange)]);
+}
+
+#[test]
+fn what_a_file_holds_cannot_speak_to_the_terminal() {
+    let told =
+        Settings::parse("[\"\\u001b[31m\"]\n[system]\nhostname = \"\\u001b]0;\\u0007\"\n").unwrap_err();
+    assert!(!told.to_string().contains('\u{1b}'), "{told}");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_either_settings_or_at_least_one_problem(text in "\\PC*") {
+        if let Err(problems) = Settings::parse(&text) {
+            prop_assert!(problems.iter().count() > 0);
+        }
+    }
+
+    /// One byte of a good file changed: still no panic, no silence.
+    #[test]
+    fn a_damaged_file_is_read_or_refused(at in 0usize..8_000, byte in 0u8..128) {
+        let mut text = defaults_filled_in().into_bytes();
+        let at = at % text.len();
+        text[at] = byte;
+        if let Ok(text) = core::str::from_utf8(&text)
+            && let Err(problems) = Settings::parse(text)
+        {
+            prop_assert!(problems.iter().count() > 0);
+        }
+    }
+}

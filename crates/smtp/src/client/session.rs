@@ -1,0 +1,551 @@
+use core::fmt::Write;
+
+use crate::bounds::{CLIENT_OUTPUT_BYTES, COMMAND_BYTES_MAX, OUTSTANDING_MAX};
+use crate::dot::Stuffer;
+use crate::envelope::{MailFrom, Recipient};
+use crate::error::Error;
+use crate::output::Output;
+use crate::reply::Reply;
+
+use super::capabilities::Capabilities;
+use super::config::{Config, Phase};
+use super::reader::{Read, ReplyReader};
+
+/// What the server said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// All input is used up: send the output, then read.
+    NeedInput,
+    /// The server's greeting; EHLO is on its way.
+    Greeting(Reply<'a>),
+    /// The server knows us, and this is what it offers. Mail may be sent.
+    Ready(&'a Capabilities),
+    /// The reply to MAIL.
+    MailReply(Reply<'a>),
+    /// The reply to a RCPT.
+    RcptReply {
+        /// Which: 0 is the first of the transaction.
+        index: u32,
+        /// The reply.
+        reply: Reply<'a>,
+    },
+    /// The reply to DATA. After 354 the message must be sent; after any other reply the transaction has failed, and
+    /// RSET is due.
+    DataReply(Reply<'a>),
+    /// The server said 354 although it had refused every recipient. It got an empty message, as RFC 2920 §3.1 asks
+    /// for, and nobody's mail was sent. The transaction is over.
+    NoRecipients,
+    /// The verdict on the message. The transaction is over.
+    EndReply(Reply<'a>),
+    /// The reply to RSET: the transaction is over.
+    ResetReply(Reply<'a>),
+    /// The server will not go on: it said 421, refused us at the greeting, at EHLO or RSET, or refused a message before
+    /// it had been sent in full. What it has not accepted it has refused for now, and only `phase` and `reply` tell
+    /// how seriously that is meant. Close the connection.
+    Refused {
+        /// What the session was at.
+        phase: Phase,
+        /// What the server said.
+        reply: Reply<'a>,
+    },
+    /// What the server sent makes no sense. Close the connection.
+    Broken {
+        /// What the session was at.
+        phase: Phase,
+        /// What is wrong with it.
+        error: Error,
+    },
+    /// The session is over: the server answered QUIT, or one of the last two events came before. Close the connection.
+    Closed,
+}
+
+/// One connection to a server. See the [module](super) for how it is driven.
+///
+/// # When the connection is lost
+/// Before the final dot has been handed out in full, see [`final_dot_sent`](Self::final_dot_sent), the server cannot
+/// have taken the message. After that it may have, and sending again may send twice.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    capabilities: Capabilities,
+    reader: ReplyReader,
+    output: Output<CLIENT_OUTPUT_BYTES>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Ehlo,
+    Helo,
+    Idle,
+    Envelope(Envelope),
+    Body(Stuffer),
+    FinalDot,
+    /// The same, of an empty message that must not be delivered.
+    LoneDot,
+    Reset,
+    Quit,
+    Over,
+}
+
+/// MAIL to DATA: what was sent and what was answered, which is in the same order.
+#[derive(Debug, Default)]
+struct Envelope {
+    mail: Sent,
+    recipients: u32,
+    recipients_answered: u32,
+    recipients_accepted: u32,
+    data: Option<Sent>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sent {
+    #[default]
+    Unanswered,
+    Accepted,
+    Refused,
+}
+
+impl Sent {
+    const fn answered(reply: Reply<'_>) -> Self {
+        if reply.is_success() { Self::Accepted } else { Self::Refused }
+    }
+}
+
+impl Envelope {
+    /// How many replies the server owes.
+    fn outstanding(&self) -> u32 {
+        u32::from(self.mail == Sent::Unanswered)
+            + (self.recipients - self.recipients_answered)
+            + u32::from(self.data == Some(Sent::Unanswered))
+    }
+
+    /// Whether the message would reach anybody, as far as is known.
+    fn is_deliverable(&self) -> bool {
+        self.mail == Sent::Accepted && self.recipients_accepted > 0
+    }
+
+    fn phase(&self) -> Phase {
+        if self.mail == Sent::Unanswered {
+            Phase::Mail
+        } else if self.recipients_answered < self.recipients {
+            Phase::Rcpt
+        } else if self.data == Some(Sent::Unanswered) {
+            Phase::Data
+        } else {
+            Phase::Idle
+        }
+    }
+}
+
+/// What a reply turned out to be: an [`Event`] without what it borrows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Nothing that the caller needs to know of.
+    Again,
+    NeedInput,
+    Greeting,
+    Ready,
+    Mail,
+    Rcpt(u32),
+    Data,
+    NoRecipients,
+    End,
+    Reset,
+    Refused(Phase),
+    Broken(Phase, Error),
+    Closed,
+}
+
+impl Session {
+    /// A session on a connection that has just been made. The server speaks first.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            capabilities: Capabilities::default(),
+            reader: ReplyReader::new(),
+            output: Output::new(),
+            state: State::Greeting,
+        }
+    }
+
+    /// Reads up to one reply and says what it means.
+    pub fn poll<'a>(&'a mut self, input: &mut &[u8]) -> Event<'a> {
+        let step = loop {
+            let step = self.step(input);
+            if step != Step::Again {
+                break step;
+            }
+        };
+        let reply = self.reader.reply();
+        match step {
+            Step::Again | Step::NeedInput => Event::NeedInput,
+            Step::Greeting => Event::Greeting(reply),
+            Step::Ready => Event::Ready(&self.capabilities),
+            Step::Mail => Event::MailReply(reply),
+            Step::Rcpt(index) => Event::RcptReply { index, reply },
+            Step::Data => Event::DataReply(reply),
+            Step::NoRecipients => Event::NoRecipients,
+            Step::End => Event::EndReply(reply),
+            Step::Reset => Event::ResetReply(reply),
+            Step::Refused(phase) => Event::Refused { phase, reply },
+            Step::Broken(phase, error) => Event::Broken { phase, error },
+            Step::Closed => Event::Closed,
+        }
+    }
+
+    /// Whether the next command of a transaction may be given: the server owes no reply, or offers PIPELINING and owes
+    /// few; and there is room.
+    pub fn can_send(&self) -> bool {
+        let in_turn = match &self.state {
+            State::Idle => true,
+            State::Envelope(envelope) if envelope.data.is_none() => match envelope.outstanding() {
+                0 => true,
+                outstanding => self.capabilities.pipelining && outstanding < OUTSTANDING_MAX,
+            },
+            _ => false,
+        };
+        in_turn && self.has_room()
+    }
+
+    /// Begins a transaction. Parameters that the server did not offer are left out: RET and ENVID without DSN, BODY
+    /// without 8BITMIME (and the message is sent as it is), SIZE without SIZE.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] within a transaction, or if [`can_send`](Self::can_send) says no.
+    pub fn mail(&mut self, mail: &MailFrom<'_>) -> Result<(), Error> {
+        if !matches!(self.state, State::Idle) || !self.can_send() {
+            return Err(Error::OutOfTurn);
+        }
+        let written = write_mail(&mut self.output, &self.capabilities, mail);
+        debug_assert!(written.is_ok(), "there is room for COMMAND_BYTES_MAX");
+        self.state = State::Envelope(Envelope::default());
+        Ok(())
+    }
+
+    /// Names a recipient. NOTIFY and ORCPT are left out if the server did not offer DSN.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] outside a transaction, after DATA, or if [`can_send`](Self::can_send) says no;
+    /// [`Error::RecipientsMax`]; [`Error::Address`] for the null address, which cannot receive.
+    pub fn rcpt(&mut self, recipient: &Recipient<'_>) -> Result<(), Error> {
+        if !self.can_send() {
+            return Err(Error::OutOfTurn);
+        }
+        let State::Envelope(envelope) = &mut self.state else {
+            return Err(Error::OutOfTurn);
+        };
+        if envelope.recipients >= self.config.recipients_max {
+            return Err(Error::RecipientsMax);
+        }
+        if recipient.address.is_null() {
+            return Err(Error::Address);
+        }
+        envelope.recipients += 1;
+        let written = write_rcpt(&mut self.output, &self.capabilities, recipient);
+        debug_assert!(written.is_ok(), "there is room for COMMAND_BYTES_MAX");
+        Ok(())
+    }
+
+    /// Asks to send the message.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] outside a transaction, after DATA, or if [`can_send`](Self::can_send) says no;
+    /// [`Error::NoRecipients`] if it is known that the server took no recipient: the transaction has failed, and
+    /// RSET is due.
+    pub fn data(&mut self) -> Result<(), Error> {
+        if !self.can_send() {
+            return Err(Error::OutOfTurn);
+        }
+        let State::Envelope(envelope) = &mut self.state else {
+            return Err(Error::OutOfTurn);
+        };
+        if envelope.recipients == 0 || (envelope.outstanding() == 0 && !envelope.is_deliverable()) {
+            return Err(Error::NoRecipients);
+        }
+        envelope.data = Some(Sent::Unanswered);
+        self.output.push(b"DATA\r\n");
+        Ok(())
+    }
+
+    /// Takes as much of the message as there is room for, stuffs its dots, and says how many bytes that was: the
+    /// caller comes back with the rest once output has been sent.
+    ///
+    /// A caller that cannot go on in the middle has to drop the connection: whatever it sent would count.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] unless the server said 354 and nothing since.
+    pub fn body(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        match &mut self.state {
+            State::Body(stuffer) => Ok(stuffer.push(bytes, &mut self.output)),
+            _ => Err(Error::OutOfTurn),
+        }
+    }
+
+    /// Ends the message. One that does not end in CR LF gets it: SMTP cannot say otherwise.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] where [`body`](Self::body) would say so; [`Error::OutputFull`] if output has to be sent
+    /// first.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        let State::Body(stuffer) = &self.state else {
+            return Err(Error::OutOfTurn);
+        };
+        if self.output.room() < Stuffer::END_BYTES_MAX {
+            return Err(Error::OutputFull);
+        }
+        self.output.push(stuffer.end());
+        self.state = State::FinalDot;
+        Ok(())
+    }
+
+    /// Gives up the transaction, or does nothing in a way that shows whether the server is still there.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] while the server owes a reply, within a message, before [`Event::Ready`] and after the
+    /// end; [`Error::OutputFull`].
+    pub fn reset(&mut self) -> Result<(), Error> {
+        self.write_between(b"RSET\r\n", State::Reset)
+    }
+
+    /// Ends the session.
+    ///
+    /// # Errors
+    /// As [`reset`](Self::reset).
+    pub fn quit(&mut self) -> Result<(), Error> {
+        self.write_between(b"QUIT\r\n", State::Quit)
+    }
+
+    /// What has to be sent.
+    pub fn output(&self) -> &[u8] {
+        self.output.pending()
+    }
+
+    /// Takes note that the first `n` bytes of [`output`](Self::output) have been sent.
+    pub fn sent(&mut self, n: usize) {
+        self.output.sent(n);
+    }
+
+    /// What the session is at.
+    pub fn phase(&self) -> Phase {
+        match &self.state {
+            State::Greeting => Phase::Greeting,
+            State::Ehlo | State::Helo => Phase::Ehlo,
+            State::Idle => Phase::Idle,
+            State::Envelope(envelope) => envelope.phase(),
+            State::Body(_) => Phase::Body,
+            State::FinalDot | State::LoneDot => Phase::FinalDot,
+            State::Reset => Phase::Reset,
+            State::Quit => Phase::Quit,
+            State::Over => Phase::Over,
+        }
+    }
+
+    /// Whether the message has been handed out to its last byte and no verdict has come: if the connection is lost
+    /// now, the server may have taken it.
+    pub fn final_dot_sent(&self) -> bool {
+        matches!(self.state, State::FinalDot) && self.output.pending().is_empty()
+    }
+
+    /// What the server offers; all `false` before [`Event::Ready`].
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn has_room(&self) -> bool {
+        self.output.room() >= COMMAND_BYTES_MAX
+    }
+
+    /// Writes a command that may stand wherever no reply is owed.
+    fn write_between(&mut self, command: &[u8], next: State) -> Result<(), Error> {
+        match &self.state {
+            State::Idle => {}
+            State::Envelope(envelope) if envelope.outstanding() == 0 => {}
+            _ => return Err(Error::OutOfTurn),
+        }
+        if !self.has_room() {
+            return Err(Error::OutputFull);
+        }
+        self.output.push(command);
+        self.state = next;
+        Ok(())
+    }
+
+    fn step(&mut self, input: &mut &[u8]) -> Step {
+        if matches!(self.state, State::Over) {
+            return Step::Closed;
+        }
+        match self.reader.next(input) {
+            Ok(Read::Incomplete) => Step::NeedInput,
+            Ok(Read::Line) => {
+                self.read_capability();
+                Step::Again
+            }
+            Ok(Read::Last) => {
+                self.read_capability();
+                self.answered()
+            }
+            Err(error) => self.broken(error),
+        }
+    }
+
+    /// Takes a line of the reply to EHLO, or the name in that to HELO.
+    fn read_capability(&mut self) {
+        let (first, line) = (self.reader.lines() == 1, self.reader.line_text());
+        match self.state {
+            State::Ehlo | State::Helo if first => self.capabilities.read_host_name(line),
+            State::Ehlo => self.capabilities.read_keyword(line),
+            _ => {}
+        }
+    }
+
+    /// Goes on after a whole reply.
+    fn answered(&mut self) -> Step {
+        let reply = self.reader.reply();
+        let (code, success, refused) =
+            (reply.code, reply.is_success(), reply.is_transient() || reply.is_permanent());
+        if code == 421 && !matches!(self.state, State::Quit) {
+            return self.refused();
+        }
+        // A verdict on something that the server cannot have seen yet is none.
+        let early = !self.output.pending().is_empty();
+        match &mut self.state {
+            State::Quit | State::Over => {
+                self.state = State::Over;
+                Step::Closed
+            }
+            State::Greeting if code == 220 => {
+                self.hello("EHLO", State::Ehlo);
+                Step::Greeting
+            }
+            State::Ehlo if success => {
+                self.capabilities.extended = true;
+                self.state = State::Idle;
+                Step::Ready
+            }
+            State::Ehlo if code == 500 || code == 502 => {
+                self.capabilities = Capabilities::default();
+                self.hello("HELO", State::Helo);
+                Step::Again
+            }
+            State::Helo if success => {
+                self.state = State::Idle;
+                Step::Ready
+            }
+            State::Reset if success => {
+                self.state = State::Idle;
+                Step::Reset
+            }
+            State::FinalDot if !early && (success || refused) => {
+                self.state = State::Idle;
+                Step::End
+            }
+            State::LoneDot if !early => {
+                self.state = State::Idle;
+                Step::NoRecipients
+            }
+            State::Envelope(envelope) => {
+                let step = envelope.answered(reply);
+                match step {
+                    Some(Step::Data) if code == 354 => self.start_mail(),
+                    Some(step) => step,
+                    None => self.broken(Error::UnexpectedReply),
+                }
+            }
+            State::Idle => self.broken(Error::UnexpectedReply),
+            _ if refused => self.refused(),
+            _ => self.broken(Error::UnexpectedReply),
+        }
+    }
+
+    /// After 354.
+    fn start_mail(&mut self) -> Step {
+        let deliverable = matches!(&self.state, State::Envelope(envelope) if envelope.is_deliverable());
+        if deliverable {
+            self.state = State::Body(Stuffer::new());
+            return Step::Data;
+        }
+        self.output.push(Stuffer::new().end());
+        self.state = State::LoneDot;
+        Step::Again
+    }
+
+    fn hello(&mut self, verb: &str, next: State) {
+        let written = write!(self.output, "{verb} {}\r\n", self.config.host_name());
+        debug_assert!(written.is_ok(), "a server that replies early is not read on");
+        self.state = next;
+    }
+
+    fn refused(&mut self) -> Step {
+        let phase = self.phase();
+        self.state = State::Over;
+        Step::Refused(phase)
+    }
+
+    fn broken(&mut self, error: Error) -> Step {
+        let phase = self.phase();
+        self.state = State::Over;
+        Step::Broken(phase, error)
+    }
+}
+
+impl Envelope {
+    /// Puts `reply` to the oldest command that has none. `None` if it cannot be one.
+    fn answered(&mut self, reply: Reply<'_>) -> Option<Step> {
+        let is_verdict = reply.is_success() || reply.is_transient() || reply.is_permanent();
+        match self.phase() {
+            Phase::Mail if is_verdict => {
+                self.mail = Sent::answered(reply);
+                Some(Step::Mail)
+            }
+            Phase::Rcpt if is_verdict => {
+                let index = self.recipients_answered;
+                self.recipients_answered += 1;
+                self.recipients_accepted += u32::from(reply.is_success());
+                Some(Step::Rcpt(index))
+            }
+            Phase::Data if reply.code == 354 || reply.is_transient() || reply.is_permanent() => {
+                self.data = Some(Sent::answered(reply));
+                Some(Step::Data)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn write_mail(
+    output: &mut Output<CLIENT_OUTPUT_BYTES>,
+    offered: &Capabilities,
+    mail: &MailFrom<'_>,
+) -> core::fmt::Result {
+    write!(output, "MAIL FROM:<{}>", mail.sender)?;
+    if let Some(bytes) = mail.size_bytes.filter(|_| offered.size) {
+        write!(output, " SIZE={bytes}")?;
+    }
+    if let Some(body) = mail.body.filter(|_| offered.eight_bit_mime) {
+        write!(output, " BODY={}", body.keyword())?;
+    }
+    if let Some(ret) = mail.ret.filter(|_| offered.dsn) {
+        write!(output, " RET={}", ret.keyword())?;
+    }
+    if let Some(envid) = mail.envid.filter(|_| offered.dsn) {
+        write!(output, " ENVID={}", envid.as_str())?;
+    }
+    write!(output, "\r\n")
+}
+
+fn write_rcpt(
+    output: &mut Output<CLIENT_OUTPUT_BYTES>,
+    offered: &Capabilities,
+    recipient: &Recipient<'_>,
+) -> core::fmt::Result {
+    write!(output, "RCPT TO:<{}>", recipient.address)?;
+    if let Some(notify) = recipient.notify.filter(|_| offered.dsn) {
+        write!(output, " NOTIFY={}", notify.keyword())?;
+    }
+    if let Some(orcpt) = recipient.orcpt.filter(|_| offered.dsn) {
+        write!(output, " ORCPT={}", orcpt.as_str())?;
+    }
+    write!(output, "\r\n")
+}

@@ -1,0 +1,274 @@
+//! What is in memory of each message: 32 bytes, and a little more for the few that are spread out or partly done.
+//!
+//! Ids grow by arrival, so the entries stand in order of id in one vector: a look-up is a binary search, an arrival is
+//! a push. Entries that go leave a gap that is closed when a quarter of the vector is gaps.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::record::{Fate, MessageId, Place, Status};
+
+/// What is known of a message without reading flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) id: u64,
+    pub(crate) commit: Place,
+    pub(crate) size_bytes: u32,
+    /// The status segment with the newest record of this message's fate.
+    status_segment: u32,
+    pub(crate) recipients: u16,
+    /// Recipients whose fate is not final.
+    pub(crate) open: u16,
+    /// The fate of all recipients, unless `flags` says that they differ.
+    fate: u8,
+    flags: u8,
+    pub(crate) attempts: u16,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
+
+const NO_SEGMENT: u32 = u32::MAX;
+const FLAG_MIXED: u8 = 1;
+const FLAG_DAMAGED: u8 = 2;
+const FLAG_GONE: u8 = 4;
+
+impl Entry {
+    pub(crate) fn new(id: u64, commit: Place, size_bytes: u32, recipients: u16) -> Self {
+        Self {
+            id,
+            commit,
+            size_bytes,
+            status_segment: NO_SEGMENT,
+            recipients,
+            open: recipients,
+            fate: Fate::Queued as u8,
+            flags: 0,
+            attempts: 0,
+        }
+    }
+
+    pub(crate) fn status_segment(&self) -> Option<u32> {
+        (self.status_segment != NO_SEGMENT).then_some(self.status_segment)
+    }
+
+    pub(crate) fn set_status_segment(&mut self, segment: Option<u32>) {
+        self.status_segment = segment.unwrap_or(NO_SEGMENT);
+    }
+
+    /// Whether some recipient's fate is not final.
+    pub(crate) fn is_live(&self) -> bool {
+        self.open > 0
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.flags & FLAG_DAMAGED != 0
+    }
+
+    pub(crate) fn set_damaged(&mut self) {
+        self.flags |= FLAG_DAMAGED;
+    }
+
+    /// What the message takes on flash, estimated: the same when it is counted and when it is discounted.
+    pub(crate) fn flash_bytes(&self) -> u64 {
+        flash_bytes(u64::from(self.size_bytes), u32::from(self.recipients))
+    }
+}
+
+/// What a message takes on flash, estimated from its size and recipients.
+pub(crate) const fn flash_bytes(size_bytes: u64, recipients: u32) -> u64 {
+    // Headers of chunks are below 1/1,024; BEGIN, COMMIT and the end of a group take some 384 bytes.
+    size_bytes + size_bytes / 1024 + 384 + 64 * recipients as u64
+}
+
+/// The table of messages.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    entries: Vec<Entry>,
+    gone: usize,
+    /// The fates of recipients, where they differ within a message.
+    fates: BTreeMap<u64, Box<[u8]>>,
+    /// For wide messages, the segments other than the COMMIT's.
+    spans: BTreeMap<u64, Box<[u32]>>,
+}
+
+impl Index {
+    /// The messages it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.gone
+    }
+
+    /// The memory of the table in bytes, roughly.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + (self.fates.len() + self.spans.len()) * 64
+    }
+
+    fn position(&self, id: u64) -> Result<usize, usize> {
+        self.entries.binary_search_by_key(&id, |entry| entry.id)
+    }
+
+    pub(crate) fn get(&self, id: MessageId) -> Option<&Entry> {
+        let at = self.position(id.0).ok()?;
+        self.entries.get(at).filter(|entry| entry.flags & FLAG_GONE == 0)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: MessageId) -> Option<&mut Entry> {
+        let at = self.position(id.0).ok()?;
+        self.entries.get_mut(at).filter(|entry| entry.flags & FLAG_GONE == 0)
+    }
+
+    /// All messages in order of arrival, from `first` on.
+    pub(crate) fn iter_from(&self, first: MessageId) -> impl Iterator<Item = &Entry> {
+        let from = match self.position(first.0) {
+            Ok(at) | Err(at) => at,
+        };
+        self.entries.iter().skip(from).filter(|entry| entry.flags & FLAG_GONE == 0)
+    }
+
+    /// Puts in a message, or another place of one that is known.
+    pub(crate) fn insert(&mut self, entry: Entry, spans: &[u32]) {
+        if spans.is_empty() {
+            self.spans.remove(&entry.id);
+        } else {
+            self.spans.insert(entry.id, spans.into());
+        }
+        match self.position(entry.id) {
+            Ok(at) => {
+                if self.entries[at].flags & FLAG_GONE != 0 {
+                    self.gone -= 1;
+                }
+                self.entries[at] = entry;
+            }
+            Err(at) => self.entries.insert(at, entry),
+        }
+    }
+
+    /// Takes a message out.
+    pub(crate) fn remove(&mut self, id: MessageId) {
+        self.fates.remove(&id.0);
+        self.spans.remove(&id.0);
+        if let Some(entry) = self.get_mut(id) {
+            entry.flags |= FLAG_GONE;
+            self.gone += 1;
+        }
+        if self.gone > 1024 && self.gone > self.entries.len() / 4 {
+            self.entries.retain(|entry| entry.flags & FLAG_GONE == 0);
+            self.gone = 0;
+        }
+    }
+
+    /// The segments that hold a message, that of its COMMIT first.
+    pub(crate) fn segments_of(&self, entry: &Entry) -> impl Iterator<Item = u32> {
+        let others = self.spans.get(&entry.id).map_or(&[][..], |spans| spans);
+        core::iter::once(entry.commit.segment).chain(others.iter().copied())
+    }
+
+    /// The fate of one recipient.
+    pub(crate) fn fate(&self, entry: &Entry, recipient: u16) -> Fate {
+        if entry.flags & FLAG_MIXED == 0 {
+            return Fate::from_u8(entry.fate);
+        }
+        let fates = self.fates.get(&entry.id);
+        Fate::from_u8(fates.and_then(|f| f.get(usize::from(recipient))).copied().unwrap_or_default())
+    }
+
+    /// Applies a status to a message, and says whether all recipients are there to take it.
+    pub(crate) fn apply(&mut self, id: MessageId, status: &Status) -> bool {
+        let Ok(at) = self.position(id.0) else { return false };
+        let entry = &mut self.entries[at];
+        let recipients = usize::from(entry.recipients);
+        let range = usize::from(status.first)..usize::from(status.first) + usize::from(status.count);
+        if range.is_empty() || range.end > recipients {
+            return false;
+        }
+        entry.attempts = entry.attempts.max(status.attempts);
+        if range.len() == recipients {
+            entry.flags &= !FLAG_MIXED;
+            entry.fate = status.fate as u8;
+            entry.open = if status.fate.is_final() { 0 } else { entry.recipients };
+            self.fates.remove(&id.0);
+            return true;
+        }
+        let uniform = entry.fate;
+        let fates = self.fates.entry(id.0).or_insert_with(|| alloc::vec![uniform; recipients].into());
+        fates[range].fill(status.fate as u8);
+        entry.flags |= FLAG_MIXED;
+        let open = fates.iter().filter(|fate| !Fate::from_u8(**fate).is_final()).count();
+        entry.open = u16::try_from(open).unwrap_or(u16::MAX);
+        if fates.iter().all(|fate| *fate == fates[0]) {
+            entry.fate = fates[0];
+            entry.flags &= !FLAG_MIXED;
+            self.fates.remove(&id.0);
+        }
+        true
+    }
+
+    /// The runs of recipients with one fate each.
+    pub(crate) fn runs(&self, entry: &Entry) -> Vec<(u16, u16, Fate)> {
+        let mut runs: Vec<(u16, u16, Fate)> = Vec::new();
+        if entry.flags & FLAG_MIXED == 0 {
+            runs.push((0, entry.recipients, Fate::from_u8(entry.fate)));
+            return runs;
+        }
+        for recipient in 0..entry.recipients {
+            let fate = self.fate(entry, recipient);
+            match runs.last_mut() {
+                Some((_, count, last)) if *last == fate => *count += 1,
+                _ => runs.push((recipient, 1, fate)),
+            }
+        }
+        runs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Stamp;
+
+    fn status(first: u16, count: u16, fate: Fate) -> Status {
+        Status { first, count, fate, attempts: 1, reply_code: 250, at: Stamp::default() }
+    }
+
+    fn with_one(recipients: u16) -> Index {
+        let mut index = Index::default();
+        index.insert(Entry::new(7, Place { segment: 1, offset: 64 }, 100, recipients), &[]);
+        index
+    }
+
+    #[test]
+    fn recipients_of_one_message_have_fates_of_their_own() {
+        let mut index = with_one(3);
+        assert!(index.apply(MessageId(7), &status(1, 1, Fate::Delivered)));
+        let entry = *index.get(MessageId(7)).unwrap();
+        assert_eq!(entry.open, 2);
+        assert_eq!(index.runs(&entry), [(0, 1, Fate::Queued), (1, 1, Fate::Delivered), (2, 1, Fate::Queued)]);
+        assert!(index.apply(MessageId(7), &status(0, 3, Fate::Delivered)));
+        assert!(!index.get(MessageId(7)).unwrap().is_live());
+        assert!(index.fates.is_empty(), "what is alike again takes no memory");
+    }
+
+    #[test]
+    fn a_status_beyond_the_recipients_changes_nothing() {
+        let mut index = with_one(2);
+        assert!(!index.apply(MessageId(7), &status(1, 2, Fate::Delivered)));
+        assert!(!index.apply(MessageId(8), &status(0, 1, Fate::Delivered)));
+        assert_eq!(index.get(MessageId(7)).unwrap().open, 2);
+    }
+
+    #[test]
+    fn messages_come_and_go_in_any_order() {
+        let mut index = Index::default();
+        for id in (0..5000u64).rev() {
+            index.insert(Entry::new(id, Place { segment: 0, offset: 0 }, 1, 1), &[]);
+        }
+        for id in (0..5000).filter(|id| id % 3 != 0) {
+            index.remove(MessageId(id));
+        }
+        assert_eq!(index.len(), 5000 - 3333);
+        let left: Vec<u64> = index.iter_from(MessageId(10)).map(|entry| entry.id).take(3).collect();
+        assert_eq!(left, [12, 15, 18]);
+        assert!(index.get(MessageId(13)).is_none());
+        assert!(index.entries.len() < 3000, "gaps are closed");
+    }
+}

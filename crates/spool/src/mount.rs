@@ -1,0 +1,422 @@
+//! From what is on flash to what is in memory, after any stop.
+//!
+//! A mount writes nothing. It reads the header of each segment and then either its proven summary or, for the few
+//! that have none, all of its frames. What it believes:
+//!
+//! - *Known durable* is the highest group that any group, header or proof says was durable. Groups up to it were
+//!   synced, so whatever is missing there is rot: what stands on its own CRCs counts.
+//! - Above it lies the *tail*. There a power cut may have kept later writes and dropped earlier ones, so only an
+//!   unbroken run of whole groups counts as it is; a message beyond the first break counts if all of it, read through,
+//!   has the SHA-256 in its COMMIT.
+//! - A RETIRE counts only if it is known durable: it lets bytes be erased. To disbelieve it costs nothing but space.
+//! - Of two copies of a message the older counts, as long as its segment is not retired: it is the proven one.
+//! - A segment without a header that was used and that no RETIRE names is quarantined.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use penstock_flash::{Erase, Medium};
+
+use crate::Error;
+use crate::frame::Seed;
+use crate::index::{Entry, Index};
+use crate::log::{STATUS_FRAME_BYTES, Start};
+use crate::reader::{Message, Readable, read_commit, read_extents};
+use crate::record::{Commit, Fate, Life, MessageId, Place, SegmentRecord, Status};
+use crate::segment::{Layout, Purpose, Segment, SegmentHeader, State, read_header};
+use crate::state::MetaTable;
+use crate::summary::{self, Note};
+use crate::walk::{self, Found, Group, WINDOW_BYTES, Window};
+
+/// Ids left out after an unclean stop, beyond those seen: messages that were begun but left no whole frame.
+const ID_GAP: u64 = 1024;
+
+/// What a mount found.
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    pub(crate) start: Start,
+    pub(crate) index: Index,
+    pub(crate) meta: MetaTable,
+    /// Messages of the torn tail, of which a record must say that they never counted before the tail is built upon.
+    pub(crate) torn: Vec<MessageId>,
+    pub(crate) report: MountReport,
+}
+
+/// What a mount had to do and what it found wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountReport {
+    /// Whether every segment had a proven summary: the last stop was clean.
+    pub clean: bool,
+    /// Segments that were scanned whole.
+    pub scanned_segments: u32,
+    /// Frames, or stretches without any, that could not be read as they were written. The torn end of a cut write is
+    /// among them.
+    pub damaged_frames: u32,
+    /// Segments that were used but have no header, and are left alone.
+    pub quarantined_segments: u32,
+    /// Messages of the torn tail that were not whole, and were never acknowledged.
+    pub torn_messages: u32,
+    /// Messages that may have been acknowledged and are not whole. They are kept, and not given out.
+    pub damaged_messages: u32,
+}
+
+/// One segment's header and notes.
+struct Survey {
+    segment: u32,
+    header: SegmentHeader,
+    notes: Vec<(Found, Note)>,
+    groups: Vec<Group>,
+    newest_ms: u64,
+    proven: bool,
+}
+
+/// Reads the volume on a medium.
+pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
+    let geometry = medium.geometry();
+    let layout = Layout::of(&geometry)?;
+    let reader = medium.reader();
+    let mut report = MountReport { clean: true, ..MountReport::default() };
+
+    let headers: Vec<Option<SegmentHeader>> =
+        (0..geometry.segments).map(|segment| read_header(&reader, &layout, segment)).collect();
+    let volume = identify(&headers, &geometry)?;
+    let belongs = |header: &SegmentHeader| header.volume == volume;
+
+    let mut synced_group = 0;
+    let mut next_msg_id = 1;
+    let mut surveys: Vec<Survey> = Vec::new();
+    for (segment, header) in (0u32..).zip(headers) {
+        let Some(header) = header.filter(belongs) else { continue };
+        let seed = Seed::of_segment(&volume, header.sequence);
+        synced_group = synced_group.max(header.synced_group);
+        next_msg_id = next_msg_id.max(header.msg_id_floor);
+        let survey = match summary::read_proven(&reader, &layout, seed, segment) {
+            Some((footer, proof, notes)) => {
+                synced_group = synced_group.max(proof.synced_group);
+                next_msg_id = next_msg_id.max(footer.msg_id_floor);
+                let notes = notes.into_iter().map(|note| (Found { group: None }, note)).collect();
+                Survey {
+                    segment,
+                    header,
+                    notes,
+                    groups: Vec::new(),
+                    newest_ms: footer.newest_ms,
+                    proven: true,
+                }
+            }
+            None => {
+                let mut window = Window::new(reader.clone(), segment, layout.segment_bytes, WINDOW_BYTES);
+                let scan = walk::scan(&mut window, &layout, seed);
+                report.clean = false;
+                report.scanned_segments += 1;
+                report.damaged_frames += scan.damaged;
+                synced_group = synced_group.max(scan.synced_group);
+                next_msg_id = next_msg_id.max(scan.msg_id_max + 1);
+                let (notes, groups, newest_ms) = (scan.notes, scan.groups, scan.newest_ms);
+                Survey { segment, header, notes, groups, newest_ms, proven: false }
+            }
+        };
+        surveys.push(survey);
+    }
+    if !report.clean {
+        next_msg_id += ID_GAP;
+    }
+    surveys.sort_by_key(|survey| survey.header.sequence);
+
+    let tail = Tail::of(&surveys, synced_group);
+    let mut mount = Mount {
+        reader,
+        layout,
+        volume,
+        segments: place_segments(&geometry, &surveys, synced_group, &mut report),
+        index: Index::default(),
+        meta: MetaTable::default(),
+        report,
+        torn: Vec::new(),
+    };
+    mount.take_messages(&surveys, &tail);
+    mount.take_fates(&surveys);
+    mount.drop_torn();
+    mount.count_live();
+
+    let used_segments = surveys.iter().map(|s| s.header.used_segments.max(s.segment + 1)).max().unwrap_or(0);
+    let start = Start {
+        volume,
+        next_sequence: surveys.iter().map(|s| s.header.sequence).max().unwrap_or(0) + 1,
+        next_group: tail.last_group.max(synced_group) + 1,
+        synced_group,
+        next_msg_id,
+        used_segments,
+        boot: surveys.iter().map(|s| s.header.boot).max().unwrap_or(0).wrapping_add(1),
+        segments: mount.segments,
+    };
+    Ok(Mounted { start, index: mount.index, meta: mount.meta, torn: mount.torn, report: mount.report })
+}
+
+/// Which volume the medium holds. Segments of others, from before a format, do not count.
+fn identify(
+    headers: &[Option<SegmentHeader>],
+    geometry: &penstock_flash::Geometry,
+) -> Result<[u8; 16], Error> {
+    // A format writes the first segment; after it was reused or lost, most segments decide.
+    let mut votes: BTreeMap<[u8; 16], u32> = BTreeMap::new();
+    for header in headers.iter().flatten() {
+        *votes.entry(header.volume).or_default() += 1;
+    }
+    let first = headers.iter().flatten().max_by_key(|h| (votes.get(&h.volume).copied(), h.sequence));
+    let header = first.ok_or(Error::NotAVolume)?;
+    header.check(geometry)?;
+    Ok(header.volume)
+}
+
+/// The groups above what is known durable.
+struct Tail {
+    synced_group: u64,
+    /// The last group of the unbroken run.
+    unbroken_to: u64,
+    /// The last group seen.
+    last_group: u64,
+}
+
+impl Tail {
+    fn of(surveys: &[Survey], synced_group: u64) -> Self {
+        let groups = || surveys.iter().flat_map(|survey| &survey.groups);
+        let mut whole: Vec<u64> =
+            groups().filter(|g| g.whole && g.number > synced_group).map(|g| g.number).collect();
+        whole.sort_unstable();
+        let mut unbroken_to = synced_group;
+        for number in whole {
+            if number == unbroken_to + 1 {
+                unbroken_to = number;
+            }
+        }
+        let last_group = groups().map(|group| group.number).max().unwrap_or(0);
+        Self { synced_group, unbroken_to, last_group }
+    }
+
+    /// Whether a message found there is whole by the order of writes alone.
+    fn vouches_for(&self, survey: &Survey, found: Found) -> bool {
+        if survey.proven {
+            return true;
+        }
+        let Some(group) = found.group.and_then(|at| survey.groups.get(at)) else { return false };
+        group.whole && group.number <= self.unbroken_to
+    }
+}
+
+/// Where each segment stands in its life.
+fn place_segments(
+    geometry: &penstock_flash::Geometry,
+    surveys: &[Survey],
+    synced_group: u64,
+    report: &mut MountReport,
+) -> Vec<Segment> {
+    let used_segments = surveys.iter().map(|s| s.header.used_segments.max(s.segment + 1)).max().unwrap_or(0);
+    let mut newest: BTreeMap<u32, (SegmentRecord, u32)> = BTreeMap::new();
+    for survey in surveys.iter().filter(|s| s.header.purpose == Purpose::Status) {
+        for (_, note) in &survey.notes {
+            let Note::Segment { group, record } = note else { continue };
+            // What is not known durable counts where it keeps a segment, not where it gives one away.
+            if record.life != Life::Used && *group > synced_group {
+                continue;
+            }
+            let known = newest.entry(record.segment).or_insert((*record, survey.segment));
+            if (record.sequence, record.life) >= (known.0.sequence, known.0.life) {
+                *known = (*record, survey.segment);
+            }
+        }
+    }
+    let mut segments: Vec<Segment> = (0..geometry.segments).map(|_| Segment::new(State::Free)).collect();
+    for survey in surveys {
+        let row = &mut segments[survey.segment as usize];
+        row.state = State::Sealed;
+        row.purpose = survey.header.purpose;
+        row.sequence = survey.header.sequence;
+        row.erase_count = survey.header.erase_count;
+        row.newest_ms = survey.newest_ms;
+    }
+    for (segment, (record, recorded_in)) in newest {
+        let Some(row) = segments.get_mut(segment as usize) else { continue };
+        let has_header = row.state == State::Sealed;
+        if has_header && row.sequence > record.sequence {
+            continue;
+        }
+        row.sequence = record.sequence;
+        row.erase_count = row.erase_count.max(record.erase_count);
+        row.recorded_in = Some(recorded_in);
+        row.state = match (record.life, geometry.erase) {
+            (Life::Used, _) if has_header => State::Sealed,
+            (Life::Used, _) => State::Quarantined,
+            (Life::Retired, Erase::Physical) => State::Erasable,
+            (Life::Retired, Erase::Logical) | (Life::Clean, _) => State::Free,
+        };
+    }
+    for (segment, row) in (0u32..).zip(&mut segments) {
+        let headless = row.state == State::Free && row.recorded_in.is_none();
+        if headless && segment < used_segments {
+            row.state = State::Quarantined;
+        }
+    }
+    report.quarantined_segments = segments.iter().filter(|s| s.state == State::Quarantined).count() as u32;
+    segments
+}
+
+/// The mount while messages and fates are taken in.
+struct Mount<R> {
+    reader: R,
+    layout: Layout,
+    volume: [u8; 16],
+    segments: Vec<Segment>,
+    index: Index,
+    meta: MetaTable,
+    report: MountReport,
+    torn: Vec<MessageId>,
+}
+
+impl<R: penstock_flash::ReadAt> Mount<R> {
+    fn holds(&self, segment: u32) -> bool {
+        self.segments.get(segment as usize).is_some_and(|row| row.state == State::Sealed)
+    }
+
+    fn seed(&self, segment: u32) -> Option<Seed> {
+        let row = self.segments.get(segment as usize)?;
+        (row.state == State::Sealed).then(|| Seed::of_segment(&self.volume, row.sequence))
+    }
+
+    fn take_messages(&mut self, surveys: &[Survey], tail: &Tail) {
+        for survey in surveys {
+            if survey.header.purpose == Purpose::Status || !self.holds(survey.segment) {
+                continue;
+            }
+            for (found, note) in &survey.notes {
+                let Note::Commit { id, offset, size_bytes, recipients, wide, .. } = *note else { continue };
+                if self.index.get(MessageId(id)).is_some() {
+                    continue;
+                }
+                let place = Place { segment: survey.segment, offset };
+                let entry = Entry::new(id, place, size_bytes, recipients);
+                let spans = self.spans(&entry, wide);
+                let whole = spans
+                    .as_ref()
+                    .is_some_and(|spans| tail.vouches_for(survey, *found) || self.is_whole(&entry, spans));
+                self.index.insert(entry, spans.as_deref().unwrap_or_default());
+                if whole {
+                    continue;
+                }
+                if let Some(entry) = self.index.get_mut(MessageId(id)) {
+                    entry.set_damaged();
+                }
+                // Up to what is known durable it may have been acknowledged: it stays, damaged, and is told of.
+                // Beyond, nobody was told that it was taken.
+                if survey.proven || note.group() <= tail.synced_group {
+                    self.report.damaged_messages += 1;
+                } else {
+                    self.torn.push(MessageId(id));
+                }
+            }
+        }
+    }
+
+    /// The segments other than the COMMIT's that hold the message; `None` if its extents cannot be read.
+    fn spans(&self, entry: &Entry, wide: bool) -> Option<Vec<u32>> {
+        if !wide {
+            return Some(Vec::new());
+        }
+        let (_, extents) = self.read_extents(entry)?;
+        let mut spans: Vec<u32> = extents.iter().map(|extent| extent.segment).collect();
+        spans.sort_unstable();
+        spans.dedup();
+        spans.retain(|segment| *segment != entry.commit.segment);
+        Some(spans)
+    }
+
+    fn read_extents(&self, entry: &Entry) -> Option<(Commit, Vec<crate::record::Extent>)> {
+        let Place { segment, offset } = entry.commit;
+        let mut window = Window::new(self.reader.clone(), segment, self.layout.segment_bytes, 2048);
+        let commit = read_commit(&mut window, self.seed(segment)?, offset, entry.id)?;
+        let extents = read_extents(&mut window, |s| self.seed(s), &commit, entry.id)?;
+        Some((commit, extents))
+    }
+
+    /// Reads a message of the torn tail through.
+    fn is_whole(&self, entry: &Entry, spans: &[u32]) -> bool {
+        let segments = core::iter::once(entry.commit.segment).chain(spans.iter().copied());
+        let Some(seeds) = segments.map(|s| self.seed(s).map(|seed| (s, seed))).collect::<Option<Vec<_>>>()
+        else {
+            return false;
+        };
+        let readable = Readable { seeds, _leases: Vec::new() };
+        let id = MessageId(entry.id);
+        Message::open(self.reader.clone(), self.layout, id, entry.commit, entry.size_bytes, readable)
+            .is_ok_and(|mut message| message.verify())
+    }
+
+    /// Fates and state, in the order in which they were written: a status segment after the one before it.
+    fn take_fates(&mut self, surveys: &[Survey]) {
+        for survey in surveys {
+            if survey.header.purpose != Purpose::Status || !self.holds(survey.segment) {
+                continue;
+            }
+            for (_, note) in &survey.notes {
+                match note {
+                    Note::Status { id, status, .. } => {
+                        let id = MessageId(*id);
+                        if self.index.apply(id, status)
+                            && let Some(entry) = self.index.get_mut(id)
+                        {
+                            entry.set_status_segment(Some(survey.segment));
+                        }
+                    }
+                    Note::Meta { meta, .. } => self.meta.apply(meta, survey.segment),
+                    Note::Commit { .. } | Note::Segment { .. } => {}
+                }
+            }
+        }
+    }
+
+    /// Torn messages count as done with. Where no record says so yet, the first write will.
+    fn drop_torn(&mut self) {
+        self.torn.retain(|id| self.index.get(*id).is_some_and(Entry::is_live));
+        for id in &self.torn {
+            let recipients = self.index.get(*id).map_or(0, |entry| entry.recipients);
+            self.index.apply(*id, &Status::of_all(recipients, Fate::Torn));
+        }
+        self.report.torn_messages = self.torn.len() as u32;
+    }
+
+    fn count_live(&mut self) {
+        let segments = &mut self.segments;
+        let mut count = |segment: u32, bytes: u64| {
+            if let Some(row) = segments.get_mut(segment as usize) {
+                row.live += 1;
+                row.live_bytes += bytes;
+            }
+        };
+        for entry in self.index.iter_from(MessageId(0)) {
+            if let Some(segment) = entry.status_segment() {
+                count(segment, STATUS_FRAME_BYTES);
+            }
+            if !entry.is_live() {
+                continue;
+            }
+            let parts = self.index.segments_of(entry).count() as u64;
+            for segment in self.index.segments_of(entry) {
+                count(segment, entry.flash_bytes() / parts);
+            }
+        }
+        for segment in self.meta.segments() {
+            count(segment, STATUS_FRAME_BYTES);
+        }
+        let recorded: Vec<u32> = segments_recorded(&self.segments);
+        for segment in recorded {
+            if let Some(row) = self.segments.get_mut(segment as usize) {
+                row.live += 1;
+                row.live_bytes += STATUS_FRAME_BYTES;
+            }
+        }
+    }
+}
+
+fn segments_recorded(segments: &[Segment]) -> Vec<u32> {
+    segments.iter().filter_map(|row| row.recorded_in).collect()
+}

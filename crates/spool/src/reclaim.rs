@@ -1,0 +1,331 @@
+//! Finding space again: giving up kept mail, moving live mail together, writing status anew.
+//!
+//! A *victim* is a sealed segment. What is live in it is written again at the moved or the status head, only ever
+//! from bytes whose CRCs and SHA-256 were right; when nothing in it is live it is retired, and the log erases it once
+//! that is proven. What cannot be read is never given up: its segment is left alone.
+
+use alloc::vec::Vec;
+
+use penstock_flash::Medium;
+
+use crate::Error;
+use crate::events::{EventSegment, Events};
+use crate::incoming::Incoming;
+use crate::index::Entry;
+use crate::log::{Log, RESERVE_MOVED};
+use crate::reader::Message;
+use crate::record::{Event, Life, MessageId, Stamp, Status};
+use crate::segment::{Purpose, Segment, State};
+use crate::spool::{Spool, Step};
+
+/// How much of a message a step of housekeeping moves, in bytes.
+const STEP_BYTES: usize = 256 * 1024;
+/// Housekeeping works towards this many free segments beyond those that mail may not take.
+const FREE_AIM: u32 = 4;
+/// A victim with more than this share of live bytes frees too little for what it costs.
+const LIVE_SHARE_MAX: (u64, u64) = (9, 10);
+/// Events are kept this long, by a trusted clock, in milliseconds: 90 days.
+const EVENT_AGE_MAX_MS: u64 = 90 * 24 * 3600 * 1000;
+/// Status segments may take this share of the volume, and no more than this in bytes, before old events go.
+const EVENT_SHARE: u32 = 16;
+const EVENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The reclaim that is going on.
+#[derive(Debug)]
+pub(crate) struct Reclaim<R> {
+    victim: Option<u32>,
+    /// Messages in the victim still to be moved, the next one last.
+    queue: Vec<MessageId>,
+    moving: Option<(Message<R>, Incoming)>,
+}
+
+impl<R> Default for Reclaim<R> {
+    fn default() -> Self {
+        Self { victim: None, queue: Vec::new(), moving: None }
+    }
+}
+
+impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
+    /// Does a bounded piece of housekeeping: erases ahead, gives up what is kept beyond its bound, moves live mail
+    /// together where segments run short. To be called when nothing else waits.
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::ReadOnly`].
+    pub fn step(&mut self, now: Stamp) -> Result<Step, Error> {
+        if self.log.is_failed() {
+            return Ok(Step::Idle);
+        }
+        if self.log.step_erase()? {
+            // Whatever it made durable may include messages.
+            self.sync()?;
+            return Ok(Step::More);
+        }
+        if self.reclaim.victim.is_some() {
+            return self.step_victim(now);
+        }
+        if self.info().kept_bytes > self.options.kept_bytes_max && self.give_up_oldest_kept()? {
+            return Ok(Step::More);
+        }
+        if self.log.free_segments() >= RESERVE_MOVED + FREE_AIM {
+            return Ok(Step::Idle);
+        }
+        if self.give_up_oldest_kept()? {
+            return Ok(Step::More);
+        }
+        self.reclaim.victim = self.pick_victim();
+        let Some(victim) = self.reclaim.victim else { return Ok(Step::Idle) };
+        self.reclaim.queue = self.messages_in(victim);
+        Ok(Step::More)
+    }
+
+    /// Runs something that appends, and finds room when there is none.
+    pub(crate) fn with_room<T>(
+        &mut self,
+        mut append: impl FnMut(&mut Log<M, B>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        loop {
+            match append(&mut self.log) {
+                Err(Error::Full) if self.find_room()? => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Frees a segment now. Whether it did.
+    fn find_room(&mut self) -> Result<bool, Error> {
+        let free = self.log.free_segments();
+        // Each pass retires or moves something, or says that there is nothing.
+        for _ in 0..self.log.segments.len() {
+            while self.log.step_erase()? {}
+            if self.log.free_segments() > free {
+                return Ok(true);
+            }
+            if self.reclaim.victim.is_none() && self.give_up_oldest_kept()? {
+                continue;
+            }
+            if self.reclaim.victim.is_none() {
+                let Some(victim) = self.pick_victim() else { return Ok(false) };
+                self.reclaim.victim = Some(victim);
+                self.reclaim.queue = self.messages_in(victim);
+            }
+            while self.reclaim.victim.is_some() {
+                match self.step_victim(Stamp::default()) {
+                    Ok(_) => {}
+                    Err(Error::Full) => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Retires the oldest segment in which nothing is live, and forgets the messages that were kept in it.
+    pub(crate) fn give_up_oldest_kept(&mut self) -> Result<bool, Error> {
+        let oldest = (0u32..)
+            .zip(&self.log.segments)
+            .filter(|(_, row)| is_candidate(row) && row.purpose != Purpose::Status && row.live == 0)
+            .min_by_key(|(_, row)| row.sequence);
+        let Some((victim, _)) = oldest else { return Ok(false) };
+        self.retire(victim)?;
+        Ok(true)
+    }
+
+    fn retire(&mut self, victim: u32) -> Result<(), Error> {
+        for id in self.messages_in(victim) {
+            self.forget(id);
+        }
+        self.log.retire(victim)
+    }
+
+    /// The sealed segment whose giving up frees the most for what it costs.
+    fn pick_victim(&self) -> Option<u32> {
+        let data_bytes = u64::from(self.log.layout.data_bytes());
+        let newest = self.log.segments.iter().map(|row| row.sequence).max()?;
+        let worth = |row: &Segment| {
+            let live = row.live_bytes.min(data_bytes);
+            // Cost-benefit as in Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
+            // System" (1992): what is freed, times age, over what is read and written.
+            let age = newest - row.sequence + 1;
+            (data_bytes - live).saturating_mul(age) / (data_bytes + live)
+        };
+        (0u32..)
+            .zip(&self.log.segments)
+            .filter(|(_, row)| is_candidate(row))
+            .filter(|(_, row)| row.live_bytes * LIVE_SHARE_MAX.1 < data_bytes * LIVE_SHARE_MAX.0)
+            .max_by_key(|(_, row)| worth(row))
+            .map(|(victim, _)| victim)
+    }
+
+    /// The messages that have frames in a segment.
+    fn messages_in(&self, segment: u32) -> Vec<MessageId> {
+        self.index
+            .iter_from(MessageId(0))
+            .filter(|entry| self.index.segments_of(entry).any(|s| s == segment))
+            .map(|entry| MessageId(entry.id))
+            .collect()
+    }
+
+    fn step_victim(&mut self, now: Stamp) -> Result<Step, Error> {
+        let Some(victim) = self.reclaim.victim else { return Ok(Step::Idle) };
+        if self.log.segments[victim as usize].purpose == Purpose::Status {
+            self.reclaim.victim = None;
+            self.rewrite_status(victim, now)?;
+            return Ok(Step::More);
+        }
+        if let Some((message, incoming)) = self.reclaim.moving.take() {
+            return self.go_on_moving(message, incoming);
+        }
+        if let Some(id) = self.reclaim.queue.pop() {
+            let live = self.index.get(id).is_some_and(Entry::is_live);
+            return if live { self.begin_moving(id) } else { Ok(Step::More) };
+        }
+        self.reclaim.victim = None;
+        // What was moved must be durable, and known to be elsewhere, before the victim is given up.
+        self.sync()?;
+        let row = &self.log.segments[victim as usize];
+        if row.live == 0 && is_candidate(row) {
+            self.retire(victim)?;
+        }
+        Ok(Step::More)
+    }
+
+    fn begin_moving(&mut self, id: MessageId) -> Result<Step, Error> {
+        let opened =
+            self.open(id).and_then(|mut message| message.envelope().map(|envelope| (message, envelope)));
+        let Ok((message, envelope)) = opened else { return Ok(self.leave_damaged(id)) };
+        let mut incoming = Incoming::new(id, self.log.boot(), Purpose::Moved);
+        match incoming.envelope(&mut self.log, &envelope.begin, &envelope.recipients) {
+            Ok(()) => {
+                self.reclaim.moving = Some((message, incoming));
+                Ok(Step::More)
+            }
+            Err(error) => self.stop_moving(incoming, error),
+        }
+    }
+
+    fn go_on_moving(
+        &mut self,
+        mut message: Message<M::Reader>,
+        mut incoming: Incoming,
+    ) -> Result<Step, Error> {
+        let mut moved = 0;
+        while moved < STEP_BYTES {
+            let id = message.id();
+            let chunk = match message.next_chunk() {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    return match incoming.commit(&mut self.log) {
+                        Ok(pending) => {
+                            self.pending.push(pending);
+                            Ok(Step::More)
+                        }
+                        Err(error) => self.stop_moving(incoming, error),
+                    };
+                }
+                Err(_) => {
+                    incoming.release(&mut self.log);
+                    return Ok(self.leave_damaged(id));
+                }
+            };
+            moved += chunk.len();
+            let mut rest = chunk;
+            while !rest.is_empty() {
+                match incoming.body(&mut self.log, rest) {
+                    Ok(taken) => rest = &rest[taken..],
+                    Err(error) => return self.stop_moving(incoming, error),
+                }
+            }
+        }
+        self.reclaim.moving = Some((message, incoming));
+        Ok(Step::More)
+    }
+
+    /// Gives up the present victim, so that another may be tried.
+    fn stop_moving(&mut self, mut incoming: Incoming, error: Error) -> Result<Step, Error> {
+        incoming.release(&mut self.log);
+        self.reclaim = Reclaim::default();
+        Err(error)
+    }
+
+    fn leave_damaged(&mut self, id: MessageId) -> Step {
+        if let Some(entry) = self.index.get_mut(id) {
+            entry.set_damaged();
+            let entry = *entry;
+            for segment in self.index.segments_of(&entry) {
+                self.log.segments[segment as usize].is_unreadable = true;
+            }
+        }
+        Step::Damaged(id)
+    }
+
+    /// Writes again what in a status segment is still the newest word, and retires it.
+    fn rewrite_status(&mut self, victim: u32, now: Stamp) -> Result<(), Error> {
+        let stale: Vec<Entry> = self
+            .index
+            .iter_from(MessageId(0))
+            .filter(|e| e.status_segment() == Some(victim))
+            .copied()
+            .collect();
+        for entry in stale {
+            for (first, count, fate) in self.index.runs(&entry) {
+                let attempts = entry.attempts;
+                let status = Status { first, count, fate, attempts, ..Status::of_all(0, fate) };
+                self.append_status(MessageId(entry.id), &status)?;
+            }
+        }
+        for meta in self.meta.in_segment(victim) {
+            self.append_meta(meta)?;
+        }
+        for segment in 0..self.log.geometry.segments {
+            if self.log.segments[segment as usize].recorded_in == Some(victim) {
+                let life = match self.log.segments[segment as usize].state {
+                    State::Open | State::Sealed | State::Quarantined => Life::Used,
+                    State::Retired { .. } | State::Erasable => Life::Retired,
+                    State::Free if self.log.geometry.erase == penstock_flash::Erase::Physical => Life::Clean,
+                    State::Free => Life::Retired,
+                };
+                self.log.record_life(segment, life)?;
+            }
+        }
+        for event in self.events_to_keep(victim, now) {
+            self.record_event(&event)?;
+        }
+        self.sync()?;
+        if is_candidate(&self.log.segments[victim as usize]) {
+            self.log.retire(victim)?;
+        }
+        Ok(())
+    }
+
+    /// The events of a status segment that are not too old, and those of mail that is not delivered.
+    fn events_to_keep(&mut self, victim: u32, now: Stamp) -> Vec<Event> {
+        let segment_bytes = u64::from(self.log.geometry.segment_bytes);
+        let status_segments = self
+            .log
+            .segments
+            .iter()
+            .filter(|row| row.purpose == Purpose::Status && row.state == State::Sealed);
+        let share = u64::from(self.log.geometry.segments / EVENT_SHARE).max(2) * segment_bytes;
+        let crowded =
+            status_segments.count() as u64 * segment_bytes > share.min(EVENT_BYTES_MAX.max(share / 2));
+        let segments = [EventSegment {
+            segment: victim,
+            seed: self.log.seed(victim),
+            end: self.log.programmed_end(victim),
+            _lease: self.log.segments[victim as usize].lease(),
+        }];
+        let events = Events::new(self.log.medium.reader(), self.log.layout, segments.into());
+        events
+            .filter(|event| {
+                let undelivered = event.message.and_then(|id| self.index.get(id)).is_some_and(Entry::is_live);
+                let old = now.trusted && event.at.unix_ms.saturating_add(EVENT_AGE_MAX_MS) < now.unix_ms;
+                undelivered || !(old || crowded)
+            })
+            .collect()
+    }
+}
+
+/// Whether a segment may be given up once nothing in it is live.
+fn is_candidate(row: &Segment) -> bool {
+    row.state == State::Sealed && !row.is_unreadable && !row.is_leased()
+}

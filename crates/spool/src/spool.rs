@@ -1,0 +1,684 @@
+//! The spool: messages in, fates noted, messages out, space found again.
+//!
+//! One owner calls it and is the only one who writes. Nothing that was appended is durable, and no message that was
+//! committed is there, before [`Spool::sync`] has returned `Ok`; between two syncs any number of calls share one.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use penstock_flash::{Erase, Geometry, Medium};
+
+use crate::Error;
+use crate::events::{EventSegment, Events};
+use crate::frame::Kind;
+use crate::incoming::{Incoming, Pending};
+use crate::index::{Entry, Index, flash_bytes};
+use crate::log::{Buffers, Counters, Log, RESERVE_MOVED, STATUS_FRAME_BYTES, Start};
+use crate::mount::{self, MountReport};
+use crate::reader::{Message, Readable};
+use crate::reclaim::Reclaim;
+use crate::record::{
+    self, Begin, EVENT_TEXT_BYTES_MAX, Event, Fate, META_VALUE_BYTES_MAX, MessageId, Meta, RECIPIENTS_MAX,
+    Recipient, Status,
+};
+use crate::segment::{Layout, Purpose, Segment, State, read_header};
+use crate::state::MetaTable;
+use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
+
+/// What a message whose size was not declared reserves at first, and by which it grows, in bytes.
+pub const RESERVE_STEP_BYTES: u64 = 1024 * 1024;
+/// Segments that mail never fills: those reclaim and status work with, two for checkpoints, one to spare.
+const RESERVE_SEGMENTS: u32 = RESERVE_MOVED + 3;
+/// The share of the rest that live mail may fill. Reclaim copies at most 1 / (1 - 3/4) = 4 bytes for each it frees.
+const LIVE_SHARE: (u64, u64) = (3, 4);
+
+/// What a mount may use.
+#[derive(Clone, Copy, Debug)]
+pub struct MountOptions {
+    /// The most messages in the index, kept ones among them. Each takes 32 bytes of memory.
+    pub messages_max: usize,
+    /// How much finished mail is kept for replay, in bytes. It goes earlier where mail needs the room.
+    pub kept_bytes_max: u64,
+}
+
+impl Default for MountOptions {
+    fn default() -> Self {
+        Self { messages_max: 1_000_000, kept_bytes_max: u64::MAX }
+    }
+}
+
+/// How a volume stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// The name of the volume, chosen when it was formatted.
+    pub volume: [u8; 16],
+    /// The number of this boot in the volume's life, counting only those that wrote.
+    pub boot: u32,
+    /// The medium's size in bytes.
+    pub medium_bytes: u64,
+    /// What mail may take in all, in bytes.
+    pub capacity_bytes: u64,
+    /// What undelivered mail takes, in bytes.
+    pub live_bytes: u64,
+    /// What open transactions have reserved, in bytes.
+    pub reserved_bytes: u64,
+    /// What finished mail kept for replay takes, in bytes. It counts as free.
+    pub kept_bytes: u64,
+    /// Messages with a recipient whose fate is not final.
+    pub messages: usize,
+    /// Finished messages kept for replay.
+    pub kept_messages: usize,
+    /// The memory of the index in bytes.
+    pub index_bytes: usize,
+    /// Segments in all, free to be opened, and quarantined.
+    pub segments: (u32, u32, u32),
+    /// The lowest and highest erase count.
+    pub erase_counts: (u32, u32),
+    /// Whether a write failed, so that nothing more is taken.
+    pub read_only: bool,
+}
+
+impl Info {
+    /// What mail may still take, in bytes.
+    pub fn free_bytes(&self) -> u64 {
+        self.capacity_bytes.saturating_sub(self.live_bytes + self.reserved_bytes)
+    }
+}
+
+/// What is known of a message without reading flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Its name in the volume.
+    pub id: MessageId,
+    /// The length of its body in bytes.
+    pub size_bytes: u32,
+    /// Recipients in all.
+    pub recipients: u16,
+    /// Recipients whose fate is not final.
+    pub open_recipients: u16,
+    /// The most attempts made for any of them.
+    pub attempts: u16,
+    /// It was found damaged: it is not given out.
+    pub damaged: bool,
+}
+
+/// What a step of housekeeping found to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Idle,
+    /// Something was done, and there may be more.
+    More,
+    /// A message could not be moved, since it is damaged. The segment it stands in is left alone.
+    Damaged(MessageId),
+}
+
+/// The log of messages on a medium. See the module documentation for what is durable when.
+#[derive(Debug)]
+pub struct Spool<M: Medium, B> {
+    pub(crate) log: Log<M, B>,
+    pub(crate) index: Index,
+    pub(crate) meta: MetaTable,
+    pub(crate) options: MountOptions,
+    pub(crate) reclaim: Reclaim<M::Reader>,
+    report: MountReport,
+    pub(crate) pending: Vec<Pending>,
+    /// Torn messages of which no record says so yet.
+    torn: Vec<MessageId>,
+    live_messages: usize,
+    live_bytes: u64,
+    kept_bytes: u64,
+    reserved_bytes: u64,
+}
+
+/// Makes an empty volume.
+///
+/// A medium with physical erase is erased whole; `progress` is told the segments done and in all.
+///
+/// # Errors
+/// [`Error::AlreadyAVolume`] unless `overwrite`; [`Error::BadGeometry`]; what the medium reports.
+pub fn format<M: Medium>(
+    medium: &mut M,
+    volume: [u8; 16],
+    overwrite: bool,
+    mut progress: impl FnMut(u32, u32),
+) -> Result<(), Error> {
+    let geometry = medium.geometry();
+    let layout = Layout::of(&geometry)?;
+    let reader = medium.reader();
+    let holds_one = (0..geometry.segments).any(|segment| read_header(&reader, &layout, segment).is_some());
+    if holds_one && !overwrite {
+        return Err(Error::AlreadyAVolume);
+    }
+    for segment in 0..geometry.segments {
+        if geometry.erase == Erase::Physical {
+            medium.start_erase(segment).map_err(Error::Write)?;
+            while medium.poll_erase().map_err(Error::Write)? == penstock_flash::EraseProgress::Busy {}
+        } else if read_header(&reader, &layout, segment).is_some() {
+            // A header of an earlier volume would have a say in which volume this is.
+            let blank = [0; penstock_flash::UNIT_BYTES_MAX as usize];
+            for offset in layout.header_offsets() {
+                medium
+                    .program(segment, offset, &blank[..layout.header_bytes() as usize])
+                    .map_err(Error::Write)?;
+            }
+        }
+        progress(segment + 1, geometry.segments);
+    }
+    medium.sync().map_err(Error::Write)?;
+    let segments = (0..geometry.segments).map(|_| Segment::new(State::Free)).collect();
+    let start = Start {
+        volume,
+        segments,
+        next_sequence: 1,
+        next_group: 1,
+        synced_group: 0,
+        next_msg_id: 1,
+        used_segments: 0,
+        boot: 0,
+    };
+    // Opening the status head writes the first header, and with it the volume is one.
+    let page = || alloc::vec![0u8; 4096.max(layout.unit_bytes as usize)];
+    let buffers = Buffers { hot: page(), moved: page(), status: page() };
+    let mut log = Log::new(Borrowed(medium), buffers, start)?;
+    log.append(Purpose::Status, Kind::Nop, crate::frame::FLAG_SKIPPABLE, 0, &[], 0)?;
+    log.close()
+}
+
+/// A medium that is only lent to a log.
+struct Borrowed<'m, M>(&'m mut M);
+
+impl<M: Medium> Medium for Borrowed<'_, M> {
+    type Reader = M::Reader;
+
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn reader(&self) -> M::Reader {
+        self.0.reader()
+    }
+
+    fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), penstock_flash::Error> {
+        self.0.program(segment, offset, bytes)
+    }
+
+    fn program_through(
+        &mut self,
+        segment: u32,
+        offset: u32,
+        bytes: &[u8],
+    ) -> Result<(), penstock_flash::Error> {
+        self.0.program_through(segment, offset, bytes)
+    }
+
+    fn sync(&mut self) -> Result<(), penstock_flash::Error> {
+        self.0.sync()
+    }
+
+    fn start_erase(&mut self, segment: u32) -> Result<(), penstock_flash::Error> {
+        self.0.start_erase(segment)
+    }
+
+    fn poll_erase(&mut self) -> Result<penstock_flash::EraseProgress, penstock_flash::Error> {
+        self.0.poll_erase()
+    }
+}
+
+impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
+    /// Mounts the volume on a medium, after whatever stop.
+    ///
+    /// # Errors
+    /// [`Error::NotAVolume`], [`Error::UnknownFormat`], [`Error::GeometryChanged`], [`Error::BadGeometry`],
+    /// [`Error::BadBuffer`]; [`Error::Write`] if a block device that was left open cannot be synced.
+    pub fn mount(mut medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
+        let mounted = mount::mount(&medium)?;
+        if medium.geometry().erase == Erase::Logical && !mounted.report.clean {
+            // What a crash left in caches above the medium is read now and could be lost later.
+            medium.sync().map_err(Error::Write)?;
+        }
+        let mut spool = Self {
+            log: Log::new(medium, buffers, mounted.start)?,
+            index: mounted.index,
+            meta: mounted.meta,
+            options,
+            reclaim: Reclaim::default(),
+            report: mounted.report,
+            pending: Vec::new(),
+            torn: mounted.torn,
+            live_messages: 0,
+            live_bytes: 0,
+            kept_bytes: 0,
+            reserved_bytes: 0,
+        };
+        for entry in spool.index.iter_from(MessageId(0)) {
+            if entry.is_live() {
+                spool.live_messages += 1;
+                spool.live_bytes += entry.flash_bytes();
+            } else {
+                spool.kept_bytes += entry.flash_bytes();
+            }
+        }
+        Ok(spool)
+    }
+
+    /// What the mount had to do.
+    pub fn mount_report(&self) -> MountReport {
+        self.report
+    }
+
+    /// How the volume stands.
+    pub fn info(&self) -> Info {
+        let count = |state: State| self.log.segments.iter().filter(|row| row.state == state).count() as u32;
+        let quarantined = count(State::Quarantined);
+        let erases = || self.log.segments.iter().map(|row| row.erase_count);
+        Info {
+            volume: self.log.volume(),
+            boot: self.log.boot(),
+            medium_bytes: self.log.geometry.capacity_bytes(),
+            capacity_bytes: self.capacity_bytes(quarantined),
+            live_bytes: self.live_bytes,
+            reserved_bytes: self.reserved_bytes,
+            kept_bytes: self.kept_bytes,
+            messages: self.live_messages,
+            kept_messages: self.index.len() - self.live_messages,
+            index_bytes: self.index.memory_bytes(),
+            segments: (self.log.geometry.segments, count(State::Free), quarantined),
+            erase_counts: (erases().min().unwrap_or(0), erases().max().unwrap_or(0)),
+            read_only: self.log.is_failed(),
+        }
+    }
+
+    /// What was given to the medium since the mount.
+    pub fn counters(&self) -> Counters {
+        self.log.counters
+    }
+
+    fn capacity_bytes(&self, quarantined: u32) -> u64 {
+        let segments = self.log.geometry.segments.saturating_sub(quarantined + RESERVE_SEGMENTS);
+        u64::from(segments) * u64::from(self.log.layout.data_bytes()) * LIVE_SHARE.0 / LIVE_SHARE.1
+    }
+
+    fn quarantined(&self) -> u32 {
+        self.log.segments.iter().filter(|row| row.state == State::Quarantined).count() as u32
+    }
+
+    fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
+        let taken = self.live_bytes + self.reserved_bytes + bytes;
+        if taken > self.capacity_bytes(self.quarantined()) {
+            return Err(Error::Full);
+        }
+        self.reserved_bytes += bytes;
+        Ok(())
+    }
+
+    /// Begins a message. A declared size is reserved whole, else the first [`RESERVE_STEP_BYTES`].
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::TooManyMessages`], [`Error::FieldTooLong`], [`Error::RecipientCount`],
+    /// [`Error::ReadOnly`], [`Error::Write`]. Nothing is then left to abort.
+    pub fn begin(
+        &mut self,
+        begin: &Begin,
+        recipients: &[Recipient],
+        declared_bytes: Option<u64>,
+    ) -> Result<Incoming, Error> {
+        begin.check()?;
+        recipients.iter().try_for_each(Recipient::check)?;
+        if recipients.is_empty() || recipients.len() > usize::from(RECIPIENTS_MAX) {
+            return Err(Error::RecipientCount);
+        }
+        if self.log.is_failed() {
+            return Err(Error::ReadOnly);
+        }
+        if self.index.len() + self.pending.len() >= self.options.messages_max
+            && !self.give_up_oldest_kept()?
+        {
+            return Err(Error::TooManyMessages);
+        }
+        let id = MessageId(self.log.next_msg_id);
+        let mut incoming = Incoming::new(id, self.log.boot(), Purpose::Hot);
+        let size_bytes = declared_bytes.unwrap_or(RESERVE_STEP_BYTES);
+        let reserved = flash_bytes(size_bytes, recipients.len() as u32);
+        self.reserve(reserved)?;
+        incoming.reserved_bytes = reserved;
+        self.log.next_msg_id += 1;
+        match self.with_room(|log| incoming.envelope(log, begin, recipients)) {
+            Ok(()) => Ok(incoming),
+            Err(error) => {
+                self.abort(incoming);
+                Err(error)
+            }
+        }
+    }
+
+    /// Appends a piece of the body.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if there is no room to grow; [`Error::Stale`], [`Error::ReadOnly`], [`Error::Write`]. The
+    /// message can then only be aborted.
+    pub fn write(&mut self, incoming: &mut Incoming, bytes: &[u8]) -> Result<(), Error> {
+        if incoming.mount != self.log.boot() {
+            return Err(Error::Stale);
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let needed = incoming.flash_bytes_with(rest.len() as u64);
+            if needed > incoming.reserved_bytes {
+                let step = (needed - incoming.reserved_bytes).max(RESERVE_STEP_BYTES);
+                self.reserve(step)?;
+                incoming.reserved_bytes += step;
+            }
+            let taken = self.with_room(|log| incoming.body(log, rest))?;
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// Ends a message. It exists once [`sync`](Self::sync) has returned `Ok`.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); the message is then gone.
+    pub fn commit(&mut self, mut incoming: Incoming) -> Result<MessageId, Error> {
+        let done = if incoming.mount == self.log.boot() {
+            self.with_room(|log| incoming.commit(log))
+        } else {
+            Err(Error::Stale)
+        };
+        match done {
+            Ok(pending) => {
+                self.pending.push(pending);
+                Ok(incoming.id())
+            }
+            Err(error) => {
+                self.abort(incoming);
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops a message that is not to be.
+    pub fn abort(&mut self, mut incoming: Incoming) {
+        if incoming.mount != self.log.boot() {
+            return;
+        }
+        self.reserved_bytes -= incoming.reserved_bytes.min(self.reserved_bytes);
+        incoming.release(&mut self.log);
+    }
+
+    /// Makes everything that was appended durable, and the messages that were committed visible.
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::ReadOnly`]: nothing is known about what was appended since the last sync, and the
+    /// messages committed since then do not exist.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        self.record_torn()?;
+        if let Err(error) = self.log.sync() {
+            for pending in core::mem::take(&mut self.pending) {
+                self.reserved_bytes -= pending.reserved_bytes.min(self.reserved_bytes);
+            }
+            return Err(error);
+        }
+        for pending in core::mem::take(&mut self.pending) {
+            self.publish(pending);
+        }
+        Ok(())
+    }
+
+    /// Says of torn messages that they never counted, before anything durable says that their groups were.
+    fn record_torn(&mut self) -> Result<(), Error> {
+        for id in core::mem::take(&mut self.torn) {
+            let recipients = self.index.get(id).map_or(0, |entry| entry.recipients);
+            self.append_status(id, &Status::of_all(recipients, Fate::Torn))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a message that has become durable into the index.
+    fn publish(&mut self, pending: Pending) {
+        let Pending { mut entry, spans, reserved_bytes, purpose } = pending;
+        self.reserved_bytes -= reserved_bytes.min(self.reserved_bytes);
+        let share = entry.flash_bytes() / (spans.len() as u64 + 1);
+        if purpose == Purpose::Moved {
+            // What was moved takes the fate that it has by now.
+            let id = MessageId(entry.id);
+            let Some(old) = self.index.get(id).copied() else { return };
+            self.uncount_body(&old);
+            let commit = entry.commit;
+            entry = old;
+            entry.commit = commit;
+        } else {
+            self.live_messages += 1;
+            self.live_bytes += entry.flash_bytes();
+        }
+        for segment in core::iter::once(entry.commit.segment).chain(spans.iter().copied()) {
+            // Being written it was counted without its bytes.
+            self.log.discount(segment, 0);
+            if entry.is_live() {
+                self.log.count(segment, share);
+            }
+        }
+        self.index.insert(entry, &spans);
+    }
+
+    /// Discounts a message from the segments its frames stand in, if it was counted.
+    fn uncount_body(&mut self, entry: &Entry) {
+        if !entry.is_live() {
+            return;
+        }
+        let segments: Vec<u32> = self.index.segments_of(entry).collect();
+        let share = entry.flash_bytes() / segments.len() as u64;
+        for segment in segments {
+            self.log.discount(segment, share);
+        }
+    }
+
+    /// Notes what has become of recipients. It is durable after the next [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMessage`], [`Error::NoSuchRecipient`]; [`Error::AlreadyFinal`] if one of them has a final fate
+    /// and this one is not; [`Error::ReadOnly`], [`Error::Write`].
+    pub fn set_status(&mut self, id: MessageId, status: &Status) -> Result<(), Error> {
+        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
+        let end = u32::from(status.first) + u32::from(status.count);
+        if status.count == 0 || end > u32::from(entry.recipients) {
+            return Err(Error::NoSuchRecipient(id));
+        }
+        let run = status.first..status.first + status.count;
+        if !status.fate.is_final() && run.clone().any(|r| self.index.fate(&entry, r).is_final()) {
+            return Err(Error::AlreadyFinal(id));
+        }
+        self.append_status(id, status)?;
+        let was_live = entry.is_live();
+        // What is live is counted, so it is discounted as it was before the fate changes.
+        self.uncount_body(&entry);
+        self.index.apply(id, status);
+        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
+        if entry.is_live() {
+            let segments: Vec<u32> = self.index.segments_of(&entry).collect();
+            let share = entry.flash_bytes() / segments.len() as u64;
+            for segment in segments {
+                self.log.count(segment, share);
+            }
+        } else if was_live {
+            self.live_messages -= 1;
+            self.live_bytes -= entry.flash_bytes().min(self.live_bytes);
+            self.kept_bytes += entry.flash_bytes();
+        }
+        Ok(())
+    }
+
+    /// Appends a status record and remembers where the newest one of that message stands.
+    pub(crate) fn append_status(&mut self, id: MessageId, status: &Status) -> Result<(), Error> {
+        let mut payload = [0; 64];
+        let len = record::encode(status, &mut payload)?;
+        let appended = self.with_room(|log| {
+            log.append(Purpose::Status, Kind::Status, 0, id.0, &payload[..len], NOTE_BYTES_MAX)
+        })?;
+        let note = Note::Status { group: appended.group, id: id.0, status: *status };
+        self.log.note(Purpose::Status, &note);
+        let before = self.index.get(id).and_then(Entry::status_segment);
+        if let Some(before) = before {
+            self.log.discount(before, STATUS_FRAME_BYTES);
+        }
+        if let Some(entry) = self.index.get_mut(id) {
+            entry.set_status_segment(Some(appended.place.segment));
+            self.log.count(appended.place.segment, STATUS_FRAME_BYTES);
+        }
+        Ok(())
+    }
+
+    /// Appends an event. It is durable after the next [`sync`](Self::sync). A text that is too long is cut.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::ReadOnly`], [`Error::Write`].
+    pub fn record_event(&mut self, event: &Event) -> Result<(), Error> {
+        let mut event = event.clone();
+        let end = (0..=EVENT_TEXT_BYTES_MAX.min(event.text.len()))
+            .rev()
+            .find(|at| event.text.is_char_boundary(*at));
+        event.text.truncate(end.unwrap_or(0));
+        let mut payload = [0; EVENT_TEXT_BYTES_MAX + 64];
+        let len = record::encode(&event, &mut payload)?;
+        let id = event.message.map_or(0, |id| id.0);
+        let appended = self.with_room(|log| {
+            log.append(Purpose::Status, Kind::Event, crate::frame::FLAG_SKIPPABLE, id, &payload[..len], 0)
+        })?;
+        self.log.note_time(appended.place.segment, event.at.unix_ms);
+        Ok(())
+    }
+
+    /// Puts a value under a key. It is durable after the next [`sync`](Self::sync). An empty value stands for none.
+    ///
+    /// # Errors
+    /// [`Error::FieldTooLong`], [`Error::Full`], [`Error::ReadOnly`], [`Error::Write`].
+    pub fn put_meta(&mut self, namespace: u8, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        if self.meta(namespace, key) == Some(value) {
+            return Ok(());
+        }
+        let meta = Meta { namespace, key: key.to_vec(), value: value.to_vec() };
+        self.meta.check(&meta)?;
+        self.append_meta(meta)
+    }
+
+    pub(crate) fn append_meta(&mut self, meta: Meta) -> Result<(), Error> {
+        let mut payload = [0; META_VALUE_BYTES_MAX + 128];
+        let len = record::encode(&meta, &mut payload)?;
+        let note_bytes = META_NOTE_BYTES + meta.key.len() + meta.value.len();
+        let appended =
+            self.with_room(|log| log.append(Purpose::Status, Kind::Meta, 0, 0, &payload[..len], note_bytes))?;
+        let segment = appended.place.segment;
+        if let Some(before) = self.meta.segment_of(&meta) {
+            self.log.discount(before, STATUS_FRAME_BYTES);
+        }
+        self.log.count(segment, STATUS_FRAME_BYTES);
+        self.meta.apply(&meta, segment);
+        self.log.note(Purpose::Status, &Note::Meta { group: appended.group, meta });
+        Ok(())
+    }
+
+    /// The value under a key.
+    pub fn meta(&self, namespace: u8, key: &[u8]) -> Option<&[u8]> {
+        self.meta.get(namespace, key).filter(|value| !value.is_empty())
+    }
+
+    /// All keys and values of a namespace, in order of key.
+    pub fn metas(&self, namespace: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let all = self.meta.iter().filter(move |(n, _, value)| *n == namespace && !value.is_empty());
+        all.map(|(_, key, value)| (key, value))
+    }
+
+    /// What is known of a message, kept ones among them.
+    pub fn summary(&self, id: MessageId) -> Option<Summary> {
+        self.index.get(id).map(summary_of)
+    }
+
+    /// Undelivered messages in order of arrival, from `first` on.
+    pub fn queue(&self, first: MessageId) -> impl Iterator<Item = Summary> {
+        self.index.iter_from(first).filter(|entry| entry.is_live()).map(summary_of)
+    }
+
+    /// Finished messages kept for replay in order of arrival, from `first` on.
+    pub fn kept(&self, first: MessageId) -> impl Iterator<Item = Summary> {
+        self.index.iter_from(first).filter(|entry| !entry.is_live()).map(summary_of)
+    }
+
+    /// The fate of each recipient of a message, as runs: the first recipient, how many, their fate.
+    pub fn fates(&self, id: MessageId) -> Option<Vec<(u16, u16, Fate)>> {
+        self.index.get(id).map(|entry| self.index.runs(entry))
+    }
+
+    /// Opens a message for reading. While it is open, what it stands in is not erased.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMessage`], [`Error::Damaged`].
+    pub fn open(&mut self, id: MessageId) -> Result<Message<M::Reader>, Error> {
+        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
+        let segments: Vec<u32> = self.index.segments_of(&entry).collect();
+        let seeds = segments.iter().map(|segment| (*segment, self.log.seed(*segment))).collect();
+        let rows = &mut self.log.segments;
+        let leases = segments.iter().filter_map(|s| rows.get_mut(*s as usize).map(Segment::lease)).collect();
+        let readable = Readable { seeds, _leases: leases };
+        let reader = self.log.medium.reader();
+        Message::open(reader, self.log.layout, id, entry.commit, entry.size_bytes, readable)
+    }
+
+    /// The events on the volume that are durable or at least programmed, oldest first.
+    pub fn events(&mut self) -> Events<M::Reader> {
+        let mut segments: Vec<(u64, u32)> = Vec::new();
+        for (segment, row) in (0u32..).zip(&self.log.segments) {
+            let readable = matches!(row.state, State::Open | State::Sealed);
+            if readable && row.purpose == Purpose::Status {
+                segments.push((row.sequence, segment));
+            }
+        }
+        segments.sort_unstable();
+        let segments: VecDeque<EventSegment> = segments
+            .into_iter()
+            .map(|(_, segment)| EventSegment {
+                segment,
+                seed: self.log.seed(segment),
+                end: self.log.programmed_end(segment),
+                _lease: self.log.segments[segment as usize].lease(),
+            })
+            .collect();
+        Events::new(self.log.medium.reader(), self.log.layout, segments)
+    }
+
+    /// Gives up what is still in memory of a message whose segment is retired.
+    pub(crate) fn forget(&mut self, id: MessageId) {
+        let Some(entry) = self.index.get(id).copied() else { return };
+        debug_assert!(!entry.is_live(), "live mail is never given up");
+        if let Some(segment) = entry.status_segment() {
+            self.log.discount(segment, STATUS_FRAME_BYTES);
+        }
+        self.kept_bytes -= entry.flash_bytes().min(self.kept_bytes);
+        self.index.remove(id);
+    }
+
+    /// Stops cleanly: all of it durable, and summaries written, so that the next mount need not scan.
+    ///
+    /// # Errors
+    /// What the medium reports. The volume is then as after an unclean stop.
+    pub fn close(mut self) -> Result<M, Error> {
+        self.sync()?;
+        self.log.close()?;
+        Ok(self.log.into_medium())
+    }
+
+    /// Gives the medium back as it is, as after a crash.
+    pub fn into_medium(self) -> M {
+        self.log.into_medium()
+    }
+}
+
+fn summary_of(entry: &Entry) -> Summary {
+    Summary {
+        id: MessageId(entry.id),
+        size_bytes: entry.size_bytes,
+        recipients: entry.recipients,
+        open_recipients: entry.open,
+        attempts: entry.attempts,
+        damaged: entry.is_damaged(),
+    }
+}

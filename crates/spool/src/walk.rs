@@ -1,0 +1,255 @@
+//! Walking a segment frame by frame, over whatever rot and power cuts left there.
+//!
+//! [`Window`] reads ahead so that a walk takes few requests. [`scan`] goes through a segment that has no proven
+//! summary and gives the same notes, each with what is known of its group. What to believe is left to the mount.
+
+use alloc::vec::Vec;
+
+use penstock_flash::ReadAt;
+
+use crate::frame::{self, Header, Kind, Seed};
+use crate::log::GROUP_END_PAYLOAD_BYTES;
+use crate::record::{self, Begin, Commit, Event};
+use crate::segment::Layout;
+use crate::summary::Note;
+
+/// How much a walk reads at once, in bytes; a window grows to a whole frame where one is longer.
+pub(crate) const WINDOW_BYTES: usize = 128 * 1024;
+
+/// A stretch of a segment in memory, that moves along as it is read.
+#[derive(Debug)]
+pub(crate) struct Window<R> {
+    reader: R,
+    segment: u32,
+    segment_bytes: u32,
+    read_ahead_bytes: usize,
+    start: u32,
+    bytes: Vec<u8>,
+}
+
+impl<R: ReadAt> Window<R> {
+    pub(crate) fn new(reader: R, segment: u32, segment_bytes: u32, read_ahead_bytes: usize) -> Self {
+        Self { reader, segment, segment_bytes, read_ahead_bytes, start: 0, bytes: Vec::new() }
+    }
+
+    pub(crate) fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    /// Goes on in another segment.
+    pub(crate) fn move_to(&mut self, segment: u32) {
+        if segment != self.segment {
+            self.segment = segment;
+            self.bytes.clear();
+        }
+    }
+
+    /// The bytes at `offset`, or what the segment's end leaves of them.
+    pub(crate) fn get(&mut self, offset: u32, len: usize) -> Result<&[u8], penstock_flash::Error> {
+        let end = (offset as usize + len).min(self.segment_bytes as usize);
+        let held_end = self.start as usize + self.bytes.len();
+        if offset < self.start || end > held_end || self.bytes.is_empty() {
+            let want = len.max(self.read_ahead_bytes);
+            let want = want.min((self.segment_bytes as usize).saturating_sub(offset as usize));
+            self.start = offset;
+            self.bytes.resize(want, 0);
+            if let Err(error) = self.reader.read(self.segment, offset, &mut self.bytes) {
+                self.bytes.clear();
+                return Err(error);
+            }
+        }
+        let from = (offset - self.start) as usize;
+        let to = end.saturating_sub(self.start as usize).max(from);
+        Ok(&self.bytes[from..to])
+    }
+
+    /// The header at `offset`, if there is a whole one.
+    pub(crate) fn header(&mut self, seed: Seed, offset: u32) -> Option<Header> {
+        let bytes = self.get(offset, frame::HEADER_BYTES).ok()?;
+        Header::decode(bytes, seed, offset)
+    }
+
+    /// The payload of the frame at `offset`, if it is whole.
+    pub(crate) fn payload(&mut self, seed: Seed, offset: u32, header: &Header) -> Option<&[u8]> {
+        let len = header.len as usize;
+        let bytes = self.get(offset + frame::HEADER_BYTES as u32, len).ok()?;
+        (bytes.len() == len && seed.crc(bytes) == header.payload_crc).then_some(bytes)
+    }
+}
+
+/// What a scan found out about the group a note stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where in [`Scan::groups`] the group is; `None` if it has no end.
+    pub(crate) group: Option<usize>,
+}
+
+/// A group whose end was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) number: u64,
+    /// All of its frames were there and whole.
+    pub(crate) whole: bool,
+}
+
+/// All that a scan found in a segment.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    pub(crate) notes: Vec<(Found, Note)>,
+    pub(crate) groups: Vec<Group>,
+    /// The highest group that any group here says was durable.
+    pub(crate) synced_group: u64,
+    /// The highest message id seen.
+    pub(crate) msg_id_max: u64,
+    /// The newest time of a message or event seen.
+    pub(crate) newest_ms: u64,
+    /// Frames whose payload was damaged, and stretches in which no frame could be read.
+    pub(crate) damaged: u32,
+}
+
+/// Scans the groups of a segment.
+pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: Seed) -> Scan {
+    let mut scan = Scan::default();
+    let mut open = OpenGroup::default();
+    let mut offset = layout.data_start();
+    let end = layout.data_end();
+    let segment = window.segment();
+    while offset < end {
+        let Some(header) = window.header(seed, offset) else {
+            // Rot, or the end of what was written. Go on where the next frame could begin a group: later groups may
+            // have been acknowledged.
+            open.broken = true;
+            offset = match next_frame(window, layout, seed, offset, end) {
+                Some(next) => {
+                    scan.damaged += 1;
+                    next
+                }
+                None => break,
+            };
+            continue;
+        };
+        let kind = Kind::from_u8(header.kind);
+        if matches!(kind, Some(Kind::Summary | Kind::Footer | Kind::Proof)) {
+            break;
+        }
+        let next = offset + header.frame_bytes() as u32;
+        match window.payload(seed, offset, &header) {
+            None => {
+                scan.damaged += 1;
+                open.broken = true;
+            }
+            Some(payload) if kind == Some(Kind::GroupEnd) => {
+                open.end(&mut scan, header.msg_id, payload);
+                offset = layout.align_up(next);
+                continue;
+            }
+            Some(payload) => {
+                if header.kind <= Kind::Commit as u8 {
+                    scan.msg_id_max = scan.msg_id_max.max(header.msg_id);
+                }
+                scan.newest_ms = scan.newest_ms.max(time_of(kind, payload));
+                if let Some(note) = note_of(kind, &header, payload, segment, offset) {
+                    open.notes.push(note);
+                }
+            }
+        }
+        open.frames += 1;
+        open.chain = frame::chain(open.chain, &header);
+        offset = next;
+    }
+    open.abandon(&mut scan);
+    scan
+}
+
+/// The group that a scan is in.
+#[derive(Default)]
+struct OpenGroup {
+    notes: Vec<Note>,
+    frames: u32,
+    chain: u32,
+    broken: bool,
+}
+
+impl OpenGroup {
+    fn end(&mut self, scan: &mut Scan, number: u64, payload: &[u8]) {
+        let ended = core::mem::take(self);
+        let Some((synced, frames, chain)) = decode_group_end(payload) else { return };
+        let whole = !ended.broken && frames == ended.frames && chain == ended.chain;
+        scan.synced_group = scan.synced_group.max(synced);
+        let group = Some(scan.groups.len());
+        scan.groups.push(Group { number, whole });
+        scan.notes.extend(ended.notes.into_iter().map(|note| (Found { group }, note.in_group(number))));
+    }
+
+    /// The segment ended without the group's end.
+    fn abandon(self, scan: &mut Scan) {
+        scan.notes.extend(self.notes.into_iter().map(|note| (Found { group: None }, note)));
+    }
+}
+
+fn decode_group_end(payload: &[u8]) -> Option<(u64, u32, u32)> {
+    let payload: &[u8; GROUP_END_PAYLOAD_BYTES] = payload.try_into().ok()?;
+    let (synced, rest) = payload.split_first_chunk()?;
+    let (frames, chain) = rest.split_first_chunk()?;
+    Some((
+        u64::from_le_bytes(*synced),
+        u32::from_le_bytes(*frames),
+        u32::from_le_bytes(chain.try_into().ok()?),
+    ))
+}
+
+/// The next offset at which a frame stands, after a stretch in which none could be read.
+fn next_frame<R: ReadAt>(
+    window: &mut Window<R>,
+    layout: &Layout,
+    seed: Seed,
+    offset: u32,
+    end: u32,
+) -> Option<u32> {
+    let step = frame::ALIGN as u32;
+    let mut at = offset.next_multiple_of(step);
+    at += step;
+    while at < end {
+        if window.header(seed, at).is_some() {
+            return Some(at);
+        }
+        at = match window.get(at, 1) {
+            Ok(_) => at + step,
+            // An unreadable place: the next unit may be readable again.
+            Err(_) => layout.align_up(at + 1),
+        };
+    }
+    None
+}
+
+/// When the message or event of a frame came, in Unix ms; 0 for other frames.
+fn time_of(kind: Option<Kind>, payload: &[u8]) -> u64 {
+    let at = match kind {
+        Some(Kind::Begin) => record::decode(payload).map(|begin: Begin| begin.received),
+        Some(Kind::Event) => record::decode(payload).map(|event: Event| event.at),
+        _ => None,
+    };
+    at.map_or(0, |at| at.unix_ms)
+}
+
+/// What a mount must know of a frame. The group is filled in when its end is found.
+fn note_of(kind: Option<Kind>, header: &Header, payload: &[u8], segment: u32, offset: u32) -> Option<Note> {
+    let group = u64::MAX;
+    match kind? {
+        Kind::Commit => {
+            let commit: Commit = record::decode(payload)?;
+            Some(Note::Commit {
+                group,
+                id: header.msg_id,
+                offset,
+                size_bytes: u32::try_from(commit.size_bytes).ok()?,
+                recipients: commit.recipients,
+                wide: commit.is_wide(segment),
+            })
+        }
+        Kind::Status => Some(Note::Status { group, id: header.msg_id, status: record::decode(payload)? }),
+        Kind::Meta => Some(Note::Meta { group, meta: record::decode(payload)? }),
+        Kind::SegmentState => Some(Note::Segment { group, record: record::decode(payload)? }),
+        _ => None,
+    }
+}
