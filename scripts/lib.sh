@@ -48,9 +48,23 @@ as_root() {
     fi
 }
 
-# Builds the daemon in release mode and names it in PENSTOCK_BIN, where the end-to-end tests look for it.
+# Builds the daemon as it is shipped and names it in PENSTOCK_BIN.
 build_daemon() {
-    say "building penstock (release)"
-    cargo build --locked --release -p penstock
-    export PENSTOCK_BIN=$target/release/penstock
+    if [ -z "${PENSTOCK_BIN:-}" ]; then
+        say "building penstock (release)"
+        cargo build --locked --release -p penstock
+        export PENSTOCK_BIN=$target/release/penstock
+    fi
+}
+
+# Builds it also with faults on demand in its medium, for tests and benches, and names that in PENSTOCK_FAULTS_BIN.
+build_daemons() {
+    if [ -z "${PENSTOCK_FAULTS_BIN:-}" ]; then
+        say "building penstock with faults on demand"
+        cargo build --locked --release -p penstock --features faults
+        # The next build takes the name.
+        cp "$target/release/penstock" "$target/release/penstock-faults"
+        export PENSTOCK_FAULTS_BIN=$target/release/penstock-faults
+    fi
+    build_daemon
 }

@@ -102,11 +102,14 @@ impl Client {
 /// A message with its leading dots doubled and the final dot behind it.
 pub fn stuffed(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + 16);
+    let mut line_start = true;
     for line in message.split_inclusive(|byte| *byte == b'\n') {
-        if line.starts_with(b".") {
+        if line_start && line.starts_with(b".") {
             out.push(b'.');
         }
         out.extend_from_slice(line);
+        // Only CRLF ends a line; what begins after a bare LF is not stuffed.
+        line_start = line.ends_with(b"\r\n");
     }
     out.extend_from_slice(b".\r\n");
     out

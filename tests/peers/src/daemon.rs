@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -27,8 +26,8 @@ pub enum Fault {
     PowerCutWithoutSync,
     /// Every sync takes this much longer, as on slow flash.
     SyncDelay(Duration),
-    /// Every program and every sync fails while this file exists.
-    WriteErrors,
+    /// Nothing, until [`Daemon::begin_write_errors`].
+    OnDemand,
 }
 
 /// What a test sets. Everything else is as shipped.
@@ -141,21 +140,25 @@ impl Daemon {
 
     fn spawn(&self) -> Process {
         let log = OpenOptions::new().create(true).append(true).open(self.scratch.join("log")).unwrap();
-        let mut command = Command::new(program());
+        let variant = if self.settings.fault == Fault::None { Variant::Shipped } else { Variant::WithFaults };
+        let mut command = Command::new(program(variant));
         command.arg("serve").arg("--settings").arg(self.scratch.join("settings.toml"));
         command.stdout(log.try_clone().unwrap()).stderr(log);
-        match self.settings.fault {
-            Fault::None => {}
-            Fault::PowerCut => drop(command.env("PENSTOCK_FAULT", "power-cut")),
-            Fault::PowerCutWithoutSync => drop(command.env("PENSTOCK_FAULT", "power-cut,no-sync")),
-            Fault::SyncDelay(delay) => {
-                command.env("PENSTOCK_FAULT", format!("sync-delay-us={}", delay.as_micros()));
-            }
-            Fault::WriteErrors => {
-                command.env("PENSTOCK_FAULT", format!("write-errors={}", self.error_switch().display()));
-            }
+        if let Some(words) = self.fault_words() {
+            command.env("PENSTOCK_FAULT", words);
         }
         Process::spawn(&mut command)
+    }
+
+    /// The fault in the words of the builds for tests.
+    fn fault_words(&self) -> Option<String> {
+        match self.settings.fault {
+            Fault::None => None,
+            Fault::PowerCut => Some("discard".into()),
+            Fault::PowerCutWithoutSync => Some("discard,nosync".into()),
+            Fault::SyncDelay(delay) => Some(format!("sync_delay={}us", delay.as_micros())),
+            Fault::OnDemand => Some(format!("control={}", self.fault_switch().display())),
+        }
     }
 
     fn running(&mut self) -> &mut Process {
@@ -200,18 +203,26 @@ impl Daemon {
         fs::read_to_string(self.scratch.join("log")).unwrap_or_default()
     }
 
-    fn error_switch(&self) -> PathBuf {
-        self.scratch.join("write-errors")
+    fn fault_switch(&self) -> PathBuf {
+        self.scratch.join("fault")
     }
 
-    /// Makes [`Fault::WriteErrors`] happen from now on.
+    /// Lets every program and every sync fail from now on.
     pub fn begin_write_errors(&self) {
-        File::create(self.error_switch()).unwrap();
+        // All at once: the daemon may look at any moment.
+        let draft = self.scratch.join("fault.draft");
+        fs::write(&draft, "fail_program_after=0,fail_sync_after=0").unwrap();
+        fs::rename(draft, self.fault_switch()).unwrap();
+    }
+
+    /// Lets writes succeed again.
+    pub fn end_write_errors(&self) {
+        fs::remove_file(self.fault_switch()).unwrap();
     }
 
     /// Runs one of the operator's commands and returns what it says.
     pub fn command(&self, arguments: &[&str]) -> Value {
-        let mut command = Command::new(program());
+        let mut command = Command::new(program(Variant::Shipped));
         command.arg("--socket").arg(self.scratch.join("control.sock")).arg("--json").args(arguments);
         let said = run(&mut command);
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
@@ -268,18 +279,22 @@ impl Drop for Daemon {
     }
 }
 
-/// The daemon's binary: `PENSTOCK_BIN`, or else one that is built now.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        if let Some(program) = env::var_os("PENSTOCK_BIN") {
-            return program.into();
-        }
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        run(Command::new("cargo")
-            .args(["build", "--locked", "--release", "-p", "penstock"])
-            .current_dir(&workspace));
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-        target.join("release/penstock")
-    })
+/// A build of the daemon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    Shipped,
+    /// Listens to `PENSTOCK_FAULT`.
+    WithFaults,
+}
+
+/// The daemon's binary, which `scripts/test` and `scripts/bench` have built and named.
+fn program(variant: Variant) -> PathBuf {
+    let variable = match variant {
+        Variant::Shipped => "PENSTOCK_BIN",
+        Variant::WithFaults => "PENSTOCK_FAULTS_BIN",
+    };
+    let program = env::var_os(variable).unwrap_or_else(|| {
+        panic!("{variable} is not set: run the tests through scripts/test, which builds the daemon")
+    });
+    program.into()
 }

@@ -83,6 +83,7 @@ impl Postfix {
              myhostname = postfix.example\n\
              mydestination =\n\
              alias_maps =\n\
+             local_header_rewrite_clients =\n\
              smtpd_peername_lookup = no\n\
              smtp_dns_support_level = disabled\n\
              smtp_host_lookup = native\n\

@@ -96,7 +96,7 @@ fn a_hundred_idle_sessions_that_declared_nothing_do_not_close_the_box() {
 fn a_volume_that_fails_to_write_refuses_mail_and_gives_back_what_it_has() {
     let mut random = Random::announced();
     let sink = Sink::start(0, 1);
-    let daemon = Daemon::start(small(&sink).with(Fault::WriteErrors));
+    let daemon = Daemon::start(small(&sink).with(Fault::OnDemand));
     let recorder = Recorder::start(daemon.address());
     daemon.hold();
     let mut client = greeted(&recorder);

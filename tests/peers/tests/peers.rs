@@ -51,7 +51,7 @@ fn submit_with_dsn(to: SocketAddr) {
     let mut client = Client::connect(to);
     client.ask("EHLO client.example");
     assert_eq!(client.ask("MAIL FROM:<a@example.org> RET=HDRS ENVID=QQ314159").code, 250);
-    let rcpt = "RCPT TO:<b@example.com> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;someone+40example.com";
+    let rcpt = "RCPT TO:<b@example.com> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;some+2Bone@example.com";
     assert_eq!(client.ask(rcpt).code, 250);
     assert_eq!(client.ask("DATA").code, 354);
     client.send(b"Subject: Gr\xc3\xb6\xc3\x9fe\r\n\r\n..\r\nbody\r\n.\r\n");

@@ -3,6 +3,7 @@
 //! All contenders run on one file system and take turns cell by cell, so that whatever else the machine does hits them
 //! alike; a cell is the median of its rounds. smtp-source keeps its connections open, so that what is compared is the
 //! taking of messages. Postfix runs with Debian's defaults but for HOLD and without a log, which favours it.
+//! `--quick` makes one round with a tenth of the messages: to see that all works, not to compare.
 
 // A measurement that cannot be made ends the program, and what it prints is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
@@ -25,11 +26,11 @@ use penstock_peers::scratch::Scratch;
 use penstock_peers::sink::Sink;
 use rustix::process::Signal;
 
-const ROUNDS: usize = 3;
 const SIZES: [u32; 3] = [4096, 65_536, 1_048_576];
 const CONNECTIONS: [u32; 4] = [1, 10, 50, 100];
 const GROUP_COMMIT_WRITERS: u64 = 100;
-const QUEUED: u32 = 50_000;
+/// Of starts, with the median reported.
+const RESTARTS: usize = 3;
 const BIG_MIB: u32 = 200;
 
 /// Messages that a contender gets in one cell: about a second or two of work at its own pace.
@@ -64,6 +65,22 @@ fn messages(size: u32, connections: u32, contender: Contender) -> u32 {
         Contender::Postfix => (of_penstock / 5).max(50),
         Contender::SmtpSink => of_penstock * 2,
         Contender::GroupCommit => of_penstock,
+    }
+}
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Extent {
+    /// Rounds over all cells.
+    rounds: usize,
+    /// By what all numbers of messages are divided.
+    divisor: u32,
+}
+
+impl Extent {
+    /// Messages that lie in the queue when the daemon and Postfix are started.
+    fn queued(self) -> u32 {
+        50_000 / self.divisor
     }
 }
 
@@ -163,7 +180,7 @@ fn custody_bytes() -> [f64; SIZES.len()] {
     })
 }
 
-fn measure_cells() -> Vec<Cell> {
+fn measure_cells(extent: Extent) -> Vec<Cell> {
     let custody_bytes = custody_bytes();
     let scratch = Scratch::new("bench");
     let sink_port = free_port();
@@ -178,17 +195,17 @@ fn measure_cells() -> Vec<Cell> {
         .into_iter()
         .flat_map(|size| CONNECTIONS.map(|connections| Cell { size, connections, ..Cell::default() }))
         .collect();
-    for round in 0..ROUNDS {
+    for round in 0..extent.rounds {
         let penstock = holding(Fault::None, "\"3GiB\"");
         let slow = holding(Fault::SyncDelay(Duration::from_millis(2)), "\"1GiB\"");
         for cell in &mut cells {
             let (size, connections) = (cell.size, cell.connections);
-            eprintln!("round {} of {ROUNDS}: {size} bytes, {connections} connections", round + 1);
+            eprintln!("round {} of {}: {size} bytes, {connections} connections", round + 1, extent.rounds);
             for turn in 0..CONTENDERS.len() {
                 // Who comes first changes, for what one leaves behind hits the next.
                 let index = (turn + round) % CONTENDERS.len();
                 let contender = CONTENDERS[index];
-                let messages = messages(size, connections, contender);
+                let messages = messages(size, connections, contender).div_ceil(extent.divisor);
                 let rate = match contender {
                     Contender::Postfix => rate(postfix.address(), size, connections, messages),
                     Contender::SmtpSink => rate(sink_address, size, connections, messages),
@@ -223,9 +240,10 @@ fn measure_cells() -> Vec<Cell> {
     cells
 }
 
-fn print_cells(cells: &[Cell]) {
+fn print_cells(cells: &[Cell], extent: Extent) {
     println!(
-        "messages per second (median of {ROUNDS} rounds; the rivals' columns, then ours as a multiple of theirs)"
+        "messages per second (median of {} rounds; the rivals' columns, then ours as a multiple of theirs)",
+        extent.rounds
     );
     println!(
         "{:>9} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
@@ -324,7 +342,7 @@ fn latency_us(to: SocketAddr) -> (u128, u128) {
 
 /// Time from the start to the greeting with many messages queued, in ms.
 fn restart_ms(mut up: impl FnMut() -> Duration) -> f64 {
-    let runs: Vec<_> = (0..ROUNDS).map(|_| up().as_secs_f64() * 1000.0).collect();
+    let runs: Vec<_> = (0..RESTARTS).map(|_| up().as_secs_f64() * 1000.0).collect();
     median(&runs)
 }
 
@@ -341,8 +359,14 @@ fn big_message_kib() -> u64 {
 }
 
 fn main() {
-    let cells = measure_cells();
-    print_cells(&cells);
+    let extent = match std::env::args().nth(1).as_deref() {
+        None => Extent { rounds: 3, divisor: 1 },
+        Some("--quick") => Extent { rounds: 1, divisor: 10 },
+        Some(other) => panic!("no option {other}; there is --quick"),
+    };
+    let queued = extent.queued();
+    let cells = measure_cells(extent);
+    print_cells(&cells, extent);
     print_postfix_costs();
 
     let postfix = Postfix::start(Role::Hold);
@@ -354,10 +378,10 @@ fn main() {
         ours.0, ours.1, theirs.0, theirs.1
     );
 
-    eprintln!("queueing {QUEUED} messages in each");
-    rate(penstock.address(), SIZES[0], 50, QUEUED);
+    eprintln!("queueing {queued} messages in each");
+    rate(penstock.address(), SIZES[0], 50, queued);
     let queued_kib = penstock.pss_kib();
-    rate(postfix.address(), SIZES[0], 50, QUEUED);
+    rate(postfix.address(), SIZES[0], 50, queued);
     let restart_penstock = restart_ms(|| {
         penstock.stop();
         penstock.up()
@@ -369,12 +393,12 @@ fn main() {
         began.elapsed()
     });
     println!(
-        "start to greeting with {QUEUED} queued: penstock {restart_penstock:.0} ms, postfix {restart_postfix:.0} ms"
+        "start to greeting with {queued} queued: penstock {restart_penstock:.0} ms, postfix {restart_postfix:.0} ms"
     );
 
     let big_kib = big_message_kib();
     println!(
-        "memory (PSS): idle {idle_kib} KiB, {QUEUED} queued {queued_kib} KiB, {BIG_MIB} MiB message {big_kib} KiB"
+        "memory (PSS): idle {idle_kib} KiB, {queued} queued {queued_kib} KiB, {BIG_MIB} MiB message {big_kib} KiB"
     );
 
     let cells: Vec<_> = cells
