@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
@@ -133,6 +135,16 @@ pub fn write_bytes(id: u32) -> u64 {
         Err(_) => return 0,
     };
     own + children(id).into_iter().map(write_bytes).sum::<u64>()
+}
+
+/// What has been written to the device that holds this path since the machine started, in bytes: by anybody, file
+/// system and journal included. `None` where the file system has no device of its own.
+pub fn device_write_bytes(path: &Path) -> Option<u64> {
+    let device = fs::metadata(path).ok()?.dev();
+    let stat = format!("/sys/dev/block/{}:{}/stat", rustix::fs::major(device), rustix::fs::minor(device));
+    // The seventh field counts sectors of 512 bytes (Documentation/block/stat.rst of Linux).
+    let sectors: u64 = fs::read_to_string(stat).ok()?.split_whitespace().nth(6)?.parse().ok()?;
+    Some(sectors * 512)
 }
 
 /// The children of a process.

@@ -20,7 +20,9 @@ use penstock_peers::group_commit::group_commit;
 use penstock_peers::load::{Source, send_big_message};
 use penstock_peers::memory::peak_pss_kib;
 use penstock_peers::postfix::{Postfix, Role};
-use penstock_peers::process::{Process, answers, children, free_port, signal, wait_until, write_bytes};
+use penstock_peers::process::{
+    Process, answers, children, device_write_bytes, free_port, signal, wait_until, write_bytes,
+};
 use penstock_peers::recorder::Recorder;
 use penstock_peers::scratch::Scratch;
 use penstock_peers::sink::Sink;
@@ -276,17 +278,43 @@ fn print_cells(cells: &[Cell], extent: Extent) {
     }
 }
 
-/// What Postfix does for one message of 4 KiB at 50 connections, by the kernel's books.
-fn print_postfix_costs() {
-    let postfix = Postfix::start(Role::Hold);
-    let master = postfix.master().unwrap();
+/// What storing 4 KiB messages costs at 50 connections by the kernel's books: bytes that the processes wrote, and bytes
+/// that the device got, file system included, for each byte in custody.
+fn print_costs() {
     let custody = custody_bytes()[0];
+    let messages = 5000;
+    let scratch = Scratch::new("device");
+    let cost = |name: &str, address: SocketAddr, process: u32| {
+        // What was there before is on the device, and the processes are there before they are counted.
+        rate(address, SIZES[0], 50, 500);
+        rustix::fs::sync();
+        let device = || device_write_bytes(scratch.path());
+        let (processes_before, device_before) = (write_bytes(process), device());
+        rate(address, SIZES[0], 50, messages);
+        rustix::fs::sync();
+        let per_byte = |bytes: u64| bytes as f64 / f64::from(messages) / custody;
+        let device = match device_before.zip(device()) {
+            Some((before, after)) => format!("{:.2}", per_byte(after - before)),
+            None => "an unknown number".to_owned(),
+        };
+        println!(
+            "{name}, 4 KiB, 50 connections: {:.2} bytes written per byte, {device} on the device (others' writes count too)",
+            per_byte(write_bytes(process) - processes_before)
+        );
+    };
+    println!();
+    let penstock = holding(Fault::None, "\"1GiB\"");
+    cost("penstock", penstock.address(), penstock.id());
+    drop(penstock);
+    let postfix = Postfix::start(Role::Hold);
+    cost("postfix", postfix.address(), postfix.master().unwrap());
+    println!("postfix, 4 KiB, 50 connections: {} syncs per message", postfix_syncs_per_message(&postfix));
+}
+
+/// Counted by strace, where it may.
+fn postfix_syncs_per_message(postfix: &Postfix) -> String {
     let messages = 2000;
-    // The processes are there before they are counted.
-    rate(postfix.address(), SIZES[0], 50, 500);
-    let before = write_bytes(master);
-    rate(postfix.address(), SIZES[0], 50, messages);
-    let bytes = (write_bytes(master) - before) as f64 / f64::from(messages);
+    let master = postfix.master().unwrap();
     let scratch = Scratch::new("strace");
     let counts = scratch.join("counts");
     let mut strace = Command::new("strace");
@@ -299,25 +327,20 @@ fn print_postfix_costs() {
     }
     let mut strace = Process::spawn(strace.stdout(Stdio::null()).stderr(Stdio::null()));
     sleep(Duration::from_secs(1));
-    let syncs = if strace.ended().is_some() {
-        "unknown (no ptrace here)".to_owned()
-    } else {
-        rate(postfix.address(), SIZES[0], 50, messages);
-        signal(strace.id(), Signal::INT);
-        strace.wait();
-        // The fourth column of its table.
-        let table = fs::read_to_string(&counts).unwrap();
-        let calls: f64 = table
-            .lines()
-            .filter(|line| line.ends_with("fsync") || line.ends_with("fdatasync"))
-            .filter_map(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok())
-            .sum();
-        format!("{:.2}", calls / f64::from(messages))
-    };
-    println!(
-        "\nPostfix, 4 KiB, 50 connections: {syncs} syncs a message, {:.2} bytes written per byte",
-        bytes / custody
-    );
+    if strace.ended().is_some() {
+        return "an unknown number (no ptrace here) of".to_owned();
+    }
+    rate(postfix.address(), SIZES[0], 50, messages);
+    signal(strace.id(), Signal::INT);
+    strace.wait();
+    // The fourth column of its table.
+    let table = fs::read_to_string(&counts).unwrap();
+    let calls: f64 = table
+        .lines()
+        .filter(|line| line.ends_with("fsync") || line.ends_with("fdatasync"))
+        .filter_map(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok())
+        .sum();
+    format!("{:.2}", calls / f64::from(messages))
 }
 
 /// The wait for the reply to the final dot of a 4 KiB message on one connection: median and 99th percentile in µs.
@@ -367,7 +390,7 @@ fn main() {
     let queued = extent.queued();
     let cells = measure_cells(extent);
     print_cells(&cells, extent);
-    print_postfix_costs();
+    print_costs();
 
     let postfix = Postfix::start(Role::Hold);
     let mut penstock = holding(Fault::None, "\"2GiB\"");
