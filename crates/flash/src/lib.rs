@@ -16,6 +16,7 @@ extern crate alloc;
 extern crate std;
 
 mod error;
+pub mod nor;
 #[cfg(feature = "sim")]
 pub mod sim;
 

@@ -220,54 +220,62 @@ impl Daemon {
         fs::remove_file(self.fault_switch()).unwrap();
     }
 
-    /// Runs one of the operator's commands and returns what it says.
-    pub fn command(&self, arguments: &[&str]) -> Value {
+    /// Runs one of the operator's commands and returns what it writes.
+    fn command(&self, arguments: &[&str]) -> Vec<u8> {
         let mut command = Command::new(program(Variant::Shipped));
-        command.arg("--socket").arg(self.scratch.join("control.sock")).arg("--json").args(arguments);
-        let said = run(&mut command);
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+        run(command.args(arguments).env("PENSTOCK_SOCKET", self.scratch.join("control.sock")))
+    }
+
+    /// The same for commands that answer in JSON.
+    fn ask(&self, arguments: &[&str]) -> Value {
+        let said = self.command(&[arguments, &["--json"]].concat());
+        serde_json::from_slice(&said).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
     /// Keeps mail from now on.
     pub fn hold(&self) {
-        self.command(&["hold"]);
+        self.ask(&["hold"]);
     }
 
     /// Releases mail from now on.
     pub fn release(&self) {
-        self.command(&["release"]);
-    }
-
-    /// Syncs and programmed bytes of its medium since it was started.
-    pub fn medium_counters(&self) -> (u64, u64) {
-        (self.number("/medium/syncs"), self.number("/medium/programmed_bytes"))
+        self.ask(&["release"]);
     }
 
     /// Messages that still have somewhere to go.
     pub fn queued(&self) -> u64 {
-        self.number("/queue/messages")
+        let status = self.ask(&["status"]);
+        status["mail"]["messages"].as_u64().unwrap_or_else(|| panic!("no number of messages: {status}"))
     }
 
-    /// The messages in the queue, each as the daemon would send it.
+    /// The codes of what needs somebody.
+    pub fn alerts(&self) -> Vec<String> {
+        let status = self.ask(&["status"]);
+        let alerts = status["alerts"].as_array().expect("status has alerts");
+        alerts.iter().map(|alert| alert["code"].as_str().expect("an alert has a code").to_owned()).collect()
+    }
+
+    /// The messages in the queue, each as it was received.
     pub fn exports(&self) -> Vec<Vec<u8>> {
-        Vec::new()
+        let queue = self.ask(&["queue", "--all"]);
+        let rows = queue["rows"].as_array().expect("the queue has rows");
+        let ids = rows.iter().map(|row| row["id"].as_str().expect("a row has an id"));
+        ids.map(|id| self.command(&["export", id, "--reason", "test"])).collect()
     }
 
-    /// Whether `penstock status` speaks of trouble.
-    pub fn complains(&self) -> bool {
-        false
+    /// One of its figures.
+    pub fn metric(&self, name: &str) -> u64 {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail", "--unix-socket"])
+            .arg(self.scratch.join("control.sock"));
+        let text = String::from_utf8(run(curl.arg("http://penstock/metrics"))).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no metric {name}:\n{text}"))
     }
 
     /// Waits until all mail has been released.
     pub fn wait_until_empty(&self) {
         wait_until("the queue is empty", || self.queued() == 0);
-    }
-
-    /// A number in `penstock status`, by JSON pointer.
-    pub fn number(&self, pointer: &str) -> u64 {
-        let status = self.command(&["status"]);
-        let number = status.pointer(pointer).and_then(Value::as_u64);
-        number.unwrap_or_else(|| panic!("status has no number at {pointer}: {status}"))
     }
 }
 

@@ -1,13 +1,13 @@
 //! A private Exim that relays everything to one next hop. Debian cannot install it beside Postfix, so that it is
 //! unpacked into the cache folder by `scripts/setup`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::process::{Process, answers, free_port, run, wait_until};
+use crate::process::{Process, answers, free_port, number_of, wait_until};
 use crate::scratch::Scratch;
 
 /// An Exim.
@@ -26,10 +26,10 @@ impl Exim {
         let program = scratch.join("exim4");
         fs::copy(installed(), &program).unwrap();
         let port = free_port();
-        let ids = |flag| run(Command::new("id").args([flag, "Debian-exim"])).trim().parse().unwrap();
+        let (user, group) = (number_of("-u", "Debian-exim"), number_of("-g", "Debian-exim"));
         for folder in ["spool", "log"] {
             fs::create_dir(scratch.join(folder)).unwrap();
-            chown(scratch.join(folder), Some(ids("-u")), Some(ids("-g"))).unwrap();
+            chown(scratch.join(folder), Some(user), Some(group)).unwrap();
         }
         let here = scratch.path().display();
         let configuration = format!(
@@ -64,7 +64,9 @@ impl Exim {
         let file = scratch.join("exim.conf");
         fs::write(&file, configuration).unwrap();
         let mut command = Command::new(program);
-        command.arg("-C").arg(&file).args(["-bdf", "-q1s"]).stdout(Stdio::null());
+        command.arg("-C").arg(&file).args(["-bdf", "-q1s"]);
+        let terminal = File::create(scratch.join("log/terminal")).unwrap();
+        command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
         let mut process = Process::spawn(&mut command);
         let address = ([127, 0, 0, 1], port).into();
         wait_until("Exim answers", || {

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::process::{answers, free_port, run, signal, wait_until};
+use crate::process::{answers, free_port, number_of, run, signal, wait_until};
 use crate::scratch::Scratch;
 
 /// What an instance does with mail.
@@ -62,8 +62,7 @@ impl Postfix {
         for folder in ["etc", "queue", "data"] {
             fs::create_dir(scratch.join(folder)).unwrap();
         }
-        let postfix = run(Command::new("id").args(["-u", "postfix"])).trim().parse().unwrap();
-        chown(scratch.join("data"), Some(postfix), None).unwrap();
+        chown(scratch.join("data"), Some(number_of("-u", "postfix")), None).unwrap();
         let here = scratch.path().display();
         let role_settings = match role {
             Role::Relay(next_hop) => format!("relayhost = [{}]:{}\n", next_hop.ip(), next_hop.port()),

@@ -80,7 +80,7 @@ pub fn signal(id: u32, signal: Signal) {
 }
 
 /// Runs a command to its end and returns what it printed; it must succeed.
-pub fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> Vec<u8> {
     let output =
         command.output().unwrap_or_else(|error| panic!("cannot start {:?}: {error}", command.get_program()));
     assert!(
@@ -90,7 +90,13 @@ pub fn run(command: &mut Command) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    output.stdout
+}
+
+/// The number that a user or group has.
+pub fn number_of(kind: &str, name: &str) -> u32 {
+    let number = run(Command::new("id").args([kind, name]));
+    String::from_utf8_lossy(&number).trim().parse().unwrap()
 }
 
 /// Waits until `done` says so.

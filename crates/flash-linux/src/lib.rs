@@ -1,0 +1,24 @@
+//! Files and block devices under Linux as a [`Medium`](penstock_flash::Medium).
+//!
+//! [`Volume`] is a regular file, written out in full when it is created, or a whole block device. It programs by
+//! direct I/O, so that an error is told where it happens and not at some later sync, and reads through the page
+//! cache, so that many small reads in a row cost one request. The README holds the measurements behind that.
+//!
+//! What is in a volume is the log's business: a volume knows neither format nor header, and takes the size of its
+//! segments from its caller.
+
+mod aligned;
+mod counters;
+mod create;
+mod error;
+#[cfg(feature = "faults")]
+mod faulty;
+mod volume;
+
+pub use aligned::{ALIGN_BYTES, AlignedBuffer};
+pub use counters::Counters;
+pub use create::Create;
+pub use error::VolumeError;
+#[cfg(feature = "faults")]
+pub use faulty::{Faults, FaultsError, Faulty, FaultyReader};
+pub use volume::{Volume, VolumeReader};
