@@ -37,29 +37,13 @@ const BIG_MIB: u32 = 200;
 
 /// Messages that a contender gets in one cell: about a second or two of work at its own pace.
 fn messages(size: u32, connections: u32, contender: Contender) -> u32 {
-    let alone = connections == 1;
-    let of_penstock = match size {
-        4096 => {
-            if alone {
-                2000
-            } else {
-                10_000
-            }
-        }
-        65_536 => {
-            if alone {
-                600
-            } else {
-                2000
-            }
-        }
-        _ => {
-            if alone {
-                60
-            } else {
-                200
-            }
-        }
+    let of_penstock = match (size, connections) {
+        (4096, 1) => 2000,
+        (4096, _) => 10_000,
+        (65_536, 1) => 600,
+        (65_536, _) => 2000,
+        (_, 1) => 60,
+        (_, _) => 200,
     };
     match contender {
         Contender::Penstock => of_penstock,
