@@ -295,8 +295,6 @@ impl Release {
                 if delivered {
                     self.passed(n, attempt, now);
                     self.meter.delivered(u64::from(job.size_bytes), self.now_ms);
-                } else if attempt.trial {
-                    self.hops[n].try_again(self.now_ms);
                 }
                 Fate::Done
             }
