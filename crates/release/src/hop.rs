@@ -147,6 +147,8 @@ pub(crate) struct Hop {
     /// When the present state began, here or before a restart.
     since_ms: u64,
     proof: Proof,
+    /// From when on. A trial that proves nothing, since its message was at fault, leaves it, so that another follows at
+    /// once.
     next_trial_ms: u64,
     in_trial: bool,
     /// Whether a trial found the trouble, too: it was not one message that made it up.
@@ -251,11 +253,6 @@ impl Hop {
         self.last_reply = None;
         self.pace.restart();
         was_real
-    }
-
-    /// A trial proved nothing about the hop, since its message was at fault: the next may be tried at once.
-    pub(crate) fn try_again(&mut self, now_ms: u64) {
-        self.next_trial_ms = now_ms;
     }
 
     /// A trial found it as it was before.

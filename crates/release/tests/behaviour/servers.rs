@@ -302,6 +302,23 @@ fn a_server_that_fails_every_message_without_saying_why_is_asked_before_their_ti
 }
 
 #[test]
+fn two_stubborn_messages_alone_keep_to_the_schedule() {
+    let mut world = World::new(|_, message, _| match message {
+        Some(_) => Answer::Says(Phase::Rcpt, 452, "4.2.2 Mailbox full"),
+        None => Answer::Takes,
+    });
+    world.offer(1..=2);
+    world.run_until(DAY);
+    for id in 1..=2 {
+        let late = world.attempts_at(id).into_iter().skip_while(|at| *at < 2 * HOUR).collect::<Vec<_>>();
+        assert!(
+            late.windows(2).all(|pair| pair[1] - pair[0] >= 48 * MINUTE),
+            "hourly, and 20 % less at the most"
+        );
+    }
+}
+
+#[test]
 fn a_server_that_complains_about_our_rate_costs_no_attempt_and_has_a_minute() {
     let mut world = World::new(|_, message, now| match message {
         Some(_) if now < MINUTE => Answer::Says(
