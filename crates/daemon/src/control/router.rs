@@ -133,7 +133,8 @@ async fn events<O: Operate>(
 async fn metrics<O: Operate>(State(operate): State<Arc<O>>) -> Result<impl IntoResponse, Refusal> {
     let text = operate.metrics().await?;
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+    headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
     Ok((headers, text))
 }
 
@@ -211,7 +212,12 @@ impl<S: Sync> FromRequestParts<S> for Who {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            Refusal::new(Kind::Internal, "PS-D105", "nobody knows who asks", "Only somebody known may do this.")
+            Refusal::new(
+                Kind::Internal,
+                "PS-D105",
+                "nobody knows who asks",
+                "Only somebody known may do this.",
+            )
         })
     }
 }

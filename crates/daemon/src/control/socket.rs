@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::fs::Mode;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::{Operate, Who, router};
@@ -97,8 +98,9 @@ impl ControlSocket {
     pub async fn serve<O: Operate>(self, operate: Arc<O>, stop: impl Future<Output = ()>) {
         let router = router(operate);
         let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let (stopping, is_stopping) = watch::channel(());
         let mut connections = JoinSet::new();
-        let mut stop = std::pin::pin!(stop);
+        let mut stop = pin!(stop);
         loop {
             let permit = tokio::select! {
                 () = &mut stop => break,
@@ -111,10 +113,11 @@ impl ControlSocket {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let router = router.clone();
+                    let (router, is_stopping) = (router.clone(), is_stopping.clone());
                     connections.spawn(async move {
                         // Who has had all the time there is has gone, or is past caring.
-                        let _ = tokio::time::timeout(CONNECTION_AGE_MAX, connection(stream, router)).await;
+                        let served = connection(stream, router, is_stopping);
+                        let _ = tokio::time::timeout(CONNECTION_AGE_MAX, served).await;
                         drop(permit);
                     });
                 }
@@ -124,7 +127,7 @@ impl ControlSocket {
                 }
             }
         }
-        drop(self);
+        drop((self, stopping));
         let all_done = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(SHUTDOWN_GRACE, all_done).await.is_err() {
             tracing::warn!("control: requests were cut off by the stop");
@@ -163,20 +166,28 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// One request.
-async fn connection(stream: UnixStream, router: Router) {
+/// One request, or none if the daemon stops before it has begun.
+async fn connection(stream: UnixStream, router: Router, mut is_stopping: watch::Receiver<()>) {
     let who = match stream.peer_cred() {
         Ok(peer) => Who { uid: peer.uid(), name: user_name(peer.uid()) },
         Err(error) => return tracing::warn!(%error, "control: who asks is not known"),
     };
     let service = TowerToHyperService::new(router.layer(Extension(who)));
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
+    let mut served = pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        _ = is_stopping.changed() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "control: connection ended early");
     }
 }
