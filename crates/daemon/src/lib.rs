@@ -6,12 +6,14 @@
 
 mod clock;
 pub mod control;
+mod deliver;
 mod error;
 mod ledger;
 mod listen;
 mod log;
 mod metrics;
 mod run;
+mod stop;
 mod storage;
 mod volume;
 

@@ -30,6 +30,9 @@ const BACKLOG: u32 = 1024;
 /// How long to wait after accepting failed, as it does when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether the last session has ended. Only while the daemon stops.
+const EMPTY_POLL: Duration = Duration::from_millis(20);
+
 /// What all sessions share.
 pub(crate) struct Listening {
     settings: Arc<Settings>,
@@ -61,6 +64,13 @@ impl Listening {
     /// How many sessions there are.
     pub(crate) fn sessions(&self) -> u32 {
         self.limits.sessions()
+    }
+
+    /// Waits until the last session has ended.
+    pub(crate) async fn wait_until_empty(&self) {
+        while self.sessions() > 0 {
+            tokio::time::sleep(EMPTY_POLL).await;
+        }
     }
 
     fn host_name(&self) -> &str {

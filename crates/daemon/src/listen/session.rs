@@ -4,7 +4,7 @@
 //! what is made of it; only what has to wait is copied. So an idle session costs its state and no buffers.
 
 use std::cell::RefCell;
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -23,6 +23,7 @@ use super::intake::{Intake, Verdict};
 use super::limits::Place;
 use super::pace::Pace;
 use crate::control::MailId;
+use crate::stop;
 
 /// What is read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -64,7 +65,7 @@ impl From<io::Error> for Cut {
 
 /// Serves a client until it goes or has to go.
 pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<Listening>, place: Place) {
-    let mut stopping = listening.stopping.clone();
+    let stopping = listening.stopping.clone();
     let mut connection = Connection {
         session: Session::new(listening.config.clone()),
         intake: Intake::new(Arc::clone(&listening), client, place),
@@ -74,15 +75,8 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<
         client,
         listening,
     };
-    let mut run = std::pin::pin!(connection.run());
-    let mut stop = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
-    let mut stopped = false;
-    // The session looks at the signal itself, whenever it would wait for the client; here it is only woken by it.
-    poll_fn(|context| {
-        stopped = stopped || stop.as_mut().poll(context).is_ready();
-        run.as_mut().poll(context)
-    })
-    .await;
+    // The session looks at the signal itself, whenever it would wait for the client.
+    stop::woken(stopping, connection.run()).await;
 }
 
 struct Connection {

@@ -12,6 +12,7 @@
 
 mod draft;
 mod queue;
+mod source;
 mod thread;
 
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub(crate) use draft::Draft;
 use queue::{Command, Queue};
 pub(crate) use queue::NewMessage;
-pub(crate) use thread::Answered;
+pub(crate) use source::Source;
+pub(crate) use thread::{Accepted, Answered, Recovered, queued};
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -179,13 +181,21 @@ impl Storage {
         answered.await.map_err(|_| Error::ReadOnly)
     }
 
-    /// Opens a message for reading.
+    /// Opens a message for reading, and asks something more at the same moment.
     ///
     /// # Errors
     /// As `Spool::open`.
-    pub(crate) async fn open(&self, id: MessageId) -> Result<OpenMessage, Error> {
+    pub(crate) async fn open_with<T: Send + 'static>(
+        &self,
+        id: MessageId,
+        look: impl FnOnce(&mut Spool) -> T + Send + 'static,
+    ) -> Result<(OpenMessage, T), Error> {
         let open = Arc::clone(&self.shared.open_messages);
-        self.look(move |spool| spool.open(id).map(|message| OpenMessage { message, _open: open })).await?
+        let opened = self.look(move |spool| {
+            let message = spool.open(id)?;
+            Ok((OpenMessage { message, _open: open }, look(spool)))
+        });
+        opened.await?
     }
 
     /// Asks the thread to close the volume and end. Commands that come later are not answered.

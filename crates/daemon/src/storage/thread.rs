@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use penstock_flash_linux::AlignedBuffer;
-use penstock_spool::{Error, Event, Incoming, MessageId, MountOptions, Step};
+use penstock_spool::{Error, Fate, Incoming, MessageId, MountOptions, Stamp, Step};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::queue::{Command, NewMessage, Settle, StoreAnswer, Ticket};
 use super::Shared;
 use crate::control::MailId;
-use crate::ledger;
+use crate::deliver::Delivery;
+use crate::ledger::Kind;
 use crate::volume::{self, Medium, Mounted, Spool};
 
 /// The longest that a commit waits for others to share its sync.
@@ -30,22 +30,47 @@ pub(crate) enum Answered {
     /// A change was made, or not.
     Settled(Settle, Result<(), Error>),
     /// The volume was mounted anew: what is queued may differ from what was known.
-    Remounted,
+    Remounted(Vec<Recovered>),
+}
+
+/// A message on the volume that has recipients to be tried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recovered {
+    pub(crate) id: MessageId,
+    pub(crate) size_bytes: u32,
+    pub(crate) attempts: u16,
+}
+
+/// All messages that have recipients to be tried. Those that wait for the operator are not among them.
+pub(crate) fn queued(spool: &Spool) -> Vec<Recovered> {
+    let to_try = |id: MessageId| {
+        let fates = spool.fates(id).unwrap_or_default();
+        fates.iter().any(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred))
+    };
+    spool
+        .queue(MessageId(0))
+        .filter(|summary| !summary.damaged && to_try(summary.id))
+        .map(|summary| Recovered {
+            id: summary.id,
+            size_bytes: summary.size_bytes,
+            attempts: summary.attempts,
+        })
+        .collect()
 }
 
 impl Answered {
-    /// Tells who waits for it. What was taken into custody is handed to `offer`.
-    pub(crate) fn deliver(self, offer: impl FnOnce(Accepted)) {
+    /// Tells who waits for it, and release of what there is to be released.
+    pub(crate) fn deliver(self, delivery: &Delivery) {
         match self {
             Self::Stored(answer, stored) => {
                 // A client that has gone meanwhile does not change what was taken.
                 let _ = answer.send(stored.map(|accepted| accepted.id));
                 if let Ok(accepted) = stored {
-                    offer(accepted);
+                    delivery.offer(accepted);
                 }
             }
             Self::Settled(settle, synced) => settle(synced),
-            Self::Remounted => {}
+            Self::Remounted(queued) => delivery.start_over(&queued),
         }
     }
 }
@@ -55,6 +80,7 @@ impl Answered {
 pub(crate) struct Accepted {
     pub(crate) id: MessageId,
     pub(crate) size_bytes: u64,
+    pub(crate) received: Stamp,
 }
 
 /// A message whose COMMIT waits for the sync.
@@ -63,8 +89,14 @@ struct Committed {
     accepted: Accepted,
 }
 
+/// A message on its way in.
+struct Begun {
+    incoming: Incoming,
+    received: Stamp,
+}
+
 /// A message that comes in pieces: as far as it went well.
-type Open = Result<Incoming, Error>;
+type Open = Result<Begun, Error>;
 
 pub(super) struct Thread {
     shared: Arc<Shared>,
@@ -150,7 +182,7 @@ impl Thread {
     fn apply(&mut self, command: Command) {
         match command {
             Command::Store(new, _permit, answer) => {
-                let committed = self.begin(*new).and_then(|incoming| self.commit(incoming));
+                let committed = self.begin(*new).and_then(|begun| self.commit(begun));
                 self.take_commit(committed, answer);
             }
             Command::Begin(ticket, new, _permit) => {
@@ -158,21 +190,21 @@ impl Thread {
                 self.open.insert(ticket, open);
             }
             Command::Piece(ticket, piece, _permit) => {
-                let Some(Ok(incoming)) = self.open.get_mut(&ticket) else { return };
-                if let Err(error) = self.spool.write(incoming, &piece)
-                    && let Some(Ok(incoming)) = self.open.insert(ticket, Err(error))
+                let Some(Ok(begun)) = self.open.get_mut(&ticket) else { return };
+                if let Err(error) = self.spool.write(&mut begun.incoming, &piece)
+                    && let Some(Ok(begun)) = self.open.insert(ticket, Err(error))
                 {
-                    self.spool.abort(incoming);
+                    self.spool.abort(begun.incoming);
                 }
             }
             Command::Commit(ticket, answer) => {
                 let open = self.open.remove(&ticket).unwrap_or(Err(Error::Stale));
-                let committed = open.and_then(|incoming| self.commit(incoming));
+                let committed = open.and_then(|begun| self.commit(begun));
                 self.take_commit(committed, answer);
             }
             Command::Abort(ticket) => {
-                if let Some(Ok(incoming)) = self.open.remove(&ticket) {
-                    self.spool.abort(incoming);
+                if let Some(Ok(begun)) = self.open.remove(&ticket) {
+                    self.spool.abort(begun.incoming);
                 }
             }
             Command::Change(change) => self.changed.push(change(&mut self.spool)),
@@ -181,13 +213,13 @@ impl Thread {
         }
     }
 
-    fn begin(&mut self, new: NewMessage) -> Result<Incoming, Error> {
+    fn begin(&mut self, new: NewMessage) -> Result<Begun, Error> {
         let NewMessage { begin, recipients, declared_bytes, mut head } = new;
         let reserve = declared_bytes.map(|declared| declared.max(head.len() as u64));
         let mut incoming = self.spool.begin(&begin, &recipients, reserve)?;
         let head = head.with_number(incoming.id());
         match self.spool.write(&mut incoming, head) {
-            Ok(()) => Ok(incoming),
+            Ok(()) => Ok(Begun { incoming, received: begin.received }),
             Err(error) => {
                 self.spool.abort(incoming);
                 Err(error)
@@ -195,9 +227,10 @@ impl Thread {
         }
     }
 
-    fn commit(&mut self, incoming: Incoming) -> Result<Accepted, Error> {
+    fn commit(&mut self, begun: Begun) -> Result<Accepted, Error> {
+        let Begun { incoming, received } = begun;
         let size_bytes = incoming.size_bytes();
-        self.spool.commit(incoming).map(|id| Accepted { id, size_bytes })
+        self.spool.commit(incoming).map(|id| Accepted { id, size_bytes, received })
     }
 
     fn take_commit(&mut self, committed: Result<Accepted, Error>, answer: StoreAnswer) {
@@ -310,7 +343,7 @@ impl Thread {
                 self.retry_at = None;
                 self.shared.failed.store(false, Relaxed);
                 self.publish();
-                self.answers.push(Answered::Remounted);
+                self.answers.push(Answered::Remounted(queued(&self.spool)));
                 warn!(code = "PS-D202", "the volume can be written again; mail is taken as before");
             }
             Err(error) => {
@@ -323,14 +356,10 @@ impl Thread {
     }
 
     /// A second mount that has proven that it can write. The first one stays what it is, so that nothing is lost if not.
-    fn mount_anew(&self) -> Result<penstock_spool::Spool<Medium, AlignedBuffer>, Error> {
+    fn mount_anew(&self) -> Result<Spool, Error> {
         let mut spool = volume::mount(self.medium.clone(), self.options)?;
-        spool.record_event(&Event {
-            at: self.shared.clock.stamp(),
-            code: ledger::VOLUME_RECOVERED,
-            message: None,
-            text: "the volume can be written again".into(),
-        })?;
+        let text = "the volume can be written again".to_owned();
+        spool.record_event(&Kind::VolumeRecovered.event(self.shared.clock.stamp(), None, text))?;
         spool.sync()?;
         Ok(spool)
     }
