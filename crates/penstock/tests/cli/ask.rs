@@ -262,7 +262,7 @@ fn without_a_daemon_it_says_how_to_start_one() {
             continue;
         }
         assert_eq!((ran.exit, ran.stdout.as_str()), (Some(3), ""), "{args:?}");
-        assert!(ran.stderr.contains("PS-D201") && ran.stderr.contains("systemctl start penstock"), "{ran:?}");
+        assert!(ran.stderr.contains("PS-D301") && ran.stderr.contains("systemctl start penstock"), "{ran:?}");
     }
 }
 
@@ -279,5 +279,5 @@ fn what_answers_and_is_no_daemon_is_told_apart() {
     let ran = run(&path, &["status"]);
     other.join().unwrap();
     assert_eq!(ran.exit, Some(3), "{ran:?}");
-    assert!(ran.stderr.contains("PS-D203"), "{ran:?}");
+    assert!(ran.stderr.contains("PS-D303"), "{ran:?}");
 }
