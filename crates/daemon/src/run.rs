@@ -64,8 +64,13 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
             stopping.clone(),
         )?;
         drop(volume);
-        let listening =
-            Listening::new(Arc::clone(&settings), Arc::clone(&clock), Arc::clone(&metrics), storage.clone(), stopping)?;
+        let listening = Listening::new(
+            Arc::clone(&settings),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+            storage.clone(),
+            stopping,
+        )?;
         let mut tasks = JoinSet::new();
         for address in &settings.listen.addresses {
             let listener = listen::bind(*address)?;

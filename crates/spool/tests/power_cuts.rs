@@ -3,7 +3,7 @@
 //! A scripted workload runs once; the simulator keeps a copy of the medium for a cut in each of its operations. Each
 //! copy is powered on in several ways and must keep what had been promised by then, work on, and keep it again.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a panic is the verdict, and it says what it did")]
 
 mod common;
 
@@ -143,7 +143,10 @@ impl Workload {
     }
 
     /// What was promised before the medium's operation `cut`, and what was under way.
-    fn check(&self, spool: &mut TestSpool, cut: u64) -> Result<(), String> {
+    ///
+    /// Bits that a cut left on the brink may read right at the mount and wrong later, so until the spool has written
+    /// something a message that was not acknowledged may turn out to be broken; `settled` says that it has.
+    fn check(&self, spool: &mut TestSpool, cut: u64, settled: bool) -> Result<(), String> {
         let before = |when: Option<u64>| when.is_some_and(|when| when <= cut);
         for (id, story) in &self.stories {
             let present = spool.summary(*id);
@@ -155,6 +158,7 @@ impl Workload {
                 match read(spool, *id) {
                     Ok(mail) if mail == story.mail => {}
                     Ok(_) => return Err(format!("message {id} was altered")),
+                    Err(Error::Damaged(_)) if !settled && !before(story.acknowledged) => {}
                     Err(error) => return Err(format!("message {id} cannot be read: {error}")),
                 }
             } else if before(story.acknowledged) && !before(story.noted) {
@@ -165,9 +169,9 @@ impl Workload {
         if let Some(summary) = stranger {
             return Err(format!("message {} came from nowhere", summary.id));
         }
-        let settled = self.meta.iter().rev().find(|(when, _)| *when <= cut).map(|(_, value)| *value);
+        let value = self.meta.iter().rev().find(|(when, _)| *when <= cut).map(|(_, value)| *value);
         let seen = spool.meta(1, b"state").map(|value| value[0]);
-        if settled.is_some() && seen.is_none() {
+        if value.is_some() && seen.is_none() {
             return Err("state is lost".into());
         }
         Ok(())
@@ -188,7 +192,7 @@ fn survive(workload: &Workload, branch: &Sim, seed: u64, tally: &mut Tally) -> R
     let told = |what: String, sim: &Sim| format!("{what}; replay: {}", sim.story());
     tally.cuts += 1;
     let mut spool = mount(sim.power_on(seed)).map_err(|error| told(format!("no mount: {error}"), &sim))?;
-    workload.check(&mut spool, cut).map_err(|what| told(what, &sim))?;
+    workload.check(&mut spool, cut, false).map_err(|what| told(what, &sim))?;
     // Work on: the first writes after a recovery are where a wrong belief does harm.
     let deep = cut.is_multiple_of(7);
     if deep {
@@ -207,7 +211,7 @@ fn survive(workload: &Workload, branch: &Sim, seed: u64, tally: &mut Tally) -> R
         return Err(told("a unit was programmed twice or without an erase".into(), &sim));
     }
     let mut workload_after = workload.with_extra(&id, extra);
-    workload_after.check(&mut spool, cut).map_err(|what| told(what, &sim))?;
+    workload_after.check(&mut spool, cut, true).map_err(|what| told(what, &sim))?;
     let medium = if seed.is_multiple_of(2) {
         spool.into_medium()
     } else {
@@ -215,7 +219,7 @@ fn survive(workload: &Workload, branch: &Sim, seed: u64, tally: &mut Tally) -> R
     };
     let mut spool = mount(medium).map_err(|error| told(format!("no second mount: {error}"), &sim))?;
     workload_after
-        .check(&mut spool, cut)
+        .check(&mut spool, cut, true)
         .map_err(|what| told(format!("after a second mount, {what}"), &sim))?;
     drop(spool);
     if !deep {
@@ -229,7 +233,7 @@ fn survive(workload: &Workload, branch: &Sim, seed: u64, tally: &mut Tally) -> R
         let mut spool = mount(sim.power_on(seed ^ 0x5555))
             .map_err(|error| told(format!("no mount after a cut in recovery: {error}"), &sim))?;
         workload_after
-            .check(&mut spool, cut)
+            .check(&mut spool, cut, false)
             .map_err(|what| told(format!("after a cut in recovery, {what}"), &sim))?;
     }
     Ok(())
@@ -265,24 +269,52 @@ fn run(geometry: penstock_flash::Geometry, seed: u64, acts: u32) -> (Workload, V
     (workload, sim.take_branches())
 }
 
-#[test]
-fn a_power_cut_in_any_operation_loses_nothing_that_was_acknowledged() {
-    for (name, geometry) in GEOMETRIES {
-        let mut tally = Tally::default();
-        for workload_seed in 1..=3 {
-            let (workload, branches) = run(geometry, workload_seed, 700);
-            for branch in &branches {
-                let cut = branch.operations();
-                for seed in [SEED_DROP_ALL, SEED_KEEP_ALL, 1000 + cut, 2001 + cut] {
-                    if let Err(what) = survive(&workload, branch, seed, &mut tally) {
-                        panic!("{name}, workload {workload_seed}, power on with {seed}: {what}");
-                    }
+fn a_power_cut_in_any_operation_loses_nothing(shape: usize) {
+    let (name, geometry) = GEOMETRIES[shape];
+    let mut tally = Tally::default();
+    for workload_seed in 1..=2 {
+        let (workload, branches) = run(geometry, workload_seed, 600);
+        for branch in &branches {
+            let cut = branch.operations();
+            for seed in [SEED_DROP_ALL, SEED_KEEP_ALL, 1000 + cut, 2001 + cut] {
+                if let Err(what) = survive(&workload, branch, seed, &mut tally) {
+                    panic!("{name}, workload {workload_seed}, power on with {seed}: {what}");
                 }
             }
         }
-        println!("{name}: {} cuts, {} cuts in recovery", tally.cuts, tally.recovery_cuts);
-        assert!(tally.cuts > 2_000 && tally.recovery_cuts > 2_000, "{name}: too few cuts to mean anything");
     }
+    println!("{name}: {} cuts, {} cuts in recovery", tally.cuts, tally.recovery_cuts);
+    assert!(tally.cuts > 2_000 && tally.recovery_cuts > 2_000, "{name}: too few cuts to mean anything");
+}
+
+#[test]
+fn a_power_cut_on_nor_with_units_of_1_byte_loses_nothing() {
+    a_power_cut_in_any_operation_loses_nothing(0);
+}
+
+#[test]
+fn a_power_cut_on_nor_with_units_of_4_bytes_loses_nothing() {
+    a_power_cut_in_any_operation_loses_nothing(1);
+}
+
+#[test]
+fn a_power_cut_on_nor_with_units_of_8_bytes_loses_nothing() {
+    a_power_cut_in_any_operation_loses_nothing(2);
+}
+
+#[test]
+fn a_power_cut_on_nor_with_units_of_32_bytes_loses_nothing() {
+    a_power_cut_in_any_operation_loses_nothing(3);
+}
+
+#[test]
+fn a_power_cut_on_sectors_of_512_bytes_loses_nothing() {
+    a_power_cut_in_any_operation_loses_nothing(4);
+}
+
+#[test]
+fn a_power_cut_on_sectors_of_4_kib_loses_nothing() {
+    a_power_cut_in_any_operation_loses_nothing(5);
 }
 
 #[test]

@@ -406,7 +406,8 @@ pub(super) async fn hold_damaged(delivery: &Delivery, id: MessageId) {
         "a message on the volume is damaged: it is not delivered, and kept; the sender has to be asked for it"
     );
     let at = delivery.clock.stamp();
-    let text = "the bytes on the volume are not those that were written; nothing of it is given out".to_owned();
+    let text =
+        "the bytes on the volume are not those that were written; nothing of it is given out".to_owned();
     delivery.metrics.held.add(1);
     let written = delivery
         .storage

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use penstock_release::{
-    Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now, Outcome as Reported,
-    Phase, Release, Saved, SetAside, State, Verdict,
+    Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
+    Outcome as Reported, Phase, Release, Saved, SetAside, State, Verdict,
 };
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::{Config as ClientConfig, Event};
@@ -272,7 +272,8 @@ impl Delivery {
             .change(move |spool| {
                 let open = spool.fates(id).unwrap_or_default();
                 let open = open.into_iter().filter(|(_, _, fate)| !fate.is_final());
-                let recipients = open.flat_map(|(first, count, _)| first..first.saturating_add(count)).collect();
+                let recipients =
+                    open.flat_map(|(first, count, _)| first..first.saturating_add(count)).collect();
                 let (fate, kind, text) = (Fate::Held, Kind::Held, why(aside).to_owned());
                 Record { id, recipients, fate, attempts: 0, reply_code: 0, at, kind, text }.append(spool)
             })
@@ -358,7 +359,8 @@ impl Delivery {
         let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
         for (sessions, hop) in self.idle().iter_mut().zip(hops) {
             let room = hop.connections.saturating_sub(hop.in_flight) as usize;
-            while sessions.len() > room || sessions.first().is_some_and(|oldest| oldest.idle_for() > IDLE_MAX) {
+            while sessions.len() > room || sessions.first().is_some_and(|oldest| oldest.idle_for() > IDLE_MAX)
+            {
                 tokio::spawn(sessions.remove(0).quit());
             }
         }

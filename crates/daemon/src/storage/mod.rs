@@ -23,8 +23,8 @@ use penstock_spool::{Error, MessageId, RESERVE_STEP_BYTES};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub(crate) use draft::Draft;
-use queue::{Command, Queue};
 pub(crate) use queue::NewMessage;
+use queue::{Command, Queue};
 pub(crate) use source::Source;
 pub(crate) use thread::{Accepted, Answered, Recovered, queued};
 
