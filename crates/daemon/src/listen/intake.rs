@@ -58,7 +58,13 @@ enum Content {
     /// All of it, in memory.
     Small(Draft),
     /// The last piece, with the rest at the storage thread.
-    Streamed { incoming: Incoming, piece: Vec<u8>, reserved_bytes: u64, total_bytes: u64, _transaction: Transaction },
+    Streamed {
+        incoming: Incoming,
+        piece: Vec<u8>,
+        reserved_bytes: u64,
+        total_bytes: u64,
+        _transaction: Transaction,
+    },
     /// It cannot be taken, which is said at its end.
     Refused(Reply<'static>),
 }
@@ -303,11 +309,8 @@ impl Envelope {
 }
 
 fn notify(notify: penstock_smtp::Notify) -> Notify {
-    let all = [
-        (notify.success, Notify::SUCCESS),
-        (notify.failure, Notify::FAILURE),
-        (notify.delay, Notify::DELAY),
-    ];
+    let all =
+        [(notify.success, Notify::SUCCESS), (notify.failure, Notify::FAILURE), (notify.delay, Notify::DELAY)];
     let given = all.into_iter().filter(|(given, _)| *given);
     let given = given.fold(Notify::default(), |sum, (_, one)| sum.with(one));
     if given.is_absent() { Notify::NEVER } else { given }

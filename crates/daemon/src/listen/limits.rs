@@ -103,8 +103,8 @@ impl Place {
         let total = table.reserved_bytes + bytes;
         let source = table.sources.entry(self.source).or_default();
         let own = source.reserved_bytes + bytes;
-        let fits = total <= settings.reserved_max.0
-            && (self.trusted || own <= settings.reserved_per_source_max.0);
+        let fits =
+            total <= settings.reserved_max.0 && (self.trusted || own <= settings.reserved_per_source_max.0);
         if fits {
             source.reserved_bytes = own;
             table.reserved_bytes = total;
@@ -174,9 +174,8 @@ mod tests {
 
     #[test]
     fn a_trusted_front_may_take_all_there_are() {
-        let limits = limits(
-            "connections_max = 3\nconnections_per_source_max = 1\ntrusted_fronts = [\"192.0.2.1\"]",
-        );
+        let limits =
+            limits("connections_max = 3\nconnections_per_source_max = 1\ntrusted_fronts = [\"192.0.2.1\"]");
         let places: Vec<_> = (0..3).map(|_| limits.enter(OLIVE).unwrap()).collect();
         assert_eq!(limits.enter(OLIVE).unwrap_err(), Crowded::Total);
         drop(places);
@@ -193,7 +192,8 @@ mod tests {
 
     #[test]
     fn space_is_reserved_within_the_share_of_a_source_and_given_back() {
-        let limits = limits("size_max = \"1MiB\"\nreserved_max = \"3MiB\"\nreserved_per_source_max = \"2MiB\"");
+        let limits =
+            limits("size_max = \"1MiB\"\nreserved_max = \"3MiB\"\nreserved_per_source_max = \"2MiB\"");
         let (mut olive, mut plum) = (limits.enter(OLIVE).unwrap(), limits.enter(PLUM).unwrap());
         assert!(olive.reserve(2 << 20) && !olive.reserve(1));
         assert!(plum.reserve(1 << 20) && !plum.reserve(1 << 20));

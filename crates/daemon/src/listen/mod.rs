@@ -58,7 +58,16 @@ impl Listening {
     ) -> Result<Arc<Self>, Error> {
         let config = config(&settings)?;
         let limits = Limits::new(settings.listen.clone());
-        Ok(Arc::new(Self { settings, config, clock, metrics, storage, limits, lines: Lines::default(), stopping }))
+        Ok(Arc::new(Self {
+            settings,
+            config,
+            clock,
+            metrics,
+            storage,
+            limits,
+            lines: Lines::default(),
+            stopping,
+        }))
     }
 
     /// How many sessions there are.

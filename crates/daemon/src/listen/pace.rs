@@ -92,7 +92,6 @@ impl Pace {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use penstock_settings::Settings;

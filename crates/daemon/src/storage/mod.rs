@@ -23,8 +23,8 @@ use penstock_spool::{Error, MessageId, RESERVE_STEP_BYTES};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub(crate) use draft::Draft;
-use queue::{Command, Queue};
 pub(crate) use queue::NewMessage;
+use queue::{Command, Queue};
 pub(crate) use source::Source;
 pub(crate) use thread::{Accepted, Answered, Recovered, queued};
 
@@ -70,7 +70,14 @@ impl Drop for Transaction {
 /// A message that is open for reading. While it lives its segments are not reused.
 pub(crate) struct OpenMessage {
     pub(crate) message: Message,
-    _open: Arc<()>,
+    _open: Option<Arc<()>>,
+}
+
+impl OpenMessage {
+    /// A message whose envelope is looked at for a moment. It does not keep a failed volume from being mounted anew.
+    pub(crate) fn unleased(message: Message) -> Self {
+        Self { message, _open: None }
+    }
 }
 
 /// Starts the storage thread on a mounted volume. Answers arrive at the receiver in batches, to be handed on by
@@ -193,7 +200,7 @@ impl Storage {
         let open = Arc::clone(&self.shared.open_messages);
         let opened = self.look(move |spool| {
             let message = spool.open(id)?;
-            Ok((OpenMessage { message, _open: open }, look(spool)))
+            Ok((OpenMessage { message, _open: Some(open) }, look(spool)))
         });
         opened.await?
     }

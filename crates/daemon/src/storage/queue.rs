@@ -98,8 +98,7 @@ impl Queue {
     /// Waits until so many commits have come, at most until then, and takes what there is.
     pub(super) fn wait_for_commits(&self, commands: &mut Vec<Command>, commits: usize, until: Instant) {
         let inner = self.lock();
-        let mut inner =
-            if inner.commits < commits { self.sleep(inner, commits, Some(until)) } else { inner };
+        let mut inner = if inner.commits < commits { self.sleep(inner, commits, Some(until)) } else { inner };
         Self::take_from(&mut inner, commands);
     }
 

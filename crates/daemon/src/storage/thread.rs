@@ -9,8 +9,8 @@ use penstock_spool::{Error, Fate, Incoming, MessageId, MountOptions, Stamp, Step
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
-use super::queue::{Command, NewMessage, Settle, StoreAnswer, Ticket};
 use super::Shared;
+use super::queue::{Command, NewMessage, Settle, StoreAnswer, Ticket};
 use crate::control::MailId;
 use crate::deliver::Delivery;
 use crate::ledger::Kind;
@@ -260,9 +260,10 @@ impl Thread {
             metrics.accepted.add(self.committed.len() as u64);
             metrics.accepted_bytes.add(self.committed.iter().map(|c| c.accepted.size_bytes).sum());
         }
-        let stored = self.committed.drain(..).map(|Committed { answer, accepted }| {
-            Answered::Stored(answer, synced.map(|()| accepted))
-        });
+        let stored = self
+            .committed
+            .drain(..)
+            .map(|Committed { answer, accepted }| Answered::Stored(answer, synced.map(|()| accepted)));
         let settled = self.changed.drain(..).map(|settle| Answered::Settled(settle, synced));
         self.answers.extend(stored.chain(settled));
         self.publish();
