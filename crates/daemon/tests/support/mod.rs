@@ -3,7 +3,6 @@
 //! The daemon is this test's own executable: [`serve_if_asked`] turns it into one. So it can be killed as a power cut or
 //! the kernel would do it.
 
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -235,11 +234,6 @@ impl Client {
         self.raw(b".\r\n");
         self.reply()
     }
-
-    pub(crate) fn is_closed(&mut self) -> bool {
-        self.stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        matches!(self.lines.read(&mut [0]), Ok(0))
-    }
 }
 
 /// A message as the server got it.
@@ -266,7 +260,10 @@ impl Hop {
         Self::start_with(port, |_| None)
     }
 
-    pub(crate) fn start_with(port: u16, script: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub(crate) fn start_with(
+        port: u16,
+        script: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let hop = Self { got: Arc::default(), script: Arc::new(Mutex::new(Box::new(script))) };
         let served = hop.clone();
