@@ -3,20 +3,6 @@
 //! A process that is killed leaves behind what it had written, synced or not, since the kernel still has it. To kill
 //! it and have that mean a power cut, what was not synced must die with it: with `discard` it stays in this process's
 //! memory until the sync. With `nosync` on top nothing is ever written, which shows that a test can fail.
-//!
-//! A fault is asked for in words, divided by commas or white space:
-//!
-//! | word | meaning |
-//! |---|---|
-//! | `discard` | programs stay in memory until they are synced |
-//! | `nosync` | a sync does nothing and reports success |
-//! | `sync_delay=2000us` | each sync, and each program that is written through, takes that much longer |
-//! | `fail_program_after=N` | after N programs, every further one fails with EIO; 0 is from now on |
-//! | `fail_sync_after=N` | the same for syncs; what was pending is in doubt for good |
-//! | `fail_read_after=N` | the same for reads |
-//! | `control=PATH` | while this file exists, its words replace all others; it is looked at before every operation |
-//!
-//! The counts are of all operations since the medium was opened.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -32,6 +18,20 @@ use rustix::io::Errno;
 use crate::counters::{Counters, Tally};
 
 /// What shall go wrong.
+///
+/// A fault is asked for in words, divided by commas or white space:
+///
+/// | word | meaning |
+/// |---|---|
+/// | `discard` | programs stay in memory until they are synced |
+/// | `nosync` | a sync does nothing and reports success |
+/// | `sync_delay=2000us` | each sync, and each program that is written through, takes that much longer |
+/// | `fail_program_after=N` | after N programs, every further one fails with EIO; 0 is from now on |
+/// | `fail_sync_after=N` | the same for syncs; what was pending is in doubt for good |
+/// | `fail_read_after=N` | the same for reads |
+/// | `control=PATH` | while this file exists, its words replace all others; it is looked at before every operation |
+///
+/// The counts are of all operations since the medium was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Whether programs stay in memory until they are synced.

@@ -212,16 +212,18 @@ impl ReadAt for VolumeReader {
         self.shared.geometry.check_read(segment, offset, into.len())?;
         self.shared.tally.read(into.len());
         let at = self.shared.address(segment, offset);
-        self.shared.reads.read_exact_at(into, at).map_err(|error| {
-            match error.raw_os_error().map(Errno::from_raw_os_error) {
-                // A medium error comes as EIO through the page cache, as one of the others past it, and the end of a file
-                // that somebody cut off has no number at all.
-                Some(Errno::IO | Errno::NODATA | Errno::ILSEQ | Errno::BADMSG) | None => {
-                    Error::Unreadable { segment, offset }
-                }
-                Some(other) => Error::Io { code: other.raw_os_error() },
-            }
-        })
+        self.shared.reads.read_exact_at(into, at).map_err(|error| read_error(&error, segment, offset))
+    }
+}
+
+/// A medium error is EIO through the page cache and one of the others past it. The end of a file that somebody cut
+/// short has no number at all.
+fn read_error(error: &io::Error, segment: u32, offset: u32) -> Error {
+    match Errno::from_io_error(error) {
+        Some(Errno::IO | Errno::NODATA | Errno::ILSEQ | Errno::BADMSG) | None => {
+            Error::Unreadable { segment, offset }
+        }
+        Some(other) => Error::Io { code: other.raw_os_error() },
     }
 }
 

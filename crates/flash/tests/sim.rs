@@ -414,6 +414,18 @@ fn silent_no_ops_report_success_and_do_nothing() {
 }
 
 #[test]
+fn a_fault_waits_for_the_operation_that_was_named_and_then_for_the_first_that_fits() {
+    let sim = nor(8);
+    let mut medium = ready(&sim);
+    sim.inject_at(sim.operations() + 1, Fault::IgnoreProgram);
+    medium.program(0, 0, &[0; 8]).unwrap();
+    medium.sync().unwrap();
+    medium.program(0, 8, &[0; 8]).unwrap();
+    medium.program(0, 16, &[0; 8]).unwrap();
+    assert_eq!(read(&medium, 0, 0, 24), [[0; 8], [0xFF; 8], [0; 8]].concat());
+}
+
+#[test]
 fn a_misdirected_program_ands_into_cells_and_overwrites_sectors() {
     for (sim, found) in [(nor(8), 0xF0 & 0x3C), (block(), 0x3C)] {
         let unit = sim.geometry().unit_bytes;

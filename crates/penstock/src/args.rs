@@ -216,7 +216,7 @@ Examples:
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Daemon {
     /// The daemon's control socket; else the one in /etc/penstock/settings.toml, else /run/penstock/control.sock
-    #[arg(long, value_name = "PATH", env = "PENSTOCK_SOCKET", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "PATH", env = "PENSTOCK_SOCKET", hide_env_values = true, value_hint = ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]

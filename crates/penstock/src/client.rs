@@ -161,14 +161,14 @@ impl Client {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return Failure::new(
                 Exit::Unreachable,
-                "PS-D202",
+                "PS-D302",
                 format!("you may not use {socket}"),
                 "Become root, or a member of the group that the socket belongs to.",
             );
         }
         Failure::new(
             Exit::Unreachable,
-            "PS-D201",
+            "PS-D301",
             format!("no daemon answers on {socket}: {error}"),
             "Start it with `systemctl start penstock` or `penstock serve --settings FILE`; if it listens elsewhere, \
              say where with --socket.",
@@ -178,7 +178,7 @@ impl Client {
     fn gone(&self, why: &str) -> Failure {
         Failure::new(
             Exit::Unreachable,
-            "PS-D203",
+            "PS-D303",
             format!("the daemon on {} broke off: {why}", self.socket.display()),
             "Its log says more: `journalctl -u penstock`.",
         )
@@ -187,7 +187,7 @@ impl Client {
     fn not_understood(&self, why: &str) -> Failure {
         Failure::new(
             Exit::Failed,
-            "PS-D206",
+            "PS-D306",
             format!("what answers on {} is not understood: {why}", self.socket.display()),
             "The command line and the daemon may be of different versions; restart the daemon after an update.",
         )
@@ -214,7 +214,7 @@ impl Exported {
 fn cut(why: &str) -> Failure {
     Failure::new(
         Exit::Failed,
-        "PS-D207",
+        "PS-D307",
         format!("the message came only in part: {why}"),
         "It may be damaged on flash: `penstock show` and the daemon's log say more.",
     )

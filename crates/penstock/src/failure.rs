@@ -32,9 +32,9 @@ impl Failure {
         Self::Told(exit, ErrorBody { code: code.into(), message: message.into(), help: help.into() })
     }
 
-    /// `PS-D204`: a file cannot be read or written.
+    /// `PS-D304`: a file cannot be read or written.
     pub(crate) fn file(path: &Path, doing: &str, error: &std::io::Error) -> Self {
-        Self::new(Exit::Failed, "PS-D204", format!("{} cannot be {doing}: {error}", path.display()), "")
+        Self::new(Exit::Failed, "PS-D304", format!("{} cannot be {doing}: {error}", path.display()), "")
     }
 }
 
@@ -44,7 +44,7 @@ impl From<std::io::Error> for Failure {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::Unread;
         }
-        Self::new(Exit::Failed, "PS-D205", format!("the answer cannot be written: {error}"), "")
+        Self::new(Exit::Failed, "PS-D305", format!("the answer cannot be written: {error}"), "")
     }
 }
 

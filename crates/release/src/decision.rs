@@ -70,7 +70,7 @@ pub enum Outcome<'a> {
         /// As above.
         delivered: bool,
     },
-    /// The caller could not try it at all.
+    /// The caller could not try it at all. It keeps its place and comes up again at once.
     NotTried,
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, HopConfig};
 use crate::custody::Trouble;
+use crate::doubt::Doubt;
 use crate::pace::Pace;
 use crate::queue::Secs;
 use crate::reply::{Event, Evidence, Phase};
@@ -99,6 +100,14 @@ pub(crate) enum Wish {
     Busy,
 }
 
+/// An attempt in flight, as its hop knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    begun_ms: u64,
+    /// Whether it is to find out how the hop is.
+    pub(crate) trial: bool,
+}
+
 /// A hop as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HopStatus {
@@ -132,15 +141,14 @@ pub(crate) struct Hop {
     pub(crate) in_flight: u32,
     /// When it last took a message.
     pub(crate) last_pass: Secs,
-    /// Messages in a row that it did not take though it was there.
-    pub(crate) failures_in_row: u32,
-    /// From when on one waiting message is tried before its time, while there are many of those.
-    pub(crate) early_from_ms: u64,
+    pub(crate) doubt: Doubt,
     state: State,
     since_unix_ms: Option<u64>,
     /// When the present state began, here or before a restart.
     since_ms: u64,
     proof: Proof,
+    /// From when on. A trial that proves nothing, since its message was at fault, leaves it, so that another follows at
+    /// once.
     next_trial_ms: u64,
     in_trial: bool,
     /// Whether a trial found the trouble, too: it was not one message that made it up.
@@ -159,8 +167,7 @@ impl Hop {
             pace: Pace::new(config.connections_max),
             in_flight: 0,
             last_pass: 0,
-            failures_in_row: 0,
-            early_from_ms: 0,
+            doubt: Doubt::default(),
             state,
             since_unix_ms: if state == State::Untried {
                 now.unix_ms
@@ -222,18 +229,18 @@ impl Hop {
         }
     }
 
-    /// An attempt begins; tells whether it is a trial.
-    pub(crate) fn begin(&mut self) -> bool {
+    /// An attempt begins.
+    pub(crate) fn begin(&mut self, now_ms: u64) -> Attempt {
+        let attempt = Attempt { begun_ms: now_ms, trial: self.state != State::Healthy };
         self.in_flight += 1;
-        let trial = self.state != State::Healthy;
-        self.in_trial |= trial;
-        trial
+        self.in_trial |= attempt.trial;
+        attempt
     }
 
     /// An attempt ended, however.
-    pub(crate) fn end(&mut self, trial: bool) {
+    pub(crate) fn end(&mut self, attempt: Attempt) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if trial {
+        if attempt.trial {
             self.in_trial = false;
         }
     }
@@ -248,49 +255,33 @@ impl Hop {
         was_real
     }
 
-    /// A trial proved nothing about the hop, since its message was at fault: the next may be tried at once.
-    pub(crate) fn try_again(&mut self, now_ms: u64) {
-        self.next_trial_ms = now_ms;
-    }
-
     /// A trial found it as it was before.
-    pub(crate) fn try_later(&mut self, config: &Config, now_ms: u64) {
+    pub(crate) fn still(&mut self, evidence: &Evidence<'_>, config: &Config, now_ms: u64) {
+        self.note(evidence);
         self.next_trial_ms = now_ms + self.interval_ms(config, now_ms);
     }
 
-    /// Keeps what it said for the operator.
-    pub(crate) fn note(&mut self, evidence: &Evidence<'_>) {
-        self.last_reply = Some(match evidence.event {
-            Event::Reply(reply) => match reply.enhanced {
-                Some((a, b, c)) => ReplyText::new(format_args!("{} {a}.{b}.{c} {}", reply.code, reply.text)),
-                None => ReplyText::new(format_args!("{} {}", reply.code, reply.text)),
-            },
-            Event::Lost => ReplyText::new(format_args!("{}", lost(evidence.phase))),
-            Event::TimedOut => ReplyText::new(format_args!("{}", timed_out(evidence.phase))),
-        });
-    }
-
-    /// Evidence of trouble, from an attempt that began at `begun_ms`. Tells whether the state changed.
+    /// Evidence of trouble. Tells whether the state changed.
     pub(crate) fn trouble(
         &mut self,
         trouble: Trouble,
-        phase: Phase,
-        begun_ms: u64,
-        trial: bool,
+        evidence: &Evidence<'_>,
+        Attempt { begun_ms, trial }: Attempt,
         config: &Config,
         now: Now,
     ) -> bool {
         let Some(state) = State::of(trouble) else {
             self.pace.asked_for_less(trouble, now.mono_ms);
             if trial {
-                self.try_later(config, now.mono_ms);
+                self.still(evidence, config, now.mono_ms);
             }
             return false;
         };
         if begun_ms < self.since_ms && !trial {
             return false; // it began before the present state did: known already, or over
         }
-        let proof = match (state, phase) {
+        self.note(evidence);
+        let proof = match (state, evidence.phase) {
             (State::Pressure, _) | (_, Phase::Rcpt | Phase::Data | Phase::EndOfData) => Proof::Mail,
             // A server may dislike the probe's empty sender and nothing else: probe and message take turns.
             (_, Phase::Mail) if trial && self.proof == Proof::Session => Proof::Mail,
@@ -306,6 +297,18 @@ impl Hop {
         let at_once = !trial && matches!(state, State::Inactive | State::Unconfigured | State::Rejecting);
         self.next_trial_ms = now.mono_ms + if at_once { 0 } else { self.interval_ms(config, now.mono_ms) };
         changed
+    }
+
+    /// Keeps what it said for the operator.
+    fn note(&mut self, evidence: &Evidence<'_>) {
+        self.last_reply = Some(match evidence.event {
+            Event::Reply(reply) => match reply.enhanced {
+                Some((a, b, c)) => ReplyText::new(format_args!("{} {a}.{b}.{c} {}", reply.code, reply.text)),
+                None => ReplyText::new(format_args!("{} {}", reply.code, reply.text)),
+            },
+            Event::Lost => ReplyText::new(format_args!("{}", lost(evidence.phase))),
+            Event::TimedOut => ReplyText::new(format_args!("{}", timed_out(evidence.phase))),
+        });
     }
 
     fn enter(&mut self, state: State, now: Now) {

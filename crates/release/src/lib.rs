@@ -16,6 +16,7 @@ mod ceiling;
 mod config;
 mod custody;
 mod decision;
+mod doubt;
 mod error;
 mod hop;
 mod pace;

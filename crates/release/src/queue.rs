@@ -202,7 +202,7 @@ impl Queue {
         if first.is_some() { self.take_earliest() } else { None }
     }
 
-    /// Takes out one message. Looks through all that wait: 10 ms for a million of them.
+    /// Takes out one message. Looks through all that wait: 20 ms for a million of them.
     pub(crate) fn remove(&mut self, id: u64) -> Option<Job> {
         let job = match self.ready.binary_search_by_key(&id, |fresh| fresh.id) {
             Ok(at) => self.ready.remove(at).map(Job::from)?,

@@ -7,26 +7,18 @@ use crate::config::Config;
 use crate::custody::{Trouble, Verdict};
 use crate::decision::{Decision, Fate, Outcome, Removed, SetAside, Why};
 use crate::error::Error;
-use crate::hop::{Hop, HopStatus, State, Wish};
+use crate::hop::{Attempt, Hop, HopStatus, State, Wish};
 use crate::progress::{Meter, Progress, Stillness};
 use crate::queue::{Job, Message, Queue, Secs};
 use crate::reply::{Evidence, Phase};
 use crate::saved::{Mode, Saved};
 use crate::{HopId, Now};
 
-/// So many messages in a row that a hop did not take make it likely that it is the hop, though it says nothing to
-/// that effect: one that waits is then tried before its time, now and then.
-const FAILURES_IN_ROW: u32 = 3;
-
-/// How often the time between two such attempts doubles: after an hour or so it may well be the messages.
-const EARLY_DOUBLINGS_MAX: u32 = 4;
-
 #[derive(Debug)]
 struct InFlight {
     job: Job,
     hop: HopId,
-    trial: bool,
-    begun_ms: u64,
+    attempt: Attempt,
 }
 
 /// The release of one destination's mail.
@@ -38,8 +30,8 @@ pub struct Release {
     queue: Queue,
     /// At most connections × hops.
     in_flight: Vec<InFlight>,
-    /// Probes in flight: when each began, by hop.
-    probes: Vec<Option<u64>>,
+    /// Probes in flight, by hop.
+    probes: Vec<Option<Attempt>>,
     ceiling: Ceiling,
     meter: Meter,
     base_ms: u64,
@@ -93,7 +85,7 @@ impl Release {
         if attempts == 0 { self.queue.put(job, due) } else { self.queue.put_waiting(job, due) }
     }
 
-    /// Takes a message out, if it is not in flight. Slow in a long queue (10 ms a million messages that wait).
+    /// Takes a message out, if it is not in flight. Slow in a long queue (20 ms a million messages that wait).
     pub fn remove(&mut self, id: u64) -> Removed {
         if self.in_flight.iter().any(|it| it.job.id == id) {
             Removed::InFlight
@@ -150,7 +142,7 @@ impl Release {
             Mode::Stop => return wake.decision(),
             Mode::Hold { until_unix_ms: Some(until) } => match now.unix_ms {
                 Some(unix) if unix >= until => self.set_mode(Mode::Auto, now),
-                Some(unix) => wake.at(self.now_ms + (until - unix)),
+                Some(unix) => wake.at(self.now_ms.saturating_add(until - unix)),
                 None => {}
             },
             Mode::Auto | Mode::Drain | Mode::Hold { until_unix_ms: None } => {}
@@ -175,8 +167,7 @@ impl Release {
             let hop = hop_id(n);
             match self.hops[n].wish(self.config.connections_max, self.now_ms) {
                 Wish::Probe => {
-                    self.hops[n].begin();
-                    self.probes[n] = Some(self.now_ms);
+                    self.probes[n] = Some(self.hops[n].begin(self.now_ms));
                     return Some(Decision::Probe { hop });
                 }
                 Wish::Trial if mail => match self.ceiling.ready_at_ms() {
@@ -202,12 +193,9 @@ impl Release {
             if let Some(due) = self.queue.next_due() {
                 wake.at(self.ms(due));
             }
-            let suspect = self.hops[n].failures_in_row >= FAILURES_IN_ROW;
-            if !suspect || self.queue.len() < FAILURES_IN_ROW as usize {
-                return None;
-            }
-            if self.hops[n].early_from_ms > self.now_ms {
-                wake.at(self.hops[n].early_from_ms);
+            let early_from_ms = self.hops[n].doubt.early_from_ms(self.queue.len())?;
+            if early_from_ms > self.now_ms {
+                wake.at(early_from_ms);
                 return None;
             }
         }
@@ -255,8 +243,8 @@ impl Release {
 
     fn send(&mut self, job: Job, hop: HopId, why: Why) -> Decision {
         self.ceiling.begin(self.now_ms);
-        let trial = self.hops[usize::from(hop.0)].begin();
-        self.in_flight.push(InFlight { job, hop, trial, begun_ms: self.now_ms });
+        let attempt = self.hops[usize::from(hop.0)].begin(self.now_ms);
+        self.in_flight.push(InFlight { job, hop, attempt });
         Decision::Send { message: job.id, hop, why }
     }
 
@@ -279,19 +267,16 @@ impl Release {
     pub fn probed(&mut self, hop: HopId, trouble: Option<Evidence<'_>>, now: Now) {
         self.tick(now);
         let n = usize::from(hop.0);
-        let Some(begun_ms) = self.probes.get_mut(n).and_then(Option::take) else {
+        let Some(attempt) = self.probes.get_mut(n).and_then(Option::take) else {
             return;
         };
-        self.hops[n].end(true);
+        self.hops[n].end(attempt);
         match trouble {
             Some(evidence) => match evidence.verdict() {
-                Verdict::Destination(trouble) => self.trouble(n, trouble, &evidence, begun_ms, true, now),
+                Verdict::Destination(trouble) => self.trouble(n, trouble, &evidence, attempt, now),
                 Verdict::Accepted | Verdict::Delivered => self.recover_hop(n, now),
                 // It answered and did not take a bare MAIL, for now: not yet.
-                _ => {
-                    self.hops[n].note(&evidence);
-                    self.hops[n].try_later(&self.config, self.now_ms);
-                }
+                _ => self.hops[n].still(&evidence, &self.config, self.now_ms),
             },
             None => self.recover_hop(n, now),
         }
@@ -301,90 +286,72 @@ impl Release {
     pub fn finished(&mut self, message: u64, outcome: Outcome<'_>, now: Now) -> Option<Fate> {
         self.tick(now);
         let at = self.in_flight.iter().position(|it| it.job.id == message)?;
-        let InFlight { job, hop, trial, begun_ms } = self.in_flight.swap_remove(at);
+        let InFlight { job, hop, attempt } = self.in_flight.swap_remove(at);
         let n = usize::from(hop.0);
-        self.hops[n].end(trial);
+        self.hops[n].end(attempt);
         Some(match outcome {
             Outcome::NotTried => self.keep(job),
             Outcome::Done { delivered } => {
                 if delivered {
-                    self.passed(n, trial, now);
+                    self.passed(n, attempt, now);
                     self.meter.delivered(u64::from(job.size_bytes), self.now_ms);
-                } else if trial {
-                    self.hops[n].try_again(self.now_ms);
                 }
                 Fate::Done
             }
             Outcome::Open { evidence, delivered } => {
-                let passes_before = self.last_pass();
-                if delivered {
-                    self.passed(n, trial, now);
-                }
-                self.failed(n, &evidence, delivered, begun_ms, trial, now);
-                // A hop that is asked how it is owes the message nothing, where another takes mail.
-                let elsewhere = trial && self.hops.iter().any(|hop| hop.state() == State::Healthy);
-                let about_hop = matches!(evidence.verdict(), Verdict::Destination(_));
-                if elsewhere && about_hop || !involves_message(&evidence) {
-                    self.keep(job)
-                } else {
-                    self.wait(job, &evidence, passes_before)
-                }
+                self.left_open(n, job, &evidence, delivered, attempt, now)
             }
         })
     }
 
     /// The hop took custody of a message, at least for one recipient.
-    fn passed(&mut self, n: usize, trial: bool, now: Now) {
+    fn passed(&mut self, n: usize, attempt: Attempt, now: Now) {
         let secs = self.secs();
-        if trial {
+        if attempt.trial {
             self.recover_hop(n, now);
         } else if self.hops[n].state() != State::Healthy {
             return; // an attempt from before the trouble: it proves nothing about now
-        } else if self.hops[n].failures_in_row >= FAILURES_IN_ROW {
+        } else if self.hops[n].doubt.passed() {
             self.queue.forgive(self.hops[n].last_pass, secs);
         }
         let hop = &mut self.hops[n];
-        hop.failures_in_row = 0;
         hop.last_pass = secs;
         hop.pace.delivered(self.now_ms);
     }
 
-    fn failed(
+    /// Some recipients are open yet.
+    fn left_open(
         &mut self,
         n: usize,
+        job: Job,
         evidence: &Evidence<'_>,
         delivered: bool,
-        begun_ms: u64,
-        trial: bool,
+        attempt: Attempt,
         now: Now,
-    ) {
-        if !delivered {
-            let hop = &mut self.hops[n];
-            hop.failures_in_row = hop.failures_in_row.saturating_add(1);
-            let doublings = hop.failures_in_row.saturating_sub(FAILURES_IN_ROW).min(EARLY_DOUBLINGS_MAX);
-            hop.early_from_ms = self.now_ms + (self.config.probe_data_interval_ms << doublings);
+    ) -> Fate {
+        let passes_before = self.last_pass();
+        if delivered {
+            self.passed(n, attempt, now);
+        } else {
+            self.hops[n].doubt.failed(job.id, self.config.probe_data_interval_ms, self.now_ms);
         }
+        let about_hop = matches!(evidence.verdict(), Verdict::Destination(_));
         match evidence.verdict() {
-            Verdict::Destination(trouble) => self.trouble(n, trouble, evidence, begun_ms, trial, now),
-            _ if trial && !delivered => {
-                self.hops[n].note(evidence);
-                self.hops[n].try_later(&self.config, self.now_ms);
-            }
+            Verdict::Destination(trouble) => self.trouble(n, trouble, evidence, attempt, now),
+            _ if attempt.trial && !delivered => self.hops[n].still(evidence, &self.config, self.now_ms),
             _ => {}
+        }
+        // A message that only asked how a hop is owes nothing, where another hop takes mail.
+        let elsewhere = attempt.trial && self.hops.iter().any(|hop| hop.state() == State::Healthy);
+        if elsewhere && about_hop || !involves_message(evidence) {
+            self.keep(job)
+        } else {
+            self.wait(job, evidence, passes_before)
         }
     }
 
-    fn trouble(
-        &mut self,
-        n: usize,
-        trouble: Trouble,
-        evidence: &Evidence<'_>,
-        begun_ms: u64,
-        trial: bool,
-        now: Now,
-    ) {
-        self.hops[n].note(evidence);
-        self.changed |= self.hops[n].trouble(trouble, evidence.phase, begun_ms, trial, &self.config, now);
+    fn trouble(&mut self, n: usize, trouble: Trouble, evidence: &Evidence<'_>, attempt: Attempt, now: Now) {
+        self.changed |= self.hops[n].trouble(trouble, evidence, attempt, &self.config, now);
     }
 
     /// The hop takes mail again. What failed since it last took some was not to blame, if the trouble was real.
@@ -394,7 +361,7 @@ impl Release {
         if self.hops[n].recover(now) {
             self.queue.forgive(since, secs);
         }
-        self.hops[n].failures_in_row = 0;
+        self.hops[n].doubt.passed();
         self.changed = true;
     }
 

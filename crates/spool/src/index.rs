@@ -65,8 +65,8 @@ impl Entry {
         self.flags & FLAG_DAMAGED != 0
     }
 
-    pub(crate) fn set_damaged(&mut self) {
-        self.flags |= FLAG_DAMAGED;
+    pub(crate) fn set_damaged(&mut self, damaged: bool) {
+        self.flags = if damaged { self.flags | FLAG_DAMAGED } else { self.flags & !FLAG_DAMAGED };
     }
 
     /// What the message takes on flash, estimated: the same when it is counted and when it is discounted.
@@ -90,6 +90,16 @@ pub(crate) struct Index {
     fates: BTreeMap<u64, Box<[u8]>>,
     /// For wide messages, the segments other than the COMMIT's.
     spans: BTreeMap<u64, Box<[u32]>>,
+    /// For messages that were moved, the copies in segments that are not yet given up. While there is one, the message
+    /// must be remembered: the next mount would find it.
+    copies: BTreeMap<u64, Vec<Copy>>,
+}
+
+/// A copy of a message besides the one in its entry.
+#[derive(Debug)]
+struct Copy {
+    commit: Place,
+    spans: Box<[u32]>,
 }
 
 impl Index {
@@ -125,13 +135,9 @@ impl Index {
         self.entries.iter().skip(from).filter(|entry| entry.flags & FLAG_GONE == 0)
     }
 
-    /// Puts in a message, or another place of one that is known.
+    /// Puts in a message.
     pub(crate) fn insert(&mut self, entry: Entry, spans: &[u32]) {
-        if spans.is_empty() {
-            self.spans.remove(&entry.id);
-        } else {
-            self.spans.insert(entry.id, spans.into());
-        }
+        self.set_spans(MessageId(entry.id), spans);
         match self.position(entry.id) {
             Ok(at) => {
                 if self.entries[at].flags & FLAG_GONE != 0 {
@@ -147,6 +153,7 @@ impl Index {
     pub(crate) fn remove(&mut self, id: MessageId) {
         self.fates.remove(&id.0);
         self.spans.remove(&id.0);
+        self.copies.remove(&id.0);
         if let Some(entry) = self.get_mut(id) {
             entry.flags |= FLAG_GONE;
             self.gone += 1;
@@ -155,6 +162,52 @@ impl Index {
             self.entries.retain(|entry| entry.flags & FLAG_GONE == 0);
             self.gone = 0;
         }
+    }
+
+    /// Makes another copy the one that counts, and remembers the one before.
+    pub(crate) fn move_to(&mut self, id: MessageId, commit: Place, spans: &[u32]) {
+        let Some(entry) = self.get_mut(id) else { return };
+        let before = core::mem::replace(&mut entry.commit, commit);
+        let spans_before = self.set_spans(id, spans);
+        self.copies.entry(id.0).or_default().push(Copy { commit: before, spans: spans_before });
+    }
+
+    /// Remembers a copy that does not count.
+    pub(crate) fn add_copy(&mut self, id: MessageId, commit: Place, spans: &[u32]) {
+        self.copies.entry(id.0).or_default().push(Copy { commit, spans: spans.into() });
+    }
+
+    fn set_spans(&mut self, id: MessageId, spans: &[u32]) -> Box<[u32]> {
+        let before =
+            if spans.is_empty() { self.spans.remove(&id.0) } else { self.spans.insert(id.0, spans.into()) };
+        before.unwrap_or_default()
+    }
+
+    /// Forgets the copies of all messages whose COMMIT is in a segment that is given up, and gives the messages that
+    /// have no other.
+    pub(crate) fn leave_segment(&mut self, segment: u32) -> Vec<MessageId> {
+        self.copies.retain(|_, copies| {
+            copies.retain(|copy| copy.commit.segment != segment);
+            !copies.is_empty()
+        });
+        let here = |entry: &&Entry| entry.commit.segment == segment;
+        let ids: Vec<MessageId> =
+            self.iter_from(MessageId(0)).filter(here).map(|entry| MessageId(entry.id)).collect();
+        ids.into_iter().filter(|id| !self.fall_back(*id)).collect()
+    }
+
+    /// Makes a remembered copy the one that counts, in the place of one that is given up. Whether there was one.
+    fn fall_back(&mut self, id: MessageId) -> bool {
+        let Some(copies) = self.copies.get_mut(&id.0) else { return false };
+        let Some(copy) = copies.pop() else { return false };
+        if copies.is_empty() {
+            self.copies.remove(&id.0);
+        }
+        self.set_spans(id, &copy.spans);
+        if let Some(entry) = self.get_mut(id) {
+            entry.commit = copy.commit;
+        }
+        true
     }
 
     /// The segments that hold a message, that of its COMMIT first.

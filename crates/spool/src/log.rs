@@ -6,13 +6,13 @@
 //!
 //! 1. A segment is reused only after a record says it is retired, **and** a later group that is durable says that this
 //!    record was. So whoever finds a cut erase also finds the proof that it was allowed.
-//! 2. A segment that is opened is told of in the status head before anything in it is acknowledged, so that the loss
-//!    of both copies of its header cannot be mistaken for a segment that was never used.
+//! 2. A segment that is opened is told of in the status head, after its header is durable and before anything in it is
+//!    acknowledged. So who finds the record without the header has found rot, not a segment that was never used.
 //! 3. After a failed write nothing is written any more: what the medium did with it is unknown.
 
 use alloc::vec::Vec;
 
-use penstock_flash::{Erase, EraseProgress, Geometry, Medium};
+use penstock_flash::{EraseProgress, Geometry, Medium};
 
 use crate::Error;
 use crate::frame::{self, Kind, Seed};
@@ -134,6 +134,8 @@ pub(crate) struct Log<M, B> {
     /// Sealed segments that get their PROOF after the next sync.
     awaiting_proof: Vec<u32>,
     erasing: Option<u32>,
+    /// Status may open the last segments. Until then it asks for others to be freed, while that is still possible.
+    pub(crate) may_use_reserve: bool,
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
@@ -167,6 +169,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             failed: false,
             awaiting_proof: Vec::new(),
             erasing: None,
+            may_use_reserve: false,
         })
     }
 
@@ -395,7 +398,14 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     }
 
     fn open_segment(&mut self, purpose: Purpose) -> Result<(), Error> {
+        if purpose != Purpose::Status {
+            // Once it is open it must be told of, so the room for that comes first.
+            self.make_room(Purpose::Status, frame::frame_bytes(RECORD_LIFE_BYTES), NOTE_RESERVE)?;
+        }
         let segment = self.pick_free(purpose)?;
+        if self.segments[segment as usize].is_suspect {
+            self.erase_now(segment)?;
+        }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.used_segments = self.used_segments.max(segment + 1);
@@ -406,6 +416,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         row.live = 0;
         row.live_bytes = 0;
         row.newest_ms = 0;
+        row.event_bytes = 0;
         row.is_unreadable = false;
         let header = SegmentHeader {
             format: FORMAT_VERSION,
@@ -428,6 +439,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         for offset in self.layout.header_offsets() {
             self.program_record(segment, offset, self.layout.header_bytes(), Kind::SegmentHeader, &header)?;
         }
+        let done = self.medium.sync();
+        self.check_write(done)?;
         let seed = self.seed(segment);
         let base = self.layout.data_start();
         let head = &mut self.heads[purpose as usize];
@@ -486,35 +499,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     fn pick_free(&self, purpose: Purpose) -> Result<u32, Error> {
         let kept_back = match purpose {
-            Purpose::Hot => RESERVE_MOVED,
             Purpose::Moved => RESERVE_STATUS,
-            Purpose::Status => 0,
+            Purpose::Status if self.may_use_reserve => 0,
+            Purpose::Hot | Purpose::Status => RESERVE_MOVED,
         };
-        let mut best: Option<(u32, &Segment)> = None;
-        let mut free = 0;
-        for (index, row) in self.segments.iter().enumerate() {
-            if row.state != State::Free {
-                continue;
-            }
-            free += 1;
-            // First those never used, in order, since the count of used ones tells them from those that lost their
-            // header; then the one that has been free for longest.
-            let never_used = |index: u32| index >= self.used_segments;
-            let index = index as u32;
-            let better =
-                best.is_none_or(|(chosen, chosen_row)| match (never_used(index), never_used(chosen)) {
-                    (true, false) => true,
-                    (false, false) => row.sequence < chosen_row.sequence,
-                    _ => false,
-                });
-            if better {
-                best = Some((index, row));
-            }
+        if self.free_segments() <= kept_back {
+            return Err(Error::Full);
         }
-        match best {
-            Some((index, _)) if free > kept_back => Ok(index),
-            _ => Err(Error::Full),
-        }
+        let next = opening_order(&self.segments, self.used_segments).min();
+        next.map(|(_, _, index)| index).ok_or(Error::Full)
     }
 
     /// Puts the summary and the footer at the end of a head's segment and leaves it.
@@ -532,6 +525,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             last_group: head.last_group,
             msg_id_floor: self.next_msg_id,
             newest_ms: self.segments[segment as usize].newest_ms,
+            event_bytes: self.segments[segment as usize].event_bytes,
         };
         self.program_summary(purpose, segment, summary_offset)?;
         self.program_record(
@@ -608,13 +602,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             return self.poll_erase(segment).map(|()| true);
         }
         if let Some(segment) = self.next_erasable() {
-            if self.geometry.erase == Erase::Logical {
-                self.finish_erase(segment);
-            } else {
-                let done = self.medium.start_erase(segment);
-                self.check_write(done)?;
-                self.erasing = Some(segment);
-            }
+            let done = self.medium.start_erase(segment);
+            self.check_write(done)?;
+            self.erasing = Some(segment);
             return Ok(true);
         }
         if unproven {
@@ -642,16 +632,48 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         Ok(())
     }
 
+    /// Erases a free segment before it is opened.
+    fn erase_now(&mut self, segment: u32) -> Result<(), Error> {
+        // One erase at a time.
+        while let Some(other) = self.erasing {
+            self.poll_erase(other)?;
+        }
+        let done = self.medium.start_erase(segment);
+        self.check_write(done)?;
+        loop {
+            let progress = self.medium.poll_erase();
+            if self.check_write(progress)? == EraseProgress::Done {
+                break;
+            }
+        }
+        self.finish_erase(segment);
+        Ok(())
+    }
+
     fn finish_erase(&mut self, segment: u32) {
         let row = &mut self.segments[segment as usize];
         row.state = State::Free;
+        row.is_suspect = false;
         row.erase_count += 1;
         row.live = 0;
         row.live_bytes = 0;
+        row.event_bytes = 0;
         self.counters.erases += 1;
     }
 }
 
+/// The free segments in the order in which they are opened: first those never used, by index, since the count of used
+/// ones tells them from those that lost their header; then the one that has been free for longest.
+pub(crate) fn opening_order(
+    segments: &[Segment],
+    used_segments: u32,
+) -> impl Iterator<Item = (bool, u64, u32)> {
+    let free = (0u32..).zip(segments).filter(|(_, row)| row.state == State::Free);
+    free.map(move |(index, row)| (index < used_segments, row.sequence, index))
+}
+
+/// The most bytes of a record about a segment.
+const RECORD_LIFE_BYTES: usize = 32;
 /// Room kept for the note of a frame whose note is not yet known.
 const NOTE_RESERVE: usize = summary::NOTE_BYTES_MAX;
 /// What a small record in a status segment counts as.

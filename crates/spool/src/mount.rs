@@ -9,18 +9,18 @@
 //!   unbroken run of whole groups counts as it is; a message beyond the first break counts if all of it, read through,
 //!   has the SHA-256 in its COMMIT.
 //! - A RETIRE counts only if it is known durable: it lets bytes be erased. To disbelieve it costs nothing but space.
-//! - Of two copies of a message the older counts, as long as its segment is not retired: it is the proven one.
+//! - Of two copies of a message the older counts, as long as it is whole: it is the proven one.
 //! - A segment without a header that was used and that no RETIRE names is quarantined.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use penstock_flash::{Erase, Medium};
+use penstock_flash::Medium;
 
 use crate::Error;
 use crate::frame::Seed;
 use crate::index::{Entry, Index};
-use crate::log::{STATUS_FRAME_BYTES, Start};
+use crate::log::{self, STATUS_FRAME_BYTES, Start};
 use crate::reader::{Message, Readable, read_commit, read_extents};
 use crate::record::{Commit, Fate, Life, MessageId, Place, SegmentRecord, Status};
 use crate::segment::{Layout, Purpose, Segment, SegmentHeader, State, read_header};
@@ -67,6 +67,7 @@ struct Survey {
     notes: Vec<(Found, Note)>,
     groups: Vec<Group>,
     newest_ms: u64,
+    event_bytes: u32,
     proven: bool,
 }
 
@@ -101,6 +102,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
                     notes,
                     groups: Vec::new(),
                     newest_ms: footer.newest_ms,
+                    event_bytes: footer.event_bytes,
                     proven: true,
                 }
             }
@@ -112,8 +114,15 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
                 report.damaged_frames += scan.damaged;
                 synced_group = synced_group.max(scan.synced_group);
                 next_msg_id = next_msg_id.max(scan.msg_id_max + 1);
-                let (notes, groups, newest_ms) = (scan.notes, scan.groups, scan.newest_ms);
-                Survey { segment, header, notes, groups, newest_ms, proven: false }
+                Survey {
+                    segment,
+                    header,
+                    notes: scan.notes,
+                    groups: scan.groups,
+                    newest_ms: scan.newest_ms,
+                    event_bytes: scan.event_bytes,
+                    proven: false,
+                }
             }
         };
         surveys.push(survey);
@@ -234,6 +243,7 @@ fn place_segments(
         row.sequence = survey.header.sequence;
         row.erase_count = survey.header.erase_count;
         row.newest_ms = survey.newest_ms;
+        row.event_bytes = survey.event_bytes;
     }
     for (segment, (record, recorded_in)) in newest {
         let Some(row) = segments.get_mut(segment as usize) else { continue };
@@ -244,11 +254,11 @@ fn place_segments(
         row.sequence = record.sequence;
         row.erase_count = row.erase_count.max(record.erase_count);
         row.recorded_in = Some(recorded_in);
-        row.state = match (record.life, geometry.erase) {
-            (Life::Used, _) if has_header => State::Sealed,
-            (Life::Used, _) => State::Quarantined,
-            (Life::Retired, Erase::Physical) => State::Erasable,
-            (Life::Retired, Erase::Logical) | (Life::Clean, _) => State::Free,
+        row.state = match record.life {
+            Life::Used if has_header => State::Sealed,
+            Life::Used => State::Quarantined,
+            Life::Retired => State::Erasable,
+            Life::Clean => State::Free,
         };
     }
     for (segment, row) in (0u32..).zip(&mut segments) {
@@ -256,6 +266,13 @@ fn place_segments(
         if headless && segment < used_segments {
             row.state = State::Quarantined;
         }
+    }
+    // The header of one more segment may have been on its way when the power failed, also right after a clean stop.
+    // Which one is known, since it is always the same that comes next; one more for good measure.
+    let mut order: Vec<(bool, u64, u32)> = log::opening_order(&segments, used_segments).collect();
+    order.sort_unstable();
+    for (_, _, next) in order.into_iter().take(2) {
+        segments[next as usize].is_suspect = true;
     }
     report.quarantined_segments = segments.iter().filter(|s| s.state == State::Quarantined).count() as u32;
     segments
@@ -278,6 +295,13 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
         self.segments.get(segment as usize).is_some_and(|row| row.state == State::Sealed)
     }
 
+    /// Whether a segment still has what a message had there that ends in a later one. If it was used again since, it
+    /// was opened after that one.
+    fn held_before(&self, segment: u32, later: u32) -> bool {
+        let sequence = |segment: u32| self.segments.get(segment as usize).map(|row| row.sequence);
+        self.holds(segment) && sequence(segment) < sequence(later)
+    }
+
     fn seed(&self, segment: u32) -> Option<Seed> {
         let row = self.segments.get(segment as usize)?;
         (row.state == State::Sealed).then(|| Seed::of_segment(&self.volume, row.sequence))
@@ -290,28 +314,35 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
             }
             for (found, note) in &survey.notes {
                 let Note::Commit { id, offset, size_bytes, recipients, wide, .. } = *note else { continue };
-                if self.index.get(MessageId(id)).is_some() {
-                    continue;
-                }
+                let id = MessageId(id);
                 let place = Place { segment: survey.segment, offset };
-                let entry = Entry::new(id, place, size_bytes, recipients);
+                let entry = Entry::new(id.0, place, size_bytes, recipients);
                 let spans = self.spans(&entry, wide);
-                let whole = spans
-                    .as_ref()
-                    .is_some_and(|spans| tail.vouches_for(survey, *found) || self.is_whole(&entry, spans));
-                self.index.insert(entry, spans.as_deref().unwrap_or_default());
-                if whole {
-                    continue;
-                }
-                if let Some(entry) = self.index.get_mut(MessageId(id)) {
-                    entry.set_damaged();
-                }
-                // Up to what is known durable it may have been acknowledged: it stays, damaged, and is told of.
-                // Beyond, nobody was told that it was taken.
-                if survey.proven || note.group() <= tail.synced_group {
-                    self.report.damaged_messages += 1;
-                } else {
-                    self.torn.push(MessageId(id));
+                let whole = spans.as_ref().is_some_and(|spans| {
+                    let held = spans.iter().all(|segment| self.held_before(*segment, survey.segment));
+                    held && (tail.vouches_for(survey, *found) || self.is_whole(&entry, spans))
+                });
+                let spans = spans.unwrap_or_default();
+                match self.index.get(id) {
+                    Some(known) if known.is_damaged() && whole => {
+                        self.index.move_to(id, place, &spans);
+                        if let Some(entry) = self.index.get_mut(id) {
+                            entry.set_damaged(false);
+                        }
+                        self.torn.retain(|torn| *torn != id);
+                    }
+                    Some(_) => self.index.add_copy(id, place, &spans),
+                    None => {
+                        self.index.insert(entry, &spans);
+                        if let Some(entry) = self.index.get_mut(id).filter(|_| !whole) {
+                            entry.set_damaged(true);
+                            // Up to what is known durable it may have been acknowledged: it stays and is told of.
+                            // Beyond, nobody was told that it was taken.
+                            if !survey.proven && note.group() > tail.synced_group {
+                                self.torn.push(id);
+                            }
+                        }
+                    }
                 }
             }
         }
@@ -382,6 +413,9 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
             self.index.apply(*id, &Status::of_all(recipients, Fate::Torn));
         }
         self.report.torn_messages = self.torn.len() as u32;
+        // Finished mail may have lost a part to reclaim, which is no damage.
+        let damaged = |entry: &&Entry| entry.is_damaged() && entry.is_live();
+        self.report.damaged_messages = self.index.iter_from(MessageId(0)).filter(damaged).count() as u32;
     }
 
     fn count_live(&mut self) {

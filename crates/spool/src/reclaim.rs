@@ -24,10 +24,14 @@ const STEP_BYTES: usize = 256 * 1024;
 const FREE_AIM: u32 = 4;
 /// A victim with more than this share of live bytes frees too little for what it costs.
 const LIVE_SHARE_MAX: (u64, u64) = (9, 10);
+/// A status segment with less than this share of live bytes is written anew before kept mail is given up.
+const AIRY_SHARE_MAX: (u64, u64) = (1, 2);
+/// How many such segments there must be: fewer would be written anew only to leave as many.
+const AIRY_SEGMENTS: usize = 3;
 /// Events are kept this long, by a trusted clock, in milliseconds: 90 days.
 const EVENT_AGE_MAX_MS: u64 = 90 * 24 * 3600 * 1000;
-/// Status segments may take this share of the volume, and no more than this in bytes, before old events go.
-const EVENT_SHARE: u32 = 16;
+/// Events may take this share of the volume, and no more than this in bytes, before the oldest go.
+const EVENT_SHARE: u64 = 16;
 const EVENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The reclaim that is going on.
@@ -37,11 +41,13 @@ pub(crate) struct Reclaim<R> {
     /// Messages in the victim still to be moved, the next one last.
     queue: Vec<MessageId>,
     moving: Option<(Message<R>, Incoming)>,
+    /// The bytes of events that were left when the last attempt to have fewer found none to let go.
+    events_exempt_bytes: u64,
 }
 
 impl<R> Default for Reclaim<R> {
     fn default() -> Self {
-        Self { victim: None, queue: Vec::new(), moving: None }
+        Self { victim: None, queue: Vec::new(), moving: None, events_exempt_bytes: 0 }
     }
 }
 
@@ -55,6 +61,14 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.log.is_failed() {
             return Ok(Step::Idle);
         }
+        match self.in_reserve(|spool| spool.step_once(now)) {
+            // Not even reclaim finds room: only deliveries make some.
+            Err(Error::Full) => Ok(Step::Idle),
+            done => done,
+        }
+    }
+
+    fn step_once(&mut self, now: Stamp) -> Result<Step, Error> {
         if self.log.step_erase()? {
             // Whatever it made durable may include messages.
             self.sync()?;
@@ -69,13 +83,31 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.log.free_segments() >= RESERVE_MOVED + FREE_AIM {
             return Ok(Step::Idle);
         }
-        if self.give_up_oldest_kept()? {
-            return Ok(Step::More);
+        Ok(if self.choose_work()? { Step::More } else { Step::Idle })
+    }
+
+    /// Decides what to free next, the cheapest first: status segments that are mostly air, as one record a sync
+    /// leaves them; then kept mail, for it costs nothing; then whatever is worth its copying. Whether there was any.
+    fn choose_work(&mut self) -> Result<bool, Error> {
+        let is_status = |row: &Segment| row.purpose == Purpose::Status;
+        let mut victim = None;
+        if self.victims(AIRY_SHARE_MAX, is_status).count() >= AIRY_SEGMENTS {
+            victim = self.pick_victim(AIRY_SHARE_MAX, is_status);
         }
-        self.reclaim.victim = self.pick_victim();
-        let Some(victim) = self.reclaim.victim else { return Ok(Step::Idle) };
-        self.reclaim.queue = self.messages_in(victim);
-        Ok(Step::More)
+        if victim.is_none() && self.has_too_many_events() {
+            victim = self.oldest_status();
+        }
+        if victim.is_none() {
+            if self.give_up_oldest_kept()? {
+                return Ok(true);
+            }
+            victim = self.pick_victim(LIVE_SHARE_MAX, |row| !is_status(row));
+        }
+        if let Some(victim) = victim {
+            self.reclaim.queue = self.messages_in(victim);
+        }
+        self.reclaim.victim = victim;
+        Ok(victim.is_some())
     }
 
     /// Runs something that appends, and finds room when there is none.
@@ -86,13 +118,30 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         loop {
             match append(&mut self.log) {
                 Err(Error::Full) if self.find_room()? => {}
+                Err(Error::Full) => return self.in_reserve(|spool| append(&mut spool.log)),
                 done => return done,
             }
         }
     }
 
+    /// Runs something that may use the segments kept for reclaim and status.
+    fn in_reserve<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = core::mem::replace(&mut self.log.may_use_reserve, true);
+        let done = work(self);
+        self.log.may_use_reserve = before;
+        done
+    }
+
     /// Frees a segment now. Whether it did.
     fn find_room(&mut self) -> Result<bool, Error> {
+        if self.log.may_use_reserve {
+            // This is reclaim itself, which finds no room.
+            return Ok(false);
+        }
+        self.in_reserve(Self::reclaim_one)
+    }
+
+    fn reclaim_one(&mut self) -> Result<bool, Error> {
         let free = self.log.free_segments();
         // Each pass retires or moves something, or says that there is nothing.
         for _ in 0..self.log.segments.len() {
@@ -100,13 +149,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             if self.log.free_segments() > free {
                 return Ok(true);
             }
-            if self.reclaim.victim.is_none() && self.give_up_oldest_kept()? {
-                continue;
-            }
-            if self.reclaim.victim.is_none() {
-                let Some(victim) = self.pick_victim() else { return Ok(false) };
-                self.reclaim.victim = Some(victim);
-                self.reclaim.queue = self.messages_in(victim);
+            if self.reclaim.victim.is_none() && !self.choose_work()? {
+                return Ok(false);
             }
             while self.reclaim.victim.is_some() {
                 match self.step_victim(Stamp::default()) {
@@ -130,30 +174,49 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(true)
     }
 
+    /// Retires a segment in which nothing is live, and forgets the finished messages that end in it. Of those that
+    /// only reach into it the rest stays; they can no longer be replayed.
     fn retire(&mut self, victim: u32) -> Result<(), Error> {
-        for id in self.messages_in(victim) {
+        for id in self.index.leave_segment(victim) {
             self.forget(id);
+        }
+        for id in self.messages_in(victim) {
+            if let Some(entry) = self.index.get_mut(id) {
+                entry.set_damaged(true);
+            }
         }
         self.log.retire(victim)
     }
 
-    /// The sealed segment whose giving up frees the most for what it costs.
-    fn pick_victim(&self) -> Option<u32> {
+    /// The segments that may be given up and would not have to be copied to more than a share of their size.
+    fn victims(
+        &self,
+        copied_share_max: (u64, u64),
+        wanted: impl Fn(&Segment) -> bool,
+    ) -> impl Iterator<Item = (u32, &Segment)> {
+        let data_bytes = u64::from(self.log.layout.data_bytes());
+        (0u32..).zip(&self.log.segments).filter(move |(_, row)| is_candidate(row) && wanted(row)).filter(
+            move |(_, row)| self.copied_bytes(row) * copied_share_max.1 < data_bytes * copied_share_max.0,
+        )
+    }
+
+    /// The one of them whose giving up frees the most for what it costs.
+    fn pick_victim(&self, copied_share_max: (u64, u64), wanted: impl Fn(&Segment) -> bool) -> Option<u32> {
         let data_bytes = u64::from(self.log.layout.data_bytes());
         let newest = self.log.segments.iter().map(|row| row.sequence).max()?;
         let worth = |row: &Segment| {
-            let live = row.live_bytes.min(data_bytes);
             // Cost-benefit as in Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
             // System" (1992): what is freed, times age, over what is read and written.
-            let age = newest - row.sequence + 1;
-            (data_bytes - live).saturating_mul(age) / (data_bytes + live)
+            let copied = self.copied_bytes(row).min(data_bytes);
+            (data_bytes - copied).saturating_mul(newest - row.sequence + 1) / (data_bytes + copied)
         };
-        (0u32..)
-            .zip(&self.log.segments)
-            .filter(|(_, row)| is_candidate(row))
-            .filter(|(_, row)| row.live_bytes * LIVE_SHARE_MAX.1 < data_bytes * LIVE_SHARE_MAX.0)
-            .max_by_key(|(_, row)| worth(row))
-            .map(|(victim, _)| victim)
+        self.victims(copied_share_max, wanted).max_by_key(|(_, row)| worth(row)).map(|(victim, _)| victim)
+    }
+
+    /// What would have to be written to give up a segment: what is used in it, and the groups that record its end,
+    /// each at least a program unit.
+    fn copied_bytes(&self, row: &Segment) -> u64 {
+        row.live_bytes + u64::from(row.event_bytes) + 4 * u64::from(self.log.layout.unit_bytes)
     }
 
     /// The messages that have frames in a segment.
@@ -249,7 +312,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     fn leave_damaged(&mut self, id: MessageId) -> Step {
         if let Some(entry) = self.index.get_mut(id) {
-            entry.set_damaged();
+            entry.set_damaged(true);
             let entry = *entry;
             for segment in self.index.segments_of(&entry) {
                 self.log.segments[segment as usize].is_unreadable = true;
@@ -281,8 +344,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 let life = match self.log.segments[segment as usize].state {
                     State::Open | State::Sealed | State::Quarantined => Life::Used,
                     State::Retired { .. } | State::Erasable => Life::Retired,
-                    State::Free if self.log.geometry.erase == penstock_flash::Erase::Physical => Life::Clean,
-                    State::Free => Life::Retired,
+                    State::Free => Life::Clean,
                 };
                 self.log.record_life(segment, life)?;
             }
@@ -297,17 +359,28 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(())
     }
 
-    /// The events of a status segment that are not too old, and those of mail that is not delivered.
-    fn events_to_keep(&mut self, victim: u32, now: Stamp) -> Vec<Event> {
+    fn event_bytes(&self) -> u64 {
+        self.log.segments.iter().map(|row| u64::from(row.event_bytes)).sum()
+    }
+
+    fn has_too_many_events(&self) -> bool {
         let segment_bytes = u64::from(self.log.geometry.segment_bytes);
-        let status_segments = self
-            .log
-            .segments
-            .iter()
-            .filter(|row| row.purpose == Purpose::Status && row.state == State::Sealed);
-        let share = u64::from(self.log.geometry.segments / EVENT_SHARE).max(2) * segment_bytes;
-        let crowded =
-            status_segments.count() as u64 * segment_bytes > share.min(EVENT_BYTES_MAX.max(share / 2));
+        let share = (self.log.geometry.capacity_bytes() / EVENT_SHARE).max(2 * segment_bytes);
+        let bound = share.min(EVENT_BYTES_MAX).max(self.reclaim.events_exempt_bytes + segment_bytes);
+        self.event_bytes() > bound
+    }
+
+    fn oldest_status(&self) -> Option<u32> {
+        (0u32..)
+            .zip(&self.log.segments)
+            .filter(|(_, row)| is_candidate(row) && row.purpose == Purpose::Status)
+            .min_by_key(|(_, row)| row.sequence)
+            .map(|(segment, _)| segment)
+    }
+
+    /// The events of a status segment that are not too old or too many, and those of mail that is not delivered.
+    fn events_to_keep(&mut self, victim: u32, now: Stamp) -> Vec<Event> {
+        let crowded = self.has_too_many_events();
         let segments = [EventSegment {
             segment: victim,
             seed: self.log.seed(victim),
@@ -315,13 +388,18 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             _lease: self.log.segments[victim as usize].lease(),
         }];
         let events = Events::new(self.log.medium.reader(), self.log.layout, segments.into());
-        events
+        let mut dropped = false;
+        let kept = events
             .filter(|event| {
                 let undelivered = event.message.and_then(|id| self.index.get(id)).is_some_and(Entry::is_live);
                 let old = now.trusted && event.at.unix_ms.saturating_add(EVENT_AGE_MAX_MS) < now.unix_ms;
-                undelivered || !(old || crowded)
+                let keep = undelivered || !(old || crowded);
+                dropped |= !keep;
+                keep
             })
-            .collect()
+            .collect();
+        self.reclaim.events_exempt_bytes = if crowded && !dropped { self.event_bytes() } else { 0 };
+        kept
     }
 }
 

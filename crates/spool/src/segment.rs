@@ -185,6 +185,10 @@ pub(crate) struct Segment {
     pub(crate) recorded_in: Option<u32>,
     /// The newest time of a message or event in it.
     pub(crate) newest_ms: u64,
+    /// The bytes of the events in it.
+    pub(crate) event_bytes: u32,
+    /// It is free, but a power cut may have caught the writing of its header: it is erased once more before use.
+    pub(crate) is_suspect: bool,
     /// Something live in it cannot be read: it is not given up while that is so.
     pub(crate) is_unreadable: bool,
     lease: Option<Arc<()>>,
@@ -218,6 +222,8 @@ impl Segment {
             live_bytes: 0,
             recorded_in: None,
             newest_ms: 0,
+            event_bytes: 0,
+            is_suspect: false,
             is_unreadable: false,
             lease: None,
         }

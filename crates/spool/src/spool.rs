@@ -25,8 +25,11 @@ use crate::segment::{Layout, Purpose, Segment, State, read_header};
 use crate::state::MetaTable;
 use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
 
-/// What a message whose size was not declared reserves at first, and by which it grows, in bytes.
+/// What a message whose size was not declared reserves at first, and by which it grows, in bytes; on a small volume
+/// less, so that the open sessions of a busy minute do not fill it.
 pub const RESERVE_STEP_BYTES: u64 = 1024 * 1024;
+/// The share of the capacity that such a step never exceeds.
+const RESERVE_STEP_SHARE: u64 = 256;
 /// Segments that mail never fills: those reclaim and status work with, two for checkpoints, one to spare.
 const RESERVE_SEGMENTS: u32 = RESERVE_MOVED + 3;
 /// The share of the rest that live mail may fill. Reclaim copies at most 1 / (1 - 3/4) = 4 bytes for each it frees.
@@ -151,17 +154,15 @@ pub fn format<M: Medium>(
         return Err(Error::AlreadyAVolume);
     }
     for segment in 0..geometry.segments {
-        if geometry.erase == Erase::Physical {
-            medium.start_erase(segment).map_err(Error::Write)?;
-            while medium.poll_erase().map_err(Error::Write)? == penstock_flash::EraseProgress::Busy {}
-        } else if read_header(&reader, &layout, segment).is_some() {
+        erase(medium, segment)?;
+        if geometry.erase == Erase::Logical && read_header(&reader, &layout, segment).is_some() {
             // A header of an earlier volume would have a say in which volume this is.
             let blank = [0; penstock_flash::UNIT_BYTES_MAX as usize];
             for offset in layout.header_offsets() {
-                medium
-                    .program(segment, offset, &blank[..layout.header_bytes() as usize])
-                    .map_err(Error::Write)?;
+                let blank = &blank[..layout.header_bytes() as usize];
+                medium.program(segment, offset, blank).map_err(Error::Write)?;
             }
+            erase(medium, segment)?;
         }
         progress(segment + 1, geometry.segments);
     }
@@ -183,6 +184,12 @@ pub fn format<M: Medium>(
     let mut log = Log::new(Borrowed(medium), buffers, start)?;
     log.append(Purpose::Status, Kind::Nop, crate::frame::FLAG_SKIPPABLE, 0, &[], 0)?;
     log.close()
+}
+
+fn erase<M: Medium>(medium: &mut M, segment: u32) -> Result<(), Error> {
+    medium.start_erase(segment).map_err(Error::Write)?;
+    while medium.poll_erase().map_err(Error::Write)? == penstock_flash::EraseProgress::Busy {}
+    Ok(())
 }
 
 /// A medium that is only lent to a log.
@@ -303,6 +310,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         self.log.segments.iter().filter(|row| row.state == State::Quarantined).count() as u32
     }
 
+    fn reserve_step_bytes(&self) -> u64 {
+        RESERVE_STEP_BYTES.min(self.capacity_bytes(0) / RESERVE_STEP_SHARE)
+    }
+
     fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
         let taken = self.live_bytes + self.reserved_bytes + bytes;
         if taken > self.capacity_bytes(self.quarantined()) {
@@ -312,7 +323,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(())
     }
 
-    /// Begins a message. A declared size is reserved whole, else the first [`RESERVE_STEP_BYTES`].
+    /// Begins a message. A declared size is reserved whole, else a first step of at most
+    /// [`RESERVE_STEP_BYTES`].
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::TooManyMessages`], [`Error::FieldTooLong`], [`Error::RecipientCount`],
@@ -338,7 +350,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         let id = MessageId(self.log.next_msg_id);
         let mut incoming = Incoming::new(id, self.log.boot(), Purpose::Hot);
-        let size_bytes = declared_bytes.unwrap_or(RESERVE_STEP_BYTES);
+        let size_bytes = declared_bytes.unwrap_or_else(|| self.reserve_step_bytes());
         let reserved = flash_bytes(size_bytes, recipients.len() as u32);
         self.reserve(reserved)?;
         incoming.reserved_bytes = reserved;
@@ -365,7 +377,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         while !rest.is_empty() {
             let needed = incoming.flash_bytes_with(rest.len() as u64);
             if needed > incoming.reserved_bytes {
-                let step = (needed - incoming.reserved_bytes).max(RESERVE_STEP_BYTES);
+                let step = (needed - incoming.reserved_bytes).max(self.reserve_step_bytes());
                 self.reserve(step)?;
                 incoming.reserved_bytes += step;
             }
@@ -436,29 +448,34 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Puts a message that has become durable into the index.
     fn publish(&mut self, pending: Pending) {
-        let Pending { mut entry, spans, reserved_bytes, purpose } = pending;
+        let Pending { entry, spans, reserved_bytes, purpose } = pending;
         self.reserved_bytes -= reserved_bytes.min(self.reserved_bytes);
-        let share = entry.flash_bytes() / (spans.len() as u64 + 1);
-        if purpose == Purpose::Moved {
-            // What was moved takes the fate that it has by now.
-            let id = MessageId(entry.id);
-            let Some(old) = self.index.get(id).copied() else { return };
-            self.uncount_body(&old);
-            let commit = entry.commit;
-            entry = old;
-            entry.commit = commit;
-        } else {
-            self.live_messages += 1;
-            self.live_bytes += entry.flash_bytes();
-        }
         for segment in core::iter::once(entry.commit.segment).chain(spans.iter().copied()) {
             // Being written it was counted without its bytes.
             self.log.discount(segment, 0);
-            if entry.is_live() {
-                self.log.count(segment, share);
-            }
         }
-        self.index.insert(entry, &spans);
+        let id = MessageId(entry.id);
+        if purpose == Purpose::Moved {
+            // It keeps the fate that it has by now.
+            let Some(old) = self.index.get(id).copied() else { return };
+            self.uncount_body(&old);
+            self.index.move_to(id, entry.commit, &spans);
+        } else {
+            self.live_messages += 1;
+            self.live_bytes += entry.flash_bytes();
+            self.index.insert(entry, &spans);
+        }
+        self.count_body(id);
+    }
+
+    /// Counts a message in the segments its frames stand in, if it is live.
+    fn count_body(&mut self, id: MessageId) {
+        let Some(entry) = self.index.get(id).filter(|entry| entry.is_live()) else { return };
+        let segments: Vec<u32> = self.index.segments_of(entry).collect();
+        let share = entry.flash_bytes() / segments.len() as u64;
+        for segment in segments {
+            self.log.count(segment, share);
+        }
     }
 
     /// Discounts a message from the segments its frames stand in, if it was counted.
@@ -494,13 +511,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         self.uncount_body(&entry);
         self.index.apply(id, status);
         let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
-        if entry.is_live() {
-            let segments: Vec<u32> = self.index.segments_of(&entry).collect();
-            let share = entry.flash_bytes() / segments.len() as u64;
-            for segment in segments {
-                self.log.count(segment, share);
-            }
-        } else if was_live {
+        self.count_body(id);
+        if was_live && !entry.is_live() {
             self.live_messages -= 1;
             self.live_bytes -= entry.flash_bytes().min(self.live_bytes);
             self.kept_bytes += entry.flash_bytes();
@@ -544,7 +556,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let appended = self.with_room(|log| {
             log.append(Purpose::Status, Kind::Event, crate::frame::FLAG_SKIPPABLE, id, &payload[..len], 0)
         })?;
-        self.log.note_time(appended.place.segment, event.at.unix_ms);
+        let segment = appended.place.segment;
+        self.log.note_time(segment, event.at.unix_ms);
+        if let Some(row) = self.log.segments.get_mut(segment as usize) {
+            row.event_bytes += appended.frame_bytes;
+        }
         Ok(())
     }
 
@@ -598,9 +614,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         self.index.iter_from(first).filter(|entry| entry.is_live()).map(summary_of)
     }
 
-    /// Finished messages kept for replay in order of arrival, from `first` on.
+    /// Finished messages that can still be replayed, in order of arrival, from `first` on.
     pub fn kept(&self, first: MessageId) -> impl Iterator<Item = Summary> {
-        self.index.iter_from(first).filter(|entry| !entry.is_live()).map(summary_of)
+        self.index.iter_from(first).filter(|entry| !entry.is_live() && !entry.is_damaged()).map(summary_of)
     }
 
     /// The fate of each recipient of a message, as runs: the first recipient, how many, their fate.

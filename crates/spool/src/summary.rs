@@ -17,6 +17,8 @@ use crate::segment::Layout;
 pub(crate) const NOTE_BYTES_MAX: usize = 48;
 /// The most bytes that the note of a META record takes beyond its key and value.
 pub(crate) const META_NOTE_BYTES: usize = 32;
+/// What even the smallest segments may collect.
+const NOTES_BYTES_FLOOR: usize = 1024;
 /// The most payload that a SUMMARY frame carries.
 const SUMMARY_PAYLOAD_BYTES: usize = 32 * 1024;
 
@@ -73,7 +75,7 @@ pub(crate) struct Notes {
 impl Notes {
     /// The most bytes of notes that a segment may collect; at this limit it is sealed though not full.
     pub(crate) fn bytes_max(layout: &Layout) -> usize {
-        layout.segment_bytes as usize / 16
+        (layout.segment_bytes as usize / 16).max(NOTES_BYTES_FLOOR)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -125,6 +127,8 @@ pub(crate) struct Footer {
     pub(crate) msg_id_floor: u64,
     /// The newest time of a message or event in the segment, for ageing.
     pub(crate) newest_ms: u64,
+    /// The bytes of the events in the segment.
+    pub(crate) event_bytes: u32,
 }
 
 /// The record that tells that all before it in its segment was durable when it was written.

@@ -53,9 +53,13 @@ impl<R: ReadAt> Window<R> {
             let want = want.min((self.segment_bytes as usize).saturating_sub(offset as usize));
             self.start = offset;
             self.bytes.resize(want, 0);
-            if let Err(error) = self.reader.read(self.segment, offset, &mut self.bytes) {
-                self.bytes.clear();
-                return Err(error);
+            if self.reader.read(self.segment, offset, &mut self.bytes).is_err() {
+                // A read fails as a whole where any of it cannot be read: perhaps what is needed can.
+                self.bytes.truncate(len.min(want));
+                if let Err(error) = self.reader.read(self.segment, offset, &mut self.bytes) {
+                    self.bytes.clear();
+                    return Err(error);
+                }
             }
         }
         let from = (offset - self.start) as usize;
@@ -103,6 +107,8 @@ pub(crate) struct Scan {
     pub(crate) msg_id_max: u64,
     /// The newest time of a message or event seen.
     pub(crate) newest_ms: u64,
+    /// The bytes of the events seen.
+    pub(crate) event_bytes: u32,
     /// Frames whose payload was damaged, and stretches in which no frame could be read.
     pub(crate) damaged: u32,
 }
@@ -148,6 +154,9 @@ pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: See
                     scan.msg_id_max = scan.msg_id_max.max(header.msg_id);
                 }
                 scan.newest_ms = scan.newest_ms.max(time_of(kind, payload));
+                if kind == Some(Kind::Event) {
+                    scan.event_bytes += header.frame_bytes() as u32;
+                }
                 if let Some(note) = note_of(kind, &header, payload, segment, offset) {
                     open.notes.push(note);
                 }

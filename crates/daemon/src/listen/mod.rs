@@ -83,7 +83,7 @@ impl Listening {
     }
 
     fn host_name(&self) -> &str {
-        self.config.host_name()
+        self.config.host_name.as_str()
     }
 
     /// What a client is told when the log does not take its message. Always 4xx: nothing that is wrong with us is the

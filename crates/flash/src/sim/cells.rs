@@ -187,9 +187,9 @@ impl Segment {
         self.set_cells(offset, &[byte[0] ^ mask]);
     }
 
-    /// Whether one of the units was programmed since the last erase: the first such.
-    pub(super) fn first_programmed(&self, mut units: Range<usize>) -> Option<usize> {
-        units.find(|unit| self.programmed.get(unit / 64).is_some_and(|word| word >> (unit % 64) & 1 == 1))
+    /// Whether a unit was programmed since the last erase.
+    pub(super) fn is_programmed(&self, unit: usize) -> bool {
+        self.programmed.get(unit / 64).is_some_and(|word| word >> (unit % 64) & 1 == 1)
     }
 
     /// Remembers that these units were programmed.

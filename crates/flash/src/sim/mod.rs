@@ -112,7 +112,7 @@ pub struct Counters {
 
 /// A simulated medium: the chip itself, which survives its power cuts.
 ///
-/// A clone is an independent medium with the same content, faults and history. Handles and readers stay with the
+/// A clone is an independent medium with the same content, faults and history, but keeps no branches. Handles and readers stay with the
 /// medium that they were taken from.
 #[derive(Debug)]
 pub struct Sim {
@@ -121,7 +121,7 @@ pub struct Sim {
 
 impl Clone for Sim {
     fn clone(&self) -> Self {
-        Self::from_state(self.lock().clone())
+        Self::from_state(self.lock().fork())
     }
 }
 
@@ -223,13 +223,13 @@ impl Sim {
 
     /// From now on, keeps for every operation a copy of the medium in which the power failed during it.
     pub fn branch_everywhere(&self) {
-        self.lock().branching = true;
+        self.lock().branches.get_or_insert_default();
     }
 
     /// The copies kept since the last call, in the order of their operations. The operation during which the power
     /// failed is `operations() - 1` of each.
     pub fn take_branches(&self) -> Vec<Sim> {
-        let branches = core::mem::take(&mut self.lock().branches);
+        let branches = self.lock().branches.as_mut().map(core::mem::take).unwrap_or_default();
         branches.into_iter().map(Self::from_state).collect()
     }
 

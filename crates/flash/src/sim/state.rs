@@ -1,6 +1,5 @@
 //! The medium as it is: its segments, the erase in progress, the faults that wait, and each operation on them.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -50,9 +49,9 @@ pub(super) struct State {
     pub(super) cut: bool,
     pub(super) counters: Counters,
     pub(super) story: Story,
-    pub(super) branching: bool,
-    pub(super) branches: Vec<State>,
-    waiting: VecDeque<Waiting>,
+    /// A copy for each operation in which the power failed during it, once they are wanted.
+    pub(super) branches: Option<Vec<State>>,
+    waiting: Vec<Waiting>,
     sync_ignored: bool,
     erases_max: u64,
 }
@@ -74,9 +73,8 @@ impl State {
             cut: false,
             counters: Counters::default(),
             story: Story::default(),
-            branching: false,
-            branches: Vec::new(),
-            waiting: VecDeque::new(),
+            branches: None,
+            waiting: Vec::new(),
             sync_ignored: false,
             erases_max: u64::MAX,
         })
@@ -117,14 +115,23 @@ impl State {
             self.counters.violations += 1;
             return Err(error);
         }
-        if self.branching {
-            let mut branch = Self { branching: false, branches: Vec::new(), ..self.clone() };
+        if let Some(mut branches) = self.branches.take() {
+            let mut branch = self.clone();
             branch.inject(branch.operations, Fault::Cut);
             // The cut is what it ends with, by design.
             let _ = branch.perform(operation);
-            self.branches.push(branch);
+            branches.push(branch);
+            self.branches = Some(branches);
         }
         self.perform(operation)
+    }
+
+    /// An independent copy, which keeps no branches.
+    pub(super) fn fork(&mut self) -> Self {
+        let branches = self.branches.take();
+        let fork = self.clone();
+        self.branches = branches;
+        fork
     }
 
     /// What the caller owes.
@@ -135,15 +142,13 @@ impl State {
                 if self.erasing.is_some_and(|erasing| erasing.segment == segment) {
                     return Err(Error::EraseBusy);
                 }
-                let units = self.units(offset, bytes.len());
+                let mut units = self.units(offset, bytes.len());
                 let target = &self.segments[segment as usize];
-                let first_bad =
-                    if target.erased { target.first_programmed(units) } else { Some(units.start) };
-                match first_bad {
-                    Some(unit) if !bytes.is_empty() => {
+                match units.find(|unit| !target.erased || target.is_programmed(*unit)) {
+                    Some(unit) => {
                         Err(Error::NotErased { segment, offset: unit as u32 * self.geometry.unit_bytes })
                     }
-                    _ => Ok(()),
+                    None => Ok(()),
                 }
             }
             Operation::StartErase { segment } => {
@@ -157,11 +162,9 @@ impl State {
     fn perform(&mut self, operation: &Operation<'_>) -> Result<EraseProgress, Error> {
         self.strike_due();
         let cut = self.take_due(|fault| matches!(fault, Fault::Cut)).is_some();
-        let number = self.operations;
-        self.operations += 1;
         let done = match *operation {
             Operation::Program { segment, offset, bytes, through } => {
-                self.program(number, segment, offset, bytes, through && !cut)
+                self.program(segment, offset, bytes, through && !cut)
             }
             Operation::Sync if cut => Ok(EraseProgress::Done),
             Operation::Sync => self.sync(),
@@ -169,6 +172,7 @@ impl State {
             Operation::PollErase if cut => Ok(EraseProgress::Busy),
             Operation::PollErase => self.poll_erase(),
         };
+        self.operations += 1;
         if cut {
             self.cut = true;
             return Err(Error::PowerCut);
@@ -178,7 +182,6 @@ impl State {
 
     fn program(
         &mut self,
-        number: u64,
         segment: u32,
         offset: u32,
         bytes: &[u8],
@@ -194,7 +197,7 @@ impl State {
             Some(Fault::IgnoreProgram) => return Ok(EraseProgress::Done),
             Some(Fault::Misdirect { segment, offset }) => (target, at) = (segment, offset),
             Some(Fault::FailProgram { code }) => {
-                self.lay(number, segment, offset, bytes);
+                self.lay(segment, offset, bytes);
                 self.fail_program(segment);
                 return Err(Error::Io { code });
             }
@@ -203,7 +206,7 @@ impl State {
         if self.geometry.check_read(target, at, bytes.len()).is_err() {
             return Ok(EraseProgress::Done);
         }
-        self.lay(number, target, at, bytes);
+        self.lay(target, at, bytes);
         if through && !self.sync_ignored {
             let target = self.segment_mut(target);
             if let Some(pending) = target.pending.pop() {
@@ -214,8 +217,9 @@ impl State {
     }
 
     /// Lays a program over the cells: physical media can only clear bits.
-    fn lay(&mut self, operation: u64, segment: u32, offset: u32, bytes: &[u8]) {
+    fn lay(&mut self, segment: u32, offset: u32, bytes: &[u8]) {
         let physical = self.geometry.erase == Erase::Physical;
+        let operation = self.operations;
         let target = self.segment_mut(segment);
         let mut result = Vec::from(bytes);
         if physical {
@@ -321,7 +325,7 @@ impl State {
     /// Writes a fault down and lets it wait for its operation; what speaks of no operation strikes when it is due.
     pub(super) fn inject(&mut self, at: u64, fault: Fault) {
         self.story.steps.push(Step::Inject { at, fault });
-        self.waiting.push_back(Waiting { at, fault });
+        self.waiting.push(Waiting { at, fault });
         self.strike_due();
     }
 
@@ -329,7 +333,7 @@ impl State {
     fn take_due(&mut self, kind: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let due = |waiting: &Waiting| waiting.at <= self.operations && kind(&waiting.fault);
         let position = self.waiting.iter().position(due)?;
-        self.waiting.remove(position).map(|waiting| waiting.fault)
+        Some(self.waiting.remove(position).fault)
     }
 
     /// Lets all faults strike that are due and speak of the medium rather than of an operation.

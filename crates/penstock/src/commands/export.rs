@@ -35,7 +35,7 @@ pub(super) async fn run(
         if screen.is_terminal() || json {
             return Err(Failure::new(
                 Exit::Usage,
-                "PS-D209",
+                "PS-D309",
                 if json { "--json needs -o FILE" } else { "a message can steer your terminal" },
                 "Write it to a file with -o FILE, or send it through a pipe.",
             ));

@@ -28,7 +28,7 @@ fn future(text: &str, now: &Zoned) -> Result<u64, Failure> {
     let refuse = |why: &str| {
         Failure::new(
             Exit::Usage,
-            "PS-D208",
+            "PS-D308",
             format!("--until '{text}': {why}"),
             "Such as 06:00, '2026-03-01 06:00' or 2026-03-01T06:00:00Z; or say --for 2h.",
         )

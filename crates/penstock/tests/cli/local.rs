@@ -105,6 +105,15 @@ fn the_defaults_are_a_file_that_lacks_only_what_must_be_set() {
 }
 
 #[test]
+fn the_settings_file_that_is_packaged_is_the_table() {
+    let packaged = include_str!("../../../../packaging/settings.toml");
+    assert!(
+        alone(&["settings", "defaults"]).printed() == packaged,
+        "write it anew: penstock settings defaults > packaging/settings.toml"
+    );
+}
+
+#[test]
 fn completions_and_man_pages_know_every_command() {
     let man = tempfile::tempdir().unwrap();
     alone(&["man", man.path().to_str().unwrap()]).printed();

@@ -121,7 +121,7 @@ fn a_message_that_turns_out_damaged_leaves_no_file_behind() {
     let path = daemon.dir.path().join("d-17.eml");
     let ran = daemon.run(&["export", "17", "--reason", "look", "-o", path.to_str().unwrap()]);
     assert_eq!(ran.exit, Some(1));
-    assert!(ran.stderr.contains("PS-D207"), "{ran:?}");
+    assert!(ran.stderr.contains("PS-D307"), "{ran:?}");
     assert!(!path.exists());
     let piped: Ran = daemon.run(&["export", "17", "--reason", "look"]);
     assert_eq!(piped.exit, Some(1), "who reads from the pipe must know that it is not whole");

@@ -1,10 +1,11 @@
-//! What release promises, told as stories of servers that fail and return.
+//! Stories of servers that fail and return.
 
-use crate::world::{Answer, DAY, HOUR, MINUTE, SECOND, UNIX_START_MS, World, config};
 use penstock_release::{
-    Config, Decision, Fate, HopConfig, HopId, Message, Mode, Now, Outcome, Phase, Release, Removed, Saved,
-    SetAside, State, Stillness,
+    Config, Decision, Event, Evidence, Fate, HopConfig, HopId, Message, Mode, Now, Outcome, Phase, Release,
+    Reply, SetAside, State, Stillness,
 };
+
+use crate::world::{Answer, DAY, HOUR, MINUTE, SECOND, World, config};
 
 #[test]
 fn mail_to_a_healthy_server_goes_at_once_and_in_order() {
@@ -63,10 +64,14 @@ fn what_fails_by_itself_waits_by_the_schedule_and_holds_up_nobody() {
         Some(1) => Answer::Says(Phase::Rcpt, 451, "4.7.1 Greylisted"),
         _ => Answer::Takes,
     });
-    world.offer(1..=10);
-    world.run_until(DAY);
-    assert_eq!(world.delivered_ids(), (2..=10).collect::<Vec<_>>());
-    assert!(world.delivered.iter().all(|(at, _)| *at < 10 * SECOND));
+    for id in 1..=144 {
+        let offered_ms = world.now_ms;
+        world.offer([id]);
+        world.run_until(offered_ms + 10 * MINUTE);
+        assert!(
+            id == 1 || world.delivered.iter().any(|(at, it)| *it == id && *at < offered_ms + 10 * SECOND)
+        );
+    }
     let gaps: Vec<_> = world.attempts_at(1).windows(2).map(|pair| pair[1] - pair[0]).collect();
     for (n, gap) in gaps.iter().enumerate() {
         let step = [1, 5, 15, 30, 60][n.min(4)] * MINUTE;
@@ -120,10 +125,16 @@ fn a_message_is_no_poison_while_nothing_else_passes() {
 
 #[test]
 fn back_pressure_pauses_the_destination_and_one_message_a_minute_asks() {
+    for phase in [Phase::Mail, Phase::Rcpt, Phase::Data, Phase::EndOfData] {
+        back_pressure_at(phase);
+    }
+}
+
+fn back_pressure_at(phase: Phase) {
     let (full, free) = (2 * SECOND, 2 * HOUR);
     let mut world = World::new(move |_, message, now| match message {
         Some(_) if (full..free).contains(&now) => {
-            Answer::Says(Phase::EndOfData, 452, "4.3.1 Insufficient system resources (UsedDiskSpace[C:])")
+            Answer::Says(phase, 452, "4.3.1 Insufficient system resources (UsedDiskSpace[C:])")
         }
         _ => Answer::Takes,
     });
@@ -143,12 +154,45 @@ fn back_pressure_pauses_the_destination_and_one_message_a_minute_asks() {
 }
 
 #[test]
+fn a_trial_that_is_refused_for_good_is_followed_by_another_at_once() {
+    let (full, free) = (2 * SECOND, HOUR);
+    let mut world = World::new(move |_, message, now| match message {
+        Some(_) if (full..free).contains(&now) => {
+            Answer::Says(Phase::EndOfData, 452, "4.3.1 Insufficient system resources")
+        }
+        Some(id) if now >= free && id < 200 => Answer::Refuses,
+        _ => Answer::Takes,
+    });
+    world.offer(1..=300);
+    world.run_until(free + 2 * MINUTE);
+    assert!(
+        world.delivered_ids().contains(&300),
+        "what is wrong with some messages says nothing about the server"
+    );
+}
+
+#[test]
 fn after_a_recovery_one_connection_asks_before_more_follow() {
-    let mut world = World::new(|_, _, now| if now < MINUTE { Answer::Gone } else { Answer::Takes });
-    world.offer(1..=100);
+    let config = Config { messages_per_minute_max: 60_000, ..config() };
+    let (dies, back) = (SECOND, MINUTE);
+    let mut world =
+        World::with(
+            config,
+            None,
+            move |_, _, now| {
+                if (dies..back).contains(&now) { Answer::Gone } else { Answer::Takes }
+            },
+        );
+    world.offer(1..=2_000);
     world.run_until(2 * MINUTE);
-    let first: Vec<_> = world.attempts.iter().filter(|it| it.message.is_some()).take(2).collect();
-    assert!(first[1].at_ms - first[0].at_ms >= 40, "the second begins when the first has passed");
+    let begun = |from_ms: u64| {
+        let sends = world.attempts.iter().filter(|it| it.message.is_some() && it.at_ms >= from_ms);
+        sends.map(|it| it.at_ms).collect::<Vec<_>>()
+    };
+    let before: Vec<_> = begun(dies - 200).into_iter().take(5).collect();
+    assert!(before[4] - before[0] < 40, "five connections were in use: {before:?}");
+    let after = begun(back);
+    assert!(after[1] - after[0] >= 40, "the second message begins when the first has passed");
 }
 
 #[test]
@@ -242,73 +286,122 @@ fn a_server_that_has_too_many_connections_is_not_hammered() {
 
 #[test]
 fn a_server_that_fails_every_message_without_saying_why_is_asked_before_their_time_comes() {
-    let back = 6 * HOUR;
-    for messages in [3, 200] {
-        let mut world = World::new(move |_, message, now| match message {
+    // Without jitter all would be asked about once an hour, together.
+    let config = Config { retry_jitter_percent: 0, ..config() };
+    for back in (3 * HOUR..4 * HOUR).step_by(10 * MINUTE as usize) {
+        let mut world = World::with(config.clone(), None, move |_, message, now| match message {
             Some(_) if now < back => {
                 Answer::Says(Phase::EndOfData, 451, "4.7.0 Temporary server error. PRX2")
             }
             _ => Answer::Takes,
         });
-        world.offer(1..=messages);
-        world.run_until(back + 18 * MINUTE);
-        assert_eq!(world.delivered_ids().len() as u64, messages, "none waits for its hour");
+        world.offer(1..=3);
+        world.run_until(back + 17 * MINUTE);
+        assert_eq!(world.delivered_ids(), [1, 2, 3], "none waits for its hour");
     }
 }
 
 #[test]
-fn hold_lets_nothing_go_and_stop_not_even_a_probe() {
-    let mut world = World::new(|_, _, _| Answer::Takes);
-    world.offer(1..=10);
-    world.set_mode(Mode::Hold { until_unix_ms: None });
+fn two_stubborn_messages_alone_keep_to_the_schedule() {
+    let mut world = World::new(|_, message, _| match message {
+        Some(_) => Answer::Says(Phase::Rcpt, 452, "4.2.2 Mailbox full"),
+        None => Answer::Takes,
+    });
+    world.offer(1..=2);
     world.run_until(DAY);
-    assert_eq!(world.sends_since(0), 0);
-    assert_eq!(world.attempts.len(), 1, "the probe tells the operator how the server is");
-    assert_eq!(world.release.stillness(world.now()), Some(Stillness::Held { until_unix_ms: None }));
-    world.set_mode(Mode::Auto);
-    world.run_until(DAY + MINUTE);
-    assert_eq!(world.delivered_ids().len(), 10);
-
-    let mut world = World::new(|_, _, _| Answer::Takes);
-    world.offer(1..=10);
-    world.set_mode(Mode::Stop);
-    world.run_until(DAY);
-    assert!(world.attempts.is_empty());
-    assert_eq!(world.release.stillness(world.now()), Some(Stillness::Stopped));
-}
-
-#[test]
-fn a_hold_with_an_end_ends_by_a_trusted_clock_only() {
-    for trusted in [true, false] {
-        let mut world = World::new(|_, _, _| Answer::Takes);
-        world.clock_trusted = trusted;
-        world.offer(1..=10);
-        world.set_mode(Mode::Hold { until_unix_ms: Some(UNIX_START_MS + 6 * HOUR) });
-        world.run_until(6 * HOUR - 1);
-        assert_eq!(world.sends_since(0), 0);
-        world.run_until(6 * HOUR + MINUTE);
-        assert_eq!(world.delivered_ids().len(), if trusted { 10 } else { 0 });
+    for id in 1..=2 {
+        let late = world.attempts_at(id).into_iter().skip_while(|at| *at < 2 * HOUR).collect::<Vec<_>>();
+        assert!(
+            late.windows(2).all(|pair| pair[1] - pair[0] >= 48 * MINUTE),
+            "hourly, and 20 % less at the most"
+        );
     }
 }
 
 #[test]
-fn drain_ends_every_wait_and_no_verdict() {
+fn a_server_that_complains_about_our_rate_costs_no_attempt_and_has_a_minute() {
     let mut world = World::new(|_, message, now| match message {
-        Some(id) if id % 2 == 0 && now < 2 * HOUR => Answer::Says(Phase::Rcpt, 450, "4.2.1 Mailbox busy"),
-        Some(1) => Answer::Says(Phase::EndOfData, 452, "4.3.1 Insufficient system resources"),
+        Some(_) if now < MINUTE => Answer::Says(
+            Phase::Mail,
+            421,
+            "4.4.2 Message submission rate for this client has exceeded the limit",
+        ),
         _ => Answer::Takes,
     });
-    world.offer(2..=21);
-    world.run_until(2 * HOUR + SECOND);
-    assert!(world.delivered_ids().len() < 20);
-    world.set_mode(Mode::Drain);
-    world.run_until(2 * HOUR + MINUTE);
-    assert_eq!(world.delivered_ids().len(), 20);
-    world.offer([1]);
-    world.run_until(2 * HOUR + 2 * MINUTE);
-    let before = world.attempts.len();
-    world.run_until(2 * HOUR + 3 * MINUTE);
-    assert!(world.attempts.len() - before <= 1, "back pressure holds in drain as ever");
+    world.offer(1..=10);
+    world.run_until(2 * MINUTE);
+    assert_eq!(world.fates[0].1, Fate::Kept);
+    let sends: Vec<_> = world.attempts.iter().filter(|it| it.message.is_some()).map(|it| it.at_ms).collect();
+    assert!(sends[1] - sends[0] >= MINUTE);
+    assert_eq!(world.delivered_ids().len(), 10);
+}
+
+#[test]
+fn a_short_disturbance_makes_no_poison() {
+    let config = Config { retry_schedule_ms: vec![10 * SECOND], ..config() };
+    let mut world = World::with(config, None, |_, message, _| match message {
+        Some(1) => Answer::Cuts(Phase::EndOfData),
+        _ => Answer::Takes,
+    });
+    for id in 1..=100 {
+        world.offer([id]);
+        world.run_until(id * 5 * SECOND);
+        let aside = world.set_aside.len();
+        assert!(aside == 0 || world.now_ms >= 6 * MINUTE, "after {} ms", world.now_ms);
+    }
+    assert_eq!(world.set_aside, [(1, SetAside::Poison)]);
+}
+
+/// A release whose hop is healthy with two connections in use, by messages 1 and 2, at 1,000 ms.
+fn two_in_flight(config: Config) -> Release {
+    let at = |mono_ms| Now { mono_ms, unix_ms: None };
+    let mut release = Release::new(config, None, Mode::Auto, at(0)).unwrap();
+    (0..=9).for_each(|id| release.offer(Message { id, size_bytes: 1, accepted_unix_ms: None }));
+    assert_eq!(release.next(at(0)), Decision::Probe { hop: HopId(0) });
+    release.probed(HopId(0), None, at(0));
+    assert!(matches!(release.next(at(0)), Decision::Send { message: 0, .. }));
+    release.finished(0, Outcome::Done { delivered: true }, at(0));
+    for (n, id) in [1, 2].into_iter().enumerate() {
+        let sent = release.next(at(800 + 100 * n as u64));
+        assert!(matches!(sent, Decision::Send { message, .. } if message == id));
+    }
+    release
+}
+
+#[test]
+fn a_failure_from_before_the_recovery_is_of_yesterday() {
+    let at = |mono_ms| Now { mono_ms, unix_ms: None };
+    let gone = Evidence { phase: Phase::Connect, event: Event::TimedOut, accepted: 0 };
+    let mut release = two_in_flight(config());
+    release.finished(1, Outcome::Open { evidence: gone, delivered: false }, at(1_000));
+    assert_eq!(release.hops(at(1_000)).next().unwrap().state, State::Down);
+    assert_eq!(release.next(at(6_000)), Decision::Probe { hop: HopId(0) });
+    release.probed(HopId(0), None, at(6_100));
+    release.finished(2, Outcome::Open { evidence: gone, delivered: false }, at(30_000));
+    assert_eq!(release.hops(at(30_000)).next().unwrap().state, State::Healthy);
+}
+
+#[test]
+fn a_success_from_before_the_trouble_proves_nothing_about_now() {
+    let at = |mono_ms| Now { mono_ms, unix_ms: None };
+    let full = Evidence {
+        phase: Phase::EndOfData,
+        event: Event::Reply(Reply::new(452, "4.3.1 Insufficient system resources")),
+        accepted: 1,
+    };
+    let failed = Outcome::Open { evidence: full, delivered: false };
+    let config = Config { retry_schedule_ms: vec![10 * HOUR], ..config() };
+    let mut release = two_in_flight(config);
+    assert!(matches!(release.finished(1, failed, at(1_000)), Some(Fate::Waits { .. })));
+    release.finished(2, Outcome::Done { delivered: true }, at(5_000));
+    assert_eq!(release.hops(at(5_000)).next().unwrap().state, State::Pressure);
+    for (now_ms, outcome) in [(70_000, failed), (140_000, Outcome::Done { delivered: true })] {
+        let Decision::Send { message, .. } = release.next(at(now_ms)) else { panic!("a trial is due") };
+        release.finished(message, outcome, at(now_ms));
+    }
+    assert_eq!(release.hops(at(140_000)).next().unwrap().state, State::Healthy);
+    let Decision::Send { message, .. } = release.next(at(140_100)) else { panic!("mail is due") };
+    assert_eq!(message, 1, "the first that failed is forgiven and the oldest");
 }
 
 #[test]
@@ -319,22 +412,6 @@ fn release_keeps_to_its_ceilings_however_much_there_is() {
     let sends: Vec<_> = world.attempts.iter().filter(|it| it.message.is_some()).map(|it| it.at_ms).collect();
     assert!(sends.windows(2).all(|pair| pair[1] - pair[0] >= 100), "evenly spread");
     assert!(sends.len() >= 2_950, "and used: {}", sends.len());
-}
-
-#[test]
-fn old_mail_is_set_aside_by_a_trusted_clock_only() {
-    for trusted in [true, false] {
-        let mut world = World::new(|_, _, _| Answer::Gone);
-        world.offer(1..=3);
-        world.clock_trusted = trusted;
-        world.run_until(31 * DAY);
-        let aside = if trusted {
-            vec![(1, SetAside::Expired), (2, SetAside::Expired), (3, SetAside::Expired)]
-        } else {
-            vec![]
-        };
-        assert_eq!(world.set_aside, aside);
-    }
 }
 
 #[test]
@@ -417,95 +494,4 @@ fn hops_of_one_rank_share_by_weight() {
     world.run_until(MINUTE);
     let first = world.attempts.iter().filter(|it| it.message.is_some() && it.hop == HopId(0)).count();
     assert!((290..=310).contains(&first), "{first} of 400 for a weight of 3 in 4");
-}
-
-#[test]
-fn mode_and_trouble_outlive_a_restart() {
-    let mut world = World::new(|_, _, _| Answer::Says(Phase::Rcpt, 550, "5.7.54 Unable to relay"));
-    world.offer(1..=5);
-    world.run_until(HOUR);
-    world.set_mode(Mode::Hold { until_unix_ms: None });
-    assert!(world.release.take_changed() && !world.release.take_changed());
-    let bytes = world.release.saved().to_bytes();
-
-    let saved = Saved::from_bytes(&bytes).unwrap();
-    let mut world = World::with(config(), Some(&saved), |_, _, _| Answer::Takes);
-    assert_eq!(world.release.mode(), Mode::Hold { until_unix_ms: None });
-    let status = world.release.hops(world.now()).next().unwrap();
-    assert_eq!(status.state, State::Unconfigured);
-    assert!(status.last_reply.unwrap().as_str().starts_with("550 5.7.54"));
-    // What waited through the trouble goes with the proof that it is over.
-    for id in 1..=5 {
-        world.release.recover(Message { id, size_bytes: 1, accepted_unix_ms: None }, 2, 4 * MINUTE);
-    }
-    world.run_until(10 * SECOND);
-    assert_eq!(world.sends_since(0), 0, "it is still on hold");
-    world.set_mode(Mode::Auto);
-    world.run_until(20 * SECOND);
-    assert_eq!(world.delivered_ids(), [1, 2, 3, 4, 5]);
-}
-
-#[test]
-fn after_a_restart_a_message_waits_for_the_rest_of_its_time() {
-    let mut world = World::new(|_, _, _| Answer::Takes);
-    world.release.recover(Message { id: 1, size_bytes: 1, accepted_unix_ms: None }, 3, 10 * MINUTE);
-    world.release.recover(Message { id: 2, size_bytes: 1, accepted_unix_ms: None }, 0, 0);
-    world.run_until(9 * MINUTE);
-    assert_eq!(world.delivered_ids(), [2]);
-    world.run_until(11 * MINUTE);
-    assert_eq!(world.delivered_ids(), [1, 2]);
-}
-
-#[test]
-fn a_message_in_flight_cannot_be_removed_and_a_waiting_one_can() {
-    let now = Now { mono_ms: 0, unix_ms: None };
-    let mut release = Release::new(config(), None, Mode::Auto, now).unwrap();
-    (1..=2).for_each(|id| release.offer(Message { id, size_bytes: 1, accepted_unix_ms: None }));
-    assert_eq!(release.next(now), Decision::Probe { hop: HopId(0) });
-    release.probed(HopId(0), None, now);
-    assert!(matches!(release.next(now), Decision::Send { message: 1, .. }));
-    assert_eq!(release.remove(1), Removed::InFlight);
-    assert_eq!((release.remove(2), release.remove(2)), (Removed::Yes, Removed::Unknown));
-    assert_eq!(release.finished(1, Outcome::NotTried, now), Some(Fate::Kept));
-    assert_eq!(release.finished(1, Outcome::NotTried, now), None, "it is no longer in flight");
-    assert_eq!(release.remove(1), Removed::Yes);
-}
-
-#[test]
-fn the_operator_sends_one_message_before_its_time() {
-    let mut world = World::new(|_, _, _| Answer::Takes);
-    world.release.recover(Message { id: 1, size_bytes: 1, accepted_unix_ms: None }, 3, 10 * MINUTE);
-    world.run_until(SECOND);
-    assert!(world.delivered.is_empty() && !world.release.hasten(99) && world.release.hasten(1));
-    world.run_until(2 * SECOND);
-    assert_eq!(world.delivered_ids(), [1]);
-}
-
-#[test]
-fn progress_says_what_is_left_and_until_when() {
-    let mut world = World::new(|_, _, _| Answer::Takes);
-    world.offer(1..=6_000);
-    world.run_until(5 * MINUTE);
-    let progress = world.release.progress(world.now());
-    assert_eq!(progress.messages as usize + world.delivered.len(), 6_000);
-    assert_eq!(progress.bytes, progress.messages * 4_096);
-    let (least, most) = progress.done_in_s.unwrap();
-    assert!(least >= 280 && most <= 360, "about 3,000 at 600 a minute: {least} to {most} s");
-    assert_eq!(world.release.stillness(world.now()), None);
-}
-
-#[test]
-fn a_configuration_that_means_nothing_is_refused() {
-    let now = Now { mono_ms: 0, unix_ms: None };
-    for config in [
-        Config { hops: vec![], ..config() },
-        two_hops((0, 0), (0, 1)),
-        Config { hops: vec![config().hops[0].clone(), config().hops[0].clone()], ..config() },
-        Config { connections_max: 0, ..config() },
-        Config { messages_per_minute_max: 0, ..config() },
-        Config { retry_schedule_ms: vec![], ..config() },
-        Config { retry_jitter_percent: 101, ..config() },
-    ] {
-        assert!(Release::new(config, None, Mode::Auto, now).is_err());
-    }
 }

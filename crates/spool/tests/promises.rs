@@ -1,0 +1,274 @@
+//! What the spool promises when nothing goes wrong, and when space runs out.
+
+mod common;
+
+use common::*;
+use penstock_flash::{Erase, Geometry};
+use penstock_spool::{Error, Event, Fate, MessageId, MountOptions, Spool, Step, format};
+
+#[test]
+fn what_is_synced_is_there_after_a_clean_stop_byte_for_byte() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mails: Vec<Mail> = (0..8).map(|n| mail(n, 1 + n as u16 % 4, 40 * n as usize)).collect();
+        let ids: Vec<MessageId> = mails.iter().map(|m| store(&mut spool, m, 100).unwrap()).collect();
+        assert_eq!(spool.queue(MessageId(0)).count(), 0, "{name}: nothing is there before the sync");
+        spool.sync().unwrap();
+        spool.close().unwrap();
+
+        let mut spool = mount(sim.medium()).unwrap();
+        assert!(spool.mount_report().clean, "{name}");
+        for (id, mail) in ids.iter().zip(&mails) {
+            assert_eq!(read(&mut spool, *id).unwrap(), *mail, "{name}");
+        }
+    }
+}
+
+#[test]
+fn sessions_interleave_and_none_gets_a_byte_of_another() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mails: Vec<Mail> = (0..5).map(|n| mail(n, 2, 2000 + 100 * n as usize)).collect();
+        let mut open: Vec<_> =
+            mails.iter().map(|m| spool.begin(&m.begin, &m.recipients, Some(2500)).unwrap()).collect();
+        for piece in 0..25 {
+            for (mail, incoming) in mails.iter().zip(&mut open) {
+                if let Some(bytes) = mail.body.chunks(100).nth(piece) {
+                    spool.write(incoming, bytes).unwrap();
+                }
+            }
+            spool.sync().unwrap();
+        }
+        let ids: Vec<MessageId> = open.into_iter().map(|incoming| spool.commit(incoming).unwrap()).collect();
+        spool.sync().unwrap();
+        for (id, mail) in ids.iter().zip(&mails) {
+            assert_eq!(read(&mut spool, *id).unwrap(), *mail, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_message_larger_than_many_segments_passes_through() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let large = mail(1, 3, geometry.segment_bytes as usize * 8);
+        let id = store(&mut spool, &large, 1500).unwrap();
+        spool.sync().unwrap();
+        assert_eq!(read(&mut spool, id).unwrap(), large, "{name}");
+        let mut spool = mount(spool.into_medium()).unwrap();
+        assert_eq!(read(&mut spool, id).unwrap(), large, "{name}: after a crash");
+        delivered(&mut spool, id);
+        spool.sync().unwrap();
+        assert_eq!(spool.info().live_bytes, 0);
+    }
+}
+
+#[test]
+fn each_recipient_has_a_fate_that_survives() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let id = store(&mut spool, &mail(1, 5, 300), 300).unwrap();
+        spool.sync().unwrap();
+        spool.set_status(id, &fate(0, 2, Fate::Delivered)).unwrap();
+        spool.set_status(id, &fate(4, 1, Fate::Held)).unwrap();
+        spool.sync().unwrap();
+        let expected = vec![(0, 2, Fate::Delivered), (2, 2, Fate::Queued), (4, 1, Fate::Held)];
+        assert_eq!(spool.fates(id).unwrap(), expected);
+        let mut spool = mount(spool.into_medium()).unwrap();
+        assert_eq!(spool.fates(id).unwrap(), expected, "{name}: after a crash");
+        assert_eq!(spool.set_status(id, &fate(0, 1, Fate::Queued)), Err(Error::AlreadyFinal(id)));
+        let spool = mount(spool.close().unwrap()).unwrap();
+        assert_eq!(spool.fates(id).unwrap(), expected, "{name}: after a clean stop");
+        assert_eq!(spool.summary(id).unwrap().open_recipients, 3);
+    }
+}
+
+#[test]
+fn state_and_events_survive_and_the_newest_value_counts() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        for value in 0..20u8 {
+            spool.put_meta(1, b"mode", &[value; 10]).unwrap();
+            let text = format!("event {value}");
+            let event = Event { at: stamp(u64::from(value)), code: 7, message: None, text };
+            spool.record_event(&event).unwrap();
+            spool.sync().unwrap();
+        }
+        spool.put_meta(2, b"mode", b"other").unwrap();
+        spool.put_meta(1, b"gone", b"x").unwrap();
+        spool.put_meta(1, b"gone", b"").unwrap();
+        spool.sync().unwrap();
+        for round in ["after a crash", "after a clean stop"] {
+            let medium = if round == "after a crash" { spool.into_medium() } else { spool.close().unwrap() };
+            spool = mount(medium).unwrap();
+            assert_eq!(spool.meta(1, b"mode"), Some(&[19; 10][..]), "{name} {round}");
+            assert_eq!(spool.meta(1, b"gone"), None);
+            assert_eq!(spool.metas(2).collect::<Vec<_>>(), [(&b"mode"[..], &b"other"[..])]);
+            let texts: Vec<String> = spool.events().map(|event| event.text).collect();
+            let expected: Vec<String> = (0..20).map(|n| format!("event {n}")).collect();
+            assert_eq!(texts, expected, "{name} {round}");
+        }
+    }
+}
+
+#[test]
+fn a_full_volume_refuses_mail_and_takes_it_again_when_some_was_delivered() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mut promises = Promises::new();
+        let mut number = 0;
+        for round in 0..6 {
+            let refused = loop {
+                number += 1;
+                let mail = mail(number, 1, 700);
+                let stored = store_declared(&mut spool, &mail).and_then(|id| spool.sync().map(|()| id));
+                match stored {
+                    Ok(id) => promises.insert(id, (mail, vec![false])),
+                    Err(error) => break error,
+                };
+            };
+            assert_eq!(refused, Error::Full, "{name}");
+            // Every third stays, the rest goes: space must be found between what stays.
+            for (id, (_, done)) in promises.iter_mut() {
+                if !done[0] && (round == 5 || id.0 % 3 != 0) {
+                    spool.set_status(*id, &fate(0, 1, Fate::Delivered)).unwrap();
+                    spool.sync().unwrap();
+                    done[0] = true;
+                }
+            }
+            check(&mut spool, &promises, &[]).unwrap();
+            tidy(&mut spool);
+            check(&mut spool, &promises, &[]).unwrap();
+            spool = mount(if round % 2 == 0 { spool.into_medium() } else { spool.close().unwrap() }).unwrap();
+            check(&mut spool, &promises, &[]).unwrap();
+        }
+        assert_eq!(spool.info().live_bytes, 0, "{name}");
+        assert!(number > 60, "{name}: {number} messages in all is too few to have reused anything");
+        assert_eq!(sim.counters().violations, 0, "{name}");
+    }
+}
+
+fn store_declared(spool: &mut TestSpool, mail: &Mail) -> Result<MessageId, Error> {
+    let mut incoming = spool.begin(&mail.begin, &mail.recipients, Some(mail.body.len() as u64))?;
+    if let Err(error) = spool.write(&mut incoming, &mail.body) {
+        spool.abort(incoming);
+        return Err(error);
+    }
+    spool.commit(incoming)
+}
+
+#[test]
+fn a_hundred_open_transactions_that_declared_nothing_leave_room_on_a_box() {
+    let geometry = Geometry { segments: 64, segment_bytes: 4 << 20, unit_bytes: 4096, erase: Erase::Logical };
+    let sim = formatted(geometry);
+    let mut spool = mount(sim.medium()).unwrap();
+    let mail = mail(1, 1, 1000);
+    let open: Vec<_> = (0..100).map(|_| spool.begin(&mail.begin, &mail.recipients, None).unwrap()).collect();
+    let id = store(&mut spool, &mail, 1000).unwrap();
+    spool.sync().unwrap();
+    assert_eq!(read(&mut spool, id).unwrap(), mail);
+    open.into_iter().for_each(|incoming| spool.abort(incoming));
+    assert_eq!(spool.info().reserved_bytes, 0);
+}
+
+#[test]
+fn what_is_being_read_is_not_erased() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mail = mail(1, 1, 900);
+        let id = store(&mut spool, &mail, 900).unwrap();
+        spool.sync().unwrap();
+        let mut reading = spool.open(id).unwrap();
+        delivered(&mut spool, id);
+        spool.sync().unwrap();
+        // Enough to go around the volume a few times.
+        let mut number = 100;
+        for _ in 0..(geometry.capacity_bytes() / 512) {
+            number += 1;
+            let other = common::mail(number, 1, 700);
+            let id = store_declared(&mut spool, &other).unwrap();
+            spool.sync().unwrap();
+            delivered(&mut spool, id);
+            tidy(&mut spool);
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = reading.next_chunk().unwrap() {
+            body.extend_from_slice(chunk);
+        }
+        assert_eq!(body, mail.body, "{name}");
+        assert!(spool.counters().erases > u64::from(geometry.segments), "{name}: the volume was not reused");
+        assert_eq!(sim.counters().violations, 0, "{name}");
+    }
+}
+
+#[test]
+fn kept_mail_stays_until_its_room_is_needed_and_then_goes_oldest_first() {
+    let (_, geometry) = GEOMETRIES[4];
+    let sim = formatted(geometry);
+    let mut spool = mount(sim.medium()).unwrap();
+    let mut ids = Vec::new();
+    for number in 0..400 {
+        let id = store(&mut spool, &mail(number, 1, 700), 700).unwrap();
+        spool.sync().unwrap();
+        delivered(&mut spool, id);
+        ids.push(id);
+        while spool.step(stamp(0)).unwrap() != Step::Idle {}
+    }
+    let kept: Vec<MessageId> = spool.kept(MessageId(0)).map(|summary| summary.id).collect();
+    assert!(kept.len() > 20, "only {} kept", kept.len());
+    assert_eq!(kept, ids[ids.len() - kept.len()..], "the newest are kept");
+    for id in &kept {
+        assert!(read(&mut spool, *id).is_ok(), "kept mail can be read");
+    }
+}
+
+#[test]
+fn a_medium_that_is_no_volume_or_another_one_is_refused_and_not_touched() {
+    let (_, geometry) = GEOMETRIES[5];
+    let sim = penstock_flash::sim::Sim::new(geometry).unwrap();
+    assert_eq!(mount(sim.medium()).err(), Some(Error::NotAVolume));
+    format(&mut sim.medium(), VOLUME, false, |_, _| {}).unwrap();
+    assert_eq!(format(&mut sim.medium(), VOLUME, false, |_, _| {}), Err(Error::AlreadyAVolume));
+    let image = sim.image();
+    let longer = Geometry { segments: geometry.segments + 1, ..geometry };
+    let sim = penstock_flash::sim::Sim::from_image(longer, &image).unwrap();
+    assert!(matches!(mount(sim.medium()).err(), Some(Error::GeometryChanged { .. })));
+    assert_eq!(sim.image()[..image.len()], image);
+}
+
+#[test]
+fn a_new_format_forgets_the_volume_before_it() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        store(&mut spool, &mail(1, 1, 3000), 3000).unwrap();
+        spool.sync().unwrap();
+        let mut medium = spool.into_medium();
+        format(&mut medium, *b"another volume 2", true, |_, _| {}).unwrap();
+        let spool = mount(medium).unwrap();
+        assert_eq!(spool.info().volume, *b"another volume 2", "{name}");
+        assert_eq!(spool.queue(MessageId(0)).count(), 0, "{name}");
+        assert_eq!(sim.counters().violations, 0, "{name}");
+    }
+}
+
+#[test]
+fn the_number_of_messages_is_bounded() {
+    let (_, geometry) = GEOMETRIES[5];
+    let sim = formatted(geometry);
+    let options = MountOptions { messages_max: 10, ..MountOptions::default() };
+    let mut spool = Spool::mount(sim.medium(), buffers(), options).unwrap();
+    let mail = mail(1, 1, 100);
+    for _ in 0..10 {
+        store_declared(&mut spool, &mail).unwrap();
+        spool.sync().unwrap();
+    }
+    assert_eq!(store_declared(&mut spool, &mail), Err(Error::TooManyMessages));
+}

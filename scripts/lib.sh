@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# What the scripts share: where things are, how they talk, how they measure. Sourced, never run.
+
+set -euo pipefail
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Downloads that are no Debian packages of this system and survive a fresh clone.
+# shellcheck disable=SC2034  # for the scripts that source this file
+cache=${PENSTOCK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/penstock}
+target=${CARGO_TARGET_DIR:-$repository/target}
+
+# A login shell may not have run since rustup was installed.
+case ":$PATH:" in
+*":$HOME/.cargo/bin:"*) ;;
+*) PATH=$HOME/.cargo/bin:$PATH ;;
+esac
+# Debian keeps the mail programs where only root's PATH looks.
+case ":$PATH:" in
+*:/usr/sbin:*) ;;
+*) PATH=$PATH:/usr/sbin:/sbin ;;
+esac
+export PATH
+
+cd "$repository"
+
+# One line about what is being done now.
+say() {
+    printf '\033[1m==>\033[0m %s\n' "$*" >&2
+}
+
+# Says why nothing more can be done, and ends the script.
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# Runs a command as root.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        have sudo || die "this needs root or sudo: $*"
+        sudo "$@"
+    fi
+}
+
+# Builds the daemon as it is shipped and names it in PENSTOCK_BIN.
+build_daemon() {
+    if [ -z "${PENSTOCK_BIN:-}" ]; then
+        say "building penstock (release)"
+        cargo build --locked --release -p penstock
+        export PENSTOCK_BIN=$target/release/penstock
+    fi
+}
+
+# Builds it also with faults on demand in its medium, for tests and benches, and names that in PENSTOCK_FAULTS_BIN.
+build_daemons() {
+    if [ -z "${PENSTOCK_FAULTS_BIN:-}" ]; then
+        say "building penstock with faults on demand"
+        cargo build --locked --release -p penstock --features faults
+        # The next build takes the name.
+        cp "$target/release/penstock" "$target/release/penstock-faults"
+        export PENSTOCK_FAULTS_BIN=$target/release/penstock-faults
+    fi
+    build_daemon
+}

@@ -1,0 +1,355 @@
+//! A proxy between any SMTP client and the daemon that knows, for each transaction, what the client was told.
+//!
+//! The recorder is the client's memory: it reads a reply before the client can, and notes a command or a body before
+//! the server can see it. So what is [`Outcome::Acknowledged`] here was said by the daemon, whatever happened to it
+//! afterwards, and what is [`Outcome::Unfinished`] was never complete in its hands.
+//! It follows pipelining (RFC 2920) by pairing replies with commands in order. It does not know BDAT.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufWriter, Read, Result, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::content::{Content, DataReader, Digester};
+use crate::envelope::{Path, split_command};
+use crate::listener::Listener;
+
+/// How a transaction ended, as far as its client can know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The final dot was answered with 2xx: the server has taken custody.
+    Acknowledged {
+        /// When the reply was read, since the recorder was started.
+        at: Duration,
+    },
+    /// The final dot was answered with anything else.
+    Refused {
+        /// When the reply was read, since the recorder was started.
+        at: Duration,
+        /// The reply.
+        reply: String,
+    },
+    /// The final dot was sent, at least in part, and no reply was read.
+    Unknown,
+    /// The connection ended before the final dot was sent.
+    Unfinished,
+}
+
+/// A transaction that came as far as DATA.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// The number of the connection.
+    pub session: u64,
+    /// The sender.
+    pub from: Path,
+    /// The recipients that the server accepted.
+    pub to: Vec<Path>,
+    /// The message, as far as it was sent.
+    pub content: Content,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+struct Shared {
+    began: Instant,
+    transactions: Mutex<Vec<Transaction>>,
+}
+
+/// A proxy on a loopback port.
+pub struct Recorder {
+    listener: Listener,
+    shared: Arc<Shared>,
+}
+
+impl Recorder {
+    /// Stands before the server at `upstream`, which may come and go.
+    pub fn start(upstream: SocketAddr) -> Self {
+        let shared = Arc::new(Shared { began: Instant::now(), transactions: Mutex::default() });
+        let own = Arc::clone(&shared);
+        let listener = Listener::start(0, move |session, client| relay(session, &client, upstream, &own));
+        Self { listener, shared }
+    }
+
+    /// Where clients connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// The transactions that have ended. Those of sessions that go on are not among them.
+    pub fn transactions(&self) -> Vec<Transaction> {
+        self.shared.transactions.lock().unwrap().clone()
+    }
+
+    /// How many transactions were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        let transactions = self.shared.transactions.lock().unwrap();
+        transactions.iter().filter(|one| matches!(one.outcome, Outcome::Acknowledged { .. })).count()
+    }
+
+    /// Cuts the sessions that are left and returns all transactions.
+    pub fn finish(self) -> Vec<Transaction> {
+        drop(self.listener);
+        std::mem::take(&mut *self.shared.transactions.lock().unwrap())
+    }
+
+    /// Writes what was recorded to a file, one line a transaction.
+    pub fn flush(&self, to: &path::Path) -> Result<()> {
+        let mut file = BufWriter::new(File::create(to)?);
+        for transaction in self.shared.transactions.lock().unwrap().iter() {
+            writeln!(file, "{transaction:?}")?;
+        }
+        file.flush()
+    }
+}
+
+/// What a reply will answer.
+enum Asked {
+    Banner,
+    Mail(Path),
+    Rcpt(Path),
+    Data,
+    EndOfData,
+    Reset,
+    Other,
+}
+
+/// What the client's bytes are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Commands,
+    /// DATA was sent: the reply decides what the next bytes are.
+    Undecided,
+    Message,
+}
+
+/// The message that is being sent or waits for its reply.
+struct InFlight {
+    from: Path,
+    to: Vec<Path>,
+    reader: DataReader,
+    digester: Digester,
+    /// Whether the server may have seen the end of the message.
+    ended: bool,
+}
+
+/// What both directions of a session know.
+struct Session<'a> {
+    number: u64,
+    shared: &'a Shared,
+    mode: Mode,
+    asked: VecDeque<Asked>,
+    unread: Vec<u8>,
+    reply: Vec<u8>,
+    from: Option<Path>,
+    to: Vec<Path>,
+    in_flight: Option<InFlight>,
+}
+
+impl Session<'_> {
+    /// Notes what the client sends.
+    fn client_sent(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+        loop {
+            let taken = match self.mode {
+                Mode::Undecided => break,
+                Mode::Commands => self.take_command(),
+                Mode::Message => self.take_message(),
+            };
+            if taken == 0 {
+                break;
+            }
+            self.unread.drain(..taken);
+        }
+    }
+
+    fn take_command(&mut self) -> usize {
+        let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') else { return 0 };
+        let (verb, argument) = split_command(&self.unread[..=end]);
+        self.asked.push_back(match verb.as_str() {
+            "MAIL" => Asked::Mail(Path::parse(&argument)),
+            "RCPT" => Asked::Rcpt(Path::parse(&argument)),
+            "EHLO" | "HELO" | "RSET" => Asked::Reset,
+            "DATA" => {
+                self.mode = Mode::Undecided;
+                Asked::Data
+            }
+            _ => Asked::Other,
+        });
+        end + 1
+    }
+
+    fn take_message(&mut self) -> usize {
+        let Some(message) = &mut self.in_flight else { return 0 };
+        let (taken, ended) = message.reader.feed(&self.unread, |bytes| message.digester.update(bytes));
+        if ended {
+            message.ended = true;
+            self.mode = Mode::Commands;
+            self.asked.push_back(Asked::EndOfData);
+        }
+        taken
+    }
+
+    /// Notes what the server sends.
+    fn server_sent(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.reply.push(*byte);
+            if *byte != b'\n' {
+                continue;
+            }
+            // The last line of a reply has no hyphen after its code (RFC 5321 §4.2.1).
+            let line_start =
+                self.reply[..self.reply.len() - 1].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            if self.reply.get(line_start + 3) != Some(&b'-') {
+                let reply = String::from_utf8_lossy(&self.reply).trim_end().to_owned();
+                self.reply.clear();
+                self.answered(reply);
+            }
+        }
+    }
+
+    fn answered(&mut self, reply: String) {
+        let ok = reply.starts_with('2');
+        match self.asked.pop_front() {
+            Some(Asked::Mail(path)) if ok => self.from = Some(path),
+            Some(Asked::Rcpt(path)) if ok => self.to.push(path),
+            Some(Asked::Reset) if ok => self.forget_envelope(),
+            Some(Asked::Data) => {
+                if reply.starts_with("354") {
+                    self.in_flight = Some(InFlight {
+                        from: self.from.take().expect("354 only after MAIL"),
+                        to: std::mem::take(&mut self.to),
+                        reader: DataReader::new(),
+                        digester: Digester::after_fields(0),
+                        ended: false,
+                    });
+                    self.mode = Mode::Message;
+                } else {
+                    self.mode = Mode::Commands;
+                }
+                // What came after DATA can be read now.
+                self.client_sent(&[]);
+            }
+            Some(Asked::EndOfData) => {
+                let at = self.shared.began.elapsed();
+                self.end(if ok { Outcome::Acknowledged { at } } else { Outcome::Refused { at, reply } });
+            }
+            // An unasked reply (421) or one that changes nothing.
+            _ => {}
+        }
+    }
+
+    fn forget_envelope(&mut self) {
+        self.from = None;
+        self.to.clear();
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if let Some(message) = self.in_flight.take() {
+            let InFlight { from, to, digester, .. } = message;
+            let (_, content) = digester.finish();
+            let session = self.number;
+            let transaction = Transaction { session, from, to, content, outcome };
+            self.shared.transactions.lock().unwrap().push(transaction);
+        }
+    }
+
+    /// The connection is gone.
+    fn gone(&mut self) {
+        let ended = self.in_flight.as_ref().is_some_and(|message| message.ended);
+        self.end(if ended { Outcome::Unknown } else { Outcome::Unfinished });
+    }
+}
+
+/// Carries bytes one way until that way is closed; `note` sees them first.
+fn carry(mut from: &TcpStream, mut to: &TcpStream, mut note: impl FnMut(&[u8])) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(n) = from.read(&mut buffer) {
+        if n == 0 {
+            break;
+        }
+        note(&buffer[..n]);
+        if to.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+    }
+}
+
+fn relay(number: u64, client: &TcpStream, upstream: SocketAddr, shared: &Shared) {
+    let Ok(server) = TcpStream::connect(upstream) else { return };
+    server.set_nodelay(true).unwrap();
+    let session = Mutex::new(Session {
+        number,
+        shared,
+        mode: Mode::Commands,
+        asked: VecDeque::from([Asked::Banner]),
+        unread: Vec::new(),
+        reply: Vec::new(),
+        from: None,
+        to: Vec::new(),
+        in_flight: None,
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            carry(client, &server, |bytes| session.lock().unwrap().client_sent(bytes));
+            // The client is done; what the server still says is wanted.
+            let _ = server.shutdown(Shutdown::Write);
+        });
+        carry(&server, client, |bytes| session.lock().unwrap().server_sent(bytes));
+        // The server is gone: nothing that the client sends can arrive any more.
+        let _ = server.shutdown(Shutdown::Both);
+        let _ = client.shutdown(Shutdown::Both);
+    });
+    session.into_inner().unwrap().gone();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::sink::{Manner, Sink, Stage};
+
+    #[test]
+    fn the_client_and_the_next_hop_agree_on_what_was_said() {
+        let sink = Sink::start(0, 0);
+        let recorder = Recorder::start(sink.address());
+        let mut client = Client::connect(recorder.address());
+        client.ask("EHLO client.example");
+        client.send(b"MAIL FROM:<a@example.org> BODY=8BITMIME\r\nRCPT TO:<b@example.org>\r\nDATA\r\n");
+        let codes: Vec<u16> = (0..3).map(|_| client.reply().code).collect();
+        assert_eq!(codes, [250, 250, 354]);
+        client.send(b"Subject: x\r\n\r\n..\r\n.\r\n");
+        assert_eq!(client.reply().code, 250);
+
+        sink.behave(Manner::Say(Stage::EndOfData, "451 4.3.0 later".into()));
+        assert_eq!(client.message("c@example.org", &["d@example.org"], b"refused\r\n").code, 451);
+        sink.behave(Manner::Close(Stage::EndOfData));
+        client.send(b"MAIL FROM:<>\r\nRCPT TO:<e@example.org>\r\nDATA\r\n");
+        (0..3).for_each(|_| drop(client.reply()));
+        client.send(b"unanswered\r\n.\r\n");
+        assert!(client.ended());
+
+        let mut client = Client::connect(recorder.address());
+        client.send(b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<f@example.org>\r\nDATA\r\n");
+        (0..4).for_each(|_| drop(client.reply()));
+        client.send(b"never ended\r\n.\r");
+        drop(client);
+
+        let deliveries = sink.deliveries();
+        let transactions = recorder.finish();
+        let outcomes: Vec<_> = transactions.iter().map(|one| &one.outcome).collect();
+        assert!(matches!(
+            outcomes[..],
+            [Outcome::Acknowledged { .. }, Outcome::Refused { .. }, Outcome::Unknown, Outcome::Unfinished]
+        ));
+        assert_eq!(transactions[0].content, Content::of(b"Subject: x\r\n\r\n.\r\n"));
+        assert_eq!(transactions[0].from.parameter("BODY"), Some("8BITMIME"));
+        // The sink had taken the third before it closed: acknowledged is what was said, not what was done.
+        assert_eq!(deliveries.len(), 2);
+        assert_eq!(deliveries[0].content, transactions[0].content);
+        assert_eq!(deliveries[1].content, transactions[2].content);
+    }
+}
