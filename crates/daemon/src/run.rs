@@ -19,7 +19,7 @@ use crate::ledger::Kind;
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
-use crate::storage::{self, Answered, Storage};
+use crate::storage::{self, Answered, Started, Storage};
 use crate::{Error, notify, stop, volume};
 
 /// Threads that read mail from the volume or resolve names, at most. They come when needed and go again.
@@ -56,7 +56,7 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
         queued: storage::queued(&mounted.spool),
         seed: name.iter().fold(0, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte)),
     };
-    let (storage, answers, thread) =
+    let Started { storage, answers, thread } =
         storage::start(mounted, Arc::clone(&clock), Arc::clone(&metrics)).map_err(Error::System)?;
     let daemon = Daemon { settings: Arc::new(settings), clock, metrics, storage: storage.clone(), started };
     let served = runtime.block_on(daemon.serve(&volume, answers));

@@ -131,11 +131,11 @@ impl Operator {
             let text = format!("given back to the queue by {who}");
             let given = self.storage.change(move |spool| {
                 let give =
-                    |id: MessageId| give_back(spool, id, Kind::Released.event(at, Some(id), text.clone()));
+                    |id: MessageId| give_back(spool, id, &Kind::Released.event(at, Some(id), text.clone()));
                 held.into_iter().map(give).collect::<Result<Vec<_>, _>>()
             });
             for given in given.await.map_err(unavailable)? {
-                self.take_back(given);
+                self.take_back(&given);
                 released += 1;
             }
             from = MessageId(last.0 + 1);
@@ -168,11 +168,11 @@ impl Operator {
             if summary.open_recipients == 0 {
                 return Ok(None);
             }
-            give_back(spool, message, event).map(Some)
+            give_back(spool, message, &event).map(Some)
         });
         match given.await.map_err(|error| refusal(id, error))? {
             Some(given) => {
-                self.take_back(given);
+                self.take_back(&given);
                 Ok(())
             }
             None => Err(finished(id)),
@@ -180,8 +180,8 @@ impl Operator {
     }
 
     /// Lets release know of a message that was given back.
-    fn take_back(&self, given: GivenBack) {
-        let GivenBack { message, was_queued } = given;
+    fn take_back(&self, given: &GivenBack) {
+        let GivenBack { message, was_queued } = *given;
         if !was_queued {
             self.delivery.give_back(message);
         } else if !self.delivery.again_after_flight(message.id) {
@@ -241,7 +241,7 @@ fn has_held(spool: &Spool, id: MessageId) -> bool {
 }
 
 /// Lets recipients that were held be tried again.
-fn give_back(spool: &mut Spool, id: MessageId, event: Event) -> Result<GivenBack, SpoolError> {
+fn give_back(spool: &mut Spool, id: MessageId, event: &Event) -> Result<GivenBack, SpoolError> {
     let summary = spool.summary(id).ok_or(SpoolError::NoSuchMessage(id))?;
     let fates = spool.fates(id).unwrap_or_default();
     let was_queued = fates.iter().any(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred));
@@ -249,7 +249,7 @@ fn give_back(spool: &mut Spool, id: MessageId, event: Event) -> Result<GivenBack
         let (fate, attempts, reply_code, at) = (Fate::Queued, 0, 0, event.at);
         spool.set_status(id, &FateOf { first, count, fate, attempts, reply_code, at })?;
     }
-    spool.record_event(&event)?;
+    spool.record_event(event)?;
     let message = Recovered { id, size_bytes: summary.size_bytes, attempts: 0 };
     Ok(GivenBack { message, was_queued })
 }
