@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use penstock_flash_linux::VolumeError;
 
+use crate::control::BindError;
+
 /// Why the daemon cannot start or had to stop.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -31,6 +33,8 @@ pub enum Error {
         /// What the operating system says.
         source: io::Error,
     },
+    /// There is no control socket.
+    Control(BindError),
     /// A thread, a timer or a signal handler cannot be had from the operating system.
     System(io::Error),
     /// A name or number in the settings does not fit what is to be done with it.
@@ -56,6 +60,9 @@ impl Error {
             Self::ReadBlank(_) => "PS-D004",
             Self::Random(_) => "PS-D005",
             Self::Listen { .. } => "PS-D010",
+            Self::Control(BindError::InUse(_)) => "PS-D110",
+            Self::Control(BindError::NotASocket(_)) => "PS-D111",
+            Self::Control(BindError::Io(..)) => "PS-D112",
             Self::System(_) => "PS-D011",
             Self::Settings(_) => "PS-D012",
             Self::Close(_) => "PS-D020",
@@ -69,8 +76,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Control(error) = self {
+            return write!(f, "{error}");
+        }
         write!(f, "{} ", self.code())?;
         match self {
+            Self::Control(_) => Ok(()),
             Self::Volume(error) => write!(f, "{error}"),
             Self::Mount(error) => write!(f, "the volume cannot be mounted: {error}"),
             Self::NotBlank { path } => write!(
@@ -97,5 +108,11 @@ impl std::error::Error for Error {}
 impl From<VolumeError> for Error {
     fn from(error: VolumeError) -> Self {
         Self::Volume(error)
+    }
+}
+
+impl From<BindError> for Error {
+    fn from(error: BindError) -> Self {
+        Self::Control(error)
     }
 }

@@ -12,6 +12,8 @@ mod ledger;
 mod listen;
 mod log;
 mod metrics;
+mod notify;
+mod operator;
 mod run;
 mod stop;
 mod storage;

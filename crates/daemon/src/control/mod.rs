@@ -1,6 +1,6 @@
 //! The control interface: what an operator can ask the daemon and tell it, as HTTP and JSON.
 //!
-//! [`types`] is the language, shared with the command line; [`operate`] is what the daemon must be able to do for it.
+//! [`types`] is the language, shared with the command line; [`Operate`] is what the daemon must be able to do for it.
 //! Nothing here knows of volumes, sessions or release: whoever implements [`Operate`] does.
 
 mod body;

@@ -130,6 +130,11 @@ impl Attempt {
         received.trusted.then_some(received.unix_ms)
     }
 
+    /// What kept recipients open.
+    pub(super) fn said(&self) -> String {
+        self.kept_open.as_ref().map_or(String::new(), ToString::to_string)
+    }
+
     /// Offers what is to be offered, transaction by transaction. Gives back the connection if it is of use.
     async fn send(&mut self, delivery: &Delivery) -> Option<Connection> {
         let mut connection = match delivery.connection(self.hop).await {
@@ -322,6 +327,7 @@ impl Attempt {
             at: delivery.clock.stamp(),
             kind,
             text: format!("{hop} [{peer}] {did} {names}: {found}"),
+            said: found.to_string(),
         }
     }
 
@@ -359,7 +365,8 @@ impl Attempt {
         }
         let hop = delivery.hop_name(self.hop);
         let names = named(&self.envelope.recipients, &recipients);
-        let said = self.kept_open.as_ref().map_or(String::new(), |found| format!(": {found}"));
+        let said = self.said();
+        let colon = if said.is_empty() { "" } else { ": " };
         let record = Record {
             id: self.id,
             recipients,
@@ -368,7 +375,8 @@ impl Attempt {
             reply_code: self.kept_open.as_ref().map_or(0, Found::code),
             at: delivery.clock.stamp(),
             kind: if fate == Fate::Held { Kind::Held } else { Kind::Deferred },
-            text: format!("{hop}, {names}: {why}{said}"),
+            text: format!("{hop}, {names}: {why}{colon}{said}"),
+            said,
         };
         self.write(delivery, vec![record]).await;
     }
@@ -384,6 +392,7 @@ fn tell(delivery: &Delivery, record: &Record) {
     let (id, text) = (MailId::disk(record.id.0), &record.text);
     match record.fate {
         Fate::Held => {
+            delivery.remember(record.id, None, &record.said);
             metrics.held.add(count);
             warn!(code = "PS-D230", %id, text, "held for the operator: `penstock show {id}`, then release or remove it");
         }
@@ -418,8 +427,8 @@ pub(super) async fn hold_damaged(delivery: &Delivery, id: MessageId) {
                 .filter(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred))
                 .flat_map(|(first, count, _)| first..first.saturating_add(count))
                 .collect();
-            let (fate, attempts, reply_code, kind) = (Fate::Held, 0, 0, Kind::Damaged);
-            Record { id, recipients, fate, attempts, reply_code, at, kind, text }.append(spool)
+            let (fate, attempts, reply_code, kind, said) = (Fate::Held, 0, 0, Kind::Damaged, String::new());
+            Record { id, recipients, fate, attempts, reply_code, at, kind, text, said }.append(spool)
         })
         .await;
     if let Err(error) = written {

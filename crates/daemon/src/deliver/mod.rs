@@ -3,6 +3,7 @@
 mod attempt;
 mod connection;
 mod evidence;
+mod notes;
 mod record;
 mod saved;
 mod transaction;
@@ -33,6 +34,8 @@ use crate::storage::{Accepted, Recovered, Storage};
 use attempt::{Attempt, Outcome};
 use connection::Connection;
 use evidence::{Cut, Found, phase};
+pub(crate) use notes::Note;
+use notes::Notes;
 use record::Record;
 pub(crate) use saved::load;
 
@@ -50,6 +53,7 @@ pub(crate) struct Delivery {
     release: Mutex<Release>,
     /// Sessions that wait for another message, by hop.
     idle: Mutex<Vec<Vec<Connection>>>,
+    notes: Mutex<Notes>,
     /// Something happened that may change what is to be done next.
     wake: Notify,
     lines: Lines,
@@ -90,6 +94,7 @@ impl Delivery {
             storage,
             release: Mutex::new(release),
             idle,
+            notes: Mutex::default(),
             wake: Notify::new(),
             lines: Lines::default(),
             stopping,
@@ -124,6 +129,7 @@ impl Delivery {
     /// Takes in a message that was accepted. [`wake`](Self::wake) when all of a batch are in.
     pub(crate) fn offer(&self, accepted: Accepted) {
         let Accepted { id, size_bytes, received } = accepted;
+        self.metrics.inflow.add(self.clock.mono_ms(), size_bytes);
         self.release().offer(Message {
             id: id.0,
             size_bytes: u32::try_from(size_bytes).unwrap_or(u32::MAX),
@@ -161,8 +167,8 @@ impl Delivery {
                 unsaved = !failed && self.save().await.is_err();
             }
             // Without a record of what was sent nothing may be sent.
-            let until_ms = if failed { None } else { self.decide(&mut tasks).await };
             self.close_idle();
+            let until_ms = if failed { None } else { self.decide(&mut tasks).await };
             let idle_ms = self.has_idle().then(|| self.clock.mono_ms() + 1000);
             let until_ms = [until_ms, idle_ms].into_iter().flatten().min();
             tokio::select! {
@@ -199,6 +205,7 @@ impl Delivery {
             let decision = self.release().next(self.now());
             match decision {
                 Decision::Send { message, hop, .. } => {
+                    self.notes().begin(message);
                     let (this, id) = (Arc::clone(self), MessageId(message));
                     tasks.spawn(async move {
                         stop::woken(this.stopping.clone(), this.send(id, hop)).await;
@@ -219,6 +226,7 @@ impl Delivery {
     /// Sends one message and reports what came of it.
     async fn send(&self, id: MessageId, hop: HopId) {
         let attempt::Ended { outcome, left, connection } = attempt::run(self, id, hop).await;
+        self.notes().end(id.0);
         let follows = {
             let reported = match &outcome {
                 Outcome::Done { delivered } => Reported::Done { delivered: *delivered },
@@ -235,9 +243,53 @@ impl Delivery {
         if let (Some(follows), Some(left)) = (follows, left) {
             self.note(id, follows, left).await;
         }
+        if follows == Some(Follows::Done) && self.notes().take_again(id.0) {
+            // The operator gave recipients back while the others were on their way.
+            self.offer_again(id).await;
+        }
         if let Some(connection) = connection {
             self.keep(hop, connection);
         }
+    }
+
+    /// Takes in a message that the operator gave back to the queue.
+    async fn offer_again(&self, id: MessageId) {
+        let summary = self.storage.look(move |spool| spool.summary(id)).await;
+        if let Ok(Some(summary)) = summary {
+            self.give_back(Recovered { id, size_bytes: summary.size_bytes, attempts: 0 });
+        }
+    }
+
+    /// Takes in a message that the operator gave back to the queue, where it is not in it.
+    pub(crate) fn give_back(&self, message: Recovered) {
+        self.recover(&[message]);
+        self.wake();
+    }
+
+    /// Has it offered once more when the attempt in flight has ended. Whether there is one.
+    pub(crate) fn again_after_flight(&self, id: MessageId) -> bool {
+        self.notes().again(id.0)
+    }
+
+    /// What is known of a message beyond what the volume says.
+    pub(crate) fn noted(&self, id: MessageId) -> Note {
+        self.notes().get(id.0)
+    }
+
+    /// Keeps in mind what was said of a message, and when it is due again.
+    fn remember(&self, id: MessageId, due_mono_ms: Option<u64>, said: &str) {
+        self.notes().remember(id.0, due_mono_ms, said);
+    }
+
+    /// Has no message of the queue wait any longer.
+    pub(crate) fn end_waits(&self) {
+        let mut release = self.release();
+        let mode = release.mode();
+        // Draining ends every wait; the mode itself stays what it was.
+        release.set_mode(Mode::Drain, self.now());
+        release.set_mode(mode, self.now());
+        drop(release);
+        self.wake();
     }
 
     /// Writes down what follows for recipients that are still open.
@@ -250,6 +302,8 @@ impl Delivery {
                 if too_old && self.release().remove(id.0) == penstock_release::Removed::Yes {
                     left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
                 } else {
+                    let said = left.said();
+                    self.remember(id, Some(self.clock.mono_ms() + for_ms), &said);
                     let why = format!("will be tried again in {} min", for_ms.div_ceil(60_000));
                     left.note_open(self, Fate::Deferred, attempts, &why).await;
                 }
@@ -275,7 +329,8 @@ impl Delivery {
                 let recipients =
                     open.flat_map(|(first, count, _)| first..first.saturating_add(count)).collect();
                 let (fate, kind, text) = (Fate::Held, Kind::Held, why(aside).to_owned());
-                Record { id, recipients, fate, attempts: 0, reply_code: 0, at, kind, text }.append(spool)
+                let (attempts, reply_code, said) = (0, 0, String::new());
+                Record { id, recipients, fate, attempts, reply_code, at, kind, text, said }.append(spool)
             })
             .await;
         if let Err(error) = written {
@@ -368,6 +423,10 @@ impl Delivery {
 
     fn has_idle(&self) -> bool {
         self.idle().iter().any(|sessions| !sessions.is_empty())
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Vec<Connection>>> {

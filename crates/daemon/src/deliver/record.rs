@@ -22,6 +22,8 @@ pub(super) struct Record {
     pub(super) at: Stamp,
     pub(super) kind: Kind,
     pub(super) text: String,
+    /// What the server said, for who looks at the queue; it is in the text as well.
+    pub(super) said: String,
 }
 
 impl Record {

@@ -96,10 +96,8 @@ impl Connection {
         let farewell = match &cut {
             Cut::Late => replies::TIMED_OUT,
             Cut::Stopping => replies::SHUTTING_DOWN,
-            Cut::Lost(_) | Cut::Eof => {
-                debug!(client = %self.client, ?cut, "connection lost");
-                return;
-            }
+            Cut::Lost(error) => return debug!(client = %self.client, %error, "connection lost"),
+            Cut::Eof => return debug!(client = %self.client, "connection closed by the client"),
         };
         if matches!(cut, Cut::Late) {
             self.listening.metrics.sessions_timed_out.add(1);

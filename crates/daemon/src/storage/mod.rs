@@ -36,6 +36,9 @@ use crate::volume::{Message, Mounted, Spool};
 /// memory that the daemon may take.
 const QUEUED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// The stack of the storage thread. Records are encoded and pages written on it, a few KiB each.
+const STACK_BYTES: usize = 512 * 1024;
+
 /// The handle to the storage thread.
 #[derive(Clone)]
 pub(crate) struct Storage {
@@ -70,19 +73,30 @@ impl Drop for Transaction {
 /// A message that is open for reading. While it lives its segments are not reused.
 pub(crate) struct OpenMessage {
     pub(crate) message: Message,
-    _open: Arc<()>,
+    _open: Option<Arc<()>>,
 }
 
-/// Starts the storage thread on a mounted volume. Answers arrive at the receiver in batches, to be handed on by
-/// [`Answered::deliver`].
+impl OpenMessage {
+    /// A message whose envelope is looked at for a moment. It does not keep a failed volume from being mounted anew.
+    pub(crate) fn unleased(message: Message) -> Self {
+        Self { message, _open: None }
+    }
+}
+
+/// A storage thread that runs.
+pub(crate) struct Started {
+    pub(crate) storage: Storage,
+    /// Its answers in batches, to be handed on by [`Answered::deliver`] in their order.
+    pub(crate) answers: mpsc::UnboundedReceiver<Vec<Answered>>,
+    /// Ends after [`Storage::close`].
+    pub(crate) thread: JoinHandle<Result<(), Error>>,
+}
+
+/// Starts the storage thread on a mounted volume.
 ///
 /// # Errors
 /// What the operating system says about a new thread.
-pub(crate) fn start(
-    mounted: Mounted,
-    clock: Arc<Clock>,
-    metrics: Arc<Metrics>,
-) -> std::io::Result<(Storage, mpsc::UnboundedReceiver<Vec<Answered>>, JoinHandle<Result<(), Error>>)> {
+pub(crate) fn start(mounted: Mounted, clock: Arc<Clock>, metrics: Arc<Metrics>) -> std::io::Result<Started> {
     let shared = Arc::new(Shared {
         queue: Queue::default(),
         memory: Arc::new(Semaphore::new(QUEUED_BYTES_MAX)),
@@ -94,11 +108,11 @@ pub(crate) fn start(
         failed: AtomicBool::new(false),
         open_messages: Arc::new(()),
     });
-    let (answers, answered) = mpsc::unbounded_channel();
-    let thread = thread::Thread::new(Arc::clone(&shared), mounted, answers);
-    let joined = std::thread::Builder::new().name("storage".into()).stack_size(512 * 1024);
-    let joined = joined.spawn(move || thread.run())?;
-    Ok((Storage { shared }, answered, joined))
+    let (answer_to, answers) = mpsc::unbounded_channel();
+    let thread = thread::Thread::new(Arc::clone(&shared), mounted, answer_to);
+    let builder = std::thread::Builder::new().name("storage".into()).stack_size(STACK_BYTES);
+    let thread = builder.spawn(move || thread.run())?;
+    Ok(Started { storage: Storage { shared }, answers, thread })
 }
 
 impl Storage {
@@ -193,7 +207,7 @@ impl Storage {
         let open = Arc::clone(&self.shared.open_messages);
         let opened = self.look(move |spool| {
             let message = spool.open(id)?;
-            Ok((OpenMessage { message, _open: open }, look(spool)))
+            Ok((OpenMessage { message, _open: Some(open) }, look(spool)))
         });
         opened.await?
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use penstock_daemon::control::types::{
-    Health, HopView, MailView, Mode, ModeView, Progress, Severity, Status, VolumeView,
+    Alert, Health, HopView, MailView, Mode, ModeView, Progress, Severity, Status, VolumeView,
 };
 
 use super::write_json;
@@ -24,6 +24,9 @@ impl Fact {
         Self { label, style, lines: vec![first.into()] }
     }
 }
+
+/// Warnings that the facts tell in their own place: mail set aside, a next hop that takes none, the clock.
+const TOLD_BY_FACTS: [&str; 3] = ["PS-D230", "PS-D232", "PS-D261"];
 
 /// How far the answers stand from the left.
 const INDENT: usize = 10;
@@ -65,7 +68,10 @@ fn write_fact(fact: &Fact, screen: &mut Screen) -> Result<(), Failure> {
 fn facts(status: &Status) -> Vec<Fact> {
     let now = status.now_unix_ms;
     let mut facts = Vec::new();
-    for alert in &status.alerts {
+    let told = |alert: &&Alert| {
+        alert.severity == Severity::Warning && TOLD_BY_FACTS.contains(&alert.what.code.as_str())
+    };
+    for alert in status.alerts.iter().filter(|alert| !told(alert)) {
         let (label, style) = match alert.severity {
             Severity::Critical => ("Critical", Style::Bad),
             Severity::Warning => ("Warning", Style::Warning),
@@ -77,9 +83,9 @@ fn facts(status: &Status) -> Vec<Fact> {
         facts.push(fact);
     }
     facts.push(mail(&status.mail, &status.volumes, now));
-    let still = status.progress.still.as_deref().unwrap_or_default();
+    let still = still(status).unwrap_or_default();
     facts.extend(status.hops.iter().map(|hop| next_hop(hop, still, now)));
-    facts.push(release(&status.mode, &status.progress, now));
+    facts.push(release(&status.mode, still, now));
     facts.extend(done(&status.progress));
     facts.extend(status.volumes.iter().map(room));
     if !status.clock_trusted {
@@ -87,6 +93,12 @@ fn facts(status: &Status) -> Vec<Fact> {
         facts.push(Fact::new("Clock", Some(Style::Warning), text));
     }
     facts
+}
+
+/// Why nothing moves, if something should: when the operator stopped it, or there is nothing, that is told already.
+fn still(status: &Status) -> Option<&str> {
+    let moves = matches!(status.mode.mode, Mode::Auto | Mode::Drain);
+    status.progress.still.as_deref().filter(|_| moves && status.progress.left_messages > 0)
 }
 
 /// Is the mail safe, and how much is there?
@@ -126,10 +138,11 @@ fn mail(mail: &MailView, volumes: &[VolumeView], now: u64) -> Fact {
 /// What does the mail server say, and since when?
 fn next_hop(hop: &HopView, still: &str, now: u64) -> Fact {
     let style = if hop.takes_mail { Style::Good } else { Style::Bad };
-    let mut first = format!("{} ({}) is {}", plain(&hop.name), plain(&hop.address), plain(&hop.state));
-    if let Some(then) = hop.since_unix_ms {
-        first += &format!(", since {} ago", since(now, then));
-    }
+    let (name, address, state) = (plain(&hop.name), plain(&hop.address), plain(&hop.state));
+    let first = match hop.since_unix_ms {
+        Some(then) => format!("{name} ({address}) has been {state} for {}", since(now, then)),
+        None => format!("{name} ({address}) is {state}"),
+    };
     let mut fact = Fact::new("Next hop", Some(style), first);
     if let Some(reply) = &hop.last_reply {
         fact.lines.push(format!("last trouble: {}", plain(reply)));
@@ -145,7 +158,7 @@ fn next_hop(hop: &HopView, still: &str, now: u64) -> Fact {
 }
 
 /// What is being done about it, and who wanted that?
-fn release(view: &ModeView, progress: &Progress, now: u64) -> Fact {
+fn release(view: &ModeView, still: &str, now: u64) -> Fact {
     let (style, mut first) = match view.mode {
         Mode::Auto => (None, "auto: mail goes as the next hop takes it".to_owned()),
         Mode::Hold { until_unix_ms: None } => (Some(Style::Warning), "on hold: no mail goes".to_owned()),
@@ -167,7 +180,7 @@ fn release(view: &ModeView, progress: &Progress, now: u64) -> Fact {
     if let Some(reason) = &view.reason {
         fact.lines.push(format!("because: {}", plain(reason)));
     }
-    if let Some(still) = progress.still.as_deref().filter(|_| progress.left_messages > 0) {
+    if !still.is_empty() {
         fact.lines.push(plain(still));
     }
     fact

@@ -16,7 +16,7 @@ mx.example.org, Penstock 0.1.0, up 3 d 4 h
 
 Mail      safe: 1,204 messages, 312.5 MiB, the oldest from 5 h 12 min ago
           2,000 taken and 796 handed on since the start
-Next hop  exchange (192.0.2.25:25) is down, since 5 h 13 min ago
+Next hop  exchange (192.0.2.25:25) has been down for 5 h 13 min
           last trouble: connect: Connection refused
           tried again in 5 s
 Release   auto: mail goes as the next hop takes it
@@ -56,7 +56,7 @@ fn status_tells_a_drain_with_its_end_and_a_hold_with_who_and_why() {
     assert_eq!(
         lines,
         [
-            "Next hop  exchange (192.0.2.25:25) is healthy, since 5 h 13 min ago",
+            "Next hop  exchange (192.0.2.25:25) has been healthy for 5 h 13 min",
             "Release   on hold until 06:00 (for another 4 h): no mail goes; set by mia 20 min ago",
             "          because: restoring",
             "Done      in 12 min to 25 min: 1,204 messages (312.5 MiB) to go, 80 messages (20.0 MiB) a minute",
@@ -72,21 +72,21 @@ fn status_says_first_what_is_wrong() {
     world.status.mail.held = 1;
     world.status.volumes[0].health = Health::ReadOnly;
     world.status.volumes[0].why = Some("the last write failed".into());
-    world.status.alerts = vec![Alert {
-        severity: Severity::Critical,
-        what: ErrorBody {
-            code: "PS-S003".into(),
-            message: "the volume takes nothing".into(),
-            help: "Restart to try again.".into(),
-        },
-    }];
+    let alert = |severity: Severity, code: &str, message: &str| Alert {
+        severity,
+        what: ErrorBody { code: code.into(), message: message.into(), help: "Do this.".into() },
+    };
+    world.status.alerts = vec![
+        alert(Severity::Critical, "PS-S003", "the volume takes nothing"),
+        alert(Severity::Warning, "PS-D232", "the next hop is down, which stands below in more words"),
+    ];
     let status = Daemon::with(world).run(&["status"]);
     let lines: Vec<_> = status.printed().lines().skip(2).take(6).collect();
     assert_eq!(
         lines,
         [
             "Critical  the volume takes nothing (PS-S003)",
-            "          Restart to try again.",
+            "          Do this.",
             "Mail      2 of 1,204 messages damaged on flash and not given out; the others are safe, \
              the oldest from 5 h 12 min ago",
             "          no new mail is taken: senders are told to come back later",

@@ -6,4 +6,5 @@ mod ask;
 mod control;
 mod fake;
 mod local;
+mod real;
 mod tell;
