@@ -61,7 +61,7 @@ build_daemon() {
 build_daemons() {
     if [ -z "${PENSTOCK_FAULTS_BIN:-}" ]; then
         say "building penstock with faults on demand"
-        cargo build --locked --release -p penstock --features faults
+        cargo build --locked --release -p penstock --features penstock-daemon/faults
         # The next build takes the name.
         cp "$target/release/penstock" "$target/release/penstock-faults"
         export PENSTOCK_FAULTS_BIN=$target/release/penstock-faults
