@@ -1,5 +1,7 @@
 //! What the service promises, over real sockets and a volume in a file.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "in a test a panic is the verdict")]
+
 mod support;
 
 use support::{Hop, Site, eventually, serve_if_asked};
@@ -305,4 +307,83 @@ fn an_export_gives_the_message_and_leaves_its_trace() {
     assert_arrived(&String::from_utf8(body).unwrap(), &large);
     let events = site.json("GET", "/v1/events?kind=exported", "");
     assert!(events["events"][0]["text"].as_str().unwrap().ends_with("subpoena"));
+}
+
+#[test]
+fn a_session_that_the_server_closed_meanwhile_costs_the_next_message_nothing() {
+    let mut site = Site::new("connections_max = 1\n");
+    let hop = Hop::start(site.hop_port);
+    hop.hang_up_after_a_message();
+    site.start();
+    for n in 1..=3 {
+        assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+        hop.wait_for(n);
+    }
+    eventually("the queue is empty", || (site.status()["mail"]["messages"] == 0).then_some(()));
+    assert_eq!(site.json("GET", "/v1/events?kind=deferred", "")["events"], serde_json::json!([]));
+}
+
+#[test]
+fn messages_share_a_session() {
+    let mut site = Site::new("connections_max = 1\ninitial_mode = \"hold\"\n");
+    let hop = Hop::start(site.hop_port);
+    site.start();
+    for _ in 0..10 {
+        assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    }
+    site.json("PUT", "/v1/mode", r#"{"mode":"auto"}"#);
+    hop.wait_for(10);
+    assert!(hop.connections() <= 3, "{} connections, probe and all", hop.connections());
+}
+
+#[test]
+fn many_recipients_go_in_transactions_that_the_server_can_take() {
+    let mut site = Site::new("[client]\nrecipients_max = 20\n");
+    let mut in_transaction = 0;
+    let taken = std::sync::Mutex::new(move |line: &str| {
+        in_transaction = if line.starts_with("RCPT") { in_transaction + 1 } else { 0 };
+        // It takes fewer than it is offered, and says so as RFC 5321 section 4.5.3.1.10 asks for.
+        (in_transaction > 15).then(|| "452 4.5.3 Too many recipients".to_owned())
+    });
+    let hop = Hop::start_with(site.hop_port, move |line| (taken.lock().unwrap())(line));
+    site.start();
+    let recipients: Vec<_> = (0..50).map(|n| format!("r{n}@example.org")).collect();
+    let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
+    assert!(site.send(&recipients, BODY).starts_with("250"));
+    eventually("the queue is empty", || (site.status()["mail"]["messages"] == 0).then_some(()));
+    let got = hop.got();
+    let all: Vec<_> = got.iter().flat_map(|got| got.recipients.iter().map(String::as_str)).collect();
+    assert_eq!(all, recipients);
+    assert!(got.len() >= 4 && got.iter().all(|one| one.recipients.len() <= 15 && one.body == got[0].body));
+}
+
+#[test]
+fn a_server_that_does_not_know_the_site_gets_no_mail_and_destroys_none() {
+    let mut site = Site::new("");
+    let hop = Hop::start_with(site.hop_port, |line| {
+        line.starts_with("RCPT")
+            .then(|| "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain".into())
+    });
+    site.start();
+    for _ in 0..5 {
+        assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    }
+    let hop_view = eventually("the server is found out", || {
+        Some(site.status()["hops"][0].clone()).filter(|hop| hop["state"] == "unconfigured")
+    });
+    assert!(hop_view["last_reply"].as_str().unwrap().contains("5.7.54"));
+    let mail = site.status()["mail"].clone();
+    assert_eq!((&mail["messages"], &mail["held"]), (&5.into(), &0.into()));
+    assert_eq!(hop.got(), []);
+}
+
+#[test]
+fn who_takes_more_than_its_share_of_sessions_is_told_to_come_back() {
+    let mut site = Site::with_listen("connections_per_source_max = 3\n");
+    site.start();
+    let clients: Vec<_> = (0..3).map(|_| site.client()).collect();
+    let mut refused = site.connect();
+    refused.expect("421 4.7.0");
+    drop(clients);
+    eventually("there is room again", || site.connect().reply().starts_with("220").then_some(()));
 }

@@ -153,6 +153,7 @@ impl Attempt {
                 && matches!(&transaction.end, End::Cut(Some(found)) if found.phase == penstock_release::Phase::Mail);
             if went_stale {
                 // The server had closed it meanwhile, which says nothing about anything.
+                debug!(peer = %connection.peer(), end = ?transaction.end, "the session had ended meanwhile");
                 batch.into_iter().rev().for_each(|recipient| self.to_offer.push_front(recipient));
                 match delivery.connect(self.hop).await {
                     Ok(fresh) => connection = fresh,

@@ -4,6 +4,7 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     /// Messages that it has carried.
     messages: u64,
     peer: SocketAddr,
+    /// One clone for each connection to the hop.
+    _counted: Arc<()>,
 }
 
 impl Connection {
@@ -49,6 +52,7 @@ impl Connection {
         config: Config,
         timeouts: &Client,
         stopping: watch::Receiver<bool>,
+        counted: Arc<()>,
     ) -> Result<Self, Option<Found>> {
         let opening = async {
             let stream = connect(address, timeouts.connect_timeout).await?;
@@ -76,6 +80,7 @@ impl Connection {
             asked: now,
             messages: 0,
             peer,
+            _counted: counted,
         };
         connection.greet().await?;
         Ok(connection)

@@ -21,7 +21,7 @@ use penstock_smtp::{Address, MailFrom};
 use penstock_spool::{Error as SpoolError, Fate, MessageId, Stamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::Error;
 use crate::clock::Clock;
@@ -53,6 +53,8 @@ pub(crate) struct Delivery {
     release: Mutex<Release>,
     /// Sessions that wait for another message, by hop.
     idle: Mutex<Vec<Vec<Connection>>>,
+    /// For each hop, cloned into every connection to it: so they are counted.
+    connections: Vec<Arc<()>>,
     notes: Mutex<Notes>,
     /// Something happened that may change what is to be done next.
     wake: Notify,
@@ -85,6 +87,7 @@ impl Delivery {
         let release = Release::new(config.clone(), volume.saved.as_ref(), initial, now)
             .map_err(|error| Error::Settings(error.to_string()))?;
         let idle = Mutex::new(config.hops.iter().map(|_| Vec::new()).collect());
+        let connections = config.hops.iter().map(|_| Arc::new(())).collect();
         let delivery = Self {
             settings,
             config,
@@ -94,6 +97,7 @@ impl Delivery {
             storage,
             release: Mutex::new(release),
             idle,
+            connections,
             notes: Mutex::default(),
             wake: Notify::new(),
             lines: Lines::default(),
@@ -150,9 +154,9 @@ impl Delivery {
         now(&self.clock)
     }
 
-    /// Sessions with a hop that wait for another message.
-    pub(crate) fn idle_sessions(&self, hop: HopId) -> usize {
-        self.idle().get(usize::from(hop.0)).map_or(0, Vec::len)
+    /// Connections to a hop, in use or waiting for another message.
+    pub(crate) fn connections(&self, hop: HopId) -> usize {
+        self.connections.get(usize::from(hop.0)).map_or(0, |counted| Arc::strong_count(counted) - 1)
     }
 
     /// Does what is to be done, until it is told to stop and what was in flight has ended.
@@ -164,7 +168,7 @@ impl Delivery {
             let failed = self.storage.is_failed();
             if self.release().take_changed() || unsaved {
                 self.tell_states(&mut states).await;
-                unsaved = !failed && self.save().await.is_err();
+                unsaved = failed || self.save().await.is_err();
             }
             // Without a record of what was sent nothing may be sent.
             self.close_idle();
@@ -226,6 +230,10 @@ impl Delivery {
     /// Sends one message and reports what came of it.
     async fn send(&self, id: MessageId, hop: HopId) {
         let attempt::Ended { outcome, left, connection } = attempt::run(self, id, hop).await;
+        // First of all, so that it is there for the next message: what was delivered is on flash by now.
+        if let Some(connection) = connection {
+            self.keep(hop, connection);
+        }
         self.notes().end(id.0);
         let follows = {
             let reported = match &outcome {
@@ -246,9 +254,6 @@ impl Delivery {
         if follows == Some(Follows::Done) && self.notes().take_again(id.0) {
             // The operator gave recipients back while the others were on their way.
             self.offer_again(id).await;
-        }
-        if let Some(connection) = connection {
-            self.keep(hop, connection);
         }
     }
 
@@ -391,8 +396,10 @@ impl Delivery {
 
     async fn connect(&self, hop: HopId) -> Result<Connection, Option<Found>> {
         let Some(next_hop) = self.settings.next_hops.get(usize::from(hop.0)) else { return Err(None) };
-        let (client, stopping) = (self.client.clone(), self.stopping.clone());
-        Connection::open(&next_hop.address, client, &self.settings.client, stopping).await
+        let Some(counted) = self.connections.get(usize::from(hop.0)) else { return Err(None) };
+        debug!(hop = self.hop_name(hop), "connecting");
+        let (client, stopping, counted) = (self.client.clone(), self.stopping.clone(), Arc::clone(counted));
+        Connection::open(&next_hop.address, client, &self.settings.client, stopping, counted).await
     }
 
     fn keep(&self, hop: HopId, mut connection: Connection) {
@@ -413,9 +420,11 @@ impl Delivery {
         }
         let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
         for (sessions, hop) in self.idle().iter_mut().zip(hops) {
-            let room = hop.connections.saturating_sub(hop.in_flight) as usize;
-            while sessions.len() > room || sessions.first().is_some_and(|oldest| oldest.idle_for() > IDLE_MAX)
+            let mut surplus = self.connections(hop.id).saturating_sub(hop.connections as usize);
+            while let Some(oldest) = sessions.first()
+                && (surplus > 0 || oldest.idle_for() > IDLE_MAX)
             {
+                surplus = surplus.saturating_sub(1);
                 tokio::spawn(sessions.remove(0).quit());
             }
         }

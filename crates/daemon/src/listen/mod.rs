@@ -16,14 +16,14 @@ use penstock_smtp::server;
 use penstock_smtp::{Reply, replies};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::Error;
 use crate::clock::Clock;
 use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
-use limits::Limits;
+use limits::{Crowded, Limits};
 
 /// Connections that the kernel holds until we take them.
 const BACKLOG: u32 = 1024;
@@ -43,6 +43,8 @@ pub(crate) struct Listening {
     limits: Arc<Limits>,
     /// One line for each message, as long as they are not too many.
     lines: Lines,
+    /// One for each connection that is refused, likewise.
+    crowd_lines: Lines,
     stopping: watch::Receiver<bool>,
 }
 
@@ -66,6 +68,7 @@ impl Listening {
             storage,
             limits,
             lines: Lines::default(),
+            crowd_lines: Lines::default(),
             stopping,
         }))
     }
@@ -167,7 +170,15 @@ fn admit(stream: TcpStream, client: SocketAddr, listening: &Arc<Listening>) {
         }
         Err(crowded) => {
             listening.metrics.sessions_refused.add(1);
-            debug!(%client, ?crowded, "connection refused");
+            if let Some(untold) = listening.crowd_lines.take() {
+                let (code, what) = match crowded {
+                    Crowded::Total => ("PS-D222", "all sessions are in use: raise listen.connections_max?"),
+                    Crowded::Source => {
+                        ("PS-D223", "a client has its share of the sessions: is it a front to be trusted?")
+                    }
+                };
+                warn!(code, client = %client.ip(), untold, "connection refused with 421; {what}");
+            }
             // The buffer of a new socket takes this at once; if not, the client sees a close, which means the same.
             let _ = stream.try_write(format!("{}\r\n", replies::CONNECTIONS_MAX).as_bytes());
         }

@@ -95,7 +95,7 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
 
 fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {
     let settings = operator.settings.next_hops.get(usize::from(hop.id.0));
-    let idle = u32::try_from(operator.delivery.idle_sessions(hop.id)).unwrap_or(u32::MAX);
+    let connections = u32::try_from(operator.delivery.connections(hop.id)).unwrap_or(u32::MAX);
     HopView {
         address: settings.map_or(String::new(), |settings| settings.address.to_string()),
         priority: settings.map_or(0, |settings| settings.priority),
@@ -105,7 +105,7 @@ fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {
         since_unix_ms: hop.since_unix_ms,
         last_reply: hop.last_reply.map(|reply| reply.to_string()),
         next_probe_in_ms: hop.next_trial_in_ms,
-        connections: hop.in_flight.saturating_add(idle),
+        connections,
         advice: hop.advice.map(str::to_owned),
     }
 }

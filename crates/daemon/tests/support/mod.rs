@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,8 +61,17 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A site with these settings beyond those it needs.
+    /// A site with these settings of `[release]`, and of sections after it, beyond those it needs.
     pub(crate) fn new(more: &str) -> Self {
+        Self::with("", more)
+    }
+
+    /// A site with these settings of `[listen]`.
+    pub(crate) fn with_listen(listen: &str) -> Self {
+        Self::with(listen, "")
+    }
+
+    fn with(listen: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (port, hop_port) = (free_port(), free_port());
         let path = |name: &str| directory.path().join(name).display().to_string();
@@ -72,7 +82,7 @@ impl Site {
              [domains]\naccepted = [\"example.org\"]\n\
              [[next_hop]]\nname = \"exchange\"\naddress = \"127.0.0.1:{hop_port}\"\n\
              [listen]\naddresses = [\"127.0.0.1:{port}\"]\nsize_max = \"16MiB\"\n\
-             reserved_max = \"64MiB\"\nreserved_per_source_max = \"64MiB\"\n\
+             reserved_max = \"64MiB\"\nreserved_per_source_max = \"64MiB\"\n{listen}\
              [release]\nmessages_per_minute_max = 60000\nprobe_interval = \"1s\"\n{more}"
         );
         std::fs::write(directory.path().join("settings.toml"), settings).unwrap();
@@ -127,9 +137,14 @@ impl Site {
         client.message(body)
     }
 
+    /// A client that has not been greeted yet.
+    pub(crate) fn connect(&self) -> Client {
+        Client::new(TcpStream::connect(("127.0.0.1", self.port)).unwrap())
+    }
+
     /// A client that has said EHLO.
     pub(crate) fn client(&self) -> Client {
-        let mut client = Client::new(TcpStream::connect(("127.0.0.1", self.port)).unwrap());
+        let mut client = self.connect();
         client.expect("220");
         client.say("EHLO client.example");
         client.expect("250");
@@ -252,6 +267,8 @@ type Script = dyn Fn(&str) -> Option<String> + Send + Sync;
 pub(crate) struct Hop {
     got: Arc<Mutex<Vec<Got>>>,
     script: Arc<Mutex<Box<Script>>>,
+    connections: Arc<AtomicUsize>,
+    hangs_up: Arc<AtomicBool>,
 }
 
 impl Hop {
@@ -265,7 +282,12 @@ impl Hop {
         script: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let hop = Self { got: Arc::default(), script: Arc::new(Mutex::new(Box::new(script))) };
+        let hop = Self {
+            got: Arc::default(),
+            script: Arc::new(Mutex::new(Box::new(script))),
+            connections: Arc::default(),
+            hangs_up: Arc::default(),
+        };
         let served = hop.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -280,6 +302,16 @@ impl Hop {
         *self.script.lock().unwrap() = Box::new(script);
     }
 
+    /// Closes each connection after its message, without being asked.
+    pub(crate) fn hang_up_after_a_message(&self) {
+        self.hangs_up.store(true, Relaxed);
+    }
+
+    /// How many connections there were.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
+    }
+
     pub(crate) fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
     }
@@ -290,7 +322,9 @@ impl Hop {
     }
 
     fn serve(&self, mut stream: TcpStream) {
+        self.connections.fetch_add(1, Relaxed);
         let mut lines = BufReader::new(stream.try_clone().unwrap());
+        stream.set_nodelay(true).unwrap();
         let mut say = |reply: &str| stream.write_all(format!("{reply}\r\n").as_bytes()).is_ok();
         let verdict =
             |line: &str, usual: &str| (self.script.lock().unwrap())(line).unwrap_or_else(|| usual.to_owned());
@@ -345,7 +379,7 @@ impl Hop {
                 if reply.starts_with('2') {
                     self.got.lock().unwrap().push(message.clone());
                 }
-                if !say(&reply) {
+                if !say(&reply) || self.hangs_up.load(Relaxed) {
                     return;
                 }
             }
