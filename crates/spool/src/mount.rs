@@ -47,7 +47,7 @@ pub(crate) struct Mounted {
 /// What a mount had to do and what it found wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MountReport {
-    /// Whether every segment had a proven summary: the last stop was clean.
+    /// Whether the last stop was clean.
     pub clean: bool,
     /// Segments that were scanned whole.
     pub scanned_segments: u32,
@@ -96,7 +96,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
     let geometry = medium.geometry();
     let layout = Layout::of(&geometry)?;
     let reader = medium.reader();
-    let mut report = MountReport { clean: true, ..MountReport::default() };
+    let mut report = MountReport::default();
 
     let headers: Vec<Option<SegmentHeader>> =
         (0..geometry.segments).map(|segment| read_header(&reader, &layout, segment)).collect();
@@ -129,7 +129,6 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
             None => {
                 let mut window = Window::new(reader.clone(), segment, layout.segment_bytes, WINDOW_BYTES);
                 let scan = walk::scan(&mut window, &layout, seed);
-                report.clean = false;
                 report.scanned_segments += 1;
                 report.damaged_frames += scan.damaged;
                 synced_group = synced_group.max(scan.synced_group);
@@ -147,10 +146,12 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
         };
         surveys.push(survey);
     }
+    surveys.sort_by_key(|survey| survey.header.sequence);
+    // A clean stop leaves no segment open. Segments that earlier unclean stops left open stay without a proof.
+    report.clean = surveys.last().is_none_or(|survey| survey.proven);
     if !report.clean {
         next_msg_id += ID_GAP;
     }
-    surveys.sort_by_key(|survey| survey.header.sequence);
 
     let tail = Tail::of(&surveys, synced_group);
     let mut mount = Mount {

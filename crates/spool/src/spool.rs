@@ -454,34 +454,29 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.tail.is_empty() {
             return Ok(());
         }
-        let mut tail = core::mem::take(&mut self.tail);
-        loop {
-            match self.in_reserve(|spool| spool.write_tail(&mut tail)) {
-                Err(Error::Full) if self.in_reserve(Self::reclaim_one)? => {}
-                // There is no room for it: what can be read now counts as it stands.
-                Err(Error::Full) => return Ok(()),
-                done => return done,
-            }
+        let tail = core::mem::take(&mut self.tail);
+        match self.in_reserve(|spool| spool.write_tail(tail)) {
+            // There is no room for it: what can be read now counts as it stands.
+            Err(Error::Full) => Ok(()),
+            done => done,
         }
     }
 
-    fn write_tail(&mut self, tail: &mut TailContent) -> Result<(), Error> {
-        while let Some(id) = tail.messages.last().copied() {
-            if self.index.get(id).is_some_and(Entry::is_live) && !self.move_now(id)? {
-                let recipients = self.index.get(id).map_or(0, |entry| entry.recipients);
-                self.set_status(id, &Status::of_all(recipients, Fate::Torn))?;
+    fn write_tail(&mut self, tail: TailContent) -> Result<(), Error> {
+        for id in tail.messages {
+            let Some(entry) = self.index.get(id).copied().filter(Entry::is_live) else { continue };
+            let segments = entry.flash_bytes() / u64::from(self.log.layout.data_bytes()) + 2;
+            while u64::from(self.log.free_segments()) < segments + u64::from(RESERVE_MOVED) {
+                if !self.reclaim_one()? {
+                    break;
+                }
             }
-            tail.messages.pop();
+            if !self.move_now(id)? {
+                self.set_status(id, &Status::of_all(entry.recipients, Fate::Torn))?;
+            }
         }
-        while let Some(id) = tail.fates.last().copied() {
-            self.rewrite_fate(id)?;
-            tail.fates.pop();
-        }
-        while let Some(segment) = tail.status_segments.last().copied() {
-            self.rewrite_state(segment)?;
-            tail.status_segments.pop();
-        }
-        Ok(())
+        tail.fates.into_iter().try_for_each(|id| self.rewrite_fate(id))?;
+        tail.status_segments.into_iter().try_for_each(|segment| self.rewrite_state(segment))
     }
 
     /// Whether nothing of the tail waits to be settled.
