@@ -140,6 +140,11 @@ impl<M: Medium> Faulty<M> {
         &self.inner
     }
 
+    /// The medium behind, to be changed.
+    pub fn inner_mut(&mut self) -> &mut M {
+        &mut self.inner
+    }
+
     /// What was asked of this medium; what became of it is in the counters of the one behind.
     pub fn counters(&self) -> Counters {
         self.reader.counters()

@@ -92,6 +92,14 @@ impl Volume {
         Ok(Self { shared, bounce: None, writes_through: true, failed: None, erasing: None })
     }
 
+    /// Lets writes be tried again after a sync that failed.
+    ///
+    /// What was programmed since the last sync that succeeded stays in doubt, whatever later syncs say: only for who
+    /// takes stock of the medium anew and writes nothing where it had written, as the log does when it mounts.
+    pub fn forget_failure(&mut self) {
+        self.failed = None;
+    }
+
     /// Refuses what the contract forbids, and everything after a sync that failed.
     fn check_program(&self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         self.check_alive()?;

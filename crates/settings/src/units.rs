@@ -2,7 +2,6 @@
 //!
 //! One whole number and one unit; no fractions and no sums, so that a value has one obvious spelling.
 
-use alloc::string::ToString;
 use core::fmt;
 use core::time::Duration;
 
@@ -91,14 +90,16 @@ fn print(amount: u64, units: &[(&str, u64)], out: &mut fmt::Formatter<'_>) -> fm
         if amount == 0 { ["s", "B"].contains(name) } else { amount.is_multiple_of(*factor) }
     };
     let (name, factor) = units.iter().find(fits).copied().unwrap_or(("", 1));
-    out.pad(&(amount / factor).to_string())?;
-    out.write_str(name)
+    write!(out, "{}{name}", amount / factor)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use alloc::string::ToString;
+
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn what_people_write_is_understood() {

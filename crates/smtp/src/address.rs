@@ -117,7 +117,7 @@ pub(crate) fn is_domain_or_literal(text: &str) -> bool {
 }
 
 /// Labels of letters, digits, hyphens and underscores with single dots between them; one dot may end it.
-pub(crate) fn is_domain(text: &str) -> bool {
+fn is_domain(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

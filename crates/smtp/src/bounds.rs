@@ -3,8 +3,8 @@
 //! What the operator may choose is in [`server::Config`](crate::server::Config) and
 //! [`client::Config`](crate::client::Config); the rest is here. `PROTOCOL.md` has both as a table.
 
-/// A command line, CR LF included. RFC 5321 §4.5.3.1.4 asks for 512; SIZE adds 26 (RFC 1870), 8BITMIME 17 (RFC 6152),
-/// DSN 1036 (RFC 3461 §5.4) and the rest is for addresses longer than the RFC's.
+/// A command line, CR LF included. RFC 5321 §4.5.3.1.4 asks for 512; the extensions add what their parameters need, and
+/// the rest is for spaces and source routes.
 pub const COMMAND_LINE_BYTES_MAX: usize = 2048;
 
 /// How much of one refused command line (too long, or with a bare LF) is swallowed before the connection is closed.
@@ -16,6 +16,9 @@ pub const ADDRESS_BYTES_MAX: usize = 64 + 1 + 255;
 
 /// A domain or the name in EHLO (RFC 5321 §4.5.3.1.2).
 pub const DOMAIN_BYTES_MAX: usize = 255;
+
+/// What our greeting says after the host name.
+pub const GREETING_BYTES_MAX: usize = 128;
 
 /// An ENVID as xtext (RFC 3461 §4.4).
 pub const ENVID_BYTES_MAX: usize = 100;
@@ -58,7 +61,7 @@ pub const FOREIGN_LINE_BYTES_MAX: usize = 2048;
 pub const FOREIGN_LINES_MAX: u32 = 100;
 
 const _: () = assert!(REPLY_BYTES_MAX + REPLY_LINE_BYTES_MAX < SERVER_OUTPUT_BYTES);
-// The name in EHLO is the longest thing that a reply to it repeats.
+// The host name is the longest part of the reply to EHLO.
 const _: () = assert!(DOMAIN_BYTES_MAX + 256 < REPLY_BYTES_MAX);
 const _: () = assert!(
     "RCPT TO:<> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=\r\n".len() + ADDRESS_BYTES_MAX + ORCPT_BYTES_MAX
@@ -71,3 +74,5 @@ const _: () = assert!(
         <= COMMAND_BYTES_MAX
 );
 const _: () = assert!(COMMAND_BYTES_MAX <= CLIENT_OUTPUT_BYTES);
+// What our client may send our server can take.
+const _: () = assert!(COMMAND_BYTES_MAX <= COMMAND_LINE_BYTES_MAX);

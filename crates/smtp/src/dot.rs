@@ -152,10 +152,12 @@ impl Stuffer {
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             }
-            if output.room() == 0 {
+            // No more is looked at than there is room for, or a large message would be searched again and again.
+            let window = rest.get(..output.room()).unwrap_or(rest);
+            if window.is_empty() {
                 break;
             }
-            let run = rest.get(..self.run_len(rest, output.room())).unwrap_or(rest);
+            let run = window.get(..self.run_len(window)).unwrap_or(window);
             output.push(run);
             self.at = match run {
                 [b'\n'] if self.at == Place::Cr => Place::LineStart,
@@ -168,16 +170,13 @@ impl Stuffer {
         text.len() - rest.len()
     }
 
-    /// How many bytes of `text`, which does not begin with a dot to be doubled, need no change: at most `len_max`,
-    /// and none beyond the CR LF before the next dot at the start of a line.
-    fn run_len(&self, text: &[u8], len_max: usize) -> usize {
+    /// How many bytes at the head of `text`, which does not begin with a dot to be doubled, need no change: none beyond
+    /// the CR LF before the next dot at the start of a line.
+    fn run_len(&self, text: &[u8]) -> usize {
         if self.at == Place::Cr && text.starts_with(b"\n.") {
             return 1;
         }
-        // Two more bytes than fit, so that no dot hides behind the last ones.
-        let window = text.get(..len_max + 2).unwrap_or(text);
-        let run_len = memmem::find(window, b"\r\n.").map_or(window.len(), |found| found + 2);
-        run_len.min(len_max)
+        memmem::find(text, b"\r\n.").map_or(text.len(), |found| found + 2)
     }
 
     /// What ends the message: the line with the dot, after a CR LF if the message did not end in one.
@@ -267,6 +266,8 @@ mod tests {
     fn bare_newlines_are_kept_byte_for_byte() {
         assert_unstuffed(b"a\nb\rc\r\n.\rd\r\n.\ne\r\n.\r\n", b"a\nb\rc\r\n\rd\r\n\ne\r\n", true, Some(0));
         assert_unstuffed(b"\n.\n\r.\r\r\n.\r\n", b"\n.\n\r.\r\r\n", true, Some(0));
+        assert_unstuffed(b"a\rb\r\n.\r\n", b"a\rb\r\n", true, Some(0));
+        assert_unstuffed(b"a\r\r\n.\r\n", b"a\r\r\n", true, Some(0));
         assert_unstuffed(b"a\0b\r\n.\r\n", b"a\0b\r\n", false, Some(0));
     }
 

@@ -243,10 +243,10 @@ fn is_xtext(bytes: &[u8]) -> bool {
     })
 }
 
-/// Up to 20 digits that fit into 64 bits (RFC 1870 §4).
+/// 1 to 20 digits (RFC 1870 §3). What exceeds 64 bits is as much as they can say: too large for anybody.
 pub(crate) fn decimal(value: &str) -> Option<u64> {
     let valid = (1..=20).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
-    if valid { value.parse().ok() } else { None }
+    valid.then(|| value.parse().unwrap_or(u64::MAX))
 }
 
 /// Calls `apply` with keyword and value of each `KEYWORD=value`; every parameter that we offer has a value.

@@ -25,9 +25,10 @@ impl Status {
     }
 
     /// Splits a status off the head of a reply's text, with the space after it.
-    pub(crate) fn split_off(text: &str) -> Option<(Self, &str)> {
-        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-        let mut numbers = word.split('.');
+    pub(crate) fn split_off(text: &[u8]) -> Option<(Self, &[u8])> {
+        let word_len = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
+        let (word, rest) = text.split_at_checked(word_len)?;
+        let mut numbers = core::str::from_utf8(word).ok()?.split('.');
         let mut number = |digits_max: usize| {
             let digits = numbers.next()?;
             let valid =
@@ -39,7 +40,7 @@ impl Status {
         if numbers.next().is_some() {
             return None;
         }
-        Some((Self { class, subject, detail }, rest))
+        Some((Self { class, subject, detail }, rest.strip_prefix(b" ").unwrap_or(rest)))
     }
 }
 
@@ -138,12 +139,11 @@ impl ReplyBuf {
     /// first enhanced code whose class fits it.
     pub(crate) fn push_line(&mut self, code: u16, text: &[u8]) {
         self.code = code;
-        let ascii = core::str::from_utf8(text).ok().and_then(Status::split_off);
-        let fitting = ascii.filter(|(status, _)| u16::from(status.class) == code / 100);
-        let text = match fitting {
+        let split = Status::split_off(text).filter(|(status, _)| u16::from(status.class) == code / 100);
+        let text = match split {
             Some((status, rest)) => {
                 self.status.get_or_insert(status);
-                rest.as_bytes()
+                rest
             }
             None => text,
         };
@@ -162,14 +162,17 @@ impl From<Reply<'_>> for ReplyBuf {
     }
 }
 
-/// Adds what fits below `len_max`, with `?` for whatever is not printable ASCII.
-fn push_printable<const N: usize>(into: &mut String<N>, bytes: impl Iterator<Item = u8>, len_max: usize) {
+/// Adds what fits below `len_max`, itself at most `N`, with `?` for whatever is not printable ASCII.
+pub(crate) fn push_printable<const N: usize>(
+    into: &mut String<N>,
+    bytes: impl Iterator<Item = u8>,
+    len_max: usize,
+) {
     let room = len_max.saturating_sub(into.len());
     for byte in bytes.take(room) {
         let printable = if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' };
-        if into.push(printable).is_err() {
-            return;
-        }
+        let fits = into.push(printable).is_ok();
+        debug_assert!(fits);
     }
 }
 
@@ -201,10 +204,13 @@ mod tests {
 
     #[test]
     fn a_status_is_taken_from_the_text_only_where_it_is_one() {
-        assert_eq!(Status::split_off("5.1.10 no such user"), Some((Status::new(5, 1, 10), "no such user")));
-        assert_eq!(Status::split_off("2.0.0"), Some((Status::new(2, 0, 0), "")));
+        assert_eq!(
+            Status::split_off(b"5.1.10 no such user"),
+            Some((Status::new(5, 1, 10), &b"no such user"[..]))
+        );
+        assert_eq!(Status::split_off(b"2.0.0"), Some((Status::new(2, 0, 0), &b""[..])));
         for text in ["3.0.0 x", "5.1 x", "5.1.1.1 x", "5.1.1000 x", "5.+1.1 x", "5..1 x", "hello", ""] {
-            assert_eq!(Status::split_off(text), None, "{text}");
+            assert_eq!(Status::split_off(text.as_bytes()), None, "{text}");
         }
     }
 

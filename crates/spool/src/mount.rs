@@ -9,13 +9,13 @@
 //!   unbroken run of whole groups counts as it is; a message beyond the first break counts if all of it, read through,
 //!   has the SHA-256 in its COMMIT.
 //! - A RETIRE counts only if it is known durable: it lets bytes be erased. To disbelieve it costs nothing but space.
-//! - Of two copies of a message the older counts, as long as it is whole: it is the proven one.
+//! - Of several copies of a message the newest counts that is whole and known durable, else the oldest that is whole.
 //! - A segment without a header that was used and that no RETIRE names is quarantined.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use penstock_flash::Medium;
+use penstock_flash::{Erase, Medium};
 
 use crate::Error;
 use crate::frame::Seed;
@@ -39,6 +39,8 @@ pub(crate) struct Mounted {
     pub(crate) meta: MetaTable,
     /// Messages of the torn tail, of which a record must say that they never counted before the tail is built upon.
     pub(crate) torn: Vec<MessageId>,
+    /// What of the tail counts for now but is written anew before anything else is.
+    pub(crate) tail: TailContent,
     pub(crate) report: MountReport,
 }
 
@@ -58,6 +60,24 @@ pub struct MountReport {
     pub torn_messages: u32,
     /// Messages that may have been acknowledged and are not whole. They are kept, and not given out.
     pub damaged_messages: u32,
+}
+
+/// What stands in the tail of a medium that programs cells: a program that was cut can read right a few times and then
+/// no more (a page cut in mid-program; seen on linux-mtd in October 2011).
+#[derive(Debug, Default)]
+pub(crate) struct TailContent {
+    /// Messages whose COMMIT stands there.
+    pub(crate) messages: Vec<MessageId>,
+    /// Messages whose newest fate stands there.
+    pub(crate) fates: Vec<MessageId>,
+    /// Status segments some of whose records stand there.
+    pub(crate) status_segments: Vec<u32>,
+}
+
+impl TailContent {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.fates.is_empty() && self.status_segments.is_empty()
+    }
 }
 
 /// One segment's header and notes.
@@ -142,10 +162,14 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
         meta: MetaTable::default(),
         report,
         torn: Vec::new(),
+        tail: TailContent::default(),
     };
     mount.take_messages(&surveys, &tail);
     mount.take_fates(&surveys);
     mount.drop_torn();
+    if geometry.erase == Erase::Physical {
+        mount.gather_tail(&surveys, synced_group);
+    }
     mount.count_live();
 
     let used_segments = surveys.iter().map(|s| s.header.used_segments.max(s.segment + 1)).max().unwrap_or(0);
@@ -159,7 +183,14 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
         boot: surveys.iter().map(|s| s.header.boot).max().unwrap_or(0).wrapping_add(1),
         segments: mount.segments,
     };
-    Ok(Mounted { start, index: mount.index, meta: mount.meta, torn: mount.torn, report: mount.report })
+    Ok(Mounted {
+        start,
+        index: mount.index,
+        meta: mount.meta,
+        torn: mount.torn,
+        tail: mount.tail,
+        report: mount.report,
+    })
 }
 
 /// Which volume the medium holds. Segments of others, from before a format, do not count.
@@ -267,14 +298,12 @@ fn place_segments(
             row.state = State::Quarantined;
         }
     }
-    if !report.clean {
-        // The header of one more segment may have been on its way when the power failed. Which one is known, since
-        // it is always the same that comes next; one more for good measure.
-        let mut order: Vec<(bool, u64, u32)> = log::opening_order(&segments, used_segments).collect();
-        order.sort_unstable();
-        for (_, _, next) in order.into_iter().take(2) {
-            segments[next as usize].is_suspect = true;
-        }
+    // The header of one more segment may have been on its way when the power failed, also right after a clean stop.
+    // Which one is known, since it is always the same that comes next; one more for good measure.
+    let mut order: Vec<(bool, u64, u32)> = log::opening_order(&segments, used_segments).collect();
+    order.sort_unstable();
+    for (_, _, next) in order.into_iter().take(2) {
+        segments[next as usize].is_suspect = true;
     }
     report.quarantined_segments = segments.iter().filter(|s| s.state == State::Quarantined).count() as u32;
     segments
@@ -290,6 +319,7 @@ struct Mount<R> {
     meta: MetaTable,
     report: MountReport,
     torn: Vec<MessageId>,
+    tail: TailContent,
 }
 
 impl<R: penstock_flash::ReadAt> Mount<R> {
@@ -310,8 +340,10 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
     }
 
     fn take_messages(&mut self, surveys: &[Survey], tail: &Tail) {
-        for survey in surveys {
-            if survey.header.purpose == Purpose::Status || !self.holds(survey.segment) {
+        // Copies after what they were copied from.
+        let of = |purpose: Purpose| surveys.iter().filter(move |survey| survey.header.purpose == purpose);
+        for survey in of(Purpose::Hot).chain(of(Purpose::Moved)) {
+            if !self.holds(survey.segment) {
                 continue;
             }
             for (found, note) in &survey.notes {
@@ -325,8 +357,9 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
                     held && (tail.vouches_for(survey, *found) || self.is_whole(&entry, spans))
                 });
                 let spans = spans.unwrap_or_default();
+                let durable = survey.proven || note.group() <= tail.synced_group;
                 match self.index.get(id) {
-                    Some(known) if known.is_damaged() && whole => {
+                    Some(known) if whole && (durable || known.is_damaged()) => {
                         self.index.move_to(id, place, &spans);
                         if let Some(entry) = self.index.get_mut(id) {
                             entry.set_damaged(false);
@@ -340,7 +373,7 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
                             entry.set_damaged(true);
                             // Up to what is known durable it may have been acknowledged: it stays and is told of.
                             // Beyond, nobody was told that it was taken.
-                            if !survey.proven && note.group() > tail.synced_group {
+                            if !durable {
                                 self.torn.push(id);
                             }
                         }
@@ -418,6 +451,28 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
         // Finished mail may have lost a part to reclaim, which is no damage.
         let damaged = |entry: &&Entry| entry.is_damaged() && entry.is_live();
         self.report.damaged_messages = self.index.iter_from(MessageId(0)).filter(damaged).count() as u32;
+    }
+
+    /// What stands in groups that are not known durable.
+    fn gather_tail(&mut self, surveys: &[Survey], synced_group: u64) {
+        let mut tail = TailContent::default();
+        for survey in surveys.iter().filter(|survey| !survey.proven && self.holds(survey.segment)) {
+            for (_, note) in survey.notes.iter().filter(|(_, note)| note.group() > synced_group) {
+                match note {
+                    Note::Commit { id, .. } => tail.messages.push(MessageId(*id)),
+                    Note::Status { id, .. } => tail.fates.push(MessageId(*id)),
+                    Note::Meta { .. } | Note::Segment { .. } => {
+                        if tail.status_segments.last() != Some(&survey.segment) {
+                            tail.status_segments.push(survey.segment);
+                        }
+                    }
+                }
+            }
+        }
+        tail.messages.retain(|id| self.index.get(*id).is_some_and(Entry::is_live));
+        tail.fates.sort_unstable();
+        tail.fates.dedup();
+        self.tail = tail;
     }
 
     fn count_live(&mut self) {

@@ -69,7 +69,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn step_once(&mut self, now: Stamp) -> Result<Step, Error> {
-        if self.log.step_erase()? {
+        // What could be built upon a tail that is not settled waits until something is written anyway.
+        if self.is_settled() && self.log.step_erase()? {
             // Whatever it made durable may include messages.
             self.sync()?;
             return Ok(Step::More);
@@ -125,7 +126,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     /// Runs something that may use the segments kept for reclaim and status.
-    fn in_reserve<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn in_reserve<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         let before = core::mem::replace(&mut self.log.may_use_reserve, true);
         let done = work(self);
         self.log.may_use_reserve = before;
@@ -141,7 +142,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         self.in_reserve(Self::reclaim_one)
     }
 
-    fn reclaim_one(&mut self) -> Result<bool, Error> {
+    pub(crate) fn reclaim_one(&mut self) -> Result<bool, Error> {
+        if !self.is_settled() {
+            self.sync()?;
+        }
         let free = self.log.free_segments();
         // Each pass retires or moves something, or says that there is nothing.
         for _ in 0..self.log.segments.len() {
@@ -330,12 +334,31 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             .copied()
             .collect();
         for entry in stale {
-            for (first, count, fate) in self.index.runs(&entry) {
-                let attempts = entry.attempts;
-                let status = Status { first, count, fate, attempts, ..Status::of_all(0, fate) };
-                self.append_status(MessageId(entry.id), &status)?;
-            }
+            self.rewrite_fate(MessageId(entry.id))?;
         }
+        self.rewrite_state(victim)?;
+        for event in self.events_to_keep(victim, now) {
+            self.record_event(&event)?;
+        }
+        self.sync()?;
+        if is_candidate(&self.log.segments[victim as usize]) {
+            self.log.retire(victim)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the fates of a message again as they are.
+    pub(crate) fn rewrite_fate(&mut self, id: MessageId) -> Result<(), Error> {
+        let Some(entry) = self.index.get(id).copied() else { return Ok(()) };
+        for (first, count, fate) in self.index.runs(&entry) {
+            let status = Status { first, count, attempts: entry.attempts, ..Status::of_all(0, fate) };
+            self.append_status(id, &status)?;
+        }
+        Ok(())
+    }
+
+    /// Writes again the state, and what is known of segments, whose newest records stand in a status segment.
+    pub(crate) fn rewrite_state(&mut self, victim: u32) -> Result<(), Error> {
         for meta in self.meta.in_segment(victim) {
             self.append_meta(meta)?;
         }
@@ -349,14 +372,18 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 self.log.record_life(segment, life)?;
             }
         }
-        for event in self.events_to_keep(victim, now) {
-            self.record_event(&event)?;
-        }
-        self.sync()?;
-        if is_candidate(&self.log.segments[victim as usize]) {
-            self.log.retire(victim)?;
-        }
         Ok(())
+    }
+
+    /// Moves a message at once. Whether it could be read.
+    pub(crate) fn move_now(&mut self, id: MessageId) -> Result<bool, Error> {
+        let before = core::mem::take(&mut self.reclaim);
+        let mut step = self.begin_moving(id);
+        while let (Ok(Step::More), Some((message, incoming))) = (step, self.reclaim.moving.take()) {
+            step = self.go_on_moving(message, incoming);
+        }
+        self.reclaim = before;
+        Ok(step? == Step::More)
     }
 
     fn event_bytes(&self) -> u64 {

@@ -14,7 +14,7 @@ use crate::frame::Kind;
 use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
 use crate::log::{Buffers, Counters, Log, RESERVE_MOVED, STATUS_FRAME_BYTES, Start};
-use crate::mount::{self, MountReport};
+use crate::mount::{self, MountReport, TailContent};
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
 use crate::record::{
@@ -128,6 +128,8 @@ pub struct Spool<M: Medium, B> {
     pub(crate) pending: Vec<Pending>,
     /// Torn messages of which no record says so yet.
     torn: Vec<MessageId>,
+    /// What a power cut may have left half programmed, to be written anew.
+    tail: TailContent,
     live_messages: usize,
     live_bytes: u64,
     kept_bytes: u64,
@@ -253,6 +255,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             report: mounted.report,
             pending: Vec::new(),
             torn: mounted.torn,
+            tail: mounted.tail,
             live_messages: 0,
             live_bytes: 0,
             kept_bytes: 0,
@@ -424,7 +427,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// [`Error::Write`], [`Error::ReadOnly`]: nothing is known about what was appended since the last sync, and the
     /// messages committed since then do not exist.
     pub fn sync(&mut self) -> Result<(), Error> {
+        if self.log.is_failed() {
+            return Err(Error::ReadOnly);
+        }
+        self.settle_tail()?;
         self.record_torn()?;
+        self.sync_log()
+    }
+
+    fn sync_log(&mut self) -> Result<(), Error> {
         if let Err(error) = self.log.sync() {
             for pending in core::mem::take(&mut self.pending) {
                 self.reserved_bytes -= pending.reserved_bytes.min(self.reserved_bytes);
@@ -435,6 +446,47 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             self.publish(pending);
         }
         Ok(())
+    }
+
+    /// Writes the tail anew after a power cut, before anything durable builds upon it. A message that cannot be read
+    /// now was never acknowledged: what was, is stable.
+    fn settle_tail(&mut self) -> Result<(), Error> {
+        if self.tail.is_empty() {
+            return Ok(());
+        }
+        let mut tail = core::mem::take(&mut self.tail);
+        loop {
+            match self.in_reserve(|spool| spool.write_tail(&mut tail)) {
+                Err(Error::Full) if self.in_reserve(Self::reclaim_one)? => {}
+                // There is no room for it: what can be read now counts as it stands.
+                Err(Error::Full) => return Ok(()),
+                done => return done,
+            }
+        }
+    }
+
+    fn write_tail(&mut self, tail: &mut TailContent) -> Result<(), Error> {
+        while let Some(id) = tail.messages.last().copied() {
+            if self.index.get(id).is_some_and(Entry::is_live) && !self.move_now(id)? {
+                let recipients = self.index.get(id).map_or(0, |entry| entry.recipients);
+                self.set_status(id, &Status::of_all(recipients, Fate::Torn))?;
+            }
+            tail.messages.pop();
+        }
+        while let Some(id) = tail.fates.last().copied() {
+            self.rewrite_fate(id)?;
+            tail.fates.pop();
+        }
+        while let Some(segment) = tail.status_segments.last().copied() {
+            self.rewrite_state(segment)?;
+            tail.status_segments.pop();
+        }
+        Ok(())
+    }
+
+    /// Whether nothing of the tail waits to be settled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.tail.is_empty() && self.torn.is_empty()
     }
 
     /// Says of torn messages that they never counted, before anything durable says that their groups were.

@@ -44,7 +44,7 @@ impl Capabilities {
             self.pipelining = true;
         } else if is("SIZE") {
             self.size = true;
-            // Zero says: no fixed limit (RFC 1870 §4).
+            // Zero says: no fixed limit (RFC 1870 §3).
             self.size_bytes_max = words.next().and_then(decimal).filter(|bytes| *bytes > 0);
         } else if is("8BITMIME") {
             self.eight_bit_mime = true;

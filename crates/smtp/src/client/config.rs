@@ -1,36 +1,25 @@
 use core::time::Duration;
 
-use heapless::String;
-
-use crate::address::is_domain_or_literal;
-use crate::bounds::DOMAIN_BYTES_MAX;
 use crate::error::Error;
+use crate::host_name::HostName;
 
 /// How a session behaves.
 #[derive(Clone, Debug)]
 pub struct Config {
-    host_name: String<DOMAIN_BYTES_MAX>,
+    /// What the client calls itself in EHLO.
+    pub host_name: HostName,
     /// Recipients of one transaction, beyond which [`rcpt`](super::Session::rcpt) refuses. Default 200, what an
     /// Exchange receive connector takes.
     pub recipients_max: u32,
 }
 
 impl Config {
-    /// The defaults, for a client that calls itself `host_name` in EHLO: a domain, or an address literal in brackets.
+    /// The defaults, for a client called `host_name`.
     ///
     /// # Errors
-    /// [`Error::HostName`] if it is neither.
+    /// [`Error::HostName`].
     pub fn new(host_name: &str) -> Result<Self, Error> {
-        if !is_domain_or_literal(host_name) {
-            return Err(Error::HostName);
-        }
-        let host_name = String::try_from(host_name).map_err(|_| Error::HostName)?;
-        Ok(Self { host_name, recipients_max: 200 })
-    }
-
-    /// What the client calls itself.
-    pub fn host_name(&self) -> &str {
-        &self.host_name
+        Ok(Self { host_name: HostName::parse(host_name)?, recipients_max: 200 })
     }
 }
 

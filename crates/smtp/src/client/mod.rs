@@ -52,9 +52,12 @@
 
 mod capabilities;
 mod config;
+mod envelope;
+mod event;
 mod reader;
 mod session;
 
 pub use capabilities::Capabilities;
 pub use config::{Config, Phase, Timeouts};
-pub use session::{Event, Session};
+pub use event::Event;
+pub use session::Session;

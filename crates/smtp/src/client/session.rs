@@ -5,59 +5,12 @@ use crate::dot::Stuffer;
 use crate::envelope::{MailFrom, Recipient};
 use crate::error::Error;
 use crate::output::Output;
-use crate::reply::Reply;
 
 use super::capabilities::Capabilities;
 use super::config::{Config, Phase};
+use super::envelope::{Answers, Envelope, write_mail, write_rcpt};
+use super::event::Event;
 use super::reader::{Read, ReplyReader};
-
-/// What the server said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// All input is used up: send the output, then read.
-    NeedInput,
-    /// The server's greeting; EHLO is on its way.
-    Greeting(Reply<'a>),
-    /// The server knows us, and this is what it offers. Mail may be sent.
-    Ready(&'a Capabilities),
-    /// The reply to MAIL.
-    MailReply(Reply<'a>),
-    /// The reply to a RCPT.
-    RcptReply {
-        /// Which: 0 is the first of the transaction.
-        index: u32,
-        /// The reply.
-        reply: Reply<'a>,
-    },
-    /// The reply to DATA. After 354 the message must be sent; after any other reply the transaction has failed, and
-    /// RSET is due.
-    DataReply(Reply<'a>),
-    /// The server said 354 although it had refused every recipient. It got an empty message, as RFC 2920 §3.1 asks
-    /// for, and nobody's mail was sent. The transaction is over.
-    NoRecipients,
-    /// The verdict on the message. The transaction is over.
-    EndReply(Reply<'a>),
-    /// The reply to RSET: the transaction is over.
-    ResetReply(Reply<'a>),
-    /// The server will not go on: it said 421, refused us at the greeting, at EHLO or RSET, or refused a message before
-    /// it had been sent in full. What it has not accepted it has refused for now, and only `phase` and `reply` tell
-    /// how seriously that is meant. Close the connection.
-    Refused {
-        /// What the session was at.
-        phase: Phase,
-        /// What the server said.
-        reply: Reply<'a>,
-    },
-    /// What the server sent makes no sense. Close the connection.
-    Broken {
-        /// What the session was at.
-        phase: Phase,
-        /// What is wrong with it.
-        error: Error,
-    },
-    /// The session is over: the server answered QUIT, or one of the last two events came before. Close the connection.
-    Closed,
-}
 
 /// One connection to a server. See the [module](super) for how it is driven.
 ///
@@ -87,56 +40,6 @@ enum State {
     Reset,
     Quit,
     Over,
-}
-
-/// MAIL to DATA: what was sent and what was answered, which is in the same order.
-#[derive(Debug, Default)]
-struct Envelope {
-    mail: Sent,
-    recipients: u32,
-    recipients_answered: u32,
-    recipients_accepted: u32,
-    data: Option<Sent>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Sent {
-    #[default]
-    Unanswered,
-    Accepted,
-    Refused,
-}
-
-impl Sent {
-    const fn answered(reply: Reply<'_>) -> Self {
-        if reply.is_success() { Self::Accepted } else { Self::Refused }
-    }
-}
-
-impl Envelope {
-    /// How many replies the server owes.
-    fn outstanding(&self) -> u32 {
-        u32::from(self.mail == Sent::Unanswered)
-            + (self.recipients - self.recipients_answered)
-            + u32::from(self.data == Some(Sent::Unanswered))
-    }
-
-    /// Whether the message would reach anybody, as far as is known.
-    fn is_deliverable(&self) -> bool {
-        self.mail == Sent::Accepted && self.recipients_accepted > 0
-    }
-
-    fn phase(&self) -> Phase {
-        if self.mail == Sent::Unanswered {
-            Phase::Mail
-        } else if self.recipients_answered < self.recipients {
-            Phase::Rcpt
-        } else if self.data == Some(Sent::Unanswered) {
-            Phase::Data
-        } else {
-            Phase::Idle
-        }
-    }
 }
 
 /// What a reply turned out to be: an [`Event`] without what it borrows.
@@ -200,7 +103,7 @@ impl Session {
     pub fn can_send(&self) -> bool {
         let in_turn = match &self.state {
             State::Idle => true,
-            State::Envelope(envelope) if envelope.data.is_none() => match envelope.outstanding() {
+            State::Envelope(envelope) if !envelope.data_sent => match envelope.outstanding() {
                 0 => true,
                 outstanding => self.capabilities.pipelining && outstanding < OUTSTANDING_MAX,
             },
@@ -264,7 +167,7 @@ impl Session {
         if envelope.recipients == 0 || (envelope.outstanding() == 0 && !envelope.is_deliverable()) {
             return Err(Error::NoRecipients);
         }
-        envelope.data = Some(Sent::Unanswered);
+        envelope.data_sent = true;
         self.output.push(b"DATA\r\n");
         Ok(())
     }
@@ -445,14 +348,13 @@ impl Session {
                 self.state = State::Idle;
                 Step::NoRecipients
             }
-            State::Envelope(envelope) => {
-                let step = envelope.answered(reply);
-                match step {
-                    Some(Step::Data) if code == 354 => self.start_mail(),
-                    Some(step) => step,
-                    None => self.broken(Error::UnexpectedReply),
-                }
-            }
+            State::Envelope(envelope) => match envelope.answered(reply) {
+                Some(Answers::Mail) => Step::Mail,
+                Some(Answers::Rcpt(index)) => Step::Rcpt(index),
+                Some(Answers::Data) if code == 354 => self.start_mail(),
+                Some(Answers::Data) => Step::Data,
+                None => self.broken(Error::UnexpectedReply),
+            },
             State::Idle => self.broken(Error::UnexpectedReply),
             _ if refused => self.refused(),
             _ => self.broken(Error::UnexpectedReply),
@@ -472,8 +374,8 @@ impl Session {
     }
 
     fn hello(&mut self, verb: &str, next: State) {
-        let written = write!(self.output, "{verb} {}\r\n", self.config.host_name());
-        debug_assert!(written.is_ok(), "a server that replies early is not read on");
+        let written = write!(self.output, "{verb} {}\r\n", self.config.host_name.as_str());
+        debug_assert!(written.is_ok(), "two names fit");
         self.state = next;
     }
 
@@ -488,64 +390,4 @@ impl Session {
         self.state = State::Over;
         Step::Broken(phase, error)
     }
-}
-
-impl Envelope {
-    /// Puts `reply` to the oldest command that has none. `None` if it cannot be one.
-    fn answered(&mut self, reply: Reply<'_>) -> Option<Step> {
-        let is_verdict = reply.is_success() || reply.is_transient() || reply.is_permanent();
-        match self.phase() {
-            Phase::Mail if is_verdict => {
-                self.mail = Sent::answered(reply);
-                Some(Step::Mail)
-            }
-            Phase::Rcpt if is_verdict => {
-                let index = self.recipients_answered;
-                self.recipients_answered += 1;
-                self.recipients_accepted += u32::from(reply.is_success());
-                Some(Step::Rcpt(index))
-            }
-            Phase::Data if reply.code == 354 || reply.is_transient() || reply.is_permanent() => {
-                self.data = Some(Sent::answered(reply));
-                Some(Step::Data)
-            }
-            _ => None,
-        }
-    }
-}
-
-fn write_mail(
-    output: &mut Output<CLIENT_OUTPUT_BYTES>,
-    offered: &Capabilities,
-    mail: &MailFrom<'_>,
-) -> core::fmt::Result {
-    write!(output, "MAIL FROM:<{}>", mail.sender)?;
-    if let Some(bytes) = mail.size_bytes.filter(|_| offered.size) {
-        write!(output, " SIZE={bytes}")?;
-    }
-    if let Some(body) = mail.body.filter(|_| offered.eight_bit_mime) {
-        write!(output, " BODY={}", body.keyword())?;
-    }
-    if let Some(ret) = mail.ret.filter(|_| offered.dsn) {
-        write!(output, " RET={}", ret.keyword())?;
-    }
-    if let Some(envid) = mail.envid.filter(|_| offered.dsn) {
-        write!(output, " ENVID={}", envid.as_str())?;
-    }
-    write!(output, "\r\n")
-}
-
-fn write_rcpt(
-    output: &mut Output<CLIENT_OUTPUT_BYTES>,
-    offered: &Capabilities,
-    recipient: &Recipient<'_>,
-) -> core::fmt::Result {
-    write!(output, "RCPT TO:<{}>", recipient.address)?;
-    if let Some(notify) = recipient.notify.filter(|_| offered.dsn) {
-        write!(output, " NOTIFY={}", notify.keyword())?;
-    }
-    if let Some(orcpt) = recipient.orcpt.filter(|_| offered.dsn) {
-        write!(output, " ORCPT={}", orcpt.as_str())?;
-    }
-    write!(output, "\r\n")
 }

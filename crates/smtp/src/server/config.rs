@@ -1,11 +1,9 @@
 use heapless::String;
 
-use crate::address::is_domain;
-use crate::bounds::DOMAIN_BYTES_MAX;
+use crate::bounds::GREETING_BYTES_MAX;
 use crate::error::Error;
-
-/// The longest greeting text, in bytes.
-const GREETING_BYTES_MAX: usize = 128;
+use crate::host_name::HostName;
+use crate::reply::push_printable;
 
 /// What to do with a message that has a CR without LF or a LF without CR. Neither ever ends a line or a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,20 +16,40 @@ pub enum BareNewlines {
     Keep,
 }
 
+/// What the greeting says after the host name: at most [`GREETING_BYTES_MAX`] bytes of printable ASCII.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeting(String<GREETING_BYTES_MAX>);
+
+impl Greeting {
+    /// Takes `text`, cut where it is too long, with `?` for whatever is not printable ASCII.
+    pub fn new(text: &str) -> Self {
+        let mut greeting = String::new();
+        push_printable(&mut greeting, text.bytes(), GREETING_BYTES_MAX);
+        Self(greeting)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// How a session behaves: the operator's policy.
 #[derive(Clone, Debug)]
 pub struct Config {
-    host_name: String<DOMAIN_BYTES_MAX>,
-    greeting: String<GREETING_BYTES_MAX>,
+    /// Our name, as the greeting and the reply to EHLO give it.
+    pub host_name: HostName,
+    /// What the greeting says after it. Default `ESMTP Penstock`.
+    pub greeting: Greeting,
     /// The largest message that is taken, in bytes as stored (not dot-stuffed). Announced as SIZE, so it must not
     /// depend on today's free space. Default 36 MiB.
     pub size_bytes_max: u64,
     /// Recipients of one transaction; beyond it `452 4.5.3`. RFC 5321 §4.5.3.1.8 asks for 100 at least. Default 1,000.
     pub recipients_max: u32,
-    /// Errors in the protocol since the last message; after as many the session is closed with 421. Default 20.
+    /// Errors in the protocol since the last message that was accepted; after as many the session is closed with 421. Default 20.
     pub errors_max: u32,
-    /// Commands that lead to no message (NOOP, RSET, VRFY, HELP, EHLO, a refused MAIL or DATA) since the last message;
-    /// after as many the session is closed with 421. Default 100.
+    /// Commands that lead to no message (NOOP, RSET, VRFY, HELP, EHLO) and refusals of MAIL, DATA and messages, since
+    /// the last message that was accepted; after as many the session is closed with 421. Default 100.
     pub idle_commands_max: u32,
     /// How much of a refused message is consumed beyond `size_bytes_max` before the session is closed, in bytes. A
     /// sender hears `552` only at the end of its message, and one that is cut off before it will try again. Default
@@ -49,14 +67,11 @@ impl Config {
     /// The defaults, for the server called `host_name`.
     ///
     /// # Errors
-    /// [`Error::HostName`] if that is no domain.
+    /// [`Error::HostName`].
     pub fn new(host_name: &str) -> Result<Self, Error> {
-        if !is_domain(host_name) {
-            return Err(Error::HostName);
-        }
-        let mut config = Self {
-            host_name: String::try_from(host_name).map_err(|_| Error::HostName)?,
-            greeting: String::new(),
+        Ok(Self {
+            host_name: HostName::parse(host_name)?,
+            greeting: Greeting::new("ESMTP Penstock"),
             size_bytes_max: 36 * 1024 * 1024,
             recipients_max: 1000,
             errors_max: 20,
@@ -65,28 +80,6 @@ impl Config {
             bare_newlines: BareNewlines::default(),
             eight_bit_mime: true,
             dsn: true,
-        };
-        config.set_greeting("ESMTP Penstock");
-        Ok(config)
-    }
-
-    /// Sets what the greeting says after the host name: printable ASCII, cut at 128 bytes; anything else becomes `?`.
-    pub fn set_greeting(&mut self, text: &str) {
-        self.greeting.clear();
-        for byte in text.bytes().take(GREETING_BYTES_MAX) {
-            let printable = if matches!(byte, b' '..=b'~') { char::from(byte) } else { '?' };
-            let fits = self.greeting.push(printable).is_ok();
-            debug_assert!(fits);
-        }
-    }
-
-    /// Our name, as the greeting and the reply to EHLO give it.
-    pub fn host_name(&self) -> &str {
-        &self.host_name
-    }
-
-    /// What the greeting says after the host name.
-    pub fn greeting(&self) -> &str {
-        &self.greeting
+        })
     }
 }

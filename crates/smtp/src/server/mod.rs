@@ -28,7 +28,9 @@
 //! ```
 
 mod config;
+mod event;
 mod session;
 
-pub use config::{BareNewlines, Config};
-pub use session::{Awaits, CloseReason, Event, ResetReason, Session};
+pub use config::{BareNewlines, Config, Greeting};
+pub use event::{Awaits, CloseReason, Event, ResetReason};
+pub use session::Session;

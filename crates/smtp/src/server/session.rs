@@ -12,99 +12,7 @@ use crate::replies;
 use crate::reply::Reply;
 
 use super::config::{BareNewlines, Config};
-
-/// What the caller has to do, or should know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// All input is used up: send the output, then read.
-    NeedInput,
-    /// There is no room for another reply: send the output, at least in part.
-    OutputFull,
-    /// A verdict is owed ([`accept`](Session::accept), [`refuse`](Session::refuse)); nothing is consumed before it.
-    /// Send the output meanwhile: it may be all that the peer waits for.
-    Verdict,
-    /// A command was answered that needs nobody else. Poll again.
-    Answered,
-    /// HELO or EHLO, and already answered. A transaction that was open is over, as after [`Event::Reset`].
-    Hello {
-        /// What the client calls itself: graphic ASCII without `()<>"\;,`, not checked in any other way.
-        name: &'a str,
-        /// EHLO.
-        extended: bool,
-    },
-    /// MAIL: a transaction is wanted. Asks for a verdict.
-    Mail(MailFrom<'a>),
-    /// RCPT. Asks for a verdict about this recipient.
-    Rcpt(Recipient<'a>),
-    /// DATA, with at least one recipient accepted. Asks for a verdict: whether the message may be sent.
-    Data,
-    /// The next bytes of the message as it was before dot-stuffing, a slice of the input, at least one byte.
-    Body(&'a [u8]),
-    /// The message has ended, whole. Asks for the verdict that takes it into custody or refuses it, and waits for
-    /// that as long as it takes. The transaction is over.
-    EndOfData {
-        /// All that [`Event::Body`] gave, in bytes.
-        bytes: u64,
-        /// How many Received fields the header section has. Whether that is a loop is for the caller to decide.
-        received_lines: u32,
-    },
-    /// The transaction is over without a message: drop the envelope and what came of the message. Already answered.
-    Reset {
-        /// Why.
-        why: ResetReason,
-    },
-    /// The session is over, and an open transaction with it: send the output, then close the connection.
-    Close {
-        /// Why.
-        why: CloseReason,
-    },
-}
-
-/// Why a transaction came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResetReason {
-    /// The client said RSET.
-    Rset,
-    /// The message has bare newlines and the policy is to refuse them.
-    BareNewline,
-    /// The message is larger than [`Config::size_bytes_max`].
-    TooLarge,
-}
-
-/// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client said QUIT.
-    Quit,
-    /// [`Config::errors_max`].
-    Errors,
-    /// [`Config::idle_commands_max`].
-    IdleCommands,
-    /// Far more RCPT than [`Config::recipients_max`].
-    Recipients,
-    /// A command line that does not end.
-    EndlessLine,
-    /// A message that does not end.
-    EndlessMessage,
-    /// The peer does not speak SMTP.
-    NotSmtp,
-    /// The caller said so: [`Session::close`], or a verdict with code 421.
-    Caller,
-}
-
-/// What a session waits for, so that the caller knows which time-out applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaits {
-    /// A command (RFC 5321 §4.5.3.2.7: 5 minutes). The clock should start when the last reply was sent and not start
-    /// anew before [`commands`](Session::commands) changes, or a byte a minute keeps the session alive.
-    Command,
-    /// More of a message. The clock starts anew with every [`Event::Body`].
-    Body,
-    /// The caller's verdict: the peer is not late.
-    Verdict,
-    /// Nothing any more.
-    Nothing,
-}
+use super::event::{Awaits, CloseReason, Event, ResetReason};
 
 /// One connection from a client. See the [module](super) for how it is driven.
 ///
@@ -282,6 +190,11 @@ impl Session {
         self.dialogue.commands
     }
 
+    /// How many bytes of the message that is being received came so far, refused or not; 0 between messages.
+    pub fn body_bytes(&self) -> u64 {
+        self.dialogue.message.as_ref().map_or(0, |message| message.bytes)
+    }
+
     /// How the session was configured.
     pub fn config(&self) -> &Config {
         &self.dialogue.config
@@ -292,8 +205,12 @@ impl Dialogue {
     fn greet(&mut self) {
         if !self.greeted {
             self.greeted = true;
-            let written =
-                write!(self.output, "220 {} {}\r\n", self.config.host_name(), self.config.greeting());
+            let written = write!(
+                self.output,
+                "220 {} {}\r\n",
+                self.config.host_name.as_str(),
+                self.config.greeting.as_str()
+            );
             debug_assert!(written.is_ok(), "nothing was written before");
         }
     }
@@ -335,7 +252,7 @@ impl Dialogue {
     }
 
     fn write_name(&mut self) -> core::fmt::Result {
-        write!(self.output, "250 {}\r\n", self.config.host_name())
+        write!(self.output, "250 {}\r\n", self.config.host_name.as_str())
     }
 
     fn write_extensions(&mut self) -> core::fmt::Result {
@@ -343,7 +260,7 @@ impl Dialogue {
         write!(
             output,
             "250-{}\r\n250-PIPELINING\r\n250-SIZE {}\r\n",
-            config.host_name(),
+            config.host_name.as_str(),
             config.size_bytes_max
         )?;
         if config.eight_bit_mime {

@@ -1,0 +1,97 @@
+//! What the daemon can do for its operator.
+
+use std::fmt;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::types::{
+    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Selection, Status,
+};
+use super::{MailId, Refusal};
+
+/// Who asks. Goes into the custody ledger with everything that changes mail or reads a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Their numeric user, as the kernel says.
+    pub uid: u32,
+    /// Their name, where the system knows one; at most [`NAME_BYTES_MAX`](Self::NAME_BYTES_MAX).
+    pub name: Option<String>,
+}
+
+impl Who {
+    /// The longest name, in bytes.
+    pub const NAME_BYTES_MAX: usize = 64;
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => f.write_str(name),
+            None => write!(f, "uid {}", self.uid),
+        }
+    }
+}
+
+/// A message on its way out.
+#[derive(Debug)]
+pub struct Export {
+    /// How many bytes will come.
+    pub size_bytes: u64,
+    /// Their SHA-256.
+    pub sha256: [u8; 32],
+    /// The bytes. An error, or an end before all of them, cuts the transfer so that nobody takes it for whole.
+    pub chunks: mpsc::Receiver<Result<Bytes, Refusal>>,
+}
+
+/// What the daemon can do for its operator. Called from many connections at once.
+///
+/// Everything that changes something has made it durable when it returns `Ok`. A reason is 1 to
+/// [`REASON_BYTES_MAX`](super::types::REASON_BYTES_MAX) bytes without control characters, which the caller has checked.
+pub trait Operate: Send + Sync + 'static {
+    /// How everything stands.
+    fn status(&self) -> impl Future<Output = Result<Status, Refusal>> + Send;
+
+    /// A page of the queue, in order of arrival.
+    fn queue(&self, filter: QueueFilter) -> impl Future<Output = Result<QueuePage, Refusal>> + Send;
+
+    /// A message with its recipients, their fates and its custody events, but nothing of its body.
+    fn show(&self, id: MailId) -> impl Future<Output = Result<MessageView, Refusal>> + Send;
+
+    /// Changes the mode; it outlives a restart.
+    fn set_mode(
+        &self,
+        mode: Mode,
+        reason: Option<String>,
+        who: Who,
+    ) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// Has messages tried now that wait for their next attempt or were set aside.
+    fn release(
+        &self,
+        which: Selection,
+        who: Who,
+    ) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// Ends messages as removed by the operator. Messages that cannot be removed are told in the result; the others go.
+    fn remove(
+        &self,
+        ids: Vec<MailId>,
+        reason: String,
+        who: Who,
+    ) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// Gives out a message as it was received. That it was read is in the ledger before the first byte.
+    fn export(
+        &self,
+        id: MailId,
+        reason: String,
+        who: Who,
+    ) -> impl Future<Output = Result<Export, Refusal>> + Send;
+
+    /// The newest events that pass the filter, oldest first.
+    fn events(&self, filter: EventFilter) -> impl Future<Output = Result<EventPage, Refusal>> + Send;
+
+    /// All figures in Prometheus' text format.
+    fn metrics(&self) -> impl Future<Output = Result<String, Refusal>> + Send;
+}

@@ -1,0 +1,265 @@
+//! The paths of the control interface. Who serves them over which transport puts a [`Who`] into each request.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /v1/status` | | [`Status`](super::types::Status) |
+//! | `GET /v1/queue?state=&address=&from=&limit=` | | [`QueuePage`](super::types::QueuePage) |
+//! | `GET /v1/messages/{id}` | | [`MessageView`](super::types::MessageView) |
+//! | `POST /v1/messages/{id}/export` | [`ExportRequest`] | the message as it was received |
+//! | `PUT /v1/mode` | [`ModeRequest`] | [`ActionResult`](super::types::ActionResult) |
+//! | `POST /v1/release` | [`Selection`] | `ActionResult` |
+//! | `POST /v1/remove` | [`RemoveRequest`] | `ActionResult` |
+//! | `GET /v1/events?message=&kind=&limit=` | | [`EventPage`](super::types::EventPage) |
+//! | `GET /metrics` | | figures for Prometheus |
+//!
+//! Whatever goes wrong is told as an [`ErrorBody`](super::types::ErrorBody).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post, put};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::body::ExportBody;
+use super::types::{
+    EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX, QueueFilter, REASON_BYTES_MAX,
+    RemoveRequest, Selection,
+};
+use super::{Kind, MailId, Operate, Refusal, Who};
+
+/// The largest body of a request: [`IDS_MAX`] names and a reason fit several times.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// How long an answer may take to begin. A search through the queue reads bounded parts and stays far below.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many rows a page has if nobody says.
+const PAGE_ROWS: u32 = 50;
+/// The header with the SHA-256 of an exported message, in lower-case hexadecimal.
+pub const SHA256_HEADER: &str = "x-penstock-sha256";
+
+/// All paths.
+pub fn router<O: Operate>(operate: Arc<O>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<O>))
+        .route("/v1/queue", get(queue::<O>))
+        .route("/v1/messages/{id}", get(show::<O>))
+        .route("/v1/messages/{id}/export", post(export::<O>))
+        .route("/v1/mode", put(set_mode::<O>))
+        .route("/v1/release", post(release::<O>))
+        .route("/v1/remove", post(remove::<O>))
+        .route("/v1/events", get(events::<O>))
+        .route("/metrics", get(metrics::<O>))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_path)
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .layer(middleware::from_fn(bounded_and_logged))
+        .with_state(operate)
+}
+
+type Answer<T> = Result<Json<T>, Refusal>;
+
+async fn status<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
+    operate.status().await.map(Json)
+}
+
+async fn queue<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(mut filter): Asked<QueueFilter>,
+) -> Answer<impl Serialize> {
+    filter.limit = page_rows(filter.limit);
+    operate.queue(filter).await.map(Json)
+}
+
+async fn show<O: Operate>(State(operate): State<Arc<O>>, Named(id): Named) -> Answer<impl Serialize> {
+    operate.show(id).await.map(Json)
+}
+
+async fn export<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Named(id): Named,
+    Told(request): Told<ExportRequest>,
+) -> Result<Response, Refusal> {
+    let export = operate.export(id, checked_reason(request.reason)?, who).await?;
+    let sha256: String = export.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let headers = [(header::CONTENT_TYPE.as_str(), "message/rfc822"), (SHA256_HEADER, &sha256)];
+    Ok((headers, axum::body::Body::new(ExportBody::new(export))).into_response())
+}
+
+async fn set_mode<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(request): Told<ModeRequest>,
+) -> Answer<impl Serialize> {
+    let reason = request.reason.map(checked_reason).transpose()?;
+    operate.set_mode(request.mode, reason, who).await.map(Json)
+}
+
+async fn release<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(which): Told<Selection>,
+) -> Answer<impl Serialize> {
+    let which = match which {
+        Selection::Ids(ids) => Selection::Ids(checked_ids(ids)?),
+        Selection::All => Selection::All,
+    };
+    operate.release(which, who).await.map(Json)
+}
+
+async fn remove<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(request): Told<RemoveRequest>,
+) -> Answer<impl Serialize> {
+    let ids = checked_ids(request.ids)?;
+    operate.remove(ids, checked_reason(request.reason)?, who).await.map(Json)
+}
+
+async fn events<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(mut filter): Asked<EventFilter>,
+) -> Answer<impl Serialize> {
+    filter.limit = page_rows(filter.limit);
+    operate.events(filter).await.map(Json)
+}
+
+async fn metrics<O: Operate>(State(operate): State<Arc<O>>) -> Result<impl IntoResponse, Refusal> {
+    let text = operate.metrics().await?;
+    let mut headers = HeaderMap::new();
+    headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+    Ok((headers, text))
+}
+
+async fn no_such_path(request: Request) -> Refusal {
+    let message = format!("there is no {} {}", request.method(), request.uri().path());
+    Refusal::new(
+        Kind::NotFound,
+        "PS-D103",
+        message,
+        "The command line and the daemon may be of different versions.",
+    )
+}
+
+/// Gives each request a bounded time, and leaves a line in the log of each that may have changed something.
+async fn bounded_and_logged(request: Request, next: Next) -> Response {
+    let changes = request.method() != Method::GET;
+    let asked = format!("{} {}", request.method(), request.uri().path());
+    let who = request.extensions().get::<Who>().map(ToString::to_string).unwrap_or_default();
+    let response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::new(
+            Kind::Unavailable,
+            "PS-D104",
+            format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()),
+            "The volume may be slow or failing: look at `penstock status` and the daemon's log.",
+        )
+        .into_response(),
+    };
+    if changes {
+        tracing::info!(who, asked, status = response.status().as_u16(), "control");
+    }
+    response
+}
+
+fn page_rows(limit: u32) -> u32 {
+    if limit == 0 { PAGE_ROWS } else { limit.min(PAGE_ROWS_MAX) }
+}
+
+fn checked_reason(reason: String) -> Result<String, Refusal> {
+    let trimmed = reason.trim();
+    if trimmed.is_empty() {
+        return Err(Refusal::bad_request("a reason is needed"));
+    }
+    if trimmed.len() > REASON_BYTES_MAX || trimmed.contains(char::is_control) {
+        return Err(Refusal::bad_request(format!(
+            "a reason is one line of at most {REASON_BYTES_MAX} bytes without control characters"
+        )));
+    }
+    Ok(if trimmed.len() == reason.len() { reason } else { trimmed.to_owned() })
+}
+
+fn checked_ids(ids: Vec<MailId>) -> Result<Vec<MailId>, Refusal> {
+    match ids.len() {
+        0 => Err(Refusal::bad_request("no message is named")),
+        1..=IDS_MAX => Ok(ids),
+        count => Err(Refusal::bad_request(format!("{count} messages are named: at most {IDS_MAX} at once"))),
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self.kind {
+            Kind::BadRequest => StatusCode::BAD_REQUEST,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(self.body)).into_response()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Who {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            Refusal::new(
+                Kind::Internal,
+                "PS-D105",
+                "nobody knows who asks",
+                "Only somebody known may do this.",
+            )
+        })
+    }
+}
+
+/// A body of JSON.
+struct Told<T>(T);
+
+impl<S: Sync + Send, T: DeserializeOwned> FromRequest<S> for Told<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let Json(told) = Json::from_request(request, state)
+            .await
+            .map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
+        Ok(Self(told))
+    }
+}
+
+/// The query of a URL.
+struct Asked<T>(T);
+
+impl<S: Sync + Send, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Query(asked) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
+        Ok(Self(asked))
+    }
+}
+
+/// The message that a path names.
+struct Named(MailId);
+
+impl<S: Sync + Send> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path(id) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
+        Ok(Self(id))
+    }
+}

@@ -1,0 +1,241 @@
+//! One connection to a next hop: bytes between the socket and the state machine, and how long each may take.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use penstock_settings::{Client, HopAddress, HopHost};
+use penstock_smtp::client::{Config, Event, Phase, Session};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+use super::evidence::{Cut, Found, phase};
+
+/// What is read at once: replies are short.
+const READ_BYTES: usize = 4 * 1024;
+/// How long names may take to resolve. A resolver that is itself down must not look like a server that is slow.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection with its session.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    session: Session,
+    input: Vec<u8>,
+    /// How much of `input` the session has taken.
+    taken: usize,
+    timer: Pin<Box<Sleep>>,
+    timeouts: Client,
+    stopping: watch::Receiver<bool>,
+    opened: Instant,
+    /// Since when it is idle.
+    idle_since: Instant,
+    /// When the last command went out.
+    asked: Instant,
+    /// Messages that it has carried.
+    messages: u64,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    /// Connects to a hop and waits until it is ready for mail.
+    pub(super) async fn open(
+        address: &HopAddress,
+        config: Config,
+        timeouts: &Client,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<Self, Option<Found>> {
+        let opening = async {
+            let stream = connect(address, timeouts.connect_timeout).await?;
+            // Commands are short and we wait for each answer. Where it cannot be set, it is only slower.
+            let _ = stream.set_nodelay(true);
+            let peer = stream.peer_addr()?;
+            Ok((stream, peer))
+        };
+        let opened = opening.await.map_err(|error: io::Error| {
+            let cut = if error.kind() == io::ErrorKind::TimedOut { Cut::TimedOut } else { Cut::Io(error) };
+            Found::cut(penstock_release::Phase::Connect, &cut, 0)
+        });
+        let (stream, peer) = opened?;
+        let now = Instant::now();
+        let mut connection = Self {
+            stream,
+            session: Session::new(config),
+            input: Vec::new(),
+            taken: 0,
+            timer: Box::pin(tokio::time::sleep(timeouts.reply_timeout)),
+            timeouts: timeouts.clone(),
+            stopping,
+            opened: now,
+            idle_since: now,
+            asked: now,
+            messages: 0,
+            peer,
+        };
+        connection.greet().await?;
+        Ok(connection)
+    }
+
+    async fn greet(&mut self) -> Result<(), Option<Found>> {
+        loop {
+            let at = self.session.phase();
+            match self.poll() {
+                Event::NeedInput => {
+                    let moved = self.progress().await;
+                    moved.map_err(|cut| Found::cut(phase(at), &cut, 0))?;
+                }
+                Event::Ready(_) => return Ok(()),
+                Event::Refused { phase: at, reply } => return Err(Some(Found::reply(phase(at), reply, 0))),
+                Event::Broken { phase: at, error } => {
+                    return Err(Found::cut(phase(at), &Cut::Nonsense(error), 0));
+                }
+                Event::Closed => return Err(Found::cut(phase(at), &Cut::Eof, 0)),
+                // Nothing else comes before the first transaction.
+                _ => {}
+            }
+        }
+    }
+
+    /// What the session makes of the input that is there.
+    pub(super) fn poll(&mut self) -> Event<'_> {
+        let mut rest = self.input.get(self.taken..).unwrap_or_default();
+        let before = rest.len();
+        let event = self.session.poll(&mut rest);
+        self.taken += before - rest.len();
+        event
+    }
+
+    pub(super) fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Sends or receives something, whichever comes first, within the time that the phase has.
+    pub(super) async fn progress(&mut self) -> Result<(), Cut> {
+        let limit = self.time_limit();
+        self.timer.as_mut().reset(tokio::time::Instant::now() + limit);
+        poll_fn(|context| self.poll_progress(context)).await
+    }
+
+    fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+        if !self.session.output().is_empty()
+            && let Poll::Ready(written) =
+                Pin::new(&mut self.stream).poll_write(context, self.session.output())
+        {
+            return Poll::Ready(written.map_err(Cut::Io).map(|written| {
+                self.session.sent(written);
+                self.asked = Instant::now();
+            }));
+        }
+        if let Poll::Ready(read) = self.poll_read(context) {
+            return Poll::Ready(read);
+        }
+        // Once the server may have the message, its answer is worth waiting for.
+        if *self.stopping.borrow() && !self.session.final_dot_sent() {
+            return Poll::Ready(Err(Cut::Stopping));
+        }
+        self.timer.as_mut().poll(context).map(|()| Err(Cut::TimedOut))
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+        self.input.drain(..self.taken);
+        self.taken = 0;
+        let mut buffer = [0; READ_BYTES];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        Pin::new(&mut self.stream).poll_read(context, &mut buffer).map(|read| {
+            read.map_err(Cut::Io)?;
+            if buffer.filled().is_empty() {
+                return Err(Cut::Eof);
+            }
+            self.input.extend_from_slice(buffer.filled());
+            Ok(())
+        })
+    }
+
+    fn time_limit(&self) -> Duration {
+        let timeouts = &self.timeouts;
+        match self.session.phase() {
+            Phase::Greeting | Phase::Ehlo | Phase::Mail | Phase::Rcpt | Phase::Reset | Phase::Idle => {
+                timeouts.reply_timeout
+            }
+            Phase::Data => timeouts.data_timeout,
+            Phase::Body => timeouts.block_timeout,
+            Phase::FinalDot if self.session.output().is_empty() => timeouts.final_timeout,
+            Phase::FinalDot => timeouts.block_timeout,
+            // Nobody needs the answer to QUIT.
+            Phase::Quit | Phase::Over => Duration::from_secs(2),
+        }
+    }
+
+    /// How long ago the last command went out, in ms.
+    pub(super) fn asked_ms_ago(&self) -> u64 {
+        u64::try_from(self.asked.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A message was carried to its end.
+    pub(super) fn carried(&mut self) {
+        self.messages += 1;
+    }
+
+    /// Whether it has carried a message before: the server may then have closed it meanwhile.
+    pub(super) fn is_used(&self) -> bool {
+        self.messages > 0
+    }
+
+    /// Whether another message may begin on it.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.session.phase() == Phase::Idle && self.opened.elapsed() < self.timeouts.session_age_max
+    }
+
+    pub(super) fn set_idle(&mut self) {
+        self.idle_since = Instant::now();
+    }
+
+    pub(super) fn idle_for(&self) -> Duration {
+        self.idle_since.elapsed()
+    }
+
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Ends the session politely, if it can be ended so.
+    pub(super) async fn quit(mut self) {
+        if self.session.quit().is_err() {
+            return;
+        }
+        loop {
+            match self.poll() {
+                Event::Closed => return,
+                Event::NeedInput => {}
+                _ => continue,
+            }
+            if self.progress().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn connect(address: &HopAddress, timeout: Duration) -> io::Result<TcpStream> {
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let addresses: Vec<SocketAddr> = match &address.host {
+        HopHost::Ip(ip) => vec![SocketAddr::new(*ip, address.port)],
+        HopHost::Name(name) => {
+            let lookup = tokio::net::lookup_host((name.as_str(), address.port));
+            tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await.map_err(late)??.collect()
+        }
+    };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match tokio::time::timeout(timeout, TcpStream::connect(address)).await.map_err(late) {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) | Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

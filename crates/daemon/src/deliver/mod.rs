@@ -1,0 +1,520 @@
+//! The side that gives mail on: carries out what `release` decides, and reports what came of it.
+
+mod attempt;
+mod connection;
+mod evidence;
+mod notes;
+mod record;
+mod saved;
+mod transaction;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use penstock_release::{
+    Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
+    Outcome as Reported, Phase, Release, Saved, SetAside, State, Verdict,
+};
+use penstock_settings::{InitialMode, Settings};
+use penstock_smtp::client::{Config as ClientConfig, Event};
+use penstock_smtp::{Address, MailFrom};
+use penstock_spool::{Error as SpoolError, Fate, MessageId, Stamp};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::Error;
+use crate::clock::Clock;
+use crate::control::MailId;
+use crate::ledger::Kind;
+use crate::log::Lines;
+use crate::metrics::Metrics;
+use crate::stop;
+use crate::storage::{Accepted, Recovered, Storage};
+use attempt::{Attempt, Outcome};
+use connection::Connection;
+use evidence::{Cut, Found, phase};
+pub(crate) use notes::Note;
+use notes::Notes;
+use record::Record;
+pub(crate) use saved::load;
+
+/// How long a session is kept for the next message.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// Everything that release needs at run time.
+pub(crate) struct Delivery {
+    settings: Arc<Settings>,
+    config: penstock_release::Config,
+    client: ClientConfig,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    storage: Storage,
+    release: Mutex<Release>,
+    /// Sessions that wait for another message, by hop.
+    idle: Mutex<Vec<Vec<Connection>>>,
+    notes: Mutex<Notes>,
+    /// Something happened that may change what is to be done next.
+    wake: Notify,
+    lines: Lines,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Delivery {
+    /// Release as it was saved, with what is on the volume.
+    ///
+    /// # Errors
+    /// [`Error::Settings`].
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+        storage: Storage,
+        volume: &Volume,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<Arc<Self>, Error> {
+        let config = config(&settings, volume.seed);
+        let mut client = ClientConfig::new(settings.system.hostname.as_str())
+            .map_err(|error| Error::Settings(format!("system.hostname: {error}")))?;
+        client.recipients_max = settings.client.recipients_max;
+        let initial = match settings.release.initial_mode {
+            InitialMode::Auto => Mode::Auto,
+            InitialMode::Hold => Mode::Hold { until_unix_ms: None },
+        };
+        let now = now(&clock);
+        let release = Release::new(config.clone(), volume.saved.as_ref(), initial, now)
+            .map_err(|error| Error::Settings(error.to_string()))?;
+        let idle = Mutex::new(config.hops.iter().map(|_| Vec::new()).collect());
+        let delivery = Self {
+            settings,
+            config,
+            client,
+            clock,
+            metrics,
+            storage,
+            release: Mutex::new(release),
+            idle,
+            notes: Mutex::default(),
+            wake: Notify::new(),
+            lines: Lines::default(),
+            stopping,
+        };
+        delivery.recover(&volume.queued);
+        Ok(Arc::new(delivery))
+    }
+
+    /// Takes in what the volume holds.
+    fn recover(&self, queued: &[Recovered]) {
+        let mut release = self.release();
+        for message in queued {
+            let Recovered { id, size_bytes, attempts } = *message;
+            // When it came is in its envelope, which is read when it is tried; its age is looked at then.
+            let message = Message { id: id.0, size_bytes, accepted_unix_ms: None };
+            release.recover(message, u32::from(attempts), 0);
+        }
+    }
+
+    /// Starts over with what the volume holds after it was mounted anew. Nothing is in flight then.
+    pub(crate) fn start_over(&self, queued: &[Recovered]) {
+        let saved = self.release().saved();
+        match Release::new(self.config.clone(), Some(&saved), saved.mode, self.now()) {
+            Ok(release) => *self.release() = release,
+            // The same numbers were right at the start.
+            Err(error) => warn!(%error, "release goes on as it was"),
+        }
+        self.recover(queued);
+        self.wake.notify_one();
+    }
+
+    /// Takes in a message that was accepted. [`wake`](Self::wake) when all of a batch are in.
+    pub(crate) fn offer(&self, accepted: Accepted) {
+        let Accepted { id, size_bytes, received } = accepted;
+        self.metrics.inflow.add(self.clock.mono_ms(), size_bytes);
+        self.release().offer(Message {
+            id: id.0,
+            size_bytes: u32::try_from(size_bytes).unwrap_or(u32::MAX),
+            accepted_unix_ms: received.trusted.then_some(received.unix_ms),
+        });
+    }
+
+    /// Has it looked again at what is to be done.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn release(&self) -> MutexGuard<'_, Release> {
+        self.release.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        now(&self.clock)
+    }
+
+    /// Sessions with a hop that wait for another message.
+    pub(crate) fn idle_sessions(&self, hop: HopId) -> usize {
+        self.idle().get(usize::from(hop.0)).map_or(0, Vec::len)
+    }
+
+    /// Does what is to be done, until it is told to stop and what was in flight has ended.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut tasks = JoinSet::new();
+        let mut states = Vec::new();
+        let mut unsaved = false;
+        while !*self.stopping.borrow() {
+            let failed = self.storage.is_failed();
+            if self.release().take_changed() || unsaved {
+                self.tell_states(&mut states).await;
+                unsaved = !failed && self.save().await.is_err();
+            }
+            // Without a record of what was sent nothing may be sent.
+            self.close_idle();
+            let until_ms = if failed { None } else { self.decide(&mut tasks).await };
+            let idle_ms = self.has_idle().then(|| self.clock.mono_ms() + 1000);
+            let until_ms = [until_ms, idle_ms].into_iter().flatten().min();
+            tokio::select! {
+                () = self.wake.notified() => {}
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                () = self.sleep_until(until_ms) => {}
+                () = stop::signalled(self.stopping.clone()) => {}
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+        let idle: Vec<_> = self.idle().iter_mut().flat_map(std::mem::take).collect();
+        for connection in idle {
+            connection.quit().await;
+        }
+        if self.release().take_changed() || unsaved {
+            // What could not be saved is as it was at the last time.
+            let _ = self.save().await;
+        }
+    }
+
+    async fn sleep_until(&self, until_ms: Option<u64>) {
+        match until_ms {
+            Some(until_ms) => {
+                let left_ms = until_ms.saturating_sub(self.clock.mono_ms());
+                tokio::time::sleep(Duration::from_millis(left_ms)).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Carries out decisions until there is nothing to do before a moment.
+    async fn decide(self: &Arc<Self>, tasks: &mut JoinSet<()>) -> Option<u64> {
+        loop {
+            let decision = self.release().next(self.now());
+            match decision {
+                Decision::Send { message, hop, .. } => {
+                    self.notes().begin(message);
+                    let (this, id) = (Arc::clone(self), MessageId(message));
+                    tasks.spawn(async move {
+                        stop::woken(this.stopping.clone(), this.send(id, hop)).await;
+                    });
+                }
+                Decision::Probe { hop } => {
+                    let this = Arc::clone(self);
+                    tasks.spawn(async move {
+                        stop::woken(this.stopping.clone(), this.probe(hop)).await;
+                    });
+                }
+                Decision::SetAside { message, why } => self.set_aside(MessageId(message), why).await,
+                Decision::Wait { until_ms } => return until_ms,
+            }
+        }
+    }
+
+    /// Sends one message and reports what came of it.
+    async fn send(&self, id: MessageId, hop: HopId) {
+        let attempt::Ended { outcome, left, connection } = attempt::run(self, id, hop).await;
+        self.notes().end(id.0);
+        let follows = {
+            let reported = match &outcome {
+                Outcome::Done { delivered } => Reported::Done { delivered: *delivered },
+                Outcome::Open { found, delivered } => {
+                    Reported::Open { evidence: found.evidence(), delivered: *delivered }
+                }
+                Outcome::NotTried => Reported::NotTried,
+            };
+            self.release().finished(id.0, reported, self.now())
+        };
+        if matches!(outcome, Outcome::Done { delivered: true } | Outcome::Open { delivered: true, .. }) {
+            self.metrics.released.add(1);
+        }
+        if let (Some(follows), Some(left)) = (follows, left) {
+            self.note(id, follows, left).await;
+        }
+        if follows == Some(Follows::Done) && self.notes().take_again(id.0) {
+            // The operator gave recipients back while the others were on their way.
+            self.offer_again(id).await;
+        }
+        if let Some(connection) = connection {
+            self.keep(hop, connection);
+        }
+    }
+
+    /// Takes in a message that the operator gave back to the queue.
+    async fn offer_again(&self, id: MessageId) {
+        let summary = self.storage.look(move |spool| spool.summary(id)).await;
+        if let Ok(Some(summary)) = summary {
+            self.give_back(Recovered { id, size_bytes: summary.size_bytes, attempts: 0 });
+        }
+    }
+
+    /// Takes in a message that the operator gave back to the queue, where it is not in it.
+    pub(crate) fn give_back(&self, message: Recovered) {
+        self.recover(&[message]);
+        self.wake();
+    }
+
+    /// Has it offered once more when the attempt in flight has ended. Whether there is one.
+    pub(crate) fn again_after_flight(&self, id: MessageId) -> bool {
+        self.notes().again(id.0)
+    }
+
+    /// What is known of a message beyond what the volume says.
+    pub(crate) fn noted(&self, id: MessageId) -> Note {
+        self.notes().get(id.0)
+    }
+
+    /// Keeps in mind what was said of a message, and when it is due again.
+    fn remember(&self, id: MessageId, due_mono_ms: Option<u64>, said: &str) {
+        self.notes().remember(id.0, due_mono_ms, said);
+    }
+
+    /// Has no message of the queue wait any longer.
+    pub(crate) fn end_waits(&self) {
+        let mut release = self.release();
+        let mode = release.mode();
+        // Draining ends every wait; the mode itself stays what it was.
+        release.set_mode(Mode::Drain, self.now());
+        release.set_mode(mode, self.now());
+        drop(release);
+        self.wake();
+    }
+
+    /// Writes down what follows for recipients that are still open.
+    async fn note(&self, id: MessageId, follows: Follows, left: Attempt) {
+        match follows {
+            Follows::Done | Follows::Kept => {}
+            Follows::Waits { attempts, for_ms } => {
+                let attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
+                let too_old = self.is_too_old(left.accepted_unix_ms());
+                if too_old && self.release().remove(id.0) == penstock_release::Removed::Yes {
+                    left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
+                } else {
+                    let said = left.said();
+                    self.remember(id, Some(self.clock.mono_ms() + for_ms), &said);
+                    let why = format!("will be tried again in {} min", for_ms.div_ceil(60_000));
+                    left.note_open(self, Fate::Deferred, attempts, &why).await;
+                }
+            }
+            Follows::SetAside(aside) => left.note_open(self, Fate::Held, 0, why(aside)).await,
+        }
+    }
+
+    fn is_too_old(&self, accepted_unix_ms: Option<u64>) -> bool {
+        let (Some(accepted), Some(now)) = (accepted_unix_ms, self.now().unix_ms) else { return false };
+        accepted.saturating_add(self.config.expire_after_ms) < now
+    }
+
+    /// Sets aside a message that `release` gave up.
+    async fn set_aside(&self, id: MessageId, aside: SetAside) {
+        let at = self.clock.stamp();
+        warn!(code = "PS-D230", id = %MailId::disk(id.0), why = why(aside), "held for the operator");
+        let written = self
+            .storage
+            .change(move |spool| {
+                let open = spool.fates(id).unwrap_or_default();
+                let open = open.into_iter().filter(|(_, _, fate)| !fate.is_final());
+                let recipients =
+                    open.flat_map(|(first, count, _)| first..first.saturating_add(count)).collect();
+                let (fate, kind, text) = (Fate::Held, Kind::Held, why(aside).to_owned());
+                let (attempts, reply_code, said) = (0, 0, String::new());
+                Record { id, recipients, fate, attempts, reply_code, at, kind, text, said }.append(spool)
+            })
+            .await;
+        if let Err(error) = written {
+            warn!(code = error.code(), id = %MailId::disk(id.0), %error, "that could not be recorded");
+        }
+    }
+
+    /// Sees whether a hop takes mail, without any.
+    async fn probe(&self, hop: HopId) {
+        let found = self.ask(hop).await;
+        let trouble: Option<Evidence<'_>> = found.as_ref().map(Found::evidence);
+        self.release().probed(hop, trouble, self.now());
+    }
+
+    /// The evidence of trouble, if there is any.
+    async fn ask(&self, hop: HopId) -> Option<Found> {
+        let mut connection = match self.connect(hop).await {
+            Ok(connection) => connection,
+            // We are stopping: no news.
+            Err(found) => return found,
+        };
+        if connection.session().mail(&MailFrom::new(Address::NULL)).is_err() {
+            return Found::cut(Phase::Ehlo, &Cut::Eof, 0);
+        }
+        let trouble = loop {
+            let at = connection.session().phase();
+            match connection.poll() {
+                Event::NeedInput => {}
+                Event::MailReply(reply) => {
+                    let found = Found::reply(Phase::Mail, reply, 0);
+                    break (found.verdict() != Verdict::Accepted).then_some(found);
+                }
+                Event::Refused { phase: at, reply } => return Some(Found::reply(phase(at), reply, 0)),
+                Event::Broken { phase: at, error } => return Found::cut(phase(at), &Cut::Nonsense(error), 0),
+                Event::Closed => return Found::cut(phase(at), &Cut::Eof, 0),
+                _ => continue,
+            }
+            if let Err(cut) = connection.progress().await {
+                return Found::cut(phase(at), &cut, 0);
+            }
+        };
+        tokio::spawn(connection.quit());
+        trouble
+    }
+
+    /// A session with a hop: one that waits, or a new one. `Err(None)` if we are stopping.
+    async fn connection(&self, hop: HopId) -> Result<Connection, Option<Found>> {
+        let idle = self.idle().get_mut(usize::from(hop.0)).and_then(Vec::pop);
+        match idle {
+            Some(connection) if connection.is_fresh() => Ok(connection),
+            Some(old) => {
+                tokio::spawn(old.quit());
+                self.connect(hop).await
+            }
+            None => self.connect(hop).await,
+        }
+    }
+
+    async fn connect(&self, hop: HopId) -> Result<Connection, Option<Found>> {
+        let Some(next_hop) = self.settings.next_hops.get(usize::from(hop.0)) else { return Err(None) };
+        let (client, stopping) = (self.client.clone(), self.stopping.clone());
+        Connection::open(&next_hop.address, client, &self.settings.client, stopping).await
+    }
+
+    fn keep(&self, hop: HopId, mut connection: Connection) {
+        connection.set_idle();
+        if connection.is_fresh()
+            && let Some(idle) = self.idle().get_mut(usize::from(hop.0))
+        {
+            idle.push(connection);
+        } else {
+            tokio::spawn(connection.quit());
+        }
+    }
+
+    /// Ends sessions that nobody needed for a while, and those beyond what the hop is to have.
+    fn close_idle(&self) {
+        if !self.has_idle() {
+            return;
+        }
+        let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
+        for (sessions, hop) in self.idle().iter_mut().zip(hops) {
+            let room = hop.connections.saturating_sub(hop.in_flight) as usize;
+            while sessions.len() > room || sessions.first().is_some_and(|oldest| oldest.idle_for() > IDLE_MAX)
+            {
+                tokio::spawn(sessions.remove(0).quit());
+            }
+        }
+    }
+
+    fn has_idle(&self) -> bool {
+        self.idle().iter().any(|sessions| !sessions.is_empty())
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<Connection>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self, hop: HopId, phase: Phase, took_ms: u64) {
+        self.release().answered(hop, phase, took_ms, self.now());
+    }
+
+    fn hop_name(&self, hop: HopId) -> &str {
+        self.settings.next_hops.get(usize::from(hop.0)).map_or("?", |hop| hop.name.as_str())
+    }
+
+    /// Makes mode and states of the hops outlive a restart.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub(crate) async fn save(&self) -> Result<(), SpoolError> {
+        let saved = self.release().saved();
+        self.storage.change(move |spool| saved::store(spool, &saved)).await
+    }
+
+    /// Tells which hops are in another state than at the last call.
+    async fn tell_states(&self, known: &mut Vec<State>) {
+        let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
+        known.resize(hops.len(), State::Untried);
+        for (hop, known) in hops.iter().zip(known.iter_mut()).filter(|(hop, known)| hop.state != **known) {
+            *known = hop.state;
+            let (name, state) = (hop.name.as_str(), hop.state.as_str());
+            let said = hop.last_reply.map(|reply| format!(": {reply}")).unwrap_or_default();
+            if hop.state.trouble().is_some() {
+                let advice = hop.advice.unwrap_or_default();
+                warn!(code = "PS-D232", hop = name, state, said, advice, "the next hop takes no mail");
+            } else {
+                info!(hop = name, state, "the next hop");
+            }
+            let event = Kind::Hop.event(self.clock.stamp(), None, format!("{name} is {state}{said}"));
+            // Told in the log already; what cannot be recorded now is no reason to stop.
+            let _ = self.storage.change(move |spool| spool.record_event(&event)).await;
+        }
+    }
+}
+
+/// What the volume says about release.
+pub(crate) struct Volume {
+    pub(crate) saved: Option<Saved>,
+    pub(crate) queued: Vec<Recovered>,
+    /// A number that differs from box to box.
+    pub(crate) seed: u64,
+}
+
+fn config(settings: &Settings, seed: u64) -> penstock_release::Config {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let release = &settings.release;
+    penstock_release::Config {
+        hops: settings
+            .next_hops
+            .iter()
+            .map(|hop| HopConfig {
+                name: hop.name.as_str().to_owned(),
+                priority: hop.priority,
+                weight: hop.weight,
+            })
+            .collect(),
+        connections_max: release.connections_max,
+        messages_per_minute_max: release.messages_per_minute_max,
+        retry_schedule_ms: release.retry_schedule.iter().copied().map(ms).collect(),
+        retry_jitter_percent: release.retry_jitter_percent,
+        probe_interval_ms: ms(release.probe_interval),
+        probe_fast_for_ms: ms(release.probe_fast_for),
+        probe_slow_interval_ms: ms(release.probe_slow_interval),
+        probe_data_interval_ms: ms(release.probe_data_interval),
+        expire_after_ms: ms(release.expire_after),
+        poison_failures: release.poison_failures,
+        poison_span_ms: ms(release.poison_span),
+        seed,
+    }
+}
+
+fn now(clock: &Clock) -> Now {
+    let Stamp { unix_ms, trusted, .. } = clock.stamp();
+    Now { mono_ms: clock.mono_ms(), unix_ms: trusted.then_some(unix_ms) }
+}
+
+const fn why(aside: SetAside) -> &'static str {
+    match aside {
+        SetAside::Expired => "older than mail may become",
+        SetAside::Poison => "it failed again and again while others passed",
+    }
+}

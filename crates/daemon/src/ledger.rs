@@ -1,0 +1,99 @@
+//! The custody ledger: what is written on the volume about what became of mail, and who did what to it.
+//!
+//! Texts name recipients and what servers replied, never subjects or bodies. The numbers are part of what is on
+//! volumes: none is ever used for something else.
+
+use penstock_spool::{Event, MessageId, Stamp};
+
+/// The namespace of META under which release keeps its state.
+pub(crate) const META_RELEASE: u8 = 1;
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Kind {
+    /// A write failed, and the volume was mounted anew.
+    VolumeRecovered = 1,
+    /// A next hop took custody.
+    Delivered = 10,
+    /// An attempt failed and will be repeated.
+    Deferred = 11,
+    /// A next hop refused, or an attempt is not to be repeated: it waits for the operator.
+    Held = 12,
+    /// The message is not what was written.
+    Damaged = 13,
+    /// The operator removed it.
+    Removed = 20,
+    /// The operator read its body.
+    Exported = 21,
+    /// The operator had it tried at once.
+    Released = 22,
+    /// The operator changed the mode.
+    Mode = 23,
+    /// A next hop is in another state.
+    Hop = 30,
+    /// The daemon started, or stopped.
+    Started = 40,
+    Stopped = 41,
+}
+
+impl Kind {
+    const ALL: [Self; 12] = [
+        Self::VolumeRecovered,
+        Self::Delivered,
+        Self::Deferred,
+        Self::Held,
+        Self::Damaged,
+        Self::Removed,
+        Self::Exported,
+        Self::Released,
+        Self::Mode,
+        Self::Hop,
+        Self::Started,
+        Self::Stopped,
+    ];
+
+    /// The kind as one word.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::VolumeRecovered => "volume_recovered",
+            Self::Delivered => "delivered",
+            Self::Deferred => "deferred",
+            Self::Held => "held",
+            Self::Damaged => "damaged",
+            Self::Removed => "removed",
+            Self::Exported => "exported",
+            Self::Released => "released",
+            Self::Mode => "mode",
+            Self::Hop => "hop",
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// The word for the number of an event, perhaps of a later version.
+    pub(crate) fn name_of(code: u16) -> &'static str {
+        Self::ALL.into_iter().find(|kind| *kind as u16 == code).map_or("unknown", Self::as_str)
+    }
+
+    /// An event of this kind.
+    pub(crate) fn event(self, at: Stamp, message: Option<MessageId>, text: String) -> Event {
+        Event { at, code: self as u16, message, text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_number_and_a_word_of_its_own() {
+        for (n, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(Kind::name_of(kind as u16), kind.as_str());
+            for other in &Kind::ALL[..n] {
+                assert_ne!((kind as u16, kind.as_str()), (*other as u16, other.as_str()));
+            }
+        }
+        assert_eq!(Kind::name_of(9999), "unknown");
+    }
+}

@@ -1,0 +1,24 @@
+//! The service: it takes mail, keeps it on flash, and gives it on.
+//!
+//! One thread does all network I/O (tokio, current-thread), one owns the log on flash and is the only one that writes;
+//! reads of mail run on a few threads of their own. What decides lives in crates that do no I/O (`smtp`, `release`,
+//! `settings`, `spool`); here are the sockets, files, clocks and threads that they are driven with.
+
+mod clock;
+pub mod control;
+mod deliver;
+mod error;
+mod ledger;
+mod listen;
+mod log;
+mod metrics;
+mod notify;
+mod operator;
+mod run;
+mod stop;
+mod storage;
+mod volume;
+
+pub use error::Error;
+pub use log::start as start_log;
+pub use run::{Options, run};

@@ -1,0 +1,317 @@
+//! One transaction on its way in: the envelope, the policy on it, and the message until it is in custody.
+//!
+//! A message up to [`SMALL_BYTES`] is collected in memory and given to the storage thread whole, so that a client that
+//! is slow, or goes away, costs the volume nothing. A larger one goes there in pieces as it comes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use penstock_smtp::{BodyType, MailFrom, Recipient, Reply, Return, Status, replies};
+use penstock_spool::{
+    Begin, Body, Error, HELO_BYTES_MAX, MessageId, Notify, PATH_BYTES_MAX, RESERVE_STEP_BYTES, Ret,
+};
+use tracing::warn;
+
+use super::Listening;
+use super::limits::Place;
+use super::trace::{Received, times_passed};
+use crate::storage::{Draft, Incoming, NewMessage, Transaction};
+
+/// Up to this size a message is collected in memory.
+const SMALL_BYTES: usize = 64 * 1024;
+/// What is allocated for a message at first.
+const FIRST_BYTES: usize = 6 * 1024;
+/// The text of all recipients of a transaction, in bytes; beyond it `452 4.5.3`. A thousand ordinary addresses fit.
+const ENVELOPE_BYTES_MAX: usize = 128 * 1024;
+/// A message that has passed here more often than this is going in circles, however few Received lines it has.
+const TIMES_PASSED_MAX: usize = 3;
+
+const ADDRESS_TOO_LONG: Reply<'static> =
+    Reply::new(553, Status::new(5, 1, 3), "Address is longer than 256 octets");
+
+/// What was refused, and how.
+pub(super) type Verdict<T = ()> = Result<T, Reply<'static>>;
+
+/// The side of a session that takes mail.
+pub(super) struct Intake {
+    listening: Arc<Listening>,
+    client: SocketAddr,
+    place: Place,
+    helo: String,
+    extended: bool,
+    envelope: Option<Envelope>,
+    content: Content,
+}
+
+struct Envelope {
+    begin: Begin,
+    recipients: Vec<penstock_spool::Recipient>,
+    recipient_bytes: usize,
+    declared_bytes: Option<u64>,
+    transaction: Transaction,
+}
+
+/// What there is of the message.
+enum Content {
+    /// Nothing: it has not begun.
+    None,
+    /// All of it, in memory.
+    Small(Draft),
+    /// The last piece, with the rest at the storage thread.
+    Streamed {
+        incoming: Incoming,
+        piece: Vec<u8>,
+        reserved_bytes: u64,
+        total_bytes: u64,
+        _transaction: Transaction,
+    },
+    /// It cannot be taken, which is said at its end.
+    Refused(Reply<'static>),
+}
+
+impl Intake {
+    pub(super) fn new(listening: Arc<Listening>, client: SocketAddr, place: Place) -> Self {
+        Self {
+            listening,
+            client,
+            place,
+            helo: String::new(),
+            extended: false,
+            envelope: None,
+            content: Content::None,
+        }
+    }
+
+    /// Takes note of HELO or EHLO.
+    pub(super) fn hello(&mut self, name: &str, extended: bool) {
+        self.abandon();
+        // The name is ASCII.
+        self.helo.clear();
+        self.helo.push_str(&name[..name.len().min(HELO_BYTES_MAX)]);
+        self.extended = extended;
+    }
+
+    /// Gives up the transaction, if there is one.
+    pub(super) fn abandon(&mut self) {
+        self.envelope = None;
+        self.content = Content::None;
+        self.place.release();
+    }
+
+    pub(super) fn mail(&mut self, mail: &MailFrom<'_>) -> Verdict {
+        let listening = &self.listening;
+        if mail.sender.as_str().len() > PATH_BYTES_MAX {
+            return Err(ADDRESS_TOO_LONG);
+        }
+        listening.storage.check_room(mail.size_bytes).map_err(|error| listening.refusal(error))?;
+        self.envelope = Some(Envelope {
+            begin: Begin {
+                received: listening.clock.stamp(),
+                sender: mail.sender.as_str().to_owned(),
+                helo: self.helo.clone(),
+                client: Some(self.client),
+                body: mail.body.map_or(Body::SevenBit, |body| match body {
+                    BodyType::SevenBit => Body::SevenBit,
+                    BodyType::EightBitMime => Body::EightBitMime,
+                }),
+                smtputf8: false,
+                tls: false,
+                ret: mail.ret.map(|ret| match ret {
+                    Return::Full => Ret::Full,
+                    Return::Headers => Ret::Headers,
+                }),
+                envid: mail.envid.map(|envid| envid.as_str().to_owned()),
+            },
+            recipients: Vec::new(),
+            recipient_bytes: 0,
+            declared_bytes: mail.size_bytes,
+            transaction: listening.storage.transaction(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn rcpt(&mut self, recipient: &Recipient<'_>) -> Verdict {
+        let address = recipient.address;
+        let accepted = match address.domain() {
+            Some(domain) => self.listening.settings.domains.accepted.iter().any(|ours| ours.accepts(domain)),
+            // Postmaster without a domain is ours (RFC 5321 §4.5.1).
+            None => true,
+        };
+        if !accepted {
+            self.listening.metrics.refused_relay.add(1);
+            return Err(replies::RELAY_DENIED);
+        }
+        if address.as_str().len() > PATH_BYTES_MAX {
+            return Err(ADDRESS_TOO_LONG);
+        }
+        let Some(envelope) = &mut self.envelope else { return Err(replies::LOCAL_ERROR) };
+        let orcpt = recipient.orcpt.map(|orcpt| orcpt.as_str().to_owned());
+        envelope.recipient_bytes += address.as_str().len() + orcpt.as_ref().map_or(0, String::len);
+        if envelope.recipient_bytes > ENVELOPE_BYTES_MAX {
+            return Err(replies::RECIPIENTS_MAX);
+        }
+        envelope.recipients.push(penstock_spool::Recipient {
+            address: address.as_str().to_owned(),
+            notify: recipient.notify.map_or(Notify::default(), notify),
+            orcpt,
+        });
+        Ok(())
+    }
+
+    /// DATA: the message begins, with our line on top.
+    pub(super) fn data(&mut self) -> Verdict {
+        let Some(envelope) = &self.envelope else { return Err(replies::LOCAL_ERROR) };
+        let recipient = match envelope.recipients.as_slice() {
+            [one] => Some(one.address.as_str()),
+            _ => None,
+        };
+        let (before, behind) = Received {
+            helo: &self.helo,
+            client: self.client,
+            host_name: self.listening.host_name(),
+            extended: self.extended,
+            recipient,
+            unix_ms: envelope.begin.received.unix_ms,
+        }
+        .write();
+        let declared = usize::try_from(envelope.declared_bytes.unwrap_or(0)).unwrap_or(SMALL_BYTES);
+        let capacity = declared.clamp(FIRST_BYTES, SMALL_BYTES);
+        self.content = Content::Small(Draft::new(&before, &behind, capacity));
+        Ok(())
+    }
+
+    /// The next bytes of the message. Whether they have to be given on before more is read.
+    pub(super) fn body(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.content {
+            Content::None | Content::Refused(_) => false,
+            Content::Small(draft) => {
+                draft.push(bytes);
+                draft.len() > SMALL_BYTES
+            }
+            Content::Streamed { piece, .. } => {
+                piece.extend_from_slice(bytes);
+                piece.len() >= SMALL_BYTES
+            }
+        }
+    }
+
+    /// Gives what was collected to the storage thread, and waits for room there.
+    pub(super) async fn pass_on(&mut self) {
+        match std::mem::replace(&mut self.content, Content::None) {
+            Content::Small(draft) => self.content = self.begin(draft).await,
+            Content::Streamed { incoming, piece, mut reserved_bytes, mut total_bytes, _transaction } => {
+                total_bytes += piece.len() as u64;
+                while total_bytes > reserved_bytes {
+                    if !self.place.reserve(RESERVE_STEP_BYTES) {
+                        self.content = self.refuse(Error::Full);
+                        return;
+                    }
+                    reserved_bytes += RESERVE_STEP_BYTES;
+                }
+                self.content = match incoming.push(piece).await {
+                    Ok(()) => {
+                        let piece = Vec::with_capacity(SMALL_BYTES);
+                        Content::Streamed { incoming, piece, reserved_bytes, total_bytes, _transaction }
+                    }
+                    Err(error) => self.refuse(error),
+                };
+            }
+            other => self.content = other,
+        }
+    }
+
+    /// Goes over from collecting to streaming.
+    async fn begin(&mut self, draft: Draft) -> Content {
+        let Some(envelope) = self.envelope.take() else { return Content::Refused(replies::LOCAL_ERROR) };
+        if self.goes_in_circles(&draft) {
+            return Content::Refused(replies::HOPS_MAX);
+        }
+        let reserved_bytes = envelope.declared_bytes.unwrap_or(0).max(RESERVE_STEP_BYTES);
+        let total_bytes = draft.len() as u64;
+        if !self.place.reserve(reserved_bytes) {
+            return self.refuse(Error::Full);
+        }
+        let (new, _transaction) = envelope.with_head(draft);
+        match self.listening.storage.begin(new).await {
+            Ok(incoming) => {
+                let piece = Vec::with_capacity(SMALL_BYTES);
+                Content::Streamed { incoming, piece, reserved_bytes, total_bytes, _transaction }
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    fn refuse(&mut self, error: Error) -> Content {
+        self.place.release();
+        Content::Refused(self.listening.refusal(error))
+    }
+
+    /// The end of the message: into custody with it. Nothing is left of the transaction afterwards.
+    pub(super) async fn end(&mut self, received_lines: u32) -> Verdict<MessageId> {
+        let content = std::mem::replace(&mut self.content, Content::None);
+        let envelope = self.envelope.take();
+        let taken = self.take(content, envelope, received_lines).await;
+        self.place.release();
+        taken
+    }
+
+    async fn take(
+        &mut self,
+        content: Content,
+        envelope: Option<Envelope>,
+        received_lines: u32,
+    ) -> Verdict<MessageId> {
+        if received_lines > self.listening.settings.listen.received_max {
+            self.listening.metrics.refused_loop.add(1);
+            return Err(replies::HOPS_MAX);
+        }
+        let stored = match content {
+            Content::Small(draft) => {
+                let Some(envelope) = envelope else { return Err(replies::LOCAL_ERROR) };
+                let may_circle = received_lines as usize > TIMES_PASSED_MAX;
+                if may_circle && self.goes_in_circles(&draft) {
+                    return Err(replies::HOPS_MAX);
+                }
+                let (new, _transaction) = envelope.with_head(draft);
+                self.listening.storage.store(new).await
+            }
+            Content::Streamed { incoming, piece, _transaction, .. } => match incoming.push(piece).await {
+                Ok(()) => incoming.commit().await,
+                Err(error) => Err(error),
+            },
+            Content::Refused(reply) => return Err(reply),
+            Content::None => return Err(replies::LOCAL_ERROR),
+        };
+        stored.map_err(|error| self.listening.refusal(error))
+    }
+
+    fn goes_in_circles(&self, draft: &Draft) -> bool {
+        // Our own line is not in what follows the gap for its number, but for its end.
+        let circles = times_passed(draft.behind(), self.listening.host_name()) > TIMES_PASSED_MAX;
+        if circles {
+            self.listening.metrics.refused_loop.add(1);
+            warn!(
+                code = "PS-D220",
+                client = %self.client.ip(),
+                "a message that has been here before is refused: it goes in circles. Does the next hop send mail for \
+                 the site's domains back to this box?"
+            );
+        }
+        circles
+    }
+}
+
+impl Envelope {
+    fn with_head(self, head: Draft) -> (Box<NewMessage>, Transaction) {
+        let Self { begin, recipients, declared_bytes, transaction, .. } = self;
+        (Box::new(NewMessage { begin, recipients, declared_bytes, head }), transaction)
+    }
+}
+
+fn notify(notify: penstock_smtp::Notify) -> Notify {
+    let all =
+        [(notify.success, Notify::SUCCESS), (notify.failure, Notify::FAILURE), (notify.delay, Notify::DELAY)];
+    let given = all.into_iter().filter(|(given, _)| *given);
+    let given = given.fold(Notify::default(), |sum, (_, one)| sum.with(one));
+    if given.is_absent() { Notify::NEVER } else { given }
+}

@@ -1,0 +1,270 @@
+//! One connection from a client: bytes between the socket and the state machine, verdicts from the intake.
+//!
+//! Input is read into a buffer that all sessions of the thread share, since nothing is awaited between the read and
+//! what is made of it; only what has to wait is copied. So an idle session costs its state and no buffers.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use penstock_smtp::server::{Awaits, CloseReason, Event, ResetReason, Session};
+use penstock_smtp::{Reply, Status, replies};
+use penstock_spool::MessageId;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+use tracing::{debug, info};
+
+use super::Listening;
+use super::intake::{Intake, Verdict};
+use super::limits::Place;
+use super::pace::Pace;
+use crate::control::MailId;
+use crate::stop;
+
+/// What is read at once.
+const READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// What has to happen next.
+#[derive(Debug)]
+enum Step {
+    /// All input is used up.
+    Read,
+    /// There is no room for more replies.
+    Flush,
+    /// The intake has collected enough of the message to give it on.
+    PassOn,
+    /// The message has ended.
+    End { received_lines: u32 },
+    /// The session is over.
+    Close,
+}
+
+/// Why a connection ended before its session did.
+#[derive(Debug)]
+enum Cut {
+    Late,
+    Lost(io::Error),
+    /// The client closed it.
+    Eof,
+    Stopping,
+}
+
+impl From<io::Error> for Cut {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+/// Serves a client until it goes or has to go.
+pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<Listening>, place: Place) {
+    let stopping = listening.stopping.clone();
+    let mut connection = Connection {
+        session: Session::new(listening.config.clone()),
+        intake: Intake::new(Arc::clone(&listening), client, place),
+        input: Vec::new(),
+        pace: Pace::new(),
+        stream,
+        client,
+        listening,
+    };
+    // The session looks at the signal itself, whenever it would wait for the client.
+    stop::woken(stopping, connection.run()).await;
+}
+
+struct Connection {
+    session: Session,
+    intake: Intake,
+    /// What was read and could not be used yet.
+    input: Vec<u8>,
+    pace: Pace,
+    stream: TcpStream,
+    client: SocketAddr,
+    listening: Arc<Listening>,
+}
+
+impl Connection {
+    async fn run(&mut self) {
+        let Err(cut) = self.converse().await else { return };
+        let farewell = match &cut {
+            Cut::Late => replies::TIMED_OUT,
+            Cut::Stopping => replies::SHUTTING_DOWN,
+            Cut::Lost(error) => return debug!(client = %self.client, %error, "connection lost"),
+            Cut::Eof => return debug!(client = %self.client, "connection closed by the client"),
+        };
+        if matches!(cut, Cut::Late) {
+            self.listening.metrics.sessions_timed_out.add(1);
+        }
+        debug!(client = %self.client, ?cut, "session ended by us");
+        self.intake.abandon();
+        self.session.close(farewell);
+        // Whoever does not read has waited long enough: one try.
+        let _ = self.stream.try_write(self.session.output());
+    }
+
+    async fn converse(&mut self) -> Result<(), Cut> {
+        let mut step = self.drive(&mut &[][..]);
+        loop {
+            step = match step {
+                Step::Read => {
+                    self.flush().await?;
+                    poll_fn(|context| self.poll_read(context)).await?
+                }
+                Step::Flush => {
+                    self.flush().await?;
+                    self.go_on()
+                }
+                Step::PassOn => {
+                    self.intake.pass_on().await;
+                    self.pace.moved();
+                    self.go_on()
+                }
+                Step::End { received_lines } => {
+                    self.flush().await?;
+                    let taken = self.intake.end(received_lines).await;
+                    self.end(taken);
+                    self.pace.moved();
+                    self.go_on()
+                }
+                Step::Close => return self.flush().await,
+            }
+        }
+    }
+
+    /// Goes on with what was read earlier.
+    fn go_on(&mut self) -> Step {
+        let input = std::mem::take(&mut self.input);
+        let mut rest = input.as_slice();
+        let step = self.drive(&mut rest);
+        self.input = rest.to_vec();
+        step
+    }
+
+    /// Reads, and goes on with that.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, Cut>> {
+        if *self.listening.stopping.borrow() && self.session.awaits() == Awaits::Command {
+            return Poll::Ready(Err(Cut::Stopping));
+        }
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => {
+                    ready!(self.poll_late(context));
+                    return Poll::Ready(Err(Cut::Late));
+                }
+            }
+            let mut input = buffer.filled();
+            if input.is_empty() {
+                return Poll::Ready(Err(Cut::Eof));
+            }
+            let commands = self.session.commands();
+            let step = self.drive(&mut input);
+            if self.session.commands() != commands {
+                self.pace.moved();
+            }
+            self.input.extend_from_slice(input);
+            Poll::Ready(Ok(step))
+        })
+    }
+
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let listening = &self.listening;
+        let awaits = self.session.awaits();
+        self.pace.poll_late(context, awaits, &listening.settings.listen, &listening.limits)
+    }
+
+    /// Sends all replies.
+    async fn flush(&mut self) -> Result<(), Cut> {
+        while !self.session.output().is_empty() {
+            let sent = poll_fn(|context| {
+                match Pin::new(&mut self.stream).poll_write(context, self.session.output()) {
+                    Poll::Ready(sent) => Poll::Ready(sent.map_err(Cut::from)),
+                    Poll::Pending => self.poll_late(context).map(|()| Err(Cut::Late)),
+                }
+            })
+            .await?;
+            self.session.sent(sent);
+        }
+        Ok(())
+    }
+
+    /// Lets the state machine go on until something has to happen that takes time.
+    fn drive(&mut self, input: &mut &[u8]) -> Step {
+        loop {
+            let verdict = match self.session.poll(input) {
+                // A verdict is never left open here.
+                Event::NeedInput | Event::Verdict => return Step::Read,
+                Event::OutputFull => return Step::Flush,
+                Event::Answered => continue,
+                Event::Hello { name, extended } => {
+                    self.intake.hello(name, extended);
+                    continue;
+                }
+                Event::Mail(mail) => self.intake.mail(&mail),
+                Event::Rcpt(recipient) => self.intake.rcpt(&recipient),
+                Event::Data => {
+                    self.pace.message_begins();
+                    self.intake.data()
+                }
+                Event::Body(bytes) => {
+                    self.pace.message_bytes(bytes.len());
+                    if self.intake.body(bytes) {
+                        return Step::PassOn;
+                    }
+                    continue;
+                }
+                Event::EndOfData { received_lines, .. } => return Step::End { received_lines },
+                Event::Reset { why } => {
+                    if why != ResetReason::Rset {
+                        self.listening.metrics.refused_form.add(1);
+                    }
+                    self.intake.abandon();
+                    continue;
+                }
+                Event::Close { why } => {
+                    if why != CloseReason::Quit {
+                        debug!(client = %self.client, ?why, "session ended");
+                    }
+                    return Step::Close;
+                }
+            };
+            self.answer(verdict);
+        }
+    }
+
+    fn answer(&mut self, verdict: Verdict) {
+        let answered = match verdict {
+            Ok(()) => self.session.accept(),
+            Err(reply) => self.session.refuse(reply),
+        };
+        debug_assert!(answered.is_ok(), "it was asked, and refusals are 4xx or 5xx");
+    }
+
+    /// Tells the client what has become of its message.
+    fn end(&mut self, taken: Verdict<MessageId>) {
+        let answered = match taken {
+            Ok(id) => {
+                let id = MailId::disk(id.0);
+                if let Some(untold) = self.listening.lines.take() {
+                    info!(%id, client = %self.client.ip(), untold, "message accepted");
+                }
+                let text = format!("queued as {id}");
+                self.session.accept_with(Reply::new(250, Status::new(2, 0, 0), &text))
+            }
+            Err(reply) => {
+                info!(client = %self.client.ip(), reply = reply.code, text = reply.text, "message refused");
+                self.session.refuse(reply)
+            }
+        };
+        debug_assert!(answered.is_ok(), "it was asked, and refusals are 4xx or 5xx");
+    }
+}

@@ -1,0 +1,299 @@
+//! What the daemon does for its operator: the control interface's [`Operate`] on listener, storage and release.
+
+mod figures;
+mod mode;
+mod status;
+mod view;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use penstock_settings::Settings;
+use penstock_spool::{Error as SpoolError, Event, Fate, MessageId, Status as FateOf};
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::control::types::{
+    ActionResult, ErrorBody, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Refused,
+    Selection, Status,
+};
+use crate::control::{Export, Kind as Fault, MailId, Operate, Refusal, Store, Who};
+use crate::deliver::Delivery;
+use crate::ledger::Kind;
+use crate::listen::Listening;
+use crate::metrics::Metrics;
+use crate::storage::{Recovered, Source, Storage};
+use crate::volume::Spool;
+
+/// Pieces of a message that are read ahead of who receives them.
+const EXPORT_PIECES: usize = 2;
+/// Messages that are changed in one step of the storage thread, so that mail does not wait long behind it.
+const CHANGES_PER_STEP: usize = 256;
+
+/// The daemon towards its operator.
+pub(crate) struct Operator {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) storage: Storage,
+    pub(crate) listening: Arc<Listening>,
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) started: Instant,
+}
+
+impl Operate for Operator {
+    async fn status(&self) -> Result<Status, Refusal> {
+        status::status(self).await
+    }
+
+    async fn queue(&self, filter: QueueFilter) -> Result<QueuePage, Refusal> {
+        view::queue(self, filter).await
+    }
+
+    async fn show(&self, id: MailId) -> Result<MessageView, Refusal> {
+        view::show(self, disk(id)?).await
+    }
+
+    async fn set_mode(&self, mode: Mode, reason: Option<String>, who: Who) -> Result<ActionResult, Refusal> {
+        mode::set(self, mode, reason, &who).await
+    }
+
+    async fn release(&self, which: Selection, who: Who) -> Result<ActionResult, Refusal> {
+        match which {
+            Selection::All => self.release_all(&who).await,
+            Selection::Ids(ids) => self.release_these(ids, &who).await,
+        }
+    }
+
+    async fn remove(&self, ids: Vec<MailId>, reason: String, who: Who) -> Result<ActionResult, Refusal> {
+        let (mut done, mut refused) = (0, Vec::new());
+        for id in ids {
+            match self.remove_one(id, &reason, &who).await {
+                Ok(()) => done += 1,
+                Err(refusal) => refused.push(Refused { id, error: refusal.body }),
+            }
+        }
+        let summary = format!("Removed {}.", messages(done));
+        Ok(ActionResult { summary, messages: done, refused })
+    }
+
+    async fn export(&self, id: MailId, reason: String, who: Who) -> Result<Export, Refusal> {
+        let message = disk(id)?;
+        let (open, ()) = self.storage.open_with(message, |_| ()).await.map_err(|error| refusal(id, error))?;
+        let (mut source, _) = Source::open(open).await.map_err(|error| refusal(id, error))?;
+        let text = format!("body read by {who}: {reason}");
+        let event = Kind::Exported.event(self.clock.stamp(), Some(message), text);
+        self.record(event).await.map_err(|error| refusal(id, error))?;
+        let (size_bytes, sha256) = (source.size_bytes(), source.sha256());
+        let (chunks, received) = mpsc::channel(EXPORT_PIECES);
+        tokio::spawn(async move {
+            loop {
+                let chunk = match source.next_chunk().await {
+                    Ok(Some(chunk)) => Ok(chunk),
+                    Ok(None) => return,
+                    Err(error) => Err(refusal(id, error)),
+                };
+                let last = chunk.is_err();
+                if chunks.send(chunk).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        Ok(Export { size_bytes, sha256, chunks: received })
+    }
+
+    async fn events(&self, filter: EventFilter) -> Result<EventPage, Refusal> {
+        view::events(self, filter).await
+    }
+
+    async fn metrics(&self) -> Result<String, Refusal> {
+        figures::text(self).await
+    }
+}
+
+impl Operator {
+    async fn record(&self, event: Event) -> Result<(), SpoolError> {
+        self.storage.change(move |spool| spool.record_event(&event)).await
+    }
+
+    async fn release_all(&self, who: &Who) -> Result<ActionResult, Refusal> {
+        let (mut released, mut from) = (0, MessageId(0));
+        loop {
+            let at = self.clock.stamp();
+            let page = self.storage.look(move |spool| {
+                let page = spool.queue(from).map(|summary| summary.id).take(CHANGES_PER_STEP);
+                let page: Vec<MessageId> = page.collect();
+                let held: Vec<MessageId> = page.iter().copied().filter(|id| has_held(spool, *id)).collect();
+                (page.last().copied(), held)
+            });
+            let (last, held) = page.await.map_err(unavailable)?;
+            let Some(last) = last else { break };
+            let text = format!("given back to the queue by {who}");
+            let given = self.storage.change(move |spool| {
+                let give =
+                    |id: MessageId| give_back(spool, id, &Kind::Released.event(at, Some(id), text.clone()));
+                held.into_iter().map(give).collect::<Result<Vec<_>, _>>()
+            });
+            for given in given.await.map_err(unavailable)? {
+                self.take_back(&given);
+                released += 1;
+            }
+            from = MessageId(last.0 + 1);
+        }
+        self.delivery.end_waits();
+        let text = format!("all mail released by {who}");
+        self.record(Kind::Released.event(self.clock.stamp(), None, text)).await.map_err(unavailable)?;
+        let summary = format!("All mail is tried now; {} had been set aside.", messages(released));
+        Ok(ActionResult { summary, messages: released, refused: Vec::new() })
+    }
+
+    async fn release_these(&self, ids: Vec<MailId>, who: &Who) -> Result<ActionResult, Refusal> {
+        let (mut done, mut refused) = (0, Vec::new());
+        for id in ids {
+            match self.release_one(id, who).await {
+                Ok(()) => done += 1,
+                Err(refusal) => refused.push(Refused { id, error: refusal.body }),
+            }
+        }
+        let summary = format!("{} tried as soon as the next hop takes mail.", is_are(done));
+        Ok(ActionResult { summary, messages: done, refused })
+    }
+
+    async fn release_one(&self, id: MailId, who: &Who) -> Result<(), Refusal> {
+        let message = disk(id)?;
+        let text = format!("given back to the queue by {who}");
+        let event = Kind::Released.event(self.clock.stamp(), Some(message), text);
+        let given = self.storage.change(move |spool| {
+            let summary = spool.summary(message).ok_or(SpoolError::NoSuchMessage(message))?;
+            if summary.open_recipients == 0 {
+                return Ok(None);
+            }
+            give_back(spool, message, &event).map(Some)
+        });
+        match given.await.map_err(|error| refusal(id, error))? {
+            Some(given) => {
+                self.take_back(&given);
+                Ok(())
+            }
+            None => Err(finished(id)),
+        }
+    }
+
+    /// Lets release know of a message that was given back.
+    fn take_back(&self, given: &GivenBack) {
+        let GivenBack { message, was_queued } = *given;
+        if !was_queued {
+            self.delivery.give_back(message);
+        } else if !self.delivery.again_after_flight(message.id) {
+            self.delivery.release().hasten(message.id.0);
+            self.delivery.wake();
+        }
+    }
+
+    async fn remove_one(&self, id: MailId, reason: &str, who: &Who) -> Result<(), Refusal> {
+        let message = disk(id)?;
+        let taken_out = self.delivery.release().remove(message.0);
+        if taken_out == penstock_release::Removed::InFlight {
+            return Err(Refusal::new(
+                Fault::Conflict,
+                "PS-D251",
+                format!("message {id} is on its way at this moment"),
+                "Try again when the attempt has ended; `penstock stop` keeps others from beginning.",
+            ));
+        }
+        let at = self.clock.stamp();
+        let event = Kind::Removed.event(at, Some(message), format!("removed by {who}: {reason}"));
+        let removed = self.storage.change(move |spool| {
+            let fates = spool.fates(message).ok_or(SpoolError::NoSuchMessage(message))?;
+            let open: Vec<_> = fates.into_iter().filter(|(_, _, fate)| !fate.is_final()).collect();
+            for (first, count, _) in &open {
+                let (first, count, fate, attempts, reply_code) = (*first, *count, Fate::Removed, 0, 0);
+                spool.set_status(message, &FateOf { first, count, fate, attempts, reply_code, at })?;
+            }
+            if !open.is_empty() {
+                spool.record_event(&event)?;
+            }
+            Ok(!open.is_empty())
+        });
+        match removed.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(finished(id)),
+            Err(error) => {
+                if taken_out == penstock_release::Removed::Yes {
+                    // It was not removed after all.
+                    self.delivery.give_back(Recovered { id: message, size_bytes: 0, attempts: 0 });
+                }
+                Err(refusal(id, error))
+            }
+        }
+    }
+}
+
+/// A message whose recipients were given back to the queue.
+struct GivenBack {
+    message: Recovered,
+    /// Whether it was in the queue before, with other recipients.
+    was_queued: bool,
+}
+
+fn has_held(spool: &Spool, id: MessageId) -> bool {
+    spool.fates(id).unwrap_or_default().iter().any(|(_, _, fate)| *fate == Fate::Held)
+}
+
+/// Lets recipients that were held be tried again.
+fn give_back(spool: &mut Spool, id: MessageId, event: &Event) -> Result<GivenBack, SpoolError> {
+    let summary = spool.summary(id).ok_or(SpoolError::NoSuchMessage(id))?;
+    let fates = spool.fates(id).unwrap_or_default();
+    let was_queued = fates.iter().any(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred));
+    for (first, count, _) in fates.into_iter().filter(|(_, _, fate)| *fate == Fate::Held) {
+        let (fate, attempts, reply_code, at) = (Fate::Queued, 0, 0, event.at);
+        spool.set_status(id, &FateOf { first, count, fate, attempts, reply_code, at })?;
+    }
+    spool.record_event(event)?;
+    let message = Recovered { id, size_bytes: summary.size_bytes, attempts: 0 };
+    Ok(GivenBack { message, was_queued })
+}
+
+/// The number of a message on the disk, the only volume there is.
+fn disk(id: MailId) -> Result<MessageId, Refusal> {
+    match id.store {
+        Store::Disk => Ok(MessageId(id.number)),
+        Store::Nor => Err(Refusal::no_such_message(id)),
+    }
+}
+
+fn finished(id: MailId) -> Refusal {
+    let message = format!("message {id} is finished: every recipient was delivered or removed");
+    Refusal::new(Fault::Conflict, "PS-D252", message, "")
+}
+
+/// What is told when the log does not do it.
+fn refusal(id: MailId, error: SpoolError) -> Refusal {
+    match error {
+        SpoolError::NoSuchMessage(_) => Refusal::no_such_message(id),
+        SpoolError::Damaged(_) => Refusal::new(
+            Fault::Conflict,
+            error.code(),
+            format!("message {id} is damaged on the volume and is not given out"),
+            "Ask the sender for it; `penstock show` has the envelope where that can be read.",
+        ),
+        other => unavailable(other),
+    }
+}
+
+fn unavailable(error: SpoolError) -> Refusal {
+    let ErrorBody { code, message, help } = ErrorBody {
+        code: error.code().to_owned(),
+        message: error.to_string(),
+        help: "The volume is tried again every 30 s; `penstock status` says how it stands.".to_owned(),
+    };
+    Refusal::new(Fault::Unavailable, &code, message, help)
+}
+
+fn messages(count: u64) -> String {
+    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
+}
+
+fn is_are(count: u64) -> String {
+    if count == 1 { "1 message is".to_owned() } else { format!("{count} messages are") }
+}

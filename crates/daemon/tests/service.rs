@@ -1,0 +1,308 @@
+//! What the service promises, over real sockets and a volume in a file.
+
+mod support;
+
+use support::{Hop, Site, eventually, serve_if_asked};
+
+/// The daemon that the other tests start; by itself it does nothing.
+#[test]
+fn daemon_process() {
+    serve_if_asked();
+}
+
+const BODY: &str = "Subject: hello\r\n\r\n.a line with a dot\r\nlast line\r\n";
+
+/// The message as it must arrive: our line on top, and then every byte.
+fn assert_arrived(body: &str, sent: &str) {
+    assert!(
+        body.starts_with(
+            "Received: from client.example ([127.0.0.1])\r\n\tby mx.example.org with ESMTP id d-"
+        )
+    );
+    let ours_end = body.find("+0000\r\n").unwrap() + "+0000\r\n".len();
+    assert_eq!(&body[ours_end..], sent);
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_kill_and_arrives_byte_for_byte() {
+    let mut site = Site::new("");
+    site.start();
+    let reply = site.send(&["one@example.org", "two@example.org"], BODY);
+    assert!(reply.starts_with("250 2.0.0 queued as d-"), "{reply}");
+    let large = format!("Subject: large\r\n\r\n{}", "0123456789abcdef\r\n".repeat(200_000));
+    assert!(site.send(&["postmaster"], &large).starts_with("250"));
+    site.kill();
+    site.start();
+    let hop = Hop::start(site.hop_port);
+    let mut got = hop.wait_for(2);
+    got.sort_by_key(|got| got.body.len());
+    assert_eq!(got[0].sender, "sender@example.net");
+    assert_eq!(got[0].recipients, ["one@example.org", "two@example.org"]);
+    assert_arrived(&got[0].body, BODY);
+    assert_eq!(got[1].recipients, ["postmaster"]);
+    assert_arrived(&got[1].body, &large);
+    eventually("the queue is empty", || (site.status()["mail"]["messages"] == 0).then_some(()));
+    site.kill();
+    site.start();
+    assert_eq!(site.status()["mail"]["messages"], 0);
+    assert!(site.stop());
+    assert_eq!(hop.got().len(), 2, "what was delivered is not sent again");
+}
+
+#[test]
+fn a_stop_is_clean_and_the_next_start_reads_no_segment() {
+    let mut site = Site::new("");
+    site.start();
+    assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    let mut idle = site.client();
+    assert!(site.stop());
+    idle.expect("421 4.3.2");
+    site.start();
+    assert!(site.log().contains("clean=true"), "{}", site.log());
+    assert_eq!(site.status()["mail"]["messages"], 1);
+}
+
+#[test]
+fn held_mail_waits_until_the_operator_lets_it_go() {
+    let mut site = Site::new("initial_mode = \"hold\"\n");
+    let hop = Hop::start(site.hop_port);
+    site.start();
+    assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    eventually("the next hop is known", || (site.status()["hops"][0]["state"] == "healthy").then_some(()));
+    assert_eq!(hop.got(), []);
+    site.json("PUT", "/v1/mode", r#"{"mode":"stop","reason":"maintenance"}"#);
+    assert!(site.stop());
+    site.start();
+    let mode = site.status()["mode"].clone();
+    assert_eq!((&mode["mode"], &mode["reason"]), (&"stop".into(), &"maintenance".into()));
+    assert_eq!(hop.got(), []);
+    site.json("PUT", "/v1/mode", r#"{"mode":"auto"}"#);
+    hop.wait_for(1);
+}
+
+#[test]
+fn a_message_that_is_put_off_goes_when_the_operator_says_so_or_its_time_has_come() {
+    let mut site = Site::new("retry_schedule = [\"1h\"]\n");
+    let hop = Hop::start_with(site.hop_port, |line| (line == ".").then(|| "451 4.7.1 Greylisted".into()));
+    site.start();
+    assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    let row = eventually("the message is put off", || {
+        let page = site.json("GET", "/v1/queue", "");
+        Some(page["rows"][0].clone()).filter(|row| row["state"] == "deferred" && row["attempts"] == 1)
+    });
+    assert_eq!(row["last_reply"], "451 4.7.1 Greylisted (end of data)");
+    hop.answer(|_| None);
+    let id = row["id"].as_str().unwrap();
+    site.json("POST", "/v1/release", &format!(r#"{{"ids":["{id}"]}}"#));
+    assert_arrived(&hop.wait_for(1)[0].body, BODY);
+    let shown = eventually("the end is in the ledger", || {
+        let (status, answer) = site.ask("GET", &format!("/v1/messages/{id}"), "");
+        assert_eq!(status, 200);
+        let shown: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        (shown["recipient_list"][0]["fate"] == "delivered").then_some(shown)
+    });
+    let kinds: Vec<_> =
+        shown["events"].as_array().unwrap().iter().map(|event| event["kind"].clone()).collect();
+    assert_eq!(kinds, ["deferred", "released", "delivered"]);
+}
+
+#[test]
+fn a_refused_recipient_is_held_and_the_others_are_delivered_once() {
+    let mut site = Site::new("");
+    let refuses =
+        |line: &str| line.contains("<gone@").then(|| "550 5.1.10 RESOLVER.ADR.RecipientNotFound".into());
+    let hop = Hop::start_with(site.hop_port, refuses);
+    site.start();
+    let recipients = ["one@example.org", "gone@example.org", "two@example.org"];
+    assert!(site.send(&recipients, BODY).starts_with("250"));
+    let got = hop.wait_for(1);
+    assert_eq!(got[0].recipients, ["one@example.org", "two@example.org"]);
+    let row = eventually("one recipient is held", || {
+        let page = site.json("GET", "/v1/queue?state=held", "");
+        page["rows"].get(0).cloned()
+    });
+    assert_eq!((&row["recipient"], &row["open_recipients"]), (&"gone@example.org".into(), &1.into()));
+    site.kill();
+    site.start();
+    let id = row["id"].as_str().unwrap();
+    let body = format!(r#"{{"ids":["{id}"],"reason":"has left"}}"#);
+    assert_eq!(site.json("POST", "/v1/remove", &body)["messages"], 1);
+    assert_eq!(site.status()["mail"]["messages"], 0);
+    assert_eq!(hop.got().len(), 1);
+}
+
+#[test]
+fn a_whole_message_refused_because_of_one_recipient_is_offered_recipient_by_recipient() {
+    let mut site = Site::new("");
+    let last = std::sync::Mutex::new(Vec::new());
+    let hop = Hop::start_with(site.hop_port, move |line| {
+        let mut recipients = last.lock().unwrap();
+        if line.starts_with("MAIL") {
+            recipients.clear();
+        } else if line.starts_with("RCPT") {
+            recipients.push(line.to_owned());
+        }
+        let spoilt = line == "." && recipients.iter().any(|line| line.contains("<bad@"));
+        spoilt.then(|| "550 5.1.1 User unknown".into())
+    });
+    site.start();
+    assert!(site.send(&["one@example.org", "bad@example.org", "two@example.org"], BODY).starts_with("250"));
+    let got = hop.wait_for(2);
+    assert_eq!([&got[0].recipients[..], &got[1].recipients[..]], [["one@example.org"], ["two@example.org"]]);
+    eventually("the other one is held", || (site.status()["mail"]["held"] == 1).then_some(()));
+}
+
+#[test]
+fn what_was_not_acknowledged_is_not_there() {
+    let mut site = Site::new("");
+    site.start();
+    for half in ["Subject: half\r\n", &"x".repeat(300_000)] {
+        let mut client = site.client();
+        client.envelope("sender@example.net", &["one@example.org"]);
+        client.raw(half.as_bytes());
+        // It hangs up without the final dot.
+    }
+    let mut client = site.client();
+    client.envelope("sender@example.net", &["one@example.org"]);
+    client.raw(&vec![b'x'; 300_000]);
+    site.kill();
+    site.start();
+    assert_eq!(site.status()["mail"]["messages"], 0);
+    assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    assert_eq!(site.status()["mail"]["messages"], 1);
+}
+
+#[test]
+fn a_full_volume_answers_452_and_takes_mail_again_when_some_has_gone() {
+    let mut site = Site::new("");
+    site.start();
+    let body = format!("Subject: big\r\n\r\n{}", "0123456789abcdef\r\n".repeat(4 * 1024 * 1024 / 18));
+    let mut taken = 0;
+    let refused = loop {
+        let mut client = site.client();
+        client.say("MAIL FROM:<sender@example.net> SIZE=4194304");
+        let reply = client.reply();
+        if !reply.starts_with("250") {
+            break reply;
+        }
+        client.say("RCPT TO:<one@example.org>");
+        client.expect("250");
+        client.say("DATA");
+        client.expect("354");
+        let reply = client.message(&body);
+        if !reply.starts_with("250") {
+            break reply;
+        }
+        taken += 1;
+        assert!(taken < 16, "more mail than the volume holds");
+    };
+    assert!(refused.starts_with("452 4.3.1"), "{refused}");
+    assert!(taken >= 6, "only {taken} messages of 4 MiB fit into 64 MiB");
+    let hop = Hop::start(site.hop_port);
+    assert_eq!(hop.wait_for(taken).len(), taken);
+    eventually("there is room again", || (site.status()["mail"]["messages"] == 0).then_some(()));
+    assert!(site.send(&["one@example.org"], &body).starts_with("250"));
+    hop.wait_for(taken + 1);
+}
+
+#[test]
+fn a_volume_that_fails_refuses_mail_keeps_what_it_has_and_heals() {
+    let mut site = Site::new("initial_mode = \"hold\"\n");
+    let control = site.directory.path().join("faults");
+    site.faults = format!("control={}", control.display());
+    site.start();
+    assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    std::fs::write(&control, "fail_program_after=0,fail_sync_after=0").unwrap();
+    let reply = site.send(&["one@example.org"], BODY);
+    assert!(reply.starts_with('4'), "{reply}");
+    let mut client = site.client();
+    client.say("MAIL FROM:<sender@example.net>");
+    client.expect("4");
+    let status = site.status();
+    assert_eq!(status["volumes"][0]["health"], "read_only");
+    assert_eq!(status["alerts"][0]["severity"], "critical");
+    let row = site.json("GET", "/v1/queue", "")["rows"][0].clone();
+    assert_eq!((&row["state"], &row["recipient"]), (&"queued".into(), &"one@example.org".into()));
+    std::fs::remove_file(&control).unwrap();
+    eventually("it is mounted anew", || (site.status()["volumes"][0]["health"] == "good").then_some(()));
+    assert!(site.send(&["two@example.org"], BODY).starts_with("250"));
+    let hop = Hop::start(site.hop_port);
+    site.json("PUT", "/v1/mode", r#"{"mode":"auto"}"#);
+    let got = hop.wait_for(2);
+    assert!(got.iter().any(|got| got.recipients == ["one@example.org"]));
+    assert!(got.iter().any(|got| got.recipients == ["two@example.org"]));
+}
+
+#[test]
+fn a_damaged_message_is_never_taken_for_mail_and_does_not_stop_the_others() {
+    let mut site = Site::new("");
+    site.start();
+    // Larger than what is read and checked as a whole before it goes out.
+    let marked = format!("Subject: rot\r\n\r\n{}MARK\r\n", "0123456789abcdef\r\n".repeat(20_000));
+    assert!(site.send(&["one@example.org"], &marked).starts_with("250"));
+    assert!(site.send(&["two@example.org"], BODY).starts_with("250"));
+    assert!(site.stop());
+    let path = site.directory.path().join("volume");
+    let mut volume = std::fs::read(&path).unwrap();
+    let at = volume.windows(6).position(|six| six == b"MARK\r\n").unwrap();
+    volume[at] ^= 0x20;
+    std::fs::write(&path, volume).unwrap();
+    let hop = Hop::start(site.hop_port);
+    site.start();
+    assert_eq!(hop.wait_for(1)[0].recipients, ["two@example.org"]);
+    eventually("it is told", || site.log().contains("PS-D231").then_some(()));
+    eventually("it is the operator's", || (site.status()["mail"]["held"] == 1).then_some(()));
+    assert_eq!(hop.got().len(), 1);
+}
+
+#[test]
+fn mail_for_others_is_not_relayed() {
+    let mut site = Site::new("");
+    site.start();
+    let mut client = site.client();
+    client.say("MAIL FROM:<someone@example.org>");
+    client.expect("250");
+    for stranger in ["a@example.net", "a@sub.example.org", "a@[127.0.0.1]", "\"a@example.org\"@example.net"] {
+        client.say(&format!("RCPT TO:<{stranger}>"));
+        client.expect("550 5.7.1");
+    }
+    client.say("RCPT TO:<a@EXAMPLE.org>");
+    client.expect("250");
+}
+
+#[test]
+fn a_message_that_goes_in_circles_is_refused() {
+    let mut site = Site::new("");
+    site.start();
+    let passed = "Received: from a by b\r\n".repeat(28);
+    assert!(site.send(&["one@example.org"], &format!("{passed}{BODY}")).starts_with("554 5.4.6"));
+    let through_us = "Received: from a\r\n\tby mx.example.org with ESMTP id d-1; today\r\n".repeat(4);
+    assert!(site.send(&["one@example.org"], &format!("{through_us}{BODY}")).starts_with("554 5.4.6"));
+    assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+}
+
+#[test]
+fn what_is_no_volume_is_not_overwritten() {
+    let site = Site::new("");
+    let path = site.directory.path().join("volume");
+    std::fs::write(&path, vec![b'x'; 64 * 1024 * 1024]).unwrap();
+    let settings = std::fs::read_to_string(site.directory.path().join("settings.toml")).unwrap();
+    let settings = penstock_settings::Settings::parse(&settings).unwrap();
+    let error = penstock_daemon::run(settings, &penstock_daemon::Options::default()).unwrap_err();
+    assert_eq!(error.code(), "PS-D003");
+    assert!(std::fs::read(&path).unwrap().iter().all(|byte| *byte == b'x'));
+}
+
+#[test]
+fn an_export_gives_the_message_and_leaves_its_trace() {
+    let mut site = Site::new("");
+    site.start();
+    let large = format!("Subject: large\r\n\r\n{}", "0123456789abcdef\r\n".repeat(100_000));
+    let reply = site.send(&["one@example.org"], &large);
+    let id = reply.rsplit(' ').next().unwrap();
+    let (status, body) = site.ask("POST", &format!("/v1/messages/{id}/export"), r#"{"reason":"subpoena"}"#);
+    assert_eq!(status, 200);
+    assert_arrived(&String::from_utf8(body).unwrap(), &large);
+    let events = site.json("GET", "/v1/events?kind=exported", "");
+    assert!(events["events"][0]["text"].as_str().unwrap().ends_with("subpoena"));
+}

@@ -1,0 +1,347 @@
+//! What can be typed. Help, completions and man pages are all made from these definitions.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use penstock_daemon::control::MailId;
+use penstock_daemon::control::types::{IDS_MAX, MailState};
+use penstock_settings::DurationText;
+
+/// Where the settings are unless somebody says otherwise.
+pub(crate) const SETTINGS_FILE: &str = "/etc/penstock/settings.toml";
+
+/// Takes mail while the mail server is away, keeps it, and gives it back.
+#[derive(Debug, Parser)]
+#[command(name = "penstock", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "\
+Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 the daemon cannot be reached.
+
+Examples:
+  penstock status               how things stand
+  penstock hold --for 2h        let nothing through for two hours
+  penstock release              let it through again
+  penstock queue --address mia  the mail from and to mia")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the service in the foreground
+    #[command(after_help = "\
+Examples:
+  penstock settings defaults > settings.toml    a file to start from
+  penstock serve --settings settings.toml       until Ctrl-C or SIGTERM")]
+    Serve {
+        /// The settings file
+        #[arg(long, value_name = "FILE", default_value = SETTINGS_FILE, value_hint = ValueHint::FilePath)]
+        settings: PathBuf,
+    },
+
+    #[command(flatten)]
+    Ask(Ask),
+
+    /// Check a settings file, or write one
+    #[command(subcommand)]
+    Settings(Settings),
+
+    /// Write completions for a shell to standard output
+    #[command(after_help = "\
+Examples:
+  penstock completions bash > /etc/bash_completion.d/penstock
+  penstock completions zsh > ~/.zfunc/_penstock")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+
+    /// Write the man pages
+    #[command(after_help = "\
+Examples:
+  penstock man /usr/local/share/man/man1
+  penstock man | man -l -")]
+    Man {
+        /// The directory for all pages; without it, penstock(1) goes to standard output
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// The commands that ask the daemon.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ask {
+    /// Tell how things stand: is the mail safe, what does the mail server say, when will it be done
+    #[command(after_help = "\
+Examples:
+  penstock status
+  penstock status --json | jq .mail.messages
+  watch penstock status")]
+    Status {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
+    /// List the mail that is here, oldest first
+    #[command(after_help = "\
+Examples:
+  penstock queue
+  penstock queue --state held                 what needs a decision
+  penstock queue --address mia@example.org    from or to her
+  penstock queue --all --json | jq -r '.rows[].id'")]
+    Queue(Queue),
+
+    /// Show a message: envelope, recipients and what happened to it, but nothing of its text
+    #[command(after_help = "\
+Examples:
+  penstock show d-123
+  penstock show 123 --json")]
+    Show {
+        /// The message, such as d-123 or 123
+        id: MailId,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
+    /// Take mail but let none through, until `penstock release`
+    #[command(after_help = "\
+Whether the mail server is there is still looked at. A hold outlives restarts.
+
+Examples:
+  penstock hold --reason 'restoring the database'
+  penstock hold --for 2h
+  penstock hold --until 06:00
+  penstock hold --until '2026-03-01 06:00'")]
+    Hold(Hold),
+
+    /// Let mail through again; with messages named, try those now
+    #[command(after_help = "\
+Without arguments this ends hold, drain and stop. A message that was set aside (held) or waits for its next attempt
+is tried as soon as the mode and the mail server allow.
+
+Examples:
+  penstock release                back to normal
+  penstock release d-17 d-18      try these two now
+  penstock release --all          back to normal, and try everything now")]
+    Release {
+        /// Messages to try now; the mode stays as it is
+        #[arg(value_name = "ID", conflicts_with = "all", num_args = 1..=IDS_MAX)]
+        ids: Vec<MailId>,
+        /// Try everything now, also what was set aside
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
+    /// Let everything through as fast as the limits allow
+    #[command(after_help = "\
+What the mail server answers counts as ever: drain waits less, it does not push harder. Ends with `penstock release`.
+
+Examples:
+  penstock drain --reason 'box is to be replaced tonight'")]
+    Drain(Why),
+
+    /// Take mail and do nothing else: not even look whether the mail server is there
+    #[command(after_help = "\
+Ends with `penstock release`. To end the service itself: systemctl stop penstock.
+
+Examples:
+  penstock stop --reason 'server must not be touched'")]
+    Stop(Why),
+
+    /// Give up messages: nothing more is tried for them, and no bounce is sent
+    #[command(after_help = "\
+Who removed what, and why, goes into the ledger (`penstock events`).
+
+Examples:
+  penstock remove d-17 d-18 --reason 'spam, agreed with Mia'")]
+    Remove {
+        /// The messages
+        #[arg(value_name = "ID", required = true, num_args = 1..=IDS_MAX)]
+        ids: Vec<MailId>,
+        /// Why, for the ledger
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
+    /// Write out a message as it was received
+    #[command(after_help = "\
+Who read what, and why, goes into the ledger (`penstock events`).
+
+Examples:
+  penstock export d-17 --reason 'Mia asked for it' -o d-17.eml
+  penstock export d-17 --reason 'virus report' | clamscan -")]
+    Export {
+        /// The message
+        id: MailId,
+        /// Why it is read, for the ledger
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// The file to write, which must not exist yet; without it, standard output
+        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
+    /// Tell what happened: the ledger of what was taken, handed on, read and removed, and by whom
+    #[command(visible_alias = "log")]
+    #[command(after_help = "\
+Examples:
+  penstock events
+  penstock events --message d-17
+  penstock events --kind removed --limit 500 --json")]
+    Events {
+        /// Only about this message
+        #[arg(long, value_name = "ID")]
+        message: Option<MailId>,
+        /// Only of this kind
+        #[arg(long)]
+        kind: Option<String>,
+        /// The newest so many
+        #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+/// How to speak with the daemon and with the one who asks.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Daemon {
+    /// The daemon's control socket; else the one in /etc/penstock/settings.toml, else /run/penstock/control.sock
+    #[arg(long, value_name = "PATH", env = "PENSTOCK_SOCKET", hide_env_values = true, value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `penstock queue`
+#[derive(Args, Debug)]
+pub(crate) struct Queue {
+    /// Only messages in this state; without it, all that is not finished
+    #[arg(long)]
+    pub(crate) state: Option<State>,
+    /// Only messages from or to an address that contains this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) address: Option<String>,
+    /// Begin with this message
+    #[arg(long, value_name = "ID")]
+    pub(crate) from: Option<MailId>,
+    /// At most so many
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: u64,
+    /// All of them
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+}
+
+/// Where a message is in its life.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum State {
+    /// Not tried yet
+    Queued,
+    /// On its way at this moment
+    InFlight,
+    /// Waiting for its next attempt
+    Deferred,
+    /// Set aside for the operator
+    Held,
+    /// Damaged on flash
+    Damaged,
+    /// Finished, and kept for replay
+    Kept,
+}
+
+impl From<State> for MailState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Queued => Self::Queued,
+            State::InFlight => Self::InFlight,
+            State::Deferred => Self::Deferred,
+            State::Held => Self::Held,
+            State::Damaged => Self::Damaged,
+            State::Kept => Self::Kept,
+        }
+    }
+}
+
+/// `penstock hold`
+#[derive(Args, Debug)]
+pub(crate) struct Hold {
+    /// End by itself after this time, such as 90m, 2h or 1d
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, conflicts_with = "until")]
+    pub(crate) for_: Option<Duration>,
+    /// End by itself at this time, such as 06:00, '2026-03-01 06:00' or 2026-03-01T06:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+/// A change of mode.
+#[derive(Args, Debug)]
+pub(crate) struct Why {
+    /// Why, for whoever looks next
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+}
+
+/// `penstock settings`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Settings {
+    /// Tell everything that is wrong with a settings file, or that nothing is
+    #[command(after_help = "\
+Examples:
+  penstock settings check /etc/penstock/settings.toml")]
+    Check {
+        /// The file; - is standard input
+        #[arg(value_name = "FILE", default_value = SETTINGS_FILE, value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a settings file with every key, its reason and its default
+    #[command(after_help = "\
+Examples:
+  penstock settings defaults > settings.toml")]
+    Defaults,
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    DurationText::parse(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or("must be a whole number and a unit, such as 90s, 30m, 2h or 1d")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_explains_itself_with_an_example() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.has_subcommands()) {
+            let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(example.contains(&format!("penstock {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+}

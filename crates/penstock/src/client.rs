@@ -1,0 +1,256 @@
+//! Speaks with the daemon: HTTP over its Unix socket, one request a connection.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use penstock_daemon::control::types::{
+    ActionResult, ErrorBody, EventFilter, EventPage, ExportRequest, MessageView, ModeRequest, QueueFilter,
+    QueuePage, RemoveRequest, Selection, Status,
+};
+use penstock_daemon::control::{MailId, SHA256_HEADER};
+use penstock_settings::{FILE_BYTES_MAX, Settings};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::args::SETTINGS_FILE;
+use crate::failure::{Exit, Failure};
+
+/// Where the daemon listens unless its settings say otherwise.
+const DEFAULT_SOCKET: &str = "/run/penstock/control.sock";
+/// How long the daemon may take to begin its answer: longer than it gives itself.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+/// The largest answer in JSON: a message with 10,000 of the longest recipients.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The daemon, seen from outside.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+/// A message on its way here.
+pub(crate) struct Exported {
+    pub(crate) size_bytes: u64,
+    pub(crate) sha256: String,
+    body: Incoming,
+}
+
+impl Client {
+    /// Finds the socket: as asked for, else as in the settings where they are expected, else where it usually is.
+    pub(crate) fn new(socket: Option<PathBuf>) -> Self {
+        let socket = socket.or_else(|| socket_of(Path::new(SETTINGS_FILE)));
+        Self { socket: socket.unwrap_or_else(|| DEFAULT_SOCKET.into()) }
+    }
+
+    pub(crate) async fn status(&self) -> Result<Status, Failure> {
+        self.get("/v1/status".into()).await
+    }
+
+    pub(crate) async fn queue(&self, filter: &QueueFilter) -> Result<QueuePage, Failure> {
+        let state = filter.state.map(|state| state.as_str().to_owned());
+        let query = query(&[
+            ("state", state),
+            ("address", filter.address.clone()),
+            ("from", filter.from.map(String::from)),
+            ("limit", Some(filter.limit.to_string())),
+        ]);
+        self.get(format!("/v1/queue?{query}")).await
+    }
+
+    pub(crate) async fn show(&self, id: MailId) -> Result<MessageView, Failure> {
+        self.get(format!("/v1/messages/{id}")).await
+    }
+
+    pub(crate) async fn set_mode(&self, request: &ModeRequest) -> Result<ActionResult, Failure> {
+        self.send(Method::PUT, "/v1/mode".into(), request).await
+    }
+
+    pub(crate) async fn release(&self, which: &Selection) -> Result<ActionResult, Failure> {
+        self.send(Method::POST, "/v1/release".into(), which).await
+    }
+
+    pub(crate) async fn remove(&self, request: &RemoveRequest) -> Result<ActionResult, Failure> {
+        self.send(Method::POST, "/v1/remove".into(), request).await
+    }
+
+    pub(crate) async fn events(&self, filter: &EventFilter) -> Result<EventPage, Failure> {
+        let query = query(&[
+            ("message", filter.message.map(String::from)),
+            ("kind", filter.kind.clone()),
+            ("limit", Some(filter.limit.to_string())),
+        ]);
+        self.get(format!("/v1/events?{query}")).await
+    }
+
+    pub(crate) async fn export(&self, id: MailId, reason: String) -> Result<Exported, Failure> {
+        let body = json(&ExportRequest { reason })?;
+        let response = self.ask(Method::POST, format!("/v1/messages/{id}/export"), body).await?;
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let size_bytes = header(header::CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok());
+        let (Some(size_bytes), Some(sha256)) = (size_bytes, header(SHA256_HEADER)) else {
+            return Err(self.not_understood("neither size nor checksum"));
+        };
+        Ok(Exported { size_bytes, sha256: sha256.to_owned(), body: response.into_body() })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Failure> {
+        self.answer(self.ask(Method::GET, path, Bytes::new()).await?).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.answer(self.ask(method, path, json(body)?).await?).await
+    }
+
+    /// Asks, and has the head of a good answer; a refusal becomes a failure.
+    async fn ask(&self, method: Method, path: String, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "penstock")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body));
+        let exchange = async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            match request {
+                Ok(request) => sender.send_request(request).await.map(Ok),
+                Err(error) => Ok(Err(error)),
+            }
+        };
+        let response = match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
+            Err(_) => {
+                return Err(self.gone(&format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())));
+            }
+            Ok(Err(error)) => return Err(self.gone(&error.to_string())),
+            Ok(Ok(Err(error))) => return Err(self.not_understood(&error.to_string())),
+            Ok(Ok(Ok(response))) => response,
+        };
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        let refusal: ErrorBody = self.answer(response).await?;
+        Err(Failure::Told(Exit::Failed, refusal))
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, Failure> {
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        let bytes = match tokio::time::timeout(ANSWER_TIMEOUT, body).await {
+            Err(_) => return Err(self.gone("the answer stopped in the middle")),
+            Ok(Err(error)) => return Err(self.gone(&error.to_string())),
+            Ok(Ok(body)) => body.to_bytes(),
+        };
+        serde_json::from_slice(&bytes).map_err(|error| self.not_understood(&error.to_string()))
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        let socket = self.socket.display();
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return Failure::new(
+                Exit::Unreachable,
+                "PS-D302",
+                format!("you may not use {socket}"),
+                "Become root, or a member of the group that the socket belongs to.",
+            );
+        }
+        Failure::new(
+            Exit::Unreachable,
+            "PS-D301",
+            format!("no daemon answers on {socket}: {error}"),
+            "Start it with `systemctl start penstock` or `penstock serve --settings FILE`; if it listens elsewhere, \
+             say where with --socket.",
+        )
+    }
+
+    fn gone(&self, why: &str) -> Failure {
+        Failure::new(
+            Exit::Unreachable,
+            "PS-D303",
+            format!("the daemon on {} broke off: {why}", self.socket.display()),
+            "Its log says more: `journalctl -u penstock`.",
+        )
+    }
+
+    fn not_understood(&self, why: &str) -> Failure {
+        Failure::new(
+            Exit::Failed,
+            "PS-D306",
+            format!("what answers on {} is not understood: {why}", self.socket.display()),
+            "The command line and the daemon may be of different versions; restart the daemon after an update.",
+        )
+    }
+}
+
+impl Exported {
+    /// The next piece; `None` once all of it has come.
+    pub(crate) async fn next_chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let frame = match tokio::time::timeout(ANSWER_TIMEOUT, self.body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(cut(&error.to_string())),
+                Err(_) => return Err(cut("nothing more came")),
+            };
+            if let Ok(bytes) = frame.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+}
+
+fn cut(why: &str) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        "PS-D307",
+        format!("the message came only in part: {why}"),
+        "It may be damaged on flash: `penstock show` and the daemon's log say more.",
+    )
+}
+
+fn json(body: &impl Serialize) -> Result<Bytes, Failure> {
+    Ok(serde_json::to_vec(body)?.into())
+}
+
+fn query(pairs: &[(&str, Option<String>)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    query.finish()
+}
+
+/// The control socket that a settings file names, if it is there and right.
+fn socket_of(settings: &Path) -> Option<PathBuf> {
+    use io::Read;
+    let mut text = String::new();
+    std::fs::File::open(settings).ok()?.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text).ok()?;
+    Some(Settings::parse(&text).ok()?.system.control_socket.as_str().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_settings::{Preset, SECTIONS};
+
+    use super::*;
+
+    #[test]
+    fn the_usual_socket_is_the_default_of_the_settings() {
+        let key = SECTIONS.iter().flat_map(|section| section.keys).find(|key| key.name == "control_socket");
+        assert_eq!((key.unwrap().preset)(), Preset::Default(format!("\"{DEFAULT_SOCKET}\"")));
+    }
+}

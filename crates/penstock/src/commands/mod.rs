@@ -1,0 +1,131 @@
+//! What each command does.
+
+mod docs;
+mod events;
+mod export;
+mod hold;
+mod queue;
+mod serve;
+mod settings;
+mod show;
+mod status;
+
+use std::io::Write;
+
+use penstock_daemon::control::types::{
+    ActionResult, EventFilter, Mode, ModeRequest, RemoveRequest, Selection,
+};
+use serde::Serialize;
+
+use crate::args::{self, Ask, Command, Daemon};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::text::Screen;
+use crate::text::human::plain;
+
+impl Command {
+    /// Whether the one who asks is a program.
+    pub(crate) fn answers_in_json(&self) -> bool {
+        match self {
+            Self::Ask(ask) => ask.daemon().json,
+            Self::Settings(args::Settings::Check { json, .. }) => *json,
+            Self::Settings(_) | Self::Serve { .. } | Self::Completions { .. } | Self::Man { .. } => false,
+        }
+    }
+}
+
+impl Ask {
+    fn daemon(&self) -> &Daemon {
+        match self {
+            Self::Status { daemon }
+            | Self::Show { daemon, .. }
+            | Self::Release { daemon, .. }
+            | Self::Remove { daemon, .. }
+            | Self::Export { daemon, .. }
+            | Self::Events { daemon, .. } => daemon,
+            Self::Queue(queue) => &queue.daemon,
+            Self::Hold(hold) => &hold.why.daemon,
+            Self::Drain(why) | Self::Stop(why) => &why.daemon,
+        }
+    }
+}
+
+/// Does what was asked.
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    let mut screen = Screen::new();
+    match command {
+        Command::Ask(what) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(ask(what, &mut screen))?;
+        }
+        Command::Settings(what) => settings::run(what, &mut screen)?,
+        Command::Completions { shell } => docs::completions(shell, &mut screen)?,
+        Command::Man { dir } => docs::man(dir.as_deref(), &mut screen)?,
+        Command::Serve { settings } => serve::run(&settings)?,
+    }
+    Ok(screen.flush()?)
+}
+
+async fn ask(what: Ask, screen: &mut Screen) -> Result<(), Failure> {
+    let Daemon { socket, json } = what.daemon().clone();
+    let client = Client::new(socket);
+    match what {
+        Ask::Status { .. } => status::run(&client, json, screen).await,
+        Ask::Queue(asked) => queue::run(&client, asked, screen).await,
+        Ask::Show { id, .. } => show::run(&client, id, json, screen).await,
+        Ask::Hold(hold) => {
+            let mode = hold::mode(&hold)?;
+            acted(&client.set_mode(&ModeRequest { mode, reason: hold.why.reason }).await?, json, screen)
+        }
+        Ask::Drain(why) => {
+            let request = ModeRequest { mode: Mode::Drain, reason: why.reason };
+            acted(&client.set_mode(&request).await?, json, screen)
+        }
+        Ask::Stop(why) => {
+            let request = ModeRequest { mode: Mode::Stop, reason: why.reason };
+            acted(&client.set_mode(&request).await?, json, screen)
+        }
+        Ask::Release { ids, all, .. } => {
+            if ids.is_empty() {
+                let back = client.set_mode(&ModeRequest { mode: Mode::Auto, reason: None }).await?;
+                if !all {
+                    return acted(&back, json, screen);
+                }
+            }
+            let which = if all { Selection::All } else { Selection::Ids(ids) };
+            acted(&client.release(&which).await?, json, screen)
+        }
+        Ask::Remove { ids, reason, .. } => {
+            acted(&client.remove(&RemoveRequest { ids, reason }).await?, json, screen)
+        }
+        Ask::Export { id, reason, output, .. } => {
+            export::run(&client, id, reason, output.as_deref(), json, screen).await
+        }
+        Ask::Events { message, kind, limit, .. } => {
+            events::run(&client, &EventFilter { message, kind, limit }, json, screen).await
+        }
+    }
+}
+
+/// Writes an answer as JSON, on one line.
+fn write_json(answer: &impl Serialize, screen: &mut Screen) -> Result<(), Failure> {
+    serde_json::to_writer(&mut *screen, answer)?;
+    Ok(writeln!(screen)?)
+}
+
+/// Tells what an action did. If it could not be done with some messages, it failed.
+fn acted(result: &ActionResult, json: bool, screen: &mut Screen) -> Result<(), Failure> {
+    if json {
+        write_json(result, screen)?;
+    } else {
+        writeln!(screen, "{}", plain(&result.summary))?;
+        for refused in &result.refused {
+            writeln!(screen, "{}: {}", refused.id, plain(&refused.error.to_string()))?;
+        }
+    }
+    if result.refused.is_empty() {
+        return Ok(());
+    }
+    screen.flush()?;
+    Err(Failure::Silent(Exit::Failed))
+}

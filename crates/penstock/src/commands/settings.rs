@@ -1,0 +1,88 @@
+//! `penstock settings`
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use penstock_settings::{FILE_BYTES_MAX, Problem, Problems, Settings, defaults_text};
+use serde_json::json;
+
+use super::write_json;
+use crate::args;
+use crate::failure::{Exit, Failure};
+use crate::text::Screen;
+use crate::text::human::counted;
+
+pub(super) fn run(what: args::Settings, screen: &mut Screen) -> Result<(), Failure> {
+    match what {
+        args::Settings::Defaults => Ok(screen.write_all(defaults_text().as_bytes())?),
+        args::Settings::Check { file, json } => check(&file, json, screen),
+    }
+}
+
+/// Reads a settings file, at most as much of it as settings may be long; `-` is standard input.
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let limit = FILE_BYTES_MAX as u64 + 1;
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(limit).read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
+    };
+    read.map_err(|error| Failure::file(path, "read", &error))?;
+    Ok(text)
+}
+
+fn check(path: &Path, json: bool, screen: &mut Screen) -> Result<(), Failure> {
+    let checked = Settings::parse(&read(path)?);
+    match (&checked, json) {
+        (Ok(_), true) => write_json(&json!({ "ok": true, "problems": [], "more": 0 }), screen)?,
+        (Ok(settings), false) => writeln!(screen, "{} is right: {}", path.display(), summary(settings))?,
+        (Err(problems), true) => {
+            let list: Vec<_> = problems.iter().map(problem_json).collect();
+            write_json(&json!({ "ok": false, "problems": list, "more": problems.more() }), screen)?;
+        }
+        (Err(problems), false) => write_problems(path, problems, screen)?,
+    }
+    if checked.is_ok() {
+        return Ok(());
+    }
+    screen.flush()?;
+    Err(Failure::Silent(Exit::Failed))
+}
+
+/// What is wrong with a file, one problem a line.
+pub(super) fn write_problems(path: &Path, problems: &Problems, to: &mut impl Write) -> io::Result<()> {
+    let count = problems.iter().count() + problems.more();
+    writeln!(to, "{}: {}", path.display(), counted(count as u64, "problem"))?;
+    writeln!(to, "{problems}")
+}
+
+fn problem_json(problem: &Problem) -> serde_json::Value {
+    json!({
+        "code": problem.code.as_str(),
+        "line": problem.line,
+        "key": problem.key,
+        "reason": problem.reason,
+    })
+}
+
+/// What the box would do with these settings, one sentence.
+fn summary(settings: &Settings) -> String {
+    let listen: Vec<_> = settings.listen.addresses.iter().map(ToString::to_string).collect();
+    let hops: Vec<_> =
+        settings.next_hops.iter().map(|hop| format!("{} ({})", hop.name.as_str(), hop.address)).collect();
+    let domains = match settings.domains.accepted.as_slice() {
+        [one] => one.to_string(),
+        many => counted(many.len() as u64, "domain"),
+    };
+    let volume = &settings.volume;
+    let size = if volume.is_device() { String::new() } else { format!(" ({})", volume.size) };
+    format!(
+        "{} takes mail for {domains} on {}, keeps it in {}{size} and gives it to {}.",
+        settings.system.hostname.as_str(),
+        listen.join(", "),
+        volume.path.as_str(),
+        hops.join(", "),
+    )
+}

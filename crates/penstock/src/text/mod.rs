@@ -1,0 +1,10 @@
+//! Words, figures and tables for people.
+
+pub(crate) mod human;
+mod screen;
+mod table;
+mod wrap;
+
+pub(crate) use screen::{Screen, Style};
+pub(crate) use table::{Cell, Column, Table};
+pub(crate) use wrap::wrap;

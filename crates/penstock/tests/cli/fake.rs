@@ -1,0 +1,362 @@
+//! A daemon that has what a test gives it and remembers what it was told, behind the real control socket.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use penstock_daemon::control::types::*;
+use penstock_daemon::control::{ControlSocket, Export, Kind, MailId, Operate, Refusal, Who};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+
+/// 2026-03-01 02:00:00 UTC: the box believes it is then.
+pub(crate) const NOW: u64 = 1_772_330_400_000;
+pub(crate) const MINUTE: u64 = 60_000;
+pub(crate) const HOUR: u64 = 60 * MINUTE;
+
+/// What the fake daemon has.
+pub(crate) struct World {
+    pub status: Status,
+    pub rows: Vec<QueueRow>,
+    pub body: Vec<u8>,
+    /// How many bytes of the body come before the volume fails; all of them if that is not less.
+    pub readable_bytes: usize,
+    pub events: Vec<EventView>,
+    /// Each request that changes something, as it arrived.
+    pub told: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Fake(Arc<Mutex<World>>);
+
+impl Operate for Fake {
+    async fn status(&self) -> Result<Status, Refusal> {
+        Ok(self.0.lock().unwrap().status.clone())
+    }
+
+    async fn queue(&self, filter: QueueFilter) -> Result<QueuePage, Refusal> {
+        let world = self.0.lock().unwrap();
+        let passes = |row: &&QueueRow| {
+            filter.from.is_none_or(|from| row.id >= from)
+                && filter.state.is_none_or(|state| row.state == state)
+                && filter
+                    .address
+                    .as_ref()
+                    .is_none_or(|text| row.sender.as_ref().is_some_and(|s| s.contains(text)))
+        };
+        let mut rows = world.rows.iter().filter(passes);
+        let page: Vec<_> = rows.by_ref().take(filter.limit as usize).cloned().collect();
+        Ok(QueuePage {
+            now_unix_ms: NOW,
+            rows: page,
+            next: rows.next().map(|row| row.id),
+            messages: world.status.mail.messages,
+            bytes: world.status.mail.bytes,
+        })
+    }
+
+    async fn show(&self, id: MailId) -> Result<MessageView, Refusal> {
+        let world = self.0.lock().unwrap();
+        let row = world.rows.iter().find(|row| row.id == id).ok_or_else(|| Refusal::no_such_message(id))?;
+        Ok(MessageView {
+            now_unix_ms: NOW,
+            row: row.clone(),
+            sha256: Some("ab".repeat(32)),
+            client: Some("198.51.100.7:2525".into()),
+            helo: Some("mail.example.com".into()),
+            tls: false,
+            parameters: "BODY=8BITMIME".into(),
+            recipient_list: vec![
+                RecipientView {
+                    address: "ann@example.org".into(),
+                    fate: "delivered".into(),
+                    parameters: "".into(),
+                },
+                RecipientView {
+                    address: "mia@example.org".into(),
+                    fate: "deferred".into(),
+                    parameters: "NOTIFY=NEVER".into(),
+                },
+            ],
+            events: world.events.clone(),
+        })
+    }
+
+    async fn set_mode(&self, mode: Mode, reason: Option<String>, who: Who) -> Result<ActionResult, Refusal> {
+        let mut world = self.0.lock().unwrap();
+        if mode == Mode::Stop {
+            return Err(Refusal::new(Kind::Conflict, "PS-T001", "not now", "Ask again later."));
+        }
+        world.told.push(format!("uid {}: {mode:?}, {reason:?}", who.uid));
+        Ok(ActionResult { summary: format!("now: {}", mode.as_str()), messages: 0, refused: vec![] })
+    }
+
+    async fn release(&self, which: Selection, who: Who) -> Result<ActionResult, Refusal> {
+        self.0.lock().unwrap().told.push(format!("uid {}: release {which:?}", who.uid));
+        Ok(ActionResult { summary: "tried now".into(), messages: 2, refused: vec![] })
+    }
+
+    async fn remove(&self, ids: Vec<MailId>, reason: String, who: Who) -> Result<ActionResult, Refusal> {
+        let mut world = self.0.lock().unwrap();
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            ids.into_iter().partition(|id| world.rows.iter().any(|row| row.id == *id));
+        world.told.push(format!("uid {}: remove {known:?}, {reason:?}", who.uid));
+        let refused = unknown.into_iter().map(|id| Refused { id, error: Refusal::no_such_message(id).body });
+        Ok(ActionResult {
+            summary: format!("{} removed", known.len()),
+            messages: known.len() as u64,
+            refused: refused.collect(),
+        })
+    }
+
+    async fn export(&self, id: MailId, reason: String, who: Who) -> Result<Export, Refusal> {
+        let mut world = self.0.lock().unwrap();
+        if !world.rows.iter().any(|row| row.id == id) {
+            return Err(Refusal::no_such_message(id));
+        }
+        world.told.push(format!("uid {}: export {id}, {reason:?}", who.uid));
+        let (sender, chunks) = mpsc::channel(2);
+        let (body, readable) = (world.body.clone(), world.readable_bytes);
+        tokio::spawn(async move {
+            for chunk in body[..readable.min(body.len())].chunks(65_536) {
+                if sender.send(Ok(Bytes::copy_from_slice(chunk))).await.is_err() {
+                    return;
+                }
+            }
+            if readable < body.len() {
+                let _ = sender.send(Err(Refusal::new(Kind::Internal, "PS-S033", "damaged", ""))).await;
+            }
+        });
+        Ok(Export { size_bytes: world.body.len() as u64, sha256: [0xAB; 32], chunks })
+    }
+
+    async fn events(&self, filter: EventFilter) -> Result<EventPage, Refusal> {
+        let world = self.0.lock().unwrap();
+        let passes = |event: &&EventView| {
+            filter.message.is_none_or(|id| event.message == Some(id))
+                && filter.kind.as_ref().is_none_or(|kind| event.kind == *kind)
+        };
+        let all: Vec<_> = world.events.iter().filter(passes).cloned().collect();
+        let left_off = all.len().saturating_sub(filter.limit as usize);
+        Ok(EventPage { events: all[left_off..].to_vec(), more: left_off > 0 })
+    }
+
+    async fn metrics(&self) -> Result<String, Refusal> {
+        Ok("penstock_up 1\n".into())
+    }
+}
+
+/// The fake daemon at work.
+pub(crate) struct Daemon {
+    world: Arc<Mutex<World>>,
+    pub dir: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    pub(crate) fn with(world: World) -> Self {
+        let world = Arc::new(Mutex::new(world));
+        let dir = tempfile::tempdir().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (path, fake) = (dir.path().join("control.sock"), Arc::new(Fake(Arc::clone(&world))));
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let socket = ControlSocket::bind(&path).unwrap();
+                ready.send(()).unwrap();
+                socket.serve(fake, async { drop(stopped.await) }).await;
+            });
+        });
+        is_ready.recv().unwrap();
+        Self { world, dir, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("control.sock")
+    }
+
+    /// Runs `penstock` with these arguments against this daemon.
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        run(&self.socket(), args)
+    }
+
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.world.lock().unwrap().told.clone()
+    }
+
+    /// Stops it and waits until it has gone.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub exit: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// What it printed, if it succeeded and complained of nothing.
+    #[track_caller]
+    pub(crate) fn printed(&self) -> &str {
+        assert_eq!((self.exit, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+        &self.stdout
+    }
+
+    /// What it printed, as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(self.printed()).unwrap()
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            exit: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// The command line, in a clean environment in which it is always UTC.
+pub(crate) fn penstock(socket: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_penstock"));
+    command.env_clear().env("TZ", "UTC").env("PENSTOCK_SOCKET", socket);
+    command
+}
+
+pub(crate) fn run(socket: &std::path::Path, args: &[&str]) -> Ran {
+    penstock(socket).args(args).output().unwrap().into()
+}
+
+/// A box in an outage: two messages, one tried in vain.
+pub(crate) fn outage() -> World {
+    World {
+        status: Status {
+            version: "0.1.0".into(),
+            hostname: "mx.example.org".into(),
+            now_unix_ms: NOW,
+            clock_trusted: true,
+            uptime_ms: 76 * HOUR,
+            alerts: vec![],
+            mail: MailView {
+                messages: 1204,
+                bytes: 327_680_000,
+                oldest_unix_ms: Some(NOW - 312 * MINUTE),
+                held: 0,
+                damaged: 0,
+                kept: 7,
+                accepted: 2000,
+                delivered: 796,
+            },
+            mode: ModeView { mode: Mode::Auto, since_unix_ms: None, by: None, reason: None },
+            hops: vec![HopView {
+                name: "exchange".into(),
+                address: "192.0.2.25:25".into(),
+                priority: 0,
+                state: "down".into(),
+                takes_mail: false,
+                since_unix_ms: Some(NOW - 313 * MINUTE),
+                last_reply: Some("connect: Connection refused".into()),
+                next_probe_in_ms: Some(4_200),
+                connections: 0,
+                advice: Some("Check that the server is up.".into()),
+            }],
+            progress: Progress {
+                left_messages: 1204,
+                left_bytes: 327_680_000,
+                in_flight: 0,
+                messages_per_minute: 0,
+                bytes_per_minute: 0,
+                estimate: None,
+                still: Some("The next hop does not answer. Check that the server is up.".into()),
+            },
+            volumes: vec![VolumeView {
+                name: "disk".into(),
+                path: "/var/lib/penstock/volume".into(),
+                health: Health::Good,
+                why: None,
+                medium_bytes: 4 << 30,
+                capacity_bytes: 3 << 30,
+                live_bytes: 330_000_000,
+                reserved_bytes: 0,
+                kept_bytes: 0,
+                free_bytes: 2_890_000_000,
+                messages: 1211,
+                messages_max: 1_000_000,
+                inflow_bytes_per_day: Some(283_115_520),
+                full_in_s: Some(86_400 * 10),
+                quarantined_segments: 0,
+                erase_count_max: 3,
+            }],
+            listener: ListenerView { addresses: vec!["[::]:25".into()], sessions: 3, sessions_max: 200 },
+        },
+        rows: vec![
+            QueueRow {
+                id: MailId::disk(17),
+                state: MailState::Deferred,
+                received_unix_ms: Some(NOW - 312 * MINUTE),
+                size_bytes: 12_345,
+                sender: Some("bob@example.com".into()),
+                recipient: Some("mia@example.org".into()),
+                recipients: 2,
+                open_recipients: 1,
+                attempts: 3,
+                next_attempt_in_ms: Some(250_000),
+                last_reply: Some("RCPT: 451 4.7.1 try later".into()),
+            },
+            QueueRow {
+                id: MailId::disk(18),
+                state: MailState::Queued,
+                received_unix_ms: Some(NOW - 45_000),
+                size_bytes: 900,
+                sender: Some("".into()),
+                recipient: Some("ann@example.org".into()),
+                recipients: 3,
+                open_recipients: 3,
+                attempts: 0,
+                next_attempt_in_ms: None,
+                last_reply: None,
+            },
+        ],
+        body: b"Subject: hello\r\n\r\nworld\r\n".to_vec(),
+        readable_bytes: usize::MAX,
+        events: vec![
+            EventView {
+                at_unix_ms: NOW - 312 * MINUTE,
+                clock_trusted: true,
+                boot: 4,
+                kind: "accepted".into(),
+                message: Some(MailId::disk(17)),
+                text: "from 198.51.100.7".into(),
+            },
+            EventView {
+                at_unix_ms: 5_000,
+                clock_trusted: false,
+                boot: 5,
+                kind: "started".into(),
+                message: None,
+                text: "version 0.1.0".into(),
+            },
+        ],
+        told: vec![],
+    }
+}

@@ -1,0 +1,344 @@
+//! One next hop: what is known of it, and what would prove more.
+//!
+//! A hop that is not healthy gets no mail but *trials*, one at a time: probes, which speak SMTP up to MAIL and carry no
+//! message, or single messages where nothing less proves anything. Only a trial that was begun in the present state
+//! changes it for the better; what older attempts still report is of yesterday.
+
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, HopConfig};
+use crate::custody::Trouble;
+use crate::doubt::Doubt;
+use crate::pace::Pace;
+use crate::queue::Secs;
+use crate::reply::{Event, Evidence, Phase};
+use crate::saved::SavedHop;
+use crate::text::ReplyText;
+use crate::{HopId, Now};
+
+/// How a hop stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// Nobody has spoken to it yet: it is probed before it gets mail.
+    Untried,
+    /// It takes mail.
+    Healthy,
+    /// It lacks resources.
+    Pressure,
+    /// Nobody answers.
+    Down,
+    /// It answers that it is not in service.
+    Inactive,
+    /// It does not know this site or this box.
+    Unconfigured,
+    /// It refuses to speak to us.
+    Rejecting,
+}
+
+impl State {
+    /// The state as one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Untried => "untried",
+            Self::Healthy => "healthy",
+            Self::Pressure => "pressure",
+            Self::Down => "down",
+            Self::Inactive => "inactive",
+            Self::Unconfigured => "unconfigured",
+            Self::Rejecting => "rejecting",
+        }
+    }
+
+    /// What the matter is, if there is something the matter.
+    pub const fn trouble(self) -> Option<Trouble> {
+        match self {
+            Self::Untried | Self::Healthy => None,
+            Self::Pressure => Some(Trouble::Pressure),
+            Self::Down => Some(Trouble::Down),
+            Self::Inactive => Some(Trouble::Inactive),
+            Self::Unconfigured => Some(Trouble::Unconfigured),
+            Self::Rejecting => Some(Trouble::Rejecting),
+        }
+    }
+
+    /// The state that a trouble puts a hop in; `None` for those that only slow it down.
+    const fn of(trouble: Trouble) -> Option<Self> {
+        match trouble {
+            Trouble::Down => Some(Self::Down),
+            Trouble::Inactive => Some(Self::Inactive),
+            Trouble::Pressure => Some(Self::Pressure),
+            Trouble::Unconfigured => Some(Self::Unconfigured),
+            Trouble::Rejecting => Some(Self::Rejecting),
+            Trouble::Connections | Trouble::Rate => None,
+        }
+    }
+}
+
+/// What proves that a trouble is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// A session up to the answer to `MAIL FROM:<>`. No sender from outside can spoil it.
+    Session,
+    /// A message that is taken.
+    Mail,
+}
+
+/// What a hop would have now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Mail.
+    Mail,
+    /// A probe.
+    Probe,
+    /// One message as a trial.
+    Trial,
+    /// Nothing before this moment (monotonic ms), if nothing else happens.
+    NotBefore(u64),
+    /// Nothing before an attempt in flight ends.
+    Busy,
+}
+
+/// An attempt in flight, as its hop knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    begun_ms: u64,
+    /// Whether it is to find out how the hop is.
+    pub(crate) trial: bool,
+}
+
+/// A hop as the operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HopStatus {
+    /// Which it is.
+    pub id: HopId,
+    /// What the operator calls it.
+    pub name: String,
+    /// How it stands.
+    pub state: State,
+    /// Since when, in ms since 1970, if the clock could be trusted then.
+    pub since_unix_ms: Option<u64>,
+    /// What it last said, if it was no success.
+    pub last_reply: Option<ReplyText>,
+    /// In how many ms it is tried again, while it is not healthy and no trial is on its way.
+    pub next_trial_in_ms: Option<u64>,
+    /// Attempts in flight, probes included.
+    pub in_flight: u32,
+    /// Connections it gets at the moment.
+    pub connections: u32,
+    /// What the operator can do, one sentence.
+    pub advice: Option<&'static str>,
+}
+
+/// A next hop.
+#[derive(Debug)]
+pub(crate) struct Hop {
+    pub(crate) config: HopConfig,
+    /// Its claim among hops of the same priority, see [`crate::release`].
+    pub(crate) credit: i64,
+    pub(crate) pace: Pace,
+    pub(crate) in_flight: u32,
+    /// When it last took a message.
+    pub(crate) last_pass: Secs,
+    pub(crate) doubt: Doubt,
+    state: State,
+    since_unix_ms: Option<u64>,
+    /// When the present state began, here or before a restart.
+    since_ms: u64,
+    proof: Proof,
+    /// From when on. A trial that proves nothing, since its message was at fault, leaves it, so that another follows at
+    /// once.
+    next_trial_ms: u64,
+    in_trial: bool,
+    /// Whether a trial found the trouble, too: it was not one message that made it up.
+    confirmed: bool,
+    last_reply: Option<ReplyText>,
+}
+
+impl Hop {
+    pub(crate) fn new(hop: HopConfig, saved: Option<&SavedHop>, config: &Config, now: Now) -> Self {
+        let saved_state = saved.map_or(State::Untried, |saved| saved.state);
+        // Healthy was yesterday: one probe before the mail.
+        let state = if saved_state == State::Healthy { State::Untried } else { saved_state };
+        Self {
+            config: hop,
+            credit: 0,
+            pace: Pace::new(config.connections_max),
+            in_flight: 0,
+            last_pass: 0,
+            doubt: Doubt::default(),
+            state,
+            since_unix_ms: if state == State::Untried {
+                now.unix_ms
+            } else {
+                saved.and_then(|it| it.since_unix_ms)
+            },
+            since_ms: now.mono_ms,
+            proof: if saved.is_some_and(|it| it.proved_by_mail) { Proof::Mail } else { Proof::Session },
+            next_trial_ms: now.mono_ms,
+            in_trial: false,
+            confirmed: state.trouble().is_some(),
+            last_reply: saved.and_then(|it| it.last_reply),
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(crate) fn saved(&self) -> SavedHop {
+        SavedHop {
+            name: self.config.name.clone(),
+            state: self.state,
+            proved_by_mail: self.proof == Proof::Mail,
+            since_unix_ms: self.since_unix_ms,
+            last_reply: self.last_reply,
+        }
+    }
+
+    pub(crate) fn status(&self, id: HopId, now_ms: u64) -> HopStatus {
+        let tried = self.state == State::Healthy || self.in_trial;
+        HopStatus {
+            id,
+            name: self.config.name.clone(),
+            state: self.state,
+            since_unix_ms: self.since_unix_ms,
+            last_reply: self.last_reply,
+            next_trial_in_ms: (!tried).then(|| self.next_trial_ms.saturating_sub(now_ms)),
+            in_flight: self.in_flight,
+            connections: self.pace.connections(),
+            advice: self.state.trouble().map(Trouble::advice),
+        }
+    }
+
+    /// What it would have now.
+    pub(crate) fn wish(&self, connections_max: u32, now_ms: u64) -> Wish {
+        if self.state == State::Healthy {
+            return match self.pace.ready_at_ms() {
+                _ if self.in_flight >= self.pace.connections() => Wish::Busy,
+                at if at > now_ms => Wish::NotBefore(at),
+                _ => Wish::Mail,
+            };
+        }
+        match self.proof {
+            _ if self.in_trial || self.in_flight >= connections_max => Wish::Busy,
+            _ if self.next_trial_ms > now_ms => Wish::NotBefore(self.next_trial_ms),
+            Proof::Session => Wish::Probe,
+            Proof::Mail => Wish::Trial,
+        }
+    }
+
+    /// An attempt begins.
+    pub(crate) fn begin(&mut self, now_ms: u64) -> Attempt {
+        let attempt = Attempt { begun_ms: now_ms, trial: self.state != State::Healthy };
+        self.in_flight += 1;
+        self.in_trial |= attempt.trial;
+        attempt
+    }
+
+    /// An attempt ended, however.
+    pub(crate) fn end(&mut self, attempt: Attempt) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if attempt.trial {
+            self.in_trial = false;
+        }
+    }
+
+    /// A trial of the present state succeeded. Tells whether the trouble had been real.
+    pub(crate) fn recover(&mut self, now: Now) -> bool {
+        let was_real = self.confirmed;
+        self.enter(State::Healthy, now);
+        self.confirmed = false;
+        self.last_reply = None;
+        self.pace.restart();
+        was_real
+    }
+
+    /// A trial found it as it was before.
+    pub(crate) fn still(&mut self, evidence: &Evidence<'_>, config: &Config, now_ms: u64) {
+        self.note(evidence);
+        self.next_trial_ms = now_ms + self.interval_ms(config, now_ms);
+    }
+
+    /// Evidence of trouble. Tells whether the state changed.
+    pub(crate) fn trouble(
+        &mut self,
+        trouble: Trouble,
+        evidence: &Evidence<'_>,
+        Attempt { begun_ms, trial }: Attempt,
+        config: &Config,
+        now: Now,
+    ) -> bool {
+        let Some(state) = State::of(trouble) else {
+            self.pace.asked_for_less(trouble, now.mono_ms);
+            if trial {
+                self.still(evidence, config, now.mono_ms);
+            }
+            return false;
+        };
+        if begun_ms < self.since_ms && !trial {
+            return false; // it began before the present state did: known already, or over
+        }
+        self.note(evidence);
+        let proof = match (state, evidence.phase) {
+            (State::Pressure, _) | (_, Phase::Rcpt | Phase::Data | Phase::EndOfData) => Proof::Mail,
+            // A server may dislike the probe's empty sender and nothing else: probe and message take turns.
+            (_, Phase::Mail) if trial && self.proof == Proof::Session => Proof::Mail,
+            _ => Proof::Session,
+        };
+        let changed = self.state != state;
+        if changed {
+            self.enter(state, now);
+        }
+        self.proof = proof;
+        self.confirmed |= trial;
+        // What one sender or one recipient may have brought about is put to the proof at once.
+        let at_once = !trial && matches!(state, State::Inactive | State::Unconfigured | State::Rejecting);
+        self.next_trial_ms = now.mono_ms + if at_once { 0 } else { self.interval_ms(config, now.mono_ms) };
+        changed
+    }
+
+    /// Keeps what it said for the operator.
+    fn note(&mut self, evidence: &Evidence<'_>) {
+        self.last_reply = Some(match evidence.event {
+            Event::Reply(reply) => match reply.enhanced {
+                Some((a, b, c)) => ReplyText::new(format_args!("{} {a}.{b}.{c} {}", reply.code, reply.text)),
+                None => ReplyText::new(format_args!("{} {}", reply.code, reply.text)),
+            },
+            Event::Lost => ReplyText::new(format_args!("{}", lost(evidence.phase))),
+            Event::TimedOut => ReplyText::new(format_args!("{}", timed_out(evidence.phase))),
+        });
+    }
+
+    fn enter(&mut self, state: State, now: Now) {
+        self.state = state;
+        self.since_ms = now.mono_ms;
+        self.since_unix_ms = now.unix_ms;
+    }
+
+    fn interval_ms(&self, config: &Config, now_ms: u64) -> u64 {
+        match (self.proof, self.state) {
+            (Proof::Mail, _) | (_, State::Unconfigured | State::Rejecting) => config.probe_data_interval_ms,
+            _ if now_ms.saturating_sub(self.since_ms) < config.probe_fast_for_ms => config.probe_interval_ms,
+            _ => config.probe_slow_interval_ms,
+        }
+    }
+}
+
+fn lost(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Connect => "(no connection)",
+        Phase::Banner | Phase::Ehlo => "(connection closed before mail)",
+        _ => "(connection closed during a message)",
+    }
+}
+
+fn timed_out(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Connect => "(no answer to the connection)",
+        Phase::Banner => "(no greeting)",
+        Phase::EndOfData => "(no answer to a message)",
+        _ => "(no answer to a command)",
+    }
+}

@@ -1,0 +1,53 @@
+//! When mail goes to the next hop, how fast, and whether.
+//!
+//! [`Release`] is told what happened (mail was accepted, a server answered, the operator spoke) and is asked what to do
+//! next. It does no I/O, reads no clock and draws no random numbers: time comes as an argument, jitter from a seed, so
+//! that a test can run a week of outage in milliseconds. `DESIGN.md` has the control law and its reasons.
+//!
+//! It leaves to its caller: sessions and their bytes, the log on flash, which recipients of a message are still open,
+//! and telling people. What a reply means, for a recipient, a message or the whole server, is [`Evidence::verdict`], a
+//! pure function that the caller's sessions use too.
+
+#![no_std]
+
+extern crate alloc;
+
+mod ceiling;
+mod config;
+mod custody;
+mod decision;
+mod doubt;
+mod error;
+mod hop;
+mod pace;
+mod progress;
+mod queue;
+mod release;
+mod reply;
+mod saved;
+mod text;
+
+pub use config::{Config, HOPS_MAX, HopConfig};
+pub use custody::{Trouble, Verdict};
+pub use decision::{Decision, Fate, Outcome, Removed, SetAside, Why};
+pub use error::Error;
+pub use hop::{HopStatus, State};
+pub use progress::{Progress, Stillness};
+pub use queue::{ATTEMPTS_MAX, Message};
+pub use release::Release;
+pub use reply::{Event, Evidence, Phase, Reply};
+pub use saved::{Mode, SAVED_BYTES_MAX, Saved, SavedHop};
+pub use text::{REPLY_TEXT_BYTES_MAX, ReplyText};
+
+/// A next hop: its place in [`Config::hops`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HopId(pub u8);
+
+/// The time, twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds since any moment before the first call; never goes back. All waiting is measured with it.
+    pub mono_ms: u64,
+    /// Milliseconds since 1970, if the clock can be trusted. Without it nothing expires and no hold ends by itself.
+    pub unix_ms: Option<u64>,
+}

@@ -1,0 +1,218 @@
+//! A simulated world around [`Release`]: a clock that jumps, servers that do as they are told, and a record of all
+//! that happened. Every attempt takes some milliseconds, so that attempts overlap.
+
+use penstock_release::{
+    Config, Decision, Event, Evidence, Fate, HopConfig, HopId, Message, Mode, Now, Outcome, Phase, Release,
+    Reply, Saved, SetAside,
+};
+
+pub(crate) const SECOND: u64 = 1_000;
+pub(crate) const MINUTE: u64 = 60 * SECOND;
+pub(crate) const HOUR: u64 = 60 * MINUTE;
+pub(crate) const DAY: u64 = 24 * HOUR;
+
+/// How long an attempt takes.
+const ATTEMPT_MS: u64 = 40;
+
+/// 2026-01-01, when the simulated world begins.
+pub(crate) const UNIX_START_MS: u64 = 1_767_225_600_000;
+
+/// What a server does with an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Takes the message, or answers a probe well.
+    Takes,
+    /// No connection.
+    Gone,
+    /// Says this there.
+    Says(Phase, u16, &'static str),
+    /// Cuts the connection there.
+    Cuts(Phase),
+    /// Takes the message for some recipients and refuses one for now.
+    TakesPart,
+    /// Refuses all recipients for good.
+    Refuses,
+}
+
+/// What was attempted, when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) at_ms: u64,
+    /// `None` for a probe.
+    pub(crate) message: Option<u64>,
+    pub(crate) hop: HopId,
+}
+
+/// Decides what a server does: of which hop, with which message (`None` for a probe), when.
+type Servers = Box<dyn FnMut(HopId, Option<u64>, u64) -> Answer>;
+
+pub(crate) struct World {
+    pub(crate) release: Release,
+    pub(crate) now_ms: u64,
+    pub(crate) clock_trusted: bool,
+    pub(crate) servers: Servers,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) delivered: Vec<(u64, u64)>,
+    pub(crate) refused: Vec<u64>,
+    pub(crate) set_aside: Vec<(u64, SetAside)>,
+    pub(crate) fates: Vec<(u64, Fate)>,
+    pub(crate) in_flight: Vec<(u64, Attempt)>,
+}
+
+pub(crate) fn config() -> Config {
+    Config {
+        hops: vec![HopConfig { name: "exchange".into(), priority: 0, weight: 1 }],
+        connections_max: 5,
+        messages_per_minute_max: 600,
+        retry_schedule_ms: [1, 5, 15, 30, 60].map(|min| min * MINUTE).into(),
+        retry_jitter_percent: 20,
+        probe_interval_ms: 5 * SECOND,
+        probe_fast_for_ms: 10 * MINUTE,
+        probe_slow_interval_ms: 15 * SECOND,
+        probe_data_interval_ms: MINUTE,
+        expire_after_ms: 30 * DAY,
+        poison_failures: 3,
+        poison_span_ms: 6 * MINUTE,
+        seed: 7,
+    }
+}
+
+impl World {
+    pub(crate) fn new(servers: impl FnMut(HopId, Option<u64>, u64) -> Answer + 'static) -> Self {
+        Self::with(config(), None, servers)
+    }
+
+    pub(crate) fn with(
+        config: Config,
+        saved: Option<&Saved>,
+        servers: impl FnMut(HopId, Option<u64>, u64) -> Answer + 'static,
+    ) -> Self {
+        let now = Now { mono_ms: 0, unix_ms: Some(UNIX_START_MS) };
+        Self {
+            release: Release::new(config, saved, Mode::Auto, now).unwrap(),
+            now_ms: 0,
+            clock_trusted: true,
+            servers: Box::new(servers),
+            attempts: Vec::new(),
+            delivered: Vec::new(),
+            refused: Vec::new(),
+            set_aside: Vec::new(),
+            fates: Vec::new(),
+            in_flight: Vec::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let unix_ms = self.clock_trusted.then_some(UNIX_START_MS + self.now_ms);
+        Now { mono_ms: self.now_ms, unix_ms }
+    }
+
+    pub(crate) fn offer(&mut self, ids: impl IntoIterator<Item = u64>) {
+        for id in ids {
+            let accepted_unix_ms = self.now().unix_ms;
+            self.release.offer(Message { id, size_bytes: 4_096, accepted_unix_ms });
+        }
+    }
+
+    pub(crate) fn set_mode(&mut self, mode: Mode) {
+        self.release.set_mode(mode, self.now());
+    }
+
+    /// Lets the world go on until `until_ms`.
+    pub(crate) fn run_until(&mut self, until_ms: u64) {
+        loop {
+            let next_ms = match self.release.next(self.now()) {
+                Decision::Send { message, hop, .. } => {
+                    self.begin(Some(message), hop);
+                    continue;
+                }
+                Decision::Probe { hop } => {
+                    self.begin(None, hop);
+                    continue;
+                }
+                Decision::SetAside { message, why } => {
+                    self.set_aside.push((message, why));
+                    continue;
+                }
+                Decision::Wait { until_ms } => until_ms.unwrap_or(u64::MAX),
+            };
+            assert!(
+                next_ms > self.now_ms,
+                "it asks to be woken in the past, at {next_ms} of {}",
+                self.now_ms
+            );
+            let first_end = self.in_flight.iter().map(|(end_ms, _)| *end_ms).min().unwrap_or(u64::MAX);
+            let at = next_ms.min(first_end);
+            if at > until_ms {
+                self.now_ms = until_ms;
+                return;
+            }
+            self.now_ms = at;
+            while let Some(n) = self.in_flight.iter().position(|(end_ms, _)| *end_ms <= self.now_ms) {
+                let (_, attempt) = self.in_flight.remove(n);
+                self.end(attempt);
+            }
+        }
+    }
+
+    fn begin(&mut self, message: Option<u64>, hop: HopId) {
+        let attempt = Attempt { at_ms: self.now_ms, message, hop };
+        let twice = self.in_flight.iter().any(|(_, other)| other.message == message && other.hop == hop);
+        assert!(!twice, "{message:?} is in flight already");
+        self.attempts.push(attempt);
+        self.in_flight.push((self.now_ms + ATTEMPT_MS, attempt));
+    }
+
+    fn end(&mut self, attempt: Attempt) {
+        let Attempt { message, hop, .. } = attempt;
+        let answer = (self.servers)(hop, message, self.now_ms);
+        let evidence = match answer {
+            Answer::Takes | Answer::Refuses => None,
+            Answer::Gone => Some(Evidence { phase: Phase::Connect, event: Event::Lost, accepted: 0 }),
+            Answer::Cuts(phase) => Some(Evidence { phase, event: Event::Lost, accepted: 1 }),
+            Answer::Says(phase, code, text) => {
+                Some(Evidence { phase, event: Event::Reply(Reply::new(code, text)), accepted: 1 })
+            }
+            Answer::TakesPart => {
+                let event = Event::Reply(Reply::new(452, "4.2.2 Mailbox full"));
+                Some(Evidence { phase: Phase::Rcpt, event, accepted: 1 })
+            }
+        };
+        let Some(message) = message else {
+            // A probe ends at MAIL: what would happen later it does not see.
+            let seen = evidence.filter(|evidence| evidence.phase <= Phase::Mail);
+            return self.release.probed(hop, seen, self.now());
+        };
+        let outcome = match (answer, evidence) {
+            (Answer::TakesPart, Some(evidence)) => Outcome::Open { evidence, delivered: true },
+            (_, Some(evidence)) => Outcome::Open { evidence, delivered: false },
+            (answer, None) => Outcome::Done { delivered: answer == Answer::Takes },
+        };
+        match answer {
+            Answer::Takes => self.delivered.push((self.now_ms, message)),
+            Answer::Refuses => self.refused.push(message),
+            _ => {}
+        }
+        let fate = self.release.finished(message, outcome, self.now()).unwrap();
+        if let Fate::SetAside(why) = fate {
+            self.set_aside.push((message, why));
+        }
+        self.fates.push((message, fate));
+    }
+
+    /// When each attempt at `message` began.
+    pub(crate) fn attempts_at(&self, message: u64) -> Vec<u64> {
+        self.attempts.iter().filter(|it| it.message == Some(message)).map(|it| it.at_ms).collect()
+    }
+
+    /// Attempts with a message from `from_ms` on.
+    pub(crate) fn sends_since(&self, from_ms: u64) -> usize {
+        self.attempts.iter().filter(|it| it.message.is_some() && it.at_ms >= from_ms).count()
+    }
+
+    pub(crate) fn delivered_ids(&self) -> Vec<u64> {
+        let mut ids: Vec<_> = self.delivered.iter().map(|(_, id)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
