@@ -132,7 +132,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
                 report.scanned_segments += 1;
                 report.damaged_frames += scan.damaged;
                 synced_group = synced_group.max(scan.synced_group);
-                next_msg_id = next_msg_id.max(scan.msg_id_max + 1);
+                next_msg_id = next_msg_id.max(scan.msg_id_max.saturating_add(1));
                 Survey {
                     segment,
                     header,
@@ -150,7 +150,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
     // A clean stop leaves no segment open. Segments that earlier unclean stops left open stay without a proof.
     report.clean = surveys.last().is_none_or(|survey| survey.proven);
     if !report.clean {
-        next_msg_id += ID_GAP;
+        next_msg_id = next_msg_id.saturating_add(ID_GAP);
     }
 
     let tail = Tail::of(&surveys, synced_group);
@@ -176,8 +176,8 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
     let used_segments = surveys.iter().map(|s| s.header.used_segments.max(s.segment + 1)).max().unwrap_or(0);
     let start = Start {
         volume,
-        next_sequence: surveys.iter().map(|s| s.header.sequence).max().unwrap_or(0) + 1,
-        next_group: tail.last_group.max(synced_group) + 1,
+        next_sequence: surveys.last().map_or(0, |survey| survey.header.sequence).saturating_add(1),
+        next_group: tail.last_group.max(synced_group).saturating_add(1),
         synced_group,
         next_msg_id,
         used_segments,
@@ -227,7 +227,7 @@ impl Tail {
         whole.sort_unstable();
         let mut unbroken_to = synced_group;
         for number in whole {
-            if number == unbroken_to + 1 {
+            if number - unbroken_to == 1 {
                 unbroken_to = number;
             }
         }
