@@ -48,11 +48,12 @@ as_root() {
     fi
 }
 
-# Builds the daemon as it is shipped and names it in PENSTOCK_BIN.
+# Builds the daemon as it is shipped and names it in PENSTOCK_BIN. Fails if it cannot, also where errors do not end
+# the script.
 build_daemon() {
     if [ -z "${PENSTOCK_BIN:-}" ]; then
         say "building penstock (release)"
-        cargo build --locked --release -p penstock
+        cargo build --locked --release -p penstock || return
         export PENSTOCK_BIN=$target/release/penstock
     fi
 }
@@ -61,9 +62,9 @@ build_daemon() {
 build_daemons() {
     if [ -z "${PENSTOCK_FAULTS_BIN:-}" ]; then
         say "building penstock with faults on demand"
-        cargo build --locked --release -p penstock --features penstock-daemon/faults
+        cargo build --locked --release -p penstock --features penstock-daemon/faults || return
         # The next build takes the name.
-        cp "$target/release/penstock" "$target/release/penstock-faults"
+        cp "$target/release/penstock" "$target/release/penstock-faults" || return
         export PENSTOCK_FAULTS_BIN=$target/release/penstock-faults
     fi
     build_daemon

@@ -174,3 +174,36 @@ pub trait Medium {
     /// What the medium reports: the erase is over, and the segment holds anything.
     fn poll_erase(&mut self) -> Result<EraseProgress, Error>;
 }
+
+/// A medium may be lent.
+impl<M: Medium> Medium for &mut M {
+    type Reader = M::Reader;
+
+    fn geometry(&self) -> Geometry {
+        (**self).geometry()
+    }
+
+    fn reader(&self) -> M::Reader {
+        (**self).reader()
+    }
+
+    fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        (**self).program(segment, offset, bytes)
+    }
+
+    fn program_through(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        (**self).program_through(segment, offset, bytes)
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        (**self).sync()
+    }
+
+    fn start_erase(&mut self, segment: u32) -> Result<(), Error> {
+        (**self).start_erase(segment)
+    }
+
+    fn poll_erase(&mut self) -> Result<EraseProgress, Error> {
+        (**self).poll_erase()
+    }
+}

@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod error;
 mod events;
+mod format;
 mod frame;
 mod incoming;
 mod index;
@@ -29,6 +30,7 @@ mod walk;
 
 pub use error::Error;
 pub use events::Events;
+pub use format::format;
 pub use incoming::Incoming;
 pub use log::{Buffers, Counters};
 pub use mount::MountReport;
@@ -38,5 +40,5 @@ pub use record::{
     META_VALUE_BYTES_MAX, MessageId, Notify, ORCPT_BYTES_MAX, PATH_BYTES_MAX, RECIPIENTS_MAX, Recipient, Ret,
     Stamp, Status,
 };
-pub use spool::{Info, MountOptions, RESERVE_STEP_BYTES, Spool, Step, Summary, format};
+pub use spool::{Info, MountOptions, RESERVE_STEP_BYTES, Spool, Step, Summary};
 pub use state::META_KEYS_MAX;

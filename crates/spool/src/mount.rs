@@ -47,7 +47,7 @@ pub(crate) struct Mounted {
 /// What a mount had to do and what it found wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MountReport {
-    /// Whether every segment had a proven summary: the last stop was clean.
+    /// Whether the last stop was clean.
     pub clean: bool,
     /// Segments that were scanned whole.
     pub scanned_segments: u32,
@@ -96,7 +96,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
     let geometry = medium.geometry();
     let layout = Layout::of(&geometry)?;
     let reader = medium.reader();
-    let mut report = MountReport { clean: true, ..MountReport::default() };
+    let mut report = MountReport::default();
 
     let headers: Vec<Option<SegmentHeader>> =
         (0..geometry.segments).map(|segment| read_header(&reader, &layout, segment)).collect();
@@ -129,11 +129,10 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
             None => {
                 let mut window = Window::new(reader.clone(), segment, layout.segment_bytes, WINDOW_BYTES);
                 let scan = walk::scan(&mut window, &layout, seed);
-                report.clean = false;
                 report.scanned_segments += 1;
                 report.damaged_frames += scan.damaged;
                 synced_group = synced_group.max(scan.synced_group);
-                next_msg_id = next_msg_id.max(scan.msg_id_max + 1);
+                next_msg_id = next_msg_id.max(scan.msg_id_max.saturating_add(1));
                 Survey {
                     segment,
                     header,
@@ -147,10 +146,12 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
         };
         surveys.push(survey);
     }
-    if !report.clean {
-        next_msg_id += ID_GAP;
-    }
     surveys.sort_by_key(|survey| survey.header.sequence);
+    // A clean stop leaves no segment open. Segments that earlier unclean stops left open stay without a proof.
+    report.clean = surveys.last().is_none_or(|survey| survey.proven);
+    if !report.clean {
+        next_msg_id = next_msg_id.saturating_add(ID_GAP);
+    }
 
     let tail = Tail::of(&surveys, synced_group);
     let mut mount = Mount {
@@ -175,8 +176,8 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
     let used_segments = surveys.iter().map(|s| s.header.used_segments.max(s.segment + 1)).max().unwrap_or(0);
     let start = Start {
         volume,
-        next_sequence: surveys.iter().map(|s| s.header.sequence).max().unwrap_or(0) + 1,
-        next_group: tail.last_group.max(synced_group) + 1,
+        next_sequence: surveys.last().map_or(0, |survey| survey.header.sequence).saturating_add(1),
+        next_group: tail.last_group.max(synced_group).saturating_add(1),
         synced_group,
         next_msg_id,
         used_segments,
@@ -226,7 +227,7 @@ impl Tail {
         whole.sort_unstable();
         let mut unbroken_to = synced_group;
         for number in whole {
-            if number == unbroken_to + 1 {
+            if number - unbroken_to == 1 {
                 unbroken_to = number;
             }
         }

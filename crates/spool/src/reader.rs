@@ -96,7 +96,9 @@ pub(crate) fn read_extents<R: ReadAt>(
         previous = record.previous;
         chain.push(record.extents);
     }
-    Some(chain.into_iter().rev().flatten().chain(commit.extents.iter().copied()).collect())
+    let extents: Vec<Extent> =
+        chain.into_iter().rev().flatten().chain(commit.extents.iter().copied()).collect();
+    extents.iter().all(|extent| window.holds(extent)).then_some(extents)
 }
 
 impl<R: ReadAt> Message<R> {

@@ -212,7 +212,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             // Cost-benefit as in Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
             // System" (1992): what is freed, times age, over what is read and written.
             let copied = self.copied_bytes(row).min(data_bytes);
-            (data_bytes - copied).saturating_mul(newest - row.sequence + 1) / (data_bytes + copied)
+            (data_bytes - copied).saturating_mul((newest - row.sequence).saturating_add(1))
+                / (data_bytes + copied)
         };
         self.victims(copied_share_max, wanted).max_by_key(|(_, row)| worth(row)).map(|(victim, _)| victim)
     }

@@ -6,14 +6,14 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use penstock_flash::{Erase, Geometry, Medium};
+use penstock_flash::{Erase, Medium};
 
 use crate::Error;
 use crate::events::{EventSegment, Events};
 use crate::frame::Kind;
 use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
-use crate::log::{Buffers, Counters, Log, RESERVE_MOVED, STATUS_FRAME_BYTES, Start};
+use crate::log::{Buffers, Counters, Log, RESERVE_MOVED, STATUS_FRAME_BYTES};
 use crate::mount::{self, MountReport, TailContent};
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
@@ -21,7 +21,7 @@ use crate::record::{
     self, Begin, EVENT_TEXT_BYTES_MAX, Event, Fate, META_VALUE_BYTES_MAX, MessageId, Meta, RECIPIENTS_MAX,
     Recipient, Status,
 };
-use crate::segment::{Layout, Purpose, Segment, State, read_header};
+use crate::segment::{Purpose, Segment, State};
 use crate::state::MetaTable;
 use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
 
@@ -136,104 +136,6 @@ pub struct Spool<M: Medium, B> {
     reserved_bytes: u64,
 }
 
-/// Makes an empty volume.
-///
-/// A medium with physical erase is erased whole; `progress` is told the segments done and in all.
-///
-/// # Errors
-/// [`Error::AlreadyAVolume`] unless `overwrite`; [`Error::BadGeometry`]; what the medium reports.
-pub fn format<M: Medium>(
-    medium: &mut M,
-    volume: [u8; 16],
-    overwrite: bool,
-    mut progress: impl FnMut(u32, u32),
-) -> Result<(), Error> {
-    let geometry = medium.geometry();
-    let layout = Layout::of(&geometry)?;
-    let reader = medium.reader();
-    let holds_one = (0..geometry.segments).any(|segment| read_header(&reader, &layout, segment).is_some());
-    if holds_one && !overwrite {
-        return Err(Error::AlreadyAVolume);
-    }
-    for segment in 0..geometry.segments {
-        erase(medium, segment)?;
-        if geometry.erase == Erase::Logical && read_header(&reader, &layout, segment).is_some() {
-            // A header of an earlier volume would have a say in which volume this is.
-            let blank = [0; penstock_flash::UNIT_BYTES_MAX as usize];
-            for offset in layout.header_offsets() {
-                let blank = &blank[..layout.header_bytes() as usize];
-                medium.program(segment, offset, blank).map_err(Error::Write)?;
-            }
-            erase(medium, segment)?;
-        }
-        progress(segment + 1, geometry.segments);
-    }
-    medium.sync().map_err(Error::Write)?;
-    let segments = (0..geometry.segments).map(|_| Segment::new(State::Free)).collect();
-    let start = Start {
-        volume,
-        segments,
-        next_sequence: 1,
-        next_group: 1,
-        synced_group: 0,
-        next_msg_id: 1,
-        used_segments: 0,
-        boot: 0,
-    };
-    // Opening the status head writes the first header, and with it the volume is one.
-    let page = || alloc::vec![0u8; 4096.max(layout.unit_bytes as usize)];
-    let buffers = Buffers { hot: page(), moved: page(), status: page() };
-    let mut log = Log::new(Borrowed(medium), buffers, start)?;
-    log.append(Purpose::Status, Kind::Nop, crate::frame::FLAG_SKIPPABLE, 0, &[], 0)?;
-    log.close()
-}
-
-fn erase<M: Medium>(medium: &mut M, segment: u32) -> Result<(), Error> {
-    medium.start_erase(segment).map_err(Error::Write)?;
-    while medium.poll_erase().map_err(Error::Write)? == penstock_flash::EraseProgress::Busy {}
-    Ok(())
-}
-
-/// A medium that is only lent to a log.
-struct Borrowed<'m, M>(&'m mut M);
-
-impl<M: Medium> Medium for Borrowed<'_, M> {
-    type Reader = M::Reader;
-
-    fn geometry(&self) -> Geometry {
-        self.0.geometry()
-    }
-
-    fn reader(&self) -> M::Reader {
-        self.0.reader()
-    }
-
-    fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), penstock_flash::Error> {
-        self.0.program(segment, offset, bytes)
-    }
-
-    fn program_through(
-        &mut self,
-        segment: u32,
-        offset: u32,
-        bytes: &[u8],
-    ) -> Result<(), penstock_flash::Error> {
-        self.0.program_through(segment, offset, bytes)
-    }
-
-    fn sync(&mut self) -> Result<(), penstock_flash::Error> {
-        self.0.sync()
-    }
-
-    fn start_erase(&mut self, segment: u32) -> Result<(), penstock_flash::Error> {
-        self.0.start_erase(segment)
-    }
-
-    fn poll_erase(&mut self) -> Result<penstock_flash::EraseProgress, penstock_flash::Error> {
-        self.0.poll_erase()
-    }
-}
-
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Mounts the volume on a medium, after whatever stop.
     ///
@@ -280,20 +182,19 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// How the volume stands.
     pub fn info(&self) -> Info {
         let count = |state: State| self.log.segments.iter().filter(|row| row.state == state).count() as u32;
-        let quarantined = count(State::Quarantined);
         let erases = || self.log.segments.iter().map(|row| row.erase_count);
         Info {
             volume: self.log.volume(),
             boot: self.log.boot(),
             medium_bytes: self.log.geometry.capacity_bytes(),
-            capacity_bytes: self.capacity_bytes(quarantined),
+            capacity_bytes: self.capacity_bytes(),
             live_bytes: self.live_bytes,
             reserved_bytes: self.reserved_bytes,
             kept_bytes: self.kept_bytes,
             messages: self.live_messages,
             kept_messages: self.index.len() - self.live_messages,
             index_bytes: self.index.memory_bytes(),
-            segments: (self.log.geometry.segments, count(State::Free), quarantined),
+            segments: (self.log.geometry.segments, count(State::Free), self.report.quarantined_segments),
             erase_counts: (erases().min().unwrap_or(0), erases().max().unwrap_or(0)),
             read_only: self.log.is_failed(),
         }
@@ -304,22 +205,19 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         self.log.counters
     }
 
-    fn capacity_bytes(&self, quarantined: u32) -> u64 {
-        let segments = self.log.geometry.segments.saturating_sub(quarantined + RESERVE_SEGMENTS);
+    fn capacity_bytes(&self) -> u64 {
+        let lost = self.report.quarantined_segments + RESERVE_SEGMENTS;
+        let segments = self.log.geometry.segments.saturating_sub(lost);
         u64::from(segments) * u64::from(self.log.layout.data_bytes()) * LIVE_SHARE.0 / LIVE_SHARE.1
     }
 
-    fn quarantined(&self) -> u32 {
-        self.log.segments.iter().filter(|row| row.state == State::Quarantined).count() as u32
-    }
-
     fn reserve_step_bytes(&self) -> u64 {
-        RESERVE_STEP_BYTES.min(self.capacity_bytes(0) / RESERVE_STEP_SHARE)
+        RESERVE_STEP_BYTES.min(self.capacity_bytes() / RESERVE_STEP_SHARE)
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
         let taken = self.live_bytes + self.reserved_bytes + bytes;
-        if taken > self.capacity_bytes(self.quarantined()) {
+        if taken > self.capacity_bytes() {
             return Err(Error::Full);
         }
         self.reserved_bytes += bytes;
@@ -454,34 +352,29 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.tail.is_empty() {
             return Ok(());
         }
-        let mut tail = core::mem::take(&mut self.tail);
-        loop {
-            match self.in_reserve(|spool| spool.write_tail(&mut tail)) {
-                Err(Error::Full) if self.in_reserve(Self::reclaim_one)? => {}
-                // There is no room for it: what can be read now counts as it stands.
-                Err(Error::Full) => return Ok(()),
-                done => return done,
-            }
+        let tail = core::mem::take(&mut self.tail);
+        match self.in_reserve(|spool| spool.write_tail(tail)) {
+            // There is no room for it: what can be read now counts as it stands.
+            Err(Error::Full) => Ok(()),
+            done => done,
         }
     }
 
-    fn write_tail(&mut self, tail: &mut TailContent) -> Result<(), Error> {
-        while let Some(id) = tail.messages.last().copied() {
-            if self.index.get(id).is_some_and(Entry::is_live) && !self.move_now(id)? {
-                let recipients = self.index.get(id).map_or(0, |entry| entry.recipients);
-                self.set_status(id, &Status::of_all(recipients, Fate::Torn))?;
+    fn write_tail(&mut self, tail: TailContent) -> Result<(), Error> {
+        for id in tail.messages {
+            let Some(entry) = self.index.get(id).copied().filter(Entry::is_live) else { continue };
+            let segments = entry.flash_bytes() / u64::from(self.log.layout.data_bytes()) + 2;
+            while u64::from(self.log.free_segments()) < segments + u64::from(RESERVE_MOVED) {
+                if !self.reclaim_one()? {
+                    break;
+                }
             }
-            tail.messages.pop();
+            if !self.move_now(id)? {
+                self.set_status(id, &Status::of_all(entry.recipients, Fate::Torn))?;
+            }
         }
-        while let Some(id) = tail.fates.last().copied() {
-            self.rewrite_fate(id)?;
-            tail.fates.pop();
-        }
-        while let Some(segment) = tail.status_segments.last().copied() {
-            self.rewrite_state(segment)?;
-            tail.status_segments.pop();
-        }
-        Ok(())
+        tail.fates.into_iter().try_for_each(|id| self.rewrite_fate(id))?;
+        tail.status_segments.into_iter().try_for_each(|segment| self.rewrite_state(segment))
     }
 
     /// Whether nothing of the tail waits to be settled.

@@ -9,7 +9,7 @@ use penstock_flash::ReadAt;
 
 use crate::frame::{self, Header, Kind, Seed};
 use crate::log::GROUP_END_PAYLOAD_BYTES;
-use crate::record::{self, Begin, Commit, Event};
+use crate::record::{self, Begin, Commit, Event, Extent};
 use crate::segment::Layout;
 use crate::summary::Note;
 
@@ -34,6 +34,11 @@ impl<R: ReadAt> Window<R> {
 
     pub(crate) fn segment(&self) -> u32 {
         self.segment
+    }
+
+    /// Whether an extent lies within a segment.
+    pub(crate) fn holds(&self, extent: &Extent) -> bool {
+        extent.offset.checked_add(extent.span_bytes).is_some_and(|end| end <= self.segment_bytes)
     }
 
     /// Goes on in another segment.

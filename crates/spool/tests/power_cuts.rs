@@ -3,7 +3,12 @@
 //! A scripted workload runs once; the simulator keeps a copy of the medium for a cut in each of its operations. Each
 //! copy is powered on in several ways and must keep what had been promised by then, work on, and keep it again.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a panic is the verdict, and it says what it did")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a panic is the verdict, and it says what it did"
+)]
 
 mod common;
 

@@ -112,7 +112,13 @@ mod tests {
 
     fn got(body: &[u8], to: &[&str]) -> Delivery {
         let to = to.iter().map(|to| Path::parse(to)).collect();
-        Delivery { session: 0, from: Path::parse("<a>"), to, trace: Vec::new(), content: Content::of(body) }
+        Delivery {
+            session: 0,
+            from: Path::parse("<a>"),
+            to,
+            trace: String::new(),
+            content: Content::of(body),
+        }
     }
 
     #[test]

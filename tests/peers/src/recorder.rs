@@ -6,10 +6,8 @@
 //! It follows pipelining (RFC 2920) by pairing replies with commands in order. It does not know BDAT.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufWriter, Read, Result, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -94,15 +92,6 @@ impl Recorder {
     pub fn finish(self) -> Vec<Transaction> {
         drop(self.listener);
         std::mem::take(&mut *self.shared.transactions.lock().unwrap())
-    }
-
-    /// Writes what was recorded to a file, one line a transaction.
-    pub fn flush(&self, to: &path::Path) -> Result<()> {
-        let mut file = BufWriter::new(File::create(to)?);
-        for transaction in self.shared.transactions.lock().unwrap().iter() {
-            writeln!(file, "{transaction:?}")?;
-        }
-        file.flush()
     }
 }
 

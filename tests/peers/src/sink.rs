@@ -20,7 +20,7 @@ pub struct Delivery {
     /// The recipients that were accepted.
     pub to: Vec<Path>,
     /// The header fields on top that were taken off.
-    pub trace: Vec<u8>,
+    pub trace: String,
     /// The message below them.
     pub content: Content,
 }
@@ -195,7 +195,7 @@ fn serve(session: u64, stream: TcpStream, shared: &Shared) -> std::io::Result<()
                     session,
                     from: from.take().expect("RCPT asks for MAIL"),
                     to: std::mem::take(&mut to),
-                    trace,
+                    trace: String::from_utf8_lossy(&trace).into_owned(),
                     content,
                 };
                 let refused =

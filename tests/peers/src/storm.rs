@@ -1,5 +1,9 @@
 //! Load on the daemon while it is killed again and again: what the crash and the power-cut tests have in common.
 
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -9,6 +13,7 @@ use crate::load::{Source, send_random};
 use crate::process::Process;
 use crate::random::Random;
 use crate::recorder::Recorder;
+use crate::scratch::Scratch;
 use crate::sink::Sink;
 
 /// Sessions to the next hop: so many messages may be in flight when the daemon dies.
@@ -20,6 +25,8 @@ pub struct Outcome {
     pub balance: Balance,
     /// One message for each session to the next hop that a kill may have cut.
     pub again_max: usize,
+    /// What was sent and what arrived, one line each; left behind if the test fails.
+    _records: Scratch,
 }
 
 /// Kills the daemon `rounds` times at a random moment under load, with a medium that may do wrong. In every other
@@ -66,5 +73,15 @@ pub fn storm(rounds: u64, fault: Fault) -> Outcome {
     daemon.up();
     daemon.release();
     daemon.wait_until_empty();
-    Outcome { balance: Balance::of(&sent, &sink.deliveries()), again_max }
+    let arrived = sink.deliveries();
+    let records = Scratch::new("records");
+    write_lines(&records.join("sent"), &sent);
+    write_lines(&records.join("arrived"), &arrived);
+    Outcome { balance: Balance::of(&sent, &arrived), again_max, _records: records }
+}
+
+fn write_lines(file: &Path, lines: &[impl Debug]) {
+    let mut file = BufWriter::new(File::create(file).unwrap());
+    lines.iter().for_each(|line| writeln!(file, "{line:?}").unwrap());
+    file.flush().unwrap();
 }

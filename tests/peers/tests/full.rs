@@ -92,11 +92,10 @@ fn a_hundred_idle_sessions_that_declared_nothing_do_not_close_the_box() {
     wait_until("it has arrived", || sink.count() == 1);
 }
 
-#[test]
-fn a_volume_that_fails_to_write_refuses_mail_and_gives_back_what_it_has() {
+/// A box that holds some messages and whose volume has just begun to refuse writes.
+fn failing(sink: &Sink) -> (Daemon, Recorder, Vec<Vec<u8>>) {
     let mut random = Random::announced();
-    let sink = Sink::start(0, 1);
-    let daemon = Daemon::start(small(&sink).with(Fault::OnDemand));
+    let daemon = Daemon::start(small(sink).with(Fault::OnDemand));
     let recorder = Recorder::start(daemon.address());
     daemon.hold();
     let mut client = greeted(&recorder);
@@ -107,14 +106,34 @@ fn a_volume_that_fails_to_write_refuses_mail_and_gives_back_what_it_has() {
     daemon.begin_write_errors();
     let refused = client.message("a@example.org", &["b@example.com"], b"too late\r\n");
     assert_eq!(refused.code / 100, 4, "{refused:?}");
-    for export in daemon.exports() {
-        assert!(
-            messages.iter().any(|message| export.ends_with(message)),
-            "what was acknowledged can be read"
-        );
-    }
-    assert_eq!(daemon.exports().len(), messages.len());
+    (daemon, recorder, messages)
+}
+
+#[test]
+fn a_volume_that_fails_to_write_refuses_mail_and_what_it_has_can_be_read() {
+    let sink = Sink::start(0, 1);
+    let (daemon, _, messages) = failing(&sink);
     assert!(!daemon.alerts().is_empty(), "the operator is told");
+    let mut exports = daemon.exports();
+    assert_eq!(exports.len(), messages.len());
+    for message in &messages {
+        let position = exports.iter().position(|export| export.ends_with(message));
+        exports.remove(position.expect("what was acknowledged can be read"));
+    }
+}
+
+#[test]
+fn a_volume_that_recovers_takes_mail_again_and_has_lost_none() {
+    let sink = Sink::start(0, 1);
+    let (daemon, recorder, _) = failing(&sink);
+    daemon.end_write_errors();
+    wait_until("mail is taken again", || {
+        greeted(&recorder).message("a@example.org", &["b@example.com"], b"again\r\n").code == 250
+    });
+    assert!(daemon.alerts().is_empty(), "nothing is left to tell");
+    daemon.release();
+    daemon.wait_until_empty();
+    Balance::of(&recorder.finish(), &sink.deliveries()).assert_sound(0);
 }
 
 #[test]

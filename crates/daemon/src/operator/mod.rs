@@ -11,6 +11,7 @@ use std::time::Instant;
 use penstock_settings::Settings;
 use penstock_spool::{Error as SpoolError, Event, Fate, MessageId, Status as FateOf};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::clock::Clock;
 use crate::control::types::{
@@ -82,8 +83,9 @@ impl Operate for Operator {
         let (open, ()) = self.storage.open_with(message, |_| ()).await.map_err(|error| refusal(id, error))?;
         let (mut source, _) = Source::open(open).await.map_err(|error| refusal(id, error))?;
         let text = format!("body read by {who}: {reason}");
-        let event = Kind::Exported.event(self.clock.stamp(), Some(message), text);
-        self.record(event).await.map_err(|error| refusal(id, error))?;
+        self.audit(Kind::Exported.event(self.clock.stamp(), Some(message), text))
+            .await
+            .map_err(|error| refusal(id, error))?;
         let (size_bytes, sha256) = (source.size_bytes(), source.sha256());
         let (chunks, received) = mpsc::channel(EXPORT_PIECES);
         tokio::spawn(async move {
@@ -114,6 +116,19 @@ impl Operate for Operator {
 impl Operator {
     async fn record(&self, event: Event) -> Result<(), SpoolError> {
         self.storage.change(move |spool| spool.record_event(&event)).await
+    }
+
+    /// Records what an operator did that changes nothing on the volume. Where the volume refuses to be written, the
+    /// log of the box has to do: what is safe must be within reach just then.
+    async fn audit(&self, event: Event) -> Result<(), SpoolError> {
+        let (message, text) = (event.message, event.text.clone());
+        match self.record(event).await {
+            Err(error @ (SpoolError::ReadOnly | SpoolError::Write(_))) => {
+                warn!(code = "PS-D262", ?message, text, %error, "audited here only, as the volume cannot be written");
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     async fn release_all(&self, who: &Who) -> Result<ActionResult, Refusal> {

@@ -121,8 +121,8 @@ struct Counters {
 
 impl Counters {
     fn of(daemon: &Daemon) -> Self {
-        let syncs = daemon.metric("penstock_syncs_total");
-        let bytes = daemon.metric("penstock_programmed_bytes_total");
+        let syncs = daemon.metric("penstock_volume_syncs_total");
+        let bytes = daemon.metric("penstock_volume_programmed_bytes_total");
         Self { syncs: syncs as f64, bytes: bytes as f64 }
     }
 }
