@@ -29,6 +29,9 @@ const BLOCKING_STACK_BYTES: usize = 512 * 1024;
 /// How long what is under way may take to end when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// How long reads that are under way may take to end after that.
+const READER_GRACE: Duration = Duration::from_secs(1);
+
 /// What is not a setting.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -60,7 +63,8 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
         storage::start(mounted, Arc::clone(&clock), Arc::clone(&metrics)).map_err(Error::System)?;
     let daemon = Daemon { settings: Arc::new(settings), clock, metrics, storage: storage.clone(), started };
     let served = runtime.block_on(daemon.serve(&volume, answers));
-    drop(runtime);
+    // A thread that hangs in the system's resolver is not waited for.
+    runtime.shutdown_timeout(READER_GRACE);
     storage.close();
     let closed = match thread.join() {
         Ok(closed) => closed.map_err(Error::Close),

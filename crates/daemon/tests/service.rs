@@ -175,6 +175,28 @@ fn what_was_not_acknowledged_is_not_there() {
 }
 
 #[test]
+fn a_session_cut_at_any_byte_leaves_all_of_its_message_or_nothing() {
+    let mut site = Site::new("initial_mode = \"hold\"\n");
+    site.start();
+    let session = format!(
+        "EHLO client.example\r\nMAIL FROM:<sender@example.net>\r\nRCPT TO:<one@example.org>\r\nDATA\r\n{}.\r\n",
+        BODY.replace("\r\n.", "\r\n..")
+    );
+    for cut in 0..session.len() {
+        site.connect().raw(&session.as_bytes()[..cut]);
+    }
+    eventually("all sessions have ended", || (site.status()["listener"]["sessions"] == 0).then_some(()));
+    assert_eq!(site.status()["mail"]["messages"], 0);
+    let mut client = site.connect();
+    // One byte at a time is a session like any other.
+    session.bytes().for_each(|byte| client.raw(&[byte]));
+    for code in ["220", "250", "250", "250", "354", "250"] {
+        client.expect(code);
+    }
+    assert_eq!(site.status()["mail"]["messages"], 1);
+}
+
+#[test]
 fn a_full_volume_answers_452_and_takes_mail_again_when_some_has_gone() {
     let mut site = Site::new("");
     site.start();

@@ -227,11 +227,13 @@ impl Attempt {
         let Transaction { said, end, .. } = transaction;
         let mut records = Vec::new();
         let mut accepted = Vec::new();
-        let mut open = Vec::new();
+        // Of whom nothing was said, and who is to go in the next transaction.
+        let (mut unsaid, mut open) = (Vec::new(), Vec::new());
         for (number, said) in batch.iter().copied().zip(said) {
             match said {
                 Said::Accepted => accepted.push(number),
-                Said::Nothing | Said::Next => open.push(number),
+                Said::Nothing => unsaid.push(number),
+                Said::Next => open.push(number),
                 Said::Later(found) => {
                     self.put_off.push(number);
                     self.kept_open = Some(found);
@@ -243,11 +245,9 @@ impl Attempt {
         }
         let goes_on = match end {
             End::Message(found) | End::Before(Some(found)) => {
-                // After MAIL or DATA was refused, whoever had no refusal of its own shares that one.
-                if found.phase != penstock_release::Phase::EndOfData {
-                    accepted.append(&mut open);
-                    accepted.sort_unstable();
-                }
+                // Where MAIL was refused nothing was said of any recipient: it was said of all.
+                accepted.append(&mut unsaid);
+                accepted.sort_unstable();
                 self.judge(delivery, accepted, &found, &mut records, peer);
                 true
             }
@@ -269,6 +269,7 @@ impl Attempt {
                 false
             }
         };
+        open.append(&mut unsaid);
         open.sort_unstable();
         open.into_iter().rev().for_each(|number| self.to_offer.push_front(number));
         self.write(delivery, records).await && goes_on
