@@ -41,8 +41,8 @@ pub(super) struct Connection {
     /// Messages that it has carried.
     messages: u64,
     peer: SocketAddr,
-    /// One clone for each connection to the hop.
-    _counted: Arc<()>,
+    /// One clone for each connection to the hop that is used or may be.
+    counted: Option<Arc<()>>,
 }
 
 impl Connection {
@@ -80,7 +80,7 @@ impl Connection {
             asked: now,
             messages: 0,
             peer,
-            _counted: counted,
+            counted: Some(counted),
         };
         connection.greet().await?;
         Ok(connection)
@@ -210,6 +210,8 @@ impl Connection {
 
     /// Ends the session politely, if it can be ended so.
     pub(super) async fn quit(mut self) {
+        // Lest others are ended for this one's sake.
+        self.counted = None;
         if self.session.quit().is_err() {
             return;
         }
