@@ -191,6 +191,7 @@ fn mount_first(medium: Medium, settings: &Settings) -> Result<Mounted, Error> {
     let options = MountOptions {
         messages_max: settings.volume.messages_max as usize,
         kept_bytes_max: medium.geometry().capacity_bytes() / 100 * kept_share,
+        kept_age_max_ms: u64::try_from(settings.volume.kept_age_max.as_millis()).unwrap_or(u64::MAX),
     };
     let spool = mount(medium.clone(), options).map_err(Error::Mount)?;
     Ok(Mounted { medium, spool, options })

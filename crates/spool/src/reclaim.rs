@@ -78,7 +78,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.reclaim.victim.is_some() {
             return self.step_victim(now);
         }
-        if self.info().kept_bytes > self.options.kept_bytes_max && self.give_up_oldest_kept()? {
+        if self.keeps_too_much(now) && self.give_up_oldest_kept()? {
             return Ok(Step::More);
         }
         if self.log.free_segments() >= RESERVE_MOVED + FREE_AIM {
@@ -167,12 +167,24 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(false)
     }
 
-    /// Retires the oldest segment in which nothing is live, and forgets the messages that were kept in it.
-    pub(crate) fn give_up_oldest_kept(&mut self) -> Result<bool, Error> {
-        let oldest = (0u32..)
+    /// Whether more finished mail is kept than there may be, or older.
+    fn keeps_too_much(&self, now: Stamp) -> bool {
+        let is_old = |row: &Segment| row.newest_ms.saturating_add(self.options.kept_age_max_ms) < now.unix_ms;
+        self.kept_bytes > self.options.kept_bytes_max
+            || now.trusted && self.oldest_kept().is_some_and(|(_, row)| is_old(row))
+    }
+
+    /// The oldest segment in which nothing is live.
+    fn oldest_kept(&self) -> Option<(u32, &Segment)> {
+        (0u32..)
             .zip(&self.log.segments)
             .filter(|(_, row)| is_candidate(row) && row.purpose != Purpose::Status && row.live == 0)
-            .min_by_key(|(_, row)| row.sequence);
+            .min_by_key(|(_, row)| row.sequence)
+    }
+
+    /// Retires the oldest segment in which nothing is live, and forgets the messages that were kept in it.
+    pub(crate) fn give_up_oldest_kept(&mut self) -> Result<bool, Error> {
+        let oldest = self.oldest_kept();
         let Some((victim, _)) = oldest else { return Ok(false) };
         self.retire(victim)?;
         Ok(true)

@@ -42,11 +42,13 @@ pub struct MountOptions {
     pub messages_max: usize,
     /// How much finished mail is kept for replay, in bytes. It goes earlier where mail needs the room.
     pub kept_bytes_max: u64,
+    /// How long finished mail is kept for replay, in milliseconds since it came. Only a trusted clock lets it go.
+    pub kept_age_max_ms: u64,
 }
 
 impl Default for MountOptions {
     fn default() -> Self {
-        Self { messages_max: 1_000_000, kept_bytes_max: u64::MAX }
+        Self { messages_max: 1_000_000, kept_bytes_max: u64::MAX, kept_age_max_ms: u64::MAX }
     }
 }
 
@@ -132,7 +134,7 @@ pub struct Spool<M: Medium, B> {
     tail: TailContent,
     live_messages: usize,
     live_bytes: u64,
-    kept_bytes: u64,
+    pub(crate) kept_bytes: u64,
     reserved_bytes: u64,
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use penstock_flash::{Erase, Geometry};
-use penstock_spool::{Error, Event, Fate, MessageId, MountOptions, Spool, Step, format};
+use penstock_spool::{Error, Event, Fate, MessageId, MountOptions, Spool, Stamp, Step, format};
 
 #[test]
 fn what_is_synced_is_there_after_a_clean_stop_byte_for_byte() {
@@ -227,6 +227,32 @@ fn kept_mail_stays_until_its_room_is_needed_and_then_goes_oldest_first() {
     for id in &kept {
         assert!(read(&mut spool, *id).is_ok(), "kept mail can be read");
     }
+}
+
+#[test]
+fn kept_mail_goes_by_age_only_when_the_clock_can_be_trusted() {
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    let (_, geometry) = GEOMETRIES[4];
+    let sim = formatted(geometry);
+    let options = MountOptions { kept_age_max_ms: 7 * DAY_MS, ..MountOptions::default() };
+    let mut spool = Spool::mount(sim.medium(), buffers(), options).unwrap();
+    for number in 0..20 {
+        let id = store(&mut spool, &mail(number, 1, 700), 700).unwrap();
+        spool.sync().unwrap();
+        delivered(&mut spool, id);
+        spool.sync().unwrap();
+    }
+    let kept = |spool: &TestSpool| spool.kept(MessageId(0)).count();
+    let all = kept(&spool);
+    let received = mail(0, 1, 0).begin.received;
+    let later =
+        |days: u64, trusted: bool| Stamp { unix_ms: received.unix_ms + days * DAY_MS, trusted, ..received };
+    for (days, trusted, message) in [(6, true, "too early"), (1000, false, "by a clock that may be wrong")] {
+        while spool.step(later(days, trusted)).unwrap() != Step::Idle {}
+        assert_eq!(kept(&spool), all, "{message}");
+    }
+    while spool.step(later(8, true)).unwrap() != Step::Idle {}
+    assert!(kept(&spool) < all / 2, "what stands in segments that are full has gone");
 }
 
 #[test]
