@@ -479,16 +479,14 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     /// Counts something in a segment that reclaim would have to keep.
     pub(crate) fn count(&mut self, segment: u32, bytes: u64) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
-            row.live += 1;
-            row.live_bytes += bytes;
+            row.count(bytes);
         }
     }
 
     /// Discounts what [`count`](Self::count) counted.
     pub(crate) fn discount(&mut self, segment: u32, bytes: u64) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
-            row.live = row.live.saturating_sub(1);
-            row.live_bytes = row.live_bytes.saturating_sub(bytes);
+            row.discount(bytes);
         }
     }
 

@@ -173,7 +173,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
     }
     mount.count_live();
 
-    let used_segments = surveys.iter().map(|s| s.header.used_segments.max(s.segment + 1)).max().unwrap_or(0);
+    let used_segments = used_segments(&surveys);
     let start = Start {
         volume,
         next_sequence: surveys.last().map_or(0, |survey| survey.header.sequence).saturating_add(1),
@@ -245,6 +245,11 @@ impl Tail {
     }
 }
 
+/// How many segments, from the first, were ever used.
+fn used_segments(surveys: &[Survey]) -> u32 {
+    surveys.iter().map(|survey| survey.header.used_segments.max(survey.segment + 1)).max().unwrap_or(0)
+}
+
 /// Where each segment stands in its life.
 fn place_segments(
     geometry: &penstock_flash::Geometry,
@@ -252,7 +257,7 @@ fn place_segments(
     synced_group: u64,
     report: &mut MountReport,
 ) -> Vec<Segment> {
-    let used_segments = surveys.iter().map(|s| s.header.used_segments.max(s.segment + 1)).max().unwrap_or(0);
+    let used_segments = used_segments(surveys);
     let mut newest: BTreeMap<u32, (SegmentRecord, u32)> = BTreeMap::new();
     for survey in surveys.iter().filter(|s| s.header.purpose == Purpose::Status) {
         for (_, note) in &survey.notes {
@@ -477,11 +482,11 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
     }
 
     fn count_live(&mut self) {
+        let recorded: Vec<u32> = self.segments.iter().filter_map(|row| row.recorded_in).collect();
         let segments = &mut self.segments;
         let mut count = |segment: u32, bytes: u64| {
             if let Some(row) = segments.get_mut(segment as usize) {
-                row.live += 1;
-                row.live_bytes += bytes;
+                row.count(bytes);
             }
         };
         for entry in self.index.iter_from(MessageId(0)) {
@@ -496,19 +501,8 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
                 count(segment, entry.flash_bytes() / parts);
             }
         }
-        for segment in self.meta.segments() {
+        for segment in self.meta.segments().chain(recorded) {
             count(segment, STATUS_FRAME_BYTES);
         }
-        let recorded: Vec<u32> = segments_recorded(&self.segments);
-        for segment in recorded {
-            if let Some(row) = self.segments.get_mut(segment as usize) {
-                row.live += 1;
-                row.live_bytes += STATUS_FRAME_BYTES;
-            }
-        }
     }
-}
-
-fn segments_recorded(segments: &[Segment]) -> Vec<u32> {
-    segments.iter().filter_map(|row| row.recorded_in).collect()
 }

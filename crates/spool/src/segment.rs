@@ -229,6 +229,18 @@ impl Segment {
         }
     }
 
+    /// Counts something in it that reclaim would have to keep.
+    pub(crate) fn count(&mut self, bytes: u64) {
+        self.live += 1;
+        self.live_bytes += bytes;
+    }
+
+    /// Discounts what [`count`](Self::count) counted.
+    pub(crate) fn discount(&mut self, bytes: u64) {
+        self.live = self.live.saturating_sub(1);
+        self.live_bytes = self.live_bytes.saturating_sub(bytes);
+    }
+
     /// Keeps the segment from being erased until the lease is dropped.
     pub(crate) fn lease(&mut self) -> Lease {
         Lease { _held: self.lease.get_or_insert_with(|| Arc::new(())).clone() }
