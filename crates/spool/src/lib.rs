@@ -10,6 +10,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "proof")]
+extern crate std;
 
 mod error;
 mod events;
@@ -19,6 +21,8 @@ mod incoming;
 mod index;
 mod log;
 mod mount;
+#[cfg_attr(not(feature = "proof"), doc(hidden))]
+pub mod proof;
 mod reader;
 mod reclaim;
 mod record;

@@ -16,6 +16,7 @@ use penstock_flash::{EraseProgress, Geometry, Medium};
 
 use crate::Error;
 use crate::frame::{self, Kind, Seed};
+use crate::proof::Protection;
 use crate::record::{self, Life, Place, SegmentRecord};
 use crate::segment::{FORMAT_VERSION, Layout, Purpose, Segment, SegmentHeader, State};
 use crate::summary::{self, Footer, Note, Notes, Proof};
@@ -340,7 +341,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let pending = |head: &&Head<B>| head.frames > 0;
         let last_group = self.next_group - 1;
         // With one write and nothing before it, writing through saves the second request.
-        let through = !self.unsynced && self.heads.iter().filter(pending).count() == 1;
+        let through =
+            !self.unsynced && self.heads.iter().filter(pending).count() == 1 && Protection::Sync.is_on();
         for purpose in [Purpose::Hot, Purpose::Moved, Purpose::Status] {
             if self.heads[purpose as usize].frames > 0 {
                 self.program_group(purpose, through)?;
@@ -350,8 +352,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             if !self.unsynced {
                 return Ok(());
             }
-            let done = self.medium.sync();
-            self.check_write(done)?;
+            if Protection::Sync.is_on() {
+                let done = self.medium.sync();
+                self.check_write(done)?;
+            }
         }
         self.counters.syncs += 1;
         self.unsynced = false;

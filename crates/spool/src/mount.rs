@@ -21,6 +21,7 @@ use crate::Error;
 use crate::frame::Seed;
 use crate::index::{Entry, Index};
 use crate::log::{self, STATUS_FRAME_BYTES, Start};
+use crate::proof::Branch;
 use crate::reader::{Message, Readable, read_commit, read_extents};
 use crate::record::{Commit, Fate, Life, MessageId, Place, SegmentRecord, Status};
 use crate::segment::{Layout, Purpose, Segment, SegmentHeader, State, read_header};
@@ -129,6 +130,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
             None => {
                 let mut window = Window::new(reader.clone(), segment, layout.segment_bytes, WINDOW_BYTES);
                 let scan = walk::scan(&mut window, &layout, seed);
+                Branch::Scanned.reach();
                 report.scanned_segments += 1;
                 report.damaged_frames += scan.damaged;
                 synced_group = synced_group.max(scan.synced_group);
@@ -241,7 +243,11 @@ impl Tail {
             return true;
         }
         let Some(group) = found.group.and_then(|at| survey.groups.get(at)) else { return false };
-        group.whole && group.number <= self.unbroken_to
+        let vouched = group.whole && group.number <= self.unbroken_to;
+        if !vouched {
+            Branch::BeyondGap.reach();
+        }
+        vouched
     }
 }
 
@@ -380,6 +386,7 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
                             // Up to what is known durable it may have been acknowledged: it stays and is told of.
                             // Beyond, nobody was told that it was taken.
                             if !durable {
+                                Branch::Torn.reach();
                                 self.torn.push(id);
                             }
                         }

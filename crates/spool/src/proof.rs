@@ -1,0 +1,119 @@
+//! What the proof sees of the inside, and what it can break.
+//!
+//! A proof that cannot fail proves nothing, and one that never enters a branch says nothing of it. So the log names
+//! each [`Branch`] that only a stop or rot leads to, and asks of each [`Protection`] whether it is on. Without the
+//! feature `proof` both cost nothing: reaching a branch does nothing and every protection is on. With it, which is
+//! for this crate's tests alone, they are kept for each thread by itself, so that tests run side by side.
+
+/// Defines an enum with its list, so that none can be left out of it.
+macro_rules! listed {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        #[cfg(feature = "proof")]
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+        }
+    };
+}
+
+listed! {
+    /// Something that keeps a promise, and can be turned off to see that its absence is found.
+    Protection {
+        /// A sync reaches the medium.
+        Sync,
+        /// The CRCs of frames begin with the volume and the segment's sequence.
+        SeededCrc,
+        /// Each group begins on a program unit of its own.
+        FreshUnit,
+        /// A segment is erased only after its RETIRE is durable and known to be.
+        RetireBeforeErase,
+        /// A segment's header is written twice.
+        HeaderTwice,
+        /// A used segment without a header is left alone.
+        Quarantine,
+        /// What a status segment says last of anything is written again before it is given up.
+        StatusOutlivesCommit,
+        /// What an unclean stop left open is never programmed again.
+        SealAfterUnclean,
+        /// The tail is written anew before anything builds upon it.
+        TailAnew,
+        /// The last segments are for status and reclaim alone.
+        Reserve,
+    }
+}
+
+listed! {
+    /// A branch that only a stop, a cut or rot leads to.
+    Branch {
+        /// A segment without a proven summary was scanned.
+        Scanned,
+        /// The tail has a gap, and messages beyond it were read through.
+        BeyondGap,
+        /// A message of the tail was torn.
+        Torn,
+    }
+}
+
+#[cfg(feature = "proof")]
+mod on {
+    use core::cell::Cell;
+    use std::thread_local;
+
+    use super::{Branch, Protection};
+
+    thread_local! {
+        static OFF: Cell<u64> = const { Cell::new(0) };
+        static REACHED: Cell<u128> = const { Cell::new(0) };
+    }
+
+    impl Protection {
+        /// Turns it off for this thread, and all others on.
+        pub fn turn_off_alone(self) {
+            OFF.set(1 << self as u32);
+        }
+
+        /// Turns all of them on for this thread.
+        pub fn turn_all_on() {
+            OFF.set(0);
+        }
+
+        pub(crate) fn is_on(self) -> bool {
+            OFF.get() >> self as u32 & 1 == 0
+        }
+    }
+
+    impl Branch {
+        /// Those that this thread has been in since it was asked last.
+        pub fn take_reached() -> impl Iterator<Item = Self> {
+            let reached = REACHED.take();
+            Self::ALL.iter().copied().filter(move |branch| reached >> *branch as u32 & 1 == 1)
+        }
+
+        pub(crate) fn reach(self) {
+            REACHED.set(REACHED.get() | 1 << self as u32);
+        }
+    }
+}
+
+#[cfg(not(feature = "proof"))]
+mod off {
+    use super::{Branch, Protection};
+
+    impl Protection {
+        #[inline(always)]
+        #[allow(clippy::unused_self, reason = "with the feature it is asked")]
+        pub(crate) const fn is_on(self) -> bool {
+            true
+        }
+    }
+
+    impl Branch {
+        #[inline(always)]
+        #[allow(clippy::unused_self, reason = "with the feature it is noted")]
+        pub(crate) const fn reach(self) {}
+    }
+}
