@@ -12,7 +12,7 @@ use crate::Error;
 use crate::events::{EventSegment, Events};
 use crate::incoming::Incoming;
 use crate::index::Entry;
-use crate::log::{Log, RESERVE_MOVED};
+use crate::log::Log;
 use crate::reader::Message;
 use crate::record::{Event, Life, MessageId, Stamp, Status};
 use crate::segment::{Purpose, Segment, State};
@@ -78,10 +78,16 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.reclaim.victim.is_some() {
             return self.step_victim(now);
         }
+        if !self.may_reclaim() {
+            return Ok(Step::Idle);
+        }
         if self.keeps_too_much(now) && self.give_up_oldest_kept()? {
             return Ok(Step::More);
         }
-        if self.log.free_segments() >= RESERVE_MOVED + FREE_AIM {
+        if self.retire_stale_checkpoint()? || self.step_checkpoint()? {
+            return Ok(Step::More);
+        }
+        if self.log.free_segments() >= self.log.kept_back(Purpose::Hot) + FREE_AIM {
             return Ok(Step::Idle);
         }
         Ok(if self.choose_work()? { Step::More } else { Step::Idle })
@@ -90,6 +96,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Decides what to free next, the cheapest first: status segments that are mostly air, as one record a sync
     /// leaves them; then kept mail, for it costs nothing; then whatever is worth its copying. Whether there was any.
     fn choose_work(&mut self) -> Result<bool, Error> {
+        if !self.may_reclaim() {
+            return Ok(false);
+        }
+        if self.retire_stale_checkpoint()? {
+            return Ok(true);
+        }
         let is_status = |row: &Segment| row.purpose == Purpose::Status;
         let mut victim = None;
         if self.victims(AIRY_SHARE_MAX, is_status).count() >= AIRY_SEGMENTS {
@@ -102,7 +114,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             if self.give_up_oldest_kept()? {
                 return Ok(true);
             }
-            victim = self.pick_victim(LIVE_SHARE_MAX, |row| !is_status(row));
+            victim = self.pick_victim(LIVE_SHARE_MAX, |row| row.purpose.holds_mail());
         }
         if let Some(victim) = victim {
             self.reclaim.queue = self.messages_in(victim);
@@ -178,12 +190,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     fn oldest_kept(&self) -> Option<(u32, &Segment)> {
         (0u32..)
             .zip(&self.log.segments)
-            .filter(|(_, row)| is_candidate(row) && row.purpose != Purpose::Status && row.live == 0)
+            .filter(|(_, row)| is_candidate(row) && row.purpose.holds_mail() && row.live == 0)
             .min_by_key(|(_, row)| row.sequence)
     }
 
     /// Retires the oldest segment in which nothing is live, and forgets the messages that were kept in it.
     pub(crate) fn give_up_oldest_kept(&mut self) -> Result<bool, Error> {
+        if !self.may_reclaim() {
+            return Ok(false);
+        }
         let oldest = self.oldest_kept();
         let Some((victim, _)) = oldest else { return Ok(false) };
         self.retire(victim)?;
@@ -377,15 +392,23 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         for segment in 0..self.log.geometry.segments {
             if self.log.segments[segment as usize].recorded_in == Some(victim) {
-                let life = match self.log.segments[segment as usize].state {
-                    State::Open | State::Sealed | State::Quarantined => Life::Used,
-                    State::Retired { .. } | State::Erasable => Life::Retired,
-                    State::Free => Life::Clean,
-                };
-                self.log.record_life(segment, life)?;
+                self.rewrite_life(segment)?;
             }
         }
         Ok(())
+    }
+
+    /// Writes again what is known of a segment.
+    pub(crate) fn rewrite_life(&mut self, segment: u32) -> Result<(), Error> {
+        let Some(row) = self.log.segments.get(segment as usize) else { return Ok(()) };
+        let life = match row.state {
+            State::Open | State::Sealed | State::Quarantined => Life::Used,
+            State::Retired { .. } | State::Erasable => Life::Retired,
+            State::Free => Life::Clean,
+            State::Bad => Life::Bad,
+            State::Anchor => return Ok(()),
+        };
+        self.log.record_life(segment, life).map(drop)
     }
 
     /// Moves a message at once. Whether it could be read.

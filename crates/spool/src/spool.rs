@@ -9,19 +9,21 @@ use alloc::vec::Vec;
 use penstock_flash::{Erase, Medium};
 
 use crate::Error;
+use crate::checkpoint::{self, Checkpointer};
 use crate::events::{EventSegment, Events};
 use crate::frame::Kind;
 use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
-use crate::log::{Buffers, Counters, Log, RESERVE_MOVED, STATUS_FRAME_BYTES};
-use crate::mount::{self, MountReport, TailContent};
+use crate::lives::RESERVE_MOVED;
+use crate::log::{Buffers, Counters, Log, STATUS_FRAME_BYTES};
+use crate::mount::{self, Keep, MountReport, TailContent};
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
 use crate::record::{
     self, Begin, EVENT_TEXT_BYTES_MAX, Event, Fate, META_VALUE_BYTES_MAX, MessageId, Meta, RECIPIENTS_MAX,
     Recipient, Status,
 };
-use crate::segment::{Purpose, Segment, State};
+use crate::segment::{ANCHORS, Purpose, Segment, State};
 use crate::state::MetaTable;
 use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
 
@@ -30,8 +32,9 @@ use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
 pub const RESERVE_STEP_BYTES: u64 = 1024 * 1024;
 /// The share of the capacity that such a step never exceeds.
 const RESERVE_STEP_SHARE: u64 = 256;
-/// Segments that mail never fills: those reclaim and status work with, two for checkpoints, one to spare.
-const RESERVE_SEGMENTS: u32 = RESERVE_MOVED + 3;
+/// Segments that mail never fills, besides those of two checkpoints: anchors, those reclaim and status work with, one
+/// to spare.
+const RESERVE_SEGMENTS: u32 = ANCHORS + RESERVE_MOVED + 1;
 /// The share of the rest that live mail may fill. Reclaim copies at most 1 / (1 - 3/4) = 4 bytes for each it frees.
 const LIVE_SHARE: (u64, u64) = (3, 4);
 
@@ -44,11 +47,18 @@ pub struct MountOptions {
     pub kept_bytes_max: u64,
     /// How long finished mail is kept for replay, in milliseconds since it came. Only a trusted clock lets it go.
     pub kept_age_max_ms: u64,
+    /// Whether the mount may go by the checkpoint. If not, it reads the header of every segment.
+    pub uses_checkpoint: bool,
 }
 
 impl Default for MountOptions {
     fn default() -> Self {
-        Self { messages_max: 1_000_000, kept_bytes_max: u64::MAX, kept_age_max_ms: u64::MAX }
+        Self {
+            messages_max: 1_000_000,
+            kept_bytes_max: u64::MAX,
+            kept_age_max_ms: u64::MAX,
+            uses_checkpoint: true,
+        }
     }
 }
 
@@ -126,7 +136,11 @@ pub struct Spool<M: Medium, B> {
     pub(crate) meta: MetaTable,
     pub(crate) options: MountOptions,
     pub(crate) reclaim: Reclaim<M::Reader>,
+    pub(crate) checkpointer: Checkpointer,
     report: MountReport,
+    keep: Keep,
+    /// Without an index, how many segments were free at the mount: all that mail may take.
+    free_at_mount: u32,
     pub(crate) pending: Vec<Pending>,
     /// Torn messages of which no record says so yet.
     torn: Vec<MessageId>,
@@ -144,19 +158,56 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// # Errors
     /// [`Error::NotAVolume`], [`Error::UnknownFormat`], [`Error::GeometryChanged`], [`Error::BadGeometry`],
     /// [`Error::BadBuffer`]; [`Error::Write`] if a block device that was left open cannot be synced.
-    pub fn mount(mut medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
-        let mounted = mount::mount(&medium)?;
+    pub fn mount(medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
+        Self::mount_keeping(medium, buffers, options, Keep::Everything)
+    }
+
+    /// Mounts a volume only to append to it, in memory that grows with its segments and not with its messages.
+    ///
+    /// Mail can be taken and events recorded. What is there is not known: no message can be found, read or given a
+    /// fate, no state is held, and nothing is given up for new mail, which has the segments that were free at the
+    /// mount. All of it is there again after the next [`mount`](Self::mount).
+    ///
+    /// # Errors
+    /// As [`mount`](Self::mount).
+    pub fn mount_append(medium: M, buffers: Buffers<B>) -> Result<Self, Error> {
+        Self::mount_keeping(medium, buffers, MountOptions::default(), Keep::Segments)
+    }
+
+    fn mount_keeping(
+        mut medium: M,
+        buffers: Buffers<B>,
+        options: MountOptions,
+        keep: Keep,
+    ) -> Result<Self, Error> {
+        let mounted = mount::mount(&medium, options.uses_checkpoint, keep)?;
         if medium.geometry().erase == Erase::Logical && !mounted.report.clean {
             // What a crash left in caches above the medium is read now and could be lost later.
             medium.sync().map_err(Error::Write)?;
         }
+        let report = mounted.report;
+        let next_sequence = mounted.start.next_sequence;
+        let mut log = Log::new(medium, buffers, mounted.start)?;
+        log.keeps_notes = keep == Keep::Everything;
+        if keep == Keep::Everything {
+            log.checkpoint_segments =
+                checkpoint::segments_max(&log.layout, log.geometry.segments, options.messages_max);
+        }
         let mut spool = Self {
-            log: Log::new(medium, buffers, mounted.start)?,
+            checkpointer: Checkpointer::new(
+                log.geometry.segments,
+                mounted.checkpoint,
+                !report.from_checkpoint,
+                next_sequence,
+            ),
+            free_at_mount: log.free_segments(),
+            log,
             index: mounted.index,
             meta: mounted.meta,
             options,
             reclaim: Reclaim::default(),
-            report: mounted.report,
+            report,
+            keep,
             pending: Vec::new(),
             torn: mounted.torn,
             tail: mounted.tail,
@@ -165,15 +216,27 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             kept_bytes: 0,
             reserved_bytes: 0,
         };
-        for entry in spool.index.iter_from(MessageId(0)) {
-            if entry.is_live() {
-                spool.live_messages += 1;
-                spool.live_bytes += entry.flash_bytes();
-            } else {
-                spool.kept_bytes += entry.flash_bytes();
+        if keep == Keep::Everything {
+            for entry in spool.index.iter_from(MessageId(0)) {
+                if entry.is_live() {
+                    spool.live_messages += 1;
+                    spool.live_bytes += entry.flash_bytes();
+                } else {
+                    spool.kept_bytes += entry.flash_bytes();
+                }
             }
         }
         Ok(spool)
+    }
+
+    /// Whether the messages on the volume are known.
+    pub(crate) fn keeps_index(&self) -> bool {
+        self.keep == Keep::Everything
+    }
+
+    /// Whether segments may be given up: not while something in them may be unknown.
+    pub(crate) fn may_reclaim(&self) -> bool {
+        self.keeps_index() && !self.report.append_only
     }
 
     /// What the mount had to do.
@@ -194,7 +257,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             reserved_bytes: self.reserved_bytes,
             kept_bytes: self.kept_bytes,
             messages: self.live_messages,
-            kept_messages: self.index.len() - self.live_messages,
+            kept_messages: self.index.len().saturating_sub(self.live_messages),
             index_bytes: self.index.memory_bytes(),
             segments: (self.log.geometry.segments, count(State::Free), self.report.quarantined_segments),
             erase_counts: (erases().min().unwrap_or(0), erases().max().unwrap_or(0)),
@@ -208,9 +271,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn capacity_bytes(&self) -> u64 {
-        let lost = self.report.quarantined_segments + RESERVE_SEGMENTS;
+        let data_bytes = u64::from(self.log.layout.data_bytes());
+        if !self.keeps_index() {
+            return u64::from(self.free_at_mount.saturating_sub(RESERVE_MOVED)) * data_bytes;
+        }
+        let unusable = |row: &&Segment| matches!(row.state, State::Quarantined | State::Bad);
+        let unusable = self.log.segments.iter().filter(unusable).count() as u32;
+        let lost = unusable + RESERVE_SEGMENTS + 2 * self.log.checkpoint_segments;
         let segments = self.log.geometry.segments.saturating_sub(lost);
-        u64::from(segments) * u64::from(self.log.layout.data_bytes()) * LIVE_SHARE.0 / LIVE_SHARE.1
+        u64::from(segments) * data_bytes * LIVE_SHARE.0 / LIVE_SHARE.1
     }
 
     fn reserve_step_bytes(&self) -> u64 {
@@ -332,10 +401,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         self.settle_tail()?;
         self.record_torn()?;
-        self.sync_log()
+        self.sync_log()?;
+        if self.is_checkpoint_overdue() {
+            self.step_checkpoint()?;
+        }
+        Ok(())
     }
 
-    fn sync_log(&mut self) -> Result<(), Error> {
+    /// Makes everything durable as it stands, and the messages that were committed visible.
+    pub(crate) fn sync_log(&mut self) -> Result<(), Error> {
         if let Err(error) = self.log.sync() {
             for pending in core::mem::take(&mut self.pending) {
                 self.reserved_bytes -= pending.reserved_bytes.min(self.reserved_bytes);
@@ -375,8 +449,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 self.set_status(id, &Status::of_all(entry.recipients, Fate::Torn))?;
             }
         }
-        tail.fates.into_iter().try_for_each(|id| self.rewrite_fate(id))?;
-        tail.status_segments.into_iter().try_for_each(|segment| self.rewrite_state(segment))
+        for record in tail.records {
+            match record {
+                Note::Status { id, status, .. } => self.append_status(MessageId(id), &status)?,
+                Note::Meta { meta, .. } => self.append_meta(meta)?,
+                Note::Segment { record, .. } => self.rewrite_life(record.segment)?,
+                Note::Commit { .. } => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether nothing of the tail waits to be settled.
@@ -402,6 +483,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             self.log.discount(segment, 0);
         }
         let id = MessageId(entry.id);
+        if !self.keeps_index() {
+            // What it takes was reserved, and is now taken for good.
+            self.live_bytes += entry.flash_bytes();
+            return;
+        }
         if purpose == Purpose::Moved {
             // It keeps the fate that it has by now.
             let Some(old) = self.index.get(id).copied() else { return };
@@ -625,6 +711,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// What the medium reports. The volume is then as after an unclean stop.
     pub fn close(mut self) -> Result<M, Error> {
         self.sync()?;
+        match self.checkpoint_now() {
+            Ok(()) | Err(Error::Full) => {}
+            Err(error) => return Err(error),
+        }
         self.log.close()?;
         Ok(self.log.into_medium())
     }
