@@ -63,8 +63,9 @@ pub struct MountReport {
     pub damaged_messages: u32,
 }
 
-/// What stands in the tail of a medium that programs cells: a program that was cut can read right a few times and then
-/// no more (a page cut in mid-program; seen on linux-mtd in October 2011).
+/// What stands in the tail and is written anew: all of it on a medium that programs cells, where a program that was cut
+/// can read right a few times and then no more (a page cut in mid-program; seen on linux-mtd in October 2011); on every
+/// medium what was not believed.
 #[derive(Debug, Default)]
 pub(crate) struct TailContent {
     /// Messages whose COMMIT stands there.
@@ -73,11 +74,16 @@ pub(crate) struct TailContent {
     pub(crate) fates: Vec<MessageId>,
     /// Status segments some of whose records stand there.
     pub(crate) status_segments: Vec<u32>,
+    /// Segments of which a record there is not believed: once the tail is built upon it would count.
+    pub(crate) lives: Vec<u32>,
 }
 
 impl TailContent {
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.fates.is_empty() && self.status_segments.is_empty()
+        self.messages.is_empty()
+            && self.fates.is_empty()
+            && self.status_segments.is_empty()
+            && self.lives.is_empty()
     }
 }
 
@@ -156,16 +162,17 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
     }
 
     let tail = Tail::of(&surveys, synced_group);
+    let (segments, lives) = place_segments(&geometry, &surveys, synced_group, &mut report);
     let mut mount = Mount {
         reader,
         layout,
         volume,
-        segments: place_segments(&geometry, &surveys, synced_group, &mut report),
+        segments,
         index: Index::default(),
         meta: MetaTable::default(),
         report,
         torn: Vec::new(),
-        tail: TailContent::default(),
+        tail: TailContent { lives, ..TailContent::default() },
     };
     mount.take_messages(&surveys, &tail);
     mount.take_fates(&surveys);
@@ -256,24 +263,27 @@ fn used_segments(surveys: &[Survey]) -> u32 {
     surveys.iter().map(|survey| survey.header.used_segments.max(survey.segment + 1)).max().unwrap_or(0)
 }
 
-/// Where each segment stands in its life.
+/// Where each segment stands in its life, and those of which something newer was not believed.
 fn place_segments(
     geometry: &penstock_flash::Geometry,
     surveys: &[Survey],
     synced_group: u64,
     report: &mut MountReport,
-) -> Vec<Segment> {
+) -> (Vec<Segment>, Vec<u32>) {
     let used_segments = used_segments(surveys);
     let mut newest: BTreeMap<u32, (SegmentRecord, u32)> = BTreeMap::new();
+    let mut disbelieved: Vec<u32> = Vec::new();
     for survey in surveys.iter().filter(|s| s.header.purpose == Purpose::Status) {
         for (_, note) in &survey.notes {
             let Note::Segment { group, record } = note else { continue };
             // What is not known durable counts where it keeps a segment, not where it gives one away.
             if record.life != Life::Used && *group > synced_group {
+                disbelieved.push(record.segment);
                 continue;
             }
             let known = newest.entry(record.segment).or_insert((*record, survey.segment));
-            if (record.sequence, record.life) >= (known.0.sequence, known.0.life) {
+            // What stands later is newer, also where it takes back what a mount did not believe.
+            if record.sequence >= known.0.sequence {
                 *known = (*record, survey.segment);
             }
         }
@@ -318,7 +328,10 @@ fn place_segments(
         segments[next as usize].is_suspect = true;
     }
     report.quarantined_segments = segments.iter().filter(|s| s.state == State::Quarantined).count() as u32;
-    segments
+    disbelieved.sort_unstable();
+    disbelieved.dedup();
+    disbelieved.retain(|segment| *segment < geometry.segments);
+    (segments, disbelieved)
 }
 
 /// The mount while messages and fates are taken in.
@@ -443,7 +456,7 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
                         if self.index.apply(id, status)
                             && let Some(entry) = self.index.get_mut(id)
                         {
-                            entry.set_status_segment(Some(survey.segment));
+                            entry.record_status(survey.segment, status.count == entry.recipients);
                         }
                     }
                     Note::Meta { meta, .. } => self.meta.apply(meta, survey.segment),
@@ -468,7 +481,7 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
 
     /// What stands in groups that are not known durable.
     fn gather_tail(&mut self, surveys: &[Survey], synced_group: u64) {
-        let mut tail = TailContent::default();
+        let mut tail = core::mem::take(&mut self.tail);
         for survey in surveys.iter().filter(|survey| !survey.proven && self.holds(survey.segment)) {
             for (_, note) in survey.notes.iter().filter(|(_, note)| note.group() > synced_group) {
                 match note {
