@@ -5,6 +5,9 @@
 //! feature `proof` both cost nothing: reaching a branch does nothing and every protection is on. With it, which is
 //! for this crate's tests alone, they are kept for each thread by itself, so that tests run side by side.
 
+#[cfg(feature = "proof")]
+pub mod frames;
+
 /// Defines an enum with its list, so that none can be left out of it.
 macro_rules! listed {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)* }) => {
