@@ -97,7 +97,7 @@ impl Entry {
 /// What a message takes on flash, estimated from its size and recipients.
 pub(crate) const fn flash_bytes(size_bytes: u64, recipients: u32) -> u64 {
     // Headers of chunks are below 1/1,024; BEGIN, COMMIT and the end of a group take some 384 bytes.
-    size_bytes + size_bytes / 1024 + 384 + 64 * recipients as u64
+    size_bytes.saturating_add(size_bytes / 1024 + 384 + 64 * recipients as u64)
 }
 
 /// The table of messages.

@@ -17,7 +17,7 @@ use penstock_flash::{EraseProgress, Geometry, Medium};
 use crate::Error;
 use crate::frame::{self, Kind, Seed};
 use crate::proof::Protection;
-use crate::record::{self, Life, Place, SegmentRecord};
+use crate::record::{self, Life, NUMBER_MAX, Place, SegmentRecord};
 use crate::segment::{FORMAT_VERSION, Layout, Purpose, Segment, SegmentHeader, State};
 use crate::summary::{self, Footer, Note, Notes, Proof};
 
@@ -155,12 +155,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             layout,
             geometry,
             segments: start.segments,
-            next_msg_id: start.next_msg_id,
+            next_msg_id: start.next_msg_id.min(NUMBER_MAX),
             counters: Counters::default(),
             volume: start.volume,
             heads,
-            next_sequence: start.next_sequence,
-            next_group: start.next_group,
+            next_sequence: start.next_sequence.min(NUMBER_MAX),
+            next_group: start.next_group.min(NUMBER_MAX),
             synced_group: start.synced_group,
             proven_group: start.synced_group,
             used_segments: start.used_segments,
@@ -656,7 +656,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let row = &mut self.segments[segment as usize];
         row.state = State::Free;
         row.is_suspect = false;
-        row.erase_count += 1;
+        row.erase_count = row.erase_count.saturating_add(1);
         row.live = 0;
         row.live_bytes = 0;
         row.event_bytes = 0;

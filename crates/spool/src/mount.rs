@@ -426,7 +426,8 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
         let Place { segment, offset } = entry.commit;
         let mut window = Window::new(self.reader.clone(), segment, self.layout.segment_bytes, 2048);
         let commit = read_commit(&mut window, self.seed(segment)?, offset, entry.id)?;
-        let extents = read_extents(&mut window, |s| self.seed(s), &commit, entry.id)?;
+        let bytes_max = self.segments.len() as u64 * u64::from(self.layout.segment_bytes);
+        let extents = read_extents(&mut window, |s| self.seed(s), &commit, entry.id, bytes_max)?;
         Some((commit, extents))
     }
 

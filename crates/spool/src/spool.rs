@@ -220,7 +220,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
-        let taken = self.live_bytes + self.reserved_bytes + bytes;
+        let taken = (self.live_bytes + self.reserved_bytes).saturating_add(bytes);
         if taken > self.capacity_bytes() {
             return Err(Error::Full);
         }
@@ -533,7 +533,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let segment = appended.place.segment;
         self.log.note_time(segment, event.at.unix_ms);
         if let Some(row) = self.log.segments.get_mut(segment as usize) {
-            row.event_bytes += appended.frame_bytes;
+            row.event_bytes = row.event_bytes.saturating_add(appended.frame_bytes);
         }
         Ok(())
     }

@@ -26,8 +26,6 @@ struct Entry {
     fates: Vec<Vec<Fate>>,
     /// Committed since the last mount: the next sync that succeeds must show it.
     is_of_this_mount: bool,
-    /// A defect of the medium struck it, so that it may be damaged, or lost with a report.
-    is_touched: bool,
 }
 
 /// All that was promised.
@@ -43,6 +41,10 @@ pub(crate) struct Ledger {
     events_durable: BTreeSet<u16>,
     /// Something is in doubt since a stop: what a cut left on the brink may still turn out to be broken.
     is_unsettled: bool,
+    /// Messages that a defect struck, also while they came in: they may be damaged, or lost.
+    touched: BTreeSet<MessageId>,
+    /// The newest message that was begun.
+    last_begun: Option<MessageId>,
     /// A defect struck whose reach is not known: then only what is given out is checked.
     pub(crate) is_wild: bool,
     /// A defect struck fates or state: they may be those from before.
@@ -51,15 +53,16 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// A message was begun: its id is none that was used before.
-    pub(crate) fn begun(&self, id: MessageId) {
+    pub(crate) fn begun(&mut self, id: MessageId) {
         let last = self.entries.keys().next_back();
         assert!(last.is_none_or(|last| *last < id) || self.is_wild, "id {id} was given out after {last:?}");
+        self.last_begun = self.last_begun.max(Some(id));
     }
 
     pub(crate) fn committed(&mut self, id: MessageId, mail: Mail) {
         let fates = mail.recipients.iter().map(|_| vec![Fate::Queued]).collect();
         let standing = Standing::Maybe;
-        let entry = Entry { mail, standing, fates, is_of_this_mount: true, is_touched: false };
+        let entry = Entry { mail, standing, fates, is_of_this_mount: true };
         self.entries.insert(id, entry);
     }
 
@@ -82,13 +85,13 @@ impl Ledger {
 
     /// A defect struck a message.
     pub(crate) fn touch(&mut self, id: MessageId) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.is_touched = true;
-        }
+        self.touched.insert(id);
     }
 
+    /// A defect struck something that all messages depend on.
     pub(crate) fn touch_all(&mut self) {
-        self.entries.values_mut().for_each(|entry| entry.is_touched = true);
+        self.touched.extend((0..=self.last_begun.map_or(0, |id| id.0)).map(MessageId));
+        self.may_revert = true;
     }
 
     /// A sync succeeded: what the spool shows now is what it must show for ever.
@@ -101,7 +104,7 @@ impl Ledger {
                     entry.standing = Standing::Acknowledged;
                 }
             } else {
-                let excused = self.is_wild || entry.is_touched || entry.standing != Standing::Maybe;
+                let excused = self.is_wild || self.touched.contains(id) || entry.standing != Standing::Maybe;
                 assert!(!entry.is_of_this_mount || excused, "message {id} was synced and does not show");
                 entry.standing = Standing::Gone;
             }
@@ -131,7 +134,8 @@ impl Ledger {
         for id in &queued {
             let known = self.entries.get(id);
             assert!(known.is_some(), "message {id} came from nowhere");
-            let gone = known.is_some_and(|entry| entry.standing == Standing::Gone && !entry.is_touched);
+            let gone =
+                known.is_some_and(|entry| entry.standing == Standing::Gone && !self.touched.contains(id));
             assert!(!gone || self.may_revert || self.is_wild, "message {id} came back");
         }
         if self.is_wild {
@@ -142,7 +146,8 @@ impl Ledger {
         for (id, entry) in &mut self.entries {
             let Some(seen) = seen_fates(spool, *id) else {
                 let finished = entry.fates.iter().all(|fates| fates.iter().any(|fate| fate.is_final()));
-                let absent = entry.standing != Standing::Acknowledged || finished || entry.is_touched;
+                let absent =
+                    entry.standing != Standing::Acknowledged || finished || self.touched.contains(id);
                 assert!(absent, "message {id} is lost");
                 if fresh && !finished {
                     entry.standing = Standing::Gone;
@@ -157,7 +162,7 @@ impl Ledger {
             assert_eq!(seen.len(), entry.fates.len(), "message {id} has other recipients");
             for (recipient, (fates, seen)) in entry.fates.iter_mut().zip(seen).enumerate() {
                 let allowed = if fresh { fates.contains(&seen) } else { fates.last() == Some(&seen) };
-                let excused = may_revert || entry.is_touched;
+                let excused = may_revert || self.touched.contains(id);
                 assert!(
                     allowed || excused,
                     "recipient {recipient} of message {id} is {seen:?}, which is none of {fates:?}"
@@ -199,12 +204,12 @@ impl Ledger {
                 let live = spool.summary(id).is_some_and(|summary| summary.open_recipients > 0);
                 let in_doubt = self.is_unsettled && entry.standing != Standing::Acknowledged;
                 assert!(
-                    !live || in_doubt || entry.is_touched || self.is_wild,
+                    !live || in_doubt || self.touched.contains(&id) || self.is_wild,
                     "message {id} ({:?}) is there and cannot be read",
                     entry.standing
                 );
             }
-            Err(error) => assert!(self.is_wild || entry.is_touched, "message {id}: {error}"),
+            Err(error) => assert!(self.is_wild || self.touched.contains(&id), "message {id}: {error}"),
         }
     }
 

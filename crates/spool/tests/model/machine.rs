@@ -429,10 +429,7 @@ impl<const CLASS_B: bool> Machine<CLASS_B> {
     fn strike(&mut self, frame: &FrameAt) {
         match frame.kind {
             // A segment's header is there twice, but both may be struck in time.
-            SEGMENT_HEADER => {
-                self.ledger.touch_all();
-                self.ledger.may_revert = true;
-            }
+            SEGMENT_HEADER => self.ledger.touch_all(),
             BEGIN..=COMMIT => self.ledger.touch(MessageId(frame.msg_id)),
             _ => self.ledger.may_revert = true,
         }
