@@ -43,8 +43,6 @@ pub(crate) struct Ledger {
     is_unsettled: bool,
     /// Messages that a defect struck, also while they came in: they may be damaged, or lost.
     touched: BTreeSet<MessageId>,
-    /// The newest message that was begun.
-    last_begun: Option<MessageId>,
     /// A defect struck whose reach is not known: then only what is given out is checked.
     pub(crate) is_wild: bool,
     /// A defect struck fates or state: they may be those from before.
@@ -53,10 +51,9 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// A message was begun: its id is none that was used before.
-    pub(crate) fn begun(&mut self, id: MessageId) {
+    pub(crate) fn begun(&self, id: MessageId) {
         let last = self.entries.keys().next_back();
         assert!(last.is_none_or(|last| *last < id) || self.is_wild, "id {id} was given out after {last:?}");
-        self.last_begun = self.last_begun.max(Some(id));
     }
 
     pub(crate) fn committed(&mut self, id: MessageId, mail: Mail) {
@@ -86,12 +83,6 @@ impl Ledger {
     /// A defect struck a message.
     pub(crate) fn touch(&mut self, id: MessageId) {
         self.touched.insert(id);
-    }
-
-    /// A defect struck something that all messages depend on.
-    pub(crate) fn touch_all(&mut self) {
-        self.touched.extend((0..=self.last_begun.map_or(0, |id| id.0)).map(MessageId));
-        self.may_revert = true;
     }
 
     /// A sync succeeded: what the spool shows now is what it must show for ever.

@@ -1,5 +1,7 @@
 //! A spool on a simulated medium, driven act by act beside the model.
 
+use std::collections::BTreeSet;
+
 use penstock_flash::sim::{Fault, Rng, Sim};
 use penstock_spool::proof::frames::{self, FrameAt};
 use penstock_spool::{Error, Event, Fate, Incoming, MessageId, Step};
@@ -13,6 +15,7 @@ use crate::ledger::Ledger;
 const SEGMENT_HEADER: u8 = 1;
 const BEGIN: u8 = 2;
 const COMMIT: u8 = 6;
+const STATUS: u8 = 7;
 
 /// After each unclean stop, segments that were open are left and others opened. The segments kept back for status make
 /// up for so many stops in a row; beyond, housekeeping must have had its turn.
@@ -29,6 +32,8 @@ pub(crate) struct Machine<const CLASS_B: bool> {
     sessions: Vec<(Incoming, Mail)>,
     /// Makes each message, value and event different from all others.
     number: u64,
+    /// The headers of segments, each by segment and offset, that a defect struck.
+    headers_struck: BTreeSet<(u32, u32)>,
     /// How often it was mounted since housekeeping last came to its end.
     restless_boots: u32,
     /// What the next power cut leaves behind.
@@ -50,6 +55,7 @@ impl<const CLASS_B: bool> StateMachineTest for Machine<CLASS_B> {
             ledger: Ledger::default(),
             sessions: Vec::new(),
             number: 0,
+            headers_struck: BTreeSet::new(),
             restless_boots: 0,
             seed: 0,
         };
@@ -428,9 +434,18 @@ impl<const CLASS_B: bool> Machine<CLASS_B> {
     /// Notes what a defect in a frame may cost.
     fn strike(&mut self, frame: &FrameAt) {
         match frame.kind {
-            // A segment's header is there twice, but both may be struck in time.
-            SEGMENT_HEADER => self.ledger.touch_all(),
+            // It is there twice. Without both, what is written into that segment later is lost as well.
+            SEGMENT_HEADER => {
+                self.headers_struck.insert((frame.segment, frame.offset));
+                let struck = self.headers_struck.iter().filter(|(segment, _)| *segment == frame.segment);
+                self.ledger.is_wild |= struck.count() > 1;
+            }
             BEGIN..=COMMIT => self.ledger.touch(MessageId(frame.msg_id)),
+            // Without the word that it was delivered a message waits again, and what was kept of it may be gone.
+            STATUS => {
+                self.ledger.touch(MessageId(frame.msg_id));
+                self.ledger.may_revert = true;
+            }
             _ => self.ledger.may_revert = true,
         }
     }
