@@ -73,7 +73,6 @@ impl<const CLASS_B: bool> StateMachineTest for Machine<CLASS_B> {
     }
 
     fn teardown(mut machine: Self, _: Plan) {
-        machine.sim.inject(Fault::Cut);
         machine.power_on();
         machine.sync();
         machine.restart();
@@ -166,7 +165,6 @@ impl<const CLASS_B: bool> Machine<CLASS_B> {
             Act::Close => self.close(),
             Act::Crash => self.restart(),
             Act::PowerCut { seed } => {
-                self.sim.inject(Fault::Cut);
                 self.seed = seed;
                 self.power_on();
             }
