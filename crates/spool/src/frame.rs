@@ -93,7 +93,7 @@ impl Seed {
         digest.finalize()
     }
 
-    fn header_crc(self, header: &[u8], offset: u32) -> u32 {
+    pub(crate) fn header_crc(self, header: &[u8], offset: u32) -> u32 {
         let mut digest = CRC.digest_with_initial(self.0);
         digest.update(header);
         digest.update(&offset.to_le_bytes());

@@ -83,32 +83,55 @@ impl Incoming {
         flash_bytes(self.size_bytes + more_bytes, u32::from(self.recipients))
     }
 
+    /// Appends the envelope whole. Where it fails a part of it stands, so that the message can only be given up.
     pub(crate) fn envelope<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         log: &mut Log<M, B>,
         begin: &Begin,
         recipients: &[Recipient],
     ) -> Result<(), Error> {
-        self.recipients = u16::try_from(recipients.len()).map_err(|_| Error::RecipientCount)?;
+        self.begin(log, begin)?;
+        let mut rest = recipients;
+        while !rest.is_empty() {
+            let taken = self.recipients(log, rest)?;
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// Appends the BEGIN, which is one frame: it stands or it does not.
+    pub(crate) fn begin<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        log: &mut Log<M, B>,
+        begin: &Begin,
+    ) -> Result<(), Error> {
         let mut payload = [0; RECORD_BYTES_MAX];
         let len = record::encode(begin, &mut payload)?;
         let appended = self.append(log, Kind::Begin, &payload[..len])?;
         log.note_time(appended.place.segment, begin.received.unix_ms);
-        let mut rest = recipients;
-        while !rest.is_empty() {
-            let mut payload = [0; RECIPIENTS_PAYLOAD_BYTES];
-            let mut count = rest.len().min(48);
-            let len = loop {
-                match record::encode(&&rest[..count], &mut payload) {
-                    Ok(len) => break len,
-                    Err(error) if count == 1 => return Err(error),
-                    Err(_) => count = count.div_ceil(2),
-                }
-            };
-            self.append(log, Kind::Recipients, &payload[..len])?;
-            rest = &rest[count..];
-        }
         Ok(())
+    }
+
+    /// Appends a frame of recipients, as many of the first of them as fit, and says how many those were.
+    pub(crate) fn recipients<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        log: &mut Log<M, B>,
+        recipients: &[Recipient],
+    ) -> Result<usize, Error> {
+        let mut payload = [0; RECIPIENTS_PAYLOAD_BYTES];
+        let mut count = recipients.len().min(48);
+        let len = loop {
+            match record::encode(&&recipients[..count], &mut payload) {
+                Ok(len) => break len,
+                Err(error) if count == 1 => return Err(error),
+                Err(_) => count = count.div_ceil(2),
+            }
+        };
+        let total = usize::from(self.recipients) + count;
+        let total = u16::try_from(total).map_err(|_| Error::RecipientCount)?;
+        self.append(log, Kind::Recipients, &payload[..len])?;
+        self.recipients = total;
+        Ok(count)
     }
 
     /// Appends a piece of the body, as much of it as the group at hand takes, and says how much that was.

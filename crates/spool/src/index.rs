@@ -17,7 +17,7 @@ pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) commit: Place,
     pub(crate) size_bytes: u32,
-    /// The status segment with the newest record of this message's fate.
+    /// The status segment with the newest record about any recipient of this message.
     status_segment: u32,
     pub(crate) recipients: u16,
     /// Recipients whose fate is not final.
@@ -34,6 +34,8 @@ const NO_SEGMENT: u32 = u32::MAX;
 const FLAG_MIXED: u8 = 1;
 const FLAG_DAMAGED: u8 = 2;
 const FLAG_GONE: u8 = 4;
+/// The newest records about its recipients stand in more status segments than one.
+const FLAG_SCATTERED: u8 = 8;
 
 impl Entry {
     pub(crate) fn new(id: u64, commit: Place, size_bytes: u32, recipients: u16) -> Self {
@@ -54,8 +56,25 @@ impl Entry {
         (self.status_segment != NO_SEGMENT).then_some(self.status_segment)
     }
 
-    pub(crate) fn set_status_segment(&mut self, segment: Option<u32>) {
-        self.status_segment = segment.unwrap_or(NO_SEGMENT);
+    /// Notes that a record about some or all recipients is now the newest one.
+    pub(crate) fn record_status(&mut self, segment: u32, is_of_all: bool) {
+        let is_elsewhere = self.status_segment().is_some_and(|before| before != segment);
+        if is_of_all {
+            self.flags &= !FLAG_SCATTERED;
+        } else if is_elsewhere {
+            self.flags |= FLAG_SCATTERED;
+        }
+        self.status_segment = segment;
+    }
+
+    /// Notes that the newest records about all recipients stand in the segment of the very newest.
+    pub(crate) fn gather_status(&mut self) {
+        self.flags &= !FLAG_SCATTERED;
+    }
+
+    /// Whether the newest word on some recipient may stand in that status segment.
+    pub(crate) fn has_status_in(&self, segment: u32) -> bool {
+        self.status_segment() == Some(segment) || self.flags & FLAG_SCATTERED != 0
     }
 
     /// Whether some recipient's fate is not final.
@@ -80,7 +99,7 @@ impl Entry {
 /// What a message takes on flash, estimated from its size and recipients.
 pub(crate) const fn flash_bytes(size_bytes: u64, recipients: u32) -> u64 {
     // Headers of chunks are below 1/1,024; BEGIN, COMMIT and the end of a group take some 384 bytes.
-    size_bytes + size_bytes / 1024 + 384 + 64 * recipients as u64
+    size_bytes.saturating_add(size_bytes / 1024 + 384 + 64 * recipients as u64)
 }
 
 /// A message of the index as a checkpoint holds it.
@@ -202,9 +221,9 @@ impl Index {
             false => 0,
         };
         let mut entry = Entry::new(saved.id, saved.commit, saved.size_bytes, saved.recipients);
-        entry.set_status_segment(saved.status_segment);
+        entry.status_segment = saved.status_segment.unwrap_or(NO_SEGMENT);
         entry.fate = saved.fate;
-        entry.flags = saved.flags & (FLAG_MIXED | FLAG_DAMAGED);
+        entry.flags = saved.flags & (FLAG_MIXED | FLAG_DAMAGED | FLAG_SCATTERED);
         entry.attempts = saved.attempts;
         entry.open = u16::try_from(open).unwrap_or(u16::MAX);
         self.entries.push(entry);

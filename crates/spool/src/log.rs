@@ -15,7 +15,7 @@ use crate::Error;
 use crate::anchor::Anchors;
 use crate::frame::{self, Kind, Seed};
 use crate::proof::Protection;
-use crate::record::{self, Place};
+use crate::record::{self, NUMBER_MAX, Place};
 use crate::segment::{Features, Layout, Purpose, Segment, State};
 use crate::summary::{self, Footer, Note, Notes, Proof};
 
@@ -129,7 +129,7 @@ pub(crate) struct Log<M: Medium, B> {
     pub(crate) next_sequence: u64,
     /// The highest group that a sync made durable.
     pub(crate) synced_group: u64,
-    /// The highest group that a durable group says was durable.
+    /// The highest group that a group says was durable which this mount saw become durable itself.
     pub(crate) proven_group: u64,
     pub(crate) used_segments: u32,
     pub(crate) heads: [Head<B>; 3],
@@ -166,14 +166,14 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             layout,
             geometry,
             segments: start.segments,
-            next_msg_id: start.next_msg_id,
+            next_msg_id: start.next_msg_id.min(NUMBER_MAX),
             counters: Counters::default(),
             volume: start.volume,
             heads,
-            next_sequence: start.next_sequence,
-            next_group: start.next_group,
+            next_sequence: start.next_sequence.min(NUMBER_MAX),
+            next_group: start.next_group.min(NUMBER_MAX),
             synced_group: start.synced_group,
-            proven_group: start.synced_group,
+            proven_group: 0,
             used_segments: start.used_segments,
             boot: start.boot,
             features: start.features,

@@ -5,6 +5,9 @@
 //! feature `proof` both cost nothing: reaching a branch does nothing and every protection is on. With it, which is
 //! for this crate's tests alone, they are kept for each thread by itself, so that tests run side by side.
 
+#[cfg(feature = "proof")]
+pub mod frames;
+
 /// Defines an enum with its list, so that none can be left out of it.
 macro_rules! listed {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)* }) => {
@@ -59,6 +62,10 @@ listed! {
         Torn,
         /// A message that may have been acknowledged is not whole.
         Damaged,
+        /// A record gave a segment away and was not known to be durable.
+        NotBelieved,
+        /// A segment has a header and nothing else.
+        NeverOpened,
         /// A copy of a message was found that does not count.
         CopyNotBelieved,
         /// Something stands in the tail of a medium that programs cells.

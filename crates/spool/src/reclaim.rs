@@ -90,6 +90,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.log.free_segments() >= self.log.kept_back(Purpose::Hot) + FREE_AIM {
             return Ok(Step::Idle);
         }
+        if !self.is_settled() {
+            // Settling may need room and so give up segments, the victim among them. So it comes before the choice.
+            self.sync()?;
+            return Ok(Step::More);
+        }
         Ok(if self.choose_work()? { Step::More } else { Step::Idle })
     }
 
@@ -262,6 +267,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     fn step_victim(&mut self, now: Stamp) -> Result<Step, Error> {
         let Some(victim) = self.reclaim.victim else { return Ok(Step::Idle) };
+        debug_assert!(self.is_settled(), "a victim is chosen when nothing but reclaim gives up segments");
         if self.log.segments[victim as usize].purpose == Purpose::Status {
             self.reclaim.victim = None;
             self.rewrite_status(victim, now)?;
@@ -355,12 +361,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Writes again what in a status segment is still the newest word, and retires it.
     fn rewrite_status(&mut self, victim: u32, now: Stamp) -> Result<(), Error> {
-        let stale: Vec<Entry> = self
-            .index
-            .iter_from(MessageId(0))
-            .filter(|e| e.status_segment() == Some(victim))
-            .copied()
-            .collect();
+        let stale: Vec<Entry> =
+            self.index.iter_from(MessageId(0)).filter(|e| e.has_status_in(victim)).copied().collect();
         for entry in stale {
             self.rewrite_fate(MessageId(entry.id))?;
         }
@@ -378,9 +380,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Writes the fates of a message again as they are.
     pub(crate) fn rewrite_fate(&mut self, id: MessageId) -> Result<(), Error> {
         let Some(entry) = self.index.get(id).copied() else { return Ok(()) };
+        let mut segments: Vec<Option<u32>> = Vec::new();
         for (first, count, fate) in self.index.runs(&entry) {
             let status = Status { first, count, attempts: entry.attempts, ..Status::of_all(0, fate) };
             self.append_status(id, &status)?;
+            segments.push(self.index.get(id).and_then(Entry::status_segment));
+        }
+        let is_in_one = segments.iter().all(|segment| *segment == segments[0]);
+        if let Some(entry) = self.index.get_mut(id).filter(|_| is_in_one) {
+            entry.gather_status();
         }
         Ok(())
     }

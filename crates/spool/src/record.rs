@@ -16,6 +16,9 @@ use crate::segment::Purpose;
 
 /// The longest BEGIN, COMMIT or EXTENTS payload, in bytes.
 pub(crate) const RECORD_BYTES_MAX: usize = 512;
+/// Beyond this no volume counts its segments, groups and messages: who finds a higher number has found a lie, and goes
+/// on from here.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 /// The longest path that RFC 5321 §4.5.3.1.3 allows, in octets.
 pub const PATH_BYTES_MAX: usize = 256;
 /// The longest HELO name that is kept, in bytes. Names may be longer; who has one cuts it.

@@ -327,7 +327,7 @@ impl Segment {
     pub(crate) fn finish_erase(&mut self) {
         self.state = State::Free;
         self.is_suspect = false;
-        self.erase_count += 1;
+        self.erase_count = self.erase_count.saturating_add(1);
         self.live = 0;
         self.live_bytes = 0;
         self.event_bytes = 0;

@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use penstock_flash::{Erase, Medium};
+use penstock_flash::{Erase, EraseProgress, Medium};
 
 use crate::Error;
 use crate::checkpoint::{self, Checkpointer};
@@ -180,6 +180,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         options: MountOptions,
         keep: Keep,
     ) -> Result<Self, Error> {
+        // An erase that an owner before left going on. However it ends, it is over then.
+        while let Ok(EraseProgress::Busy) = medium.poll_erase() {}
         let mounted = mount::mount(&medium, options.uses_checkpoint, keep)?;
         if medium.geometry().erase == Erase::Logical && !mounted.report.clean {
             // What a crash left in caches above the medium is read now and could be lost later.
@@ -287,7 +289,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
-        let taken = self.live_bytes + self.reserved_bytes + bytes;
+        let taken = (self.live_bytes + self.reserved_bytes).saturating_add(bytes);
         if taken > self.capacity_bytes() {
             return Err(Error::Full);
         }
@@ -327,13 +329,29 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         self.reserve(reserved)?;
         incoming.reserved_bytes = reserved;
         self.log.next_msg_id += 1;
-        match self.with_room(|log| incoming.envelope(log, begin, recipients)) {
+        match self.append_envelope(&mut incoming, begin, recipients) {
             Ok(()) => Ok(incoming),
             Err(error) => {
                 self.abort(incoming);
                 Err(error)
             }
         }
+    }
+
+    /// Appends an envelope frame by frame: room is found for each alone, so that none is written twice.
+    fn append_envelope(
+        &mut self,
+        incoming: &mut Incoming,
+        begin: &Begin,
+        recipients: &[Recipient],
+    ) -> Result<(), Error> {
+        self.with_room(|log| incoming.begin(log, begin))?;
+        let mut rest = recipients;
+        while !rest.is_empty() {
+            let taken = self.with_room(|log| incoming.recipients(log, rest))?;
+            rest = &rest[taken..];
+        }
+        Ok(())
     }
 
     /// Appends a piece of the body.
@@ -399,8 +417,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.log.is_failed() {
             return Err(Error::ReadOnly);
         }
-        self.settle_tail()?;
         self.record_torn()?;
+        self.settle_tail()?;
         self.sync_log()?;
         if self.is_checkpoint_overdue() {
             self.step_checkpoint()?;
@@ -437,6 +455,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn write_tail(&mut self, tail: TailContent) -> Result<(), Error> {
+        // These come first: to believe them at the next mount would let live bytes be erased.
+        tail.disbelieved.iter().copied().try_for_each(|segment| self.rewrite_life(segment))?;
         for id in tail.messages {
             let Some(entry) = self.index.get(id).copied().filter(Entry::is_live) else { continue };
             let segments = entry.flash_bytes() / u64::from(self.log.layout.data_bytes()) + 2;
@@ -453,6 +473,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             match record {
                 Note::Status { id, status, .. } => self.append_status(MessageId(id), &status)?,
                 Note::Meta { meta, .. } => self.append_meta(meta)?,
+                Note::Segment { record, .. } if tail.disbelieved.contains(&record.segment) => {}
                 Note::Segment { record, .. } => self.rewrite_life(record.segment)?,
                 Note::Commit { .. } => {}
             }
@@ -467,11 +488,18 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Says of torn messages that they never counted, before anything durable says that their groups were.
     fn record_torn(&mut self) -> Result<(), Error> {
-        for id in core::mem::take(&mut self.torn) {
-            let recipients = self.index.get(id).map_or(0, |entry| entry.recipients);
-            self.append_status(id, &Status::of_all(recipients, Fate::Torn))?;
-        }
-        Ok(())
+        let torn = core::mem::take(&mut self.torn);
+        self.in_reserve(|spool| {
+            for id in torn {
+                let recipients = spool.index.get(id).map_or(0, |entry| entry.recipients);
+                match spool.append_status(id, &Status::of_all(recipients, Fate::Torn)) {
+                    // Without room for that it will be told of as damaged.
+                    Ok(()) | Err(Error::Full) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Puts a message that has become durable into the index.
@@ -567,7 +595,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             self.log.discount(before, STATUS_FRAME_BYTES);
         }
         if let Some(entry) = self.index.get_mut(id) {
-            entry.set_status_segment(Some(appended.place.segment));
+            entry.record_status(appended.place.segment, status.count == entry.recipients);
             self.log.count(appended.place.segment, STATUS_FRAME_BYTES);
         }
         Ok(())
@@ -592,7 +620,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let segment = appended.place.segment;
         self.log.note_time(segment, event.at.unix_ms);
         if let Some(row) = self.log.segments.get_mut(segment as usize) {
-            row.event_bytes += appended.frame_bytes;
+            row.event_bytes = row.event_bytes.saturating_add(appended.frame_bytes);
         }
         Ok(())
     }

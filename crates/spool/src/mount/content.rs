@@ -18,19 +18,22 @@ use crate::state::MetaTable;
 use crate::summary::Note;
 use crate::walk::Window;
 
-/// What stands in the tail of a medium that programs cells: a program that was cut can read right a few times and then
-/// no more (a page cut in mid-program; seen on linux-mtd in October 2011).
+/// What stands in the tail and is written anew: all of it on a medium that programs cells, where a program that was cut
+/// can read right a few times and then no more (a page cut in mid-program; seen on linux-mtd in October 2011); on every
+/// medium what was not believed.
 #[derive(Debug, Default)]
 pub(crate) struct TailContent {
     /// Messages whose COMMIT stands there.
     pub(crate) messages: Vec<MessageId>,
     /// Fates, state and records about segments, in the order in which they were written.
     pub(crate) records: Vec<Note>,
+    /// Segments of which a record there is not believed: once the tail is built upon it would count.
+    pub(crate) disbelieved: Vec<u32>,
 }
 
 impl TailContent {
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.records.is_empty()
+        self.messages.is_empty() && self.records.is_empty() && self.disbelieved.is_empty()
     }
 }
 
@@ -50,6 +53,7 @@ pub(crate) fn take_content<R: ReadAt>(
     surveys: Vec<Survey>,
     segments: &mut [Segment],
     synced_group: u64,
+    disbelieved: Vec<u32>,
     keep: Keep,
 ) -> Content {
     let mut taking = Taking {
@@ -63,7 +67,7 @@ pub(crate) fn take_content<R: ReadAt>(
             index: ground.index,
             meta: ground.meta,
             torn: Vec::new(),
-            tail: TailContent::default(),
+            tail: TailContent { disbelieved, ..TailContent::default() },
             damaged_messages: 0,
         },
     };
@@ -195,7 +199,8 @@ impl<R: ReadAt> Taking<'_, R> {
         let reader = self.volume.reader.clone();
         let mut window = Window::new(reader, segment, self.volume.layout.segment_bytes, 2048);
         let commit = read_commit(&mut window, self.seed(segment)?, offset, entry.id)?;
-        let extents = read_extents(&mut window, |s| self.seed(s), &commit, entry.id)?;
+        let bytes_max = self.volume.geometry.capacity_bytes();
+        let extents = read_extents(&mut window, |s| self.seed(s), &commit, entry.id, bytes_max)?;
         Some((commit, extents))
     }
 
@@ -233,7 +238,7 @@ impl<R: ReadAt> Taking<'_, R> {
                         if index.apply(id, &status)
                             && let Some(entry) = index.get_mut(id)
                         {
-                            entry.set_status_segment(Some(survey.segment));
+                            entry.record_status(survey.segment, status.count == entry.recipients);
                         }
                     }
                     Note::Meta { meta, .. } if self.keep == Keep::Everything => {

@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 
 use penstock_flash::ReadAt;
 
-use super::lives::suspects;
+use super::lives::next_to_open;
 use super::survey::Survey;
-use super::{Keep, Volume};
+use super::{Keep, SUSPECTS, Volume};
 use crate::frame::{self, Header};
 use crate::segment::{FORMAT_VERSION, Features, Purpose, Segment, SegmentHeader, State};
 use crate::summary::Note;
@@ -50,7 +50,7 @@ impl Search {
     ) -> Vec<Survey> {
         let mut found = Vec::new();
         // One that is free by all records but would be opened next: with frames in it, it was opened.
-        let next = suspects(segments, used_segments);
+        let next = next_to_open(segments, used_segments, SUSPECTS);
         for (segment, row) in (0u32..).zip(segments) {
             let is_next = next.contains(&segment);
             if row.state != State::Quarantined && !is_next {

@@ -5,16 +5,13 @@
 //! the root is the newest, if all of these status segments can be read, and if nothing in them is missing. Each of
 //! these is checked, as far as it can be; where one does not hold, there is no survey, and every segment is read.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use penstock_flash::ReadAt;
 
-use super::lives::{
-    Newest, enter_anchors, enter_header, enter_records, enter_survey, newest_records, suspects,
-};
+use super::lives::{Newest, Records, enter_anchors, enter_header, enter_records, enter_survey, next_to_open};
 use super::survey::Survey;
-use super::{Keep, Surveyed, Volume};
+use super::{Keep, SUSPECTS, Surveyed, Volume};
 use crate::anchor::{Life as Opened, Root};
 use crate::checkpoint::{self, Ground};
 use crate::record::Life;
@@ -44,12 +41,11 @@ pub(crate) fn survey_since<R: ReadAt>(
     let synced_group = anchors.iter().map(|header| header.synced_group).fold(base_group, u64::max);
     let mut wanted = Wanted { volume, keep, surveys: Vec::new(), missing: Vec::new(), synced_group };
     status.for_each(|(opened, from)| wanted.add(opened, from));
-    let synced_group = wanted.synced_group;
-    let newest = newest_records(&wanted.surveys, base_group, synced_group);
+    let records = wanted.records(base_group);
 
     // Mail segments that were open, and those opened since.
     open_mail.into_iter().map(life).for_each(|(opened, from)| wanted.add(opened, from));
-    for Newest { record, .. } in newest.values() {
+    for Newest { record, .. } in records.newest.values() {
         let opened_since = record.sequence >= ground.counters.next_sequence;
         if !opened_since || record.life != Life::Used {
             continue;
@@ -60,24 +56,23 @@ pub(crate) fn survey_since<R: ReadAt>(
             wanted.synced_group = wanted.synced_group.max(header.synced_group);
         }
     }
-    let synced_group = wanted.synced_group;
-    let newest = newest_records(&wanted.surveys, base_group, synced_group);
-    let is_explained = |missing: &Opened| {
-        let Some(Newest { record, .. }) = newest.get(&missing.segment) else { return false };
-        // It was given up since.
+    let records = wanted.records(base_group);
+    let is_given_up = |missing: &Opened| {
+        let Some(Newest { record, .. }) = records.newest.get(&missing.segment) else { return false };
         record.sequence > missing.sequence
             || record.sequence == missing.sequence && record.life >= Life::Retired
     };
-    if !wanted.missing.iter().all(is_explained) {
+    if !wanted.missing.iter().all(is_given_up) {
         return None;
     }
     let mut rows = segments.clone();
-    enter(&mut rows, &wanted.surveys, &newest);
-    let floor = sequence_floor(&ground, &wanted.surveys, &newest);
+    enter(&mut rows, &wanted.surveys, &records);
+    let floor = sequence_floor(&ground, &wanted.surveys, &records);
     let mut others = anchors;
-    // One segment may be in use and told of nowhere, also one of which not even the erase was told.
+    let mut never_opened = 0;
+    // A segment may be in use and told of nowhere, also one of which not even the erase was told.
     let erasable = (0u32..).zip(&rows).filter(|(_, row)| row.state == State::Erasable).map(|(at, _)| at);
-    let free = suspects(&rows, used_segments(&ground, &wanted.surveys, &newest));
+    let free = next_to_open(&rows, used_segments(&ground, &wanted.surveys, &records), 2 * SUSPECTS);
     for suspect in free.into_iter().chain(erasable) {
         match volume.header(suspect) {
             Some(header) if header.sequence < floor => {}
@@ -88,12 +83,14 @@ pub(crate) fn survey_since<R: ReadAt>(
             }
             Some(header) => {
                 wanted.synced_group = wanted.synced_group.max(header.synced_group);
+                never_opened += 1;
                 others.push(header);
             }
             None => {}
         }
     }
-    let Wanted { mut surveys, synced_group, .. } = wanted;
+    let records = wanted.records(base_group);
+    let Wanted { surveys, synced_group, .. } = wanted;
     let has_rot = |survey: &Survey| {
         let scan = survey.scan.as_ref();
         survey.header.purpose == Purpose::Status && scan.is_some_and(|scan| scan.has_rot_before(synced_group))
@@ -101,11 +98,13 @@ pub(crate) fn survey_since<R: ReadAt>(
     if surveys.iter().any(has_rot) {
         return None;
     }
-    let newest = newest_records(&surveys, base_group, synced_group);
-    others.iter().for_each(|header| enter_header(&mut segments, header.segment, header));
-    enter(&mut segments, &surveys, &newest);
+    let opened = records.count_opened(&surveys, ground.counters.next_sequence);
+    others
+        .iter()
+        .filter(|header| header.purpose == Purpose::Anchor)
+        .for_each(|header| enter_header(&mut segments, header));
+    enter(&mut segments, &surveys[..opened], &records);
     enter_anchors(&mut segments);
-    surveys.sort_by_key(|survey| survey.header.sequence);
     let headers = || surveys.iter().map(|survey| &survey.header).chain(&others);
     let features = headers().fold(ground.counters.features, |all, header| all.with(header.features));
     let boot = headers().map(|header| header.boot).fold(ground.counters.boot, u32::max);
@@ -113,10 +112,10 @@ pub(crate) fn survey_since<R: ReadAt>(
     Some(Surveyed {
         sequence_floor: headers()
             .map(next_sequence)
-            .fold(sequence_floor(&ground, &surveys, &newest), u64::max),
-        used_segments: headers()
-            .map(|header| header.segment + 1)
-            .fold(used_segments(&ground, &surveys, &newest), u32::max),
+            .fold(sequence_floor(&ground, &surveys, &records), u64::max),
+        used_segments: used_segments(&ground, &surveys[..opened], &records),
+        never_opened: never_opened + surveys.len() - opened,
+        disbelieved: records.disbelieved.iter().copied().collect(),
         boot,
         features,
         synced_group,
@@ -127,9 +126,9 @@ pub(crate) fn survey_since<R: ReadAt>(
 }
 
 /// Enters what is known of segments since the checkpoint.
-fn enter(segments: &mut [Segment], surveys: &[Survey], newest: &BTreeMap<u32, Newest>) {
+fn enter(segments: &mut [Segment], surveys: &[Survey], records: &Records) {
     surveys.iter().for_each(|survey| enter_survey(segments, survey));
-    enter_records(segments, newest);
+    enter_records(segments, records);
 }
 
 /// The segments that are to be read, and those of them that are not what they should be.
@@ -157,19 +156,23 @@ impl<R: ReadAt> Wanted<'_, R> {
             _ => self.missing.push(opened),
         }
     }
+
+    /// What those read so far say of segments.
+    fn records(&mut self, base_group: u64) -> Records {
+        self.surveys.sort_by_key(|survey| survey.header.sequence);
+        Records::read(&self.surveys, base_group, self.synced_group)
+    }
 }
 
-fn used_segments(ground: &Ground, surveys: &[Survey], newest: &BTreeMap<u32, Newest>) -> u32 {
+fn used_segments(ground: &Ground, surveys: &[Survey], records: &Records) -> u32 {
     let headers = surveys.iter().map(|survey| survey.header.used_segments.max(survey.segment + 1));
-    let records = newest.keys().map(|segment| segment.saturating_add(1));
-    headers.chain(records).fold(ground.counters.used_segments, u32::max)
+    let told = records.newest.keys().map(|segment| segment.saturating_add(1));
+    headers.chain(told).fold(ground.counters.used_segments, u32::max)
 }
 
-fn sequence_floor(ground: &Ground, surveys: &[Survey], newest: &BTreeMap<u32, Newest>) -> u64 {
+fn sequence_floor(ground: &Ground, surveys: &[Survey], records: &Records) -> u64 {
     let headers = surveys.iter().map(|survey| survey.header.sequence);
-    let records = newest.values().map(|newest| newest.record.sequence);
-    headers
-        .chain(records)
-        .map(|sequence| sequence.saturating_add(1))
-        .fold(ground.counters.next_sequence, u64::max)
+    let told = records.newest.values().map(|newest| newest.record.sequence);
+    let next = |sequence: u64| sequence.saturating_add(1);
+    headers.chain(told).map(next).fold(ground.counters.next_sequence, u64::max)
 }

@@ -1,10 +1,11 @@
 //! Where each segment stands in its life, from headers and from the records about segments.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::survey::Survey;
 use crate::lives::opening_order;
+use crate::proof::Branch;
 use crate::record::{Life, SegmentRecord};
 use crate::segment::{ANCHORS, Purpose, Segment, SegmentHeader, State};
 use crate::summary::Note;
@@ -17,28 +18,64 @@ pub(crate) struct Newest {
     recorded_in: u32,
 }
 
-/// The newest records that can be believed, by segment. What is not known durable counts where it keeps a segment, not
-/// where it gives one away.
-pub(crate) fn newest_records(
-    surveys: &[Survey],
-    base_group: u64,
-    synced_group: u64,
-) -> BTreeMap<u32, Newest> {
-    let mut newest: BTreeMap<u32, Newest> = BTreeMap::new();
-    for survey in surveys.iter().filter(|survey| survey.header.purpose == Purpose::Status) {
-        for note in survey.notes.iter() {
-            let Note::Segment { group, record } = note else { continue };
-            if group <= base_group || record.life != Life::Used && group > synced_group {
-                continue;
-            }
-            let found = Newest { record, recorded_in: survey.segment };
-            let known = newest.entry(record.segment).or_insert(found);
-            if (record.sequence, record.life) >= (known.record.sequence, known.record.life) {
-                *known = found;
+/// What the records about segments say.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// The newest that can be believed, by segment.
+    pub(crate) newest: BTreeMap<u32, Newest>,
+    /// Segments of which something newer was said that cannot.
+    pub(crate) disbelieved: BTreeSet<u32>,
+    /// The lives of segments that anything was said of.
+    told: BTreeSet<(u32, u64)>,
+}
+
+impl Records {
+    /// Reads them from surveys in order of sequence, those above `base_group`. What is not known durable counts where
+    /// it keeps a segment, not where it gives one away.
+    pub(crate) fn read(surveys: &[Survey], base_group: u64, synced_group: u64) -> Self {
+        let mut records = Self::default();
+        for survey in surveys.iter().filter(|survey| survey.header.purpose == Purpose::Status) {
+            for note in survey.notes.iter() {
+                let Note::Segment { group, record } = note else { continue };
+                records.told.insert((record.segment, record.sequence));
+                if group <= base_group {
+                    continue;
+                }
+                if record.life != Life::Used && group > synced_group {
+                    Branch::NotBelieved.reach();
+                    records.disbelieved.insert(record.segment);
+                    continue;
+                }
+                let found = Newest { record, recorded_in: survey.segment };
+                let known = records.newest.entry(record.segment).or_insert(found);
+                // What stands later is newer, also where it takes back what a mount did not believe.
+                if record.sequence >= known.record.sequence {
+                    *known = found;
+                }
             }
         }
+        records
     }
-    newest
+
+    /// Whether anything was said of a segment since it was opened with that header.
+    pub(crate) fn tell_of(&self, header: &SegmentHeader) -> bool {
+        self.told.contains(&(header.segment, header.sequence))
+    }
+
+    /// How many of the surveys, which are in order of sequence, are of segments that were opened. Whoever opens one makes
+    /// its header durable and tells of it before anything else is done. So where the newest are empty and no record
+    /// tells of them, they were caught at that, and their headers may be gone by the next mount: they count as never
+    /// opened, which is what that mount must find too. Below `known_sequence` all were opened.
+    pub(crate) fn count_opened(&self, surveys: &[Survey], known_sequence: u64) -> usize {
+        let was_opened = |survey: &Survey| {
+            survey.header.sequence < known_sequence || !survey.is_empty() || self.tell_of(&survey.header)
+        };
+        let count = surveys.iter().rposition(was_opened).map_or(0, |last| last + 1);
+        if count < surveys.len() {
+            Branch::NeverOpened.reach();
+        }
+        count
+    }
 }
 
 /// Enters a segment that has a header.
@@ -63,8 +100,8 @@ pub(crate) fn enter_survey(segments: &mut [Segment], survey: &Survey) {
 }
 
 /// Enters what records say of segments.
-pub(crate) fn enter_records(segments: &mut [Segment], newest: &BTreeMap<u32, Newest>) {
-    for (segment, Newest { record, recorded_in, .. }) in newest {
+pub(crate) fn enter_records(segments: &mut [Segment], records: &Records) {
+    for (segment, Newest { record, recorded_in }) in &records.newest {
         let Some(row) = segments.get_mut(*segment as usize) else { continue };
         if row.state == State::Anchor {
             continue;
@@ -104,17 +141,16 @@ pub(crate) fn quarantine_headless(segments: &mut [Segment], used_segments: u32) 
     }
 }
 
-/// The free segments whose header may have been on its way when the power failed, also right after a clean stop. Which
-/// one that is is known, since it is always the same that comes next; one more for good measure.
-pub(crate) fn suspects(segments: &[Segment], used_segments: u32) -> Vec<u32> {
+/// The first free segments in the order in which they are opened.
+pub(crate) fn next_to_open(segments: &[Segment], used_segments: u32, count: usize) -> Vec<u32> {
     let mut order: Vec<(bool, u64, u32)> = opening_order(segments, used_segments).collect();
     order.sort_unstable();
-    order.into_iter().take(2).map(|(_, _, segment)| segment).collect()
+    order.into_iter().take(count).map(|(_, _, segment)| segment).collect()
 }
 
 /// Enters a segment that no groups are appended to.
-pub(crate) fn enter_header(segments: &mut [Segment], segment: u32, header: &SegmentHeader) {
-    let Some(row) = segments.get_mut(segment as usize) else { return };
+pub(crate) fn enter_header(segments: &mut [Segment], header: &SegmentHeader) {
+    let Some(row) = segments.get_mut(header.segment as usize) else { return };
     *row = Segment::new(State::Sealed);
     row.purpose = header.purpose;
     row.sequence = header.sequence;

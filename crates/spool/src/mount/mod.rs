@@ -33,15 +33,19 @@ use crate::index::Index;
 use crate::log::Start;
 use crate::proof::Branch;
 use crate::record::MessageId;
-use crate::segment::{ANCHORS, Features, Layout, Segment, SegmentHeader, State, read_header};
+use crate::segment::{ANCHORS, Features, Layout, Purpose, Segment, SegmentHeader, State, read_header};
 use crate::state::MetaTable;
 use content::{Content, take_content};
+use lives::Records;
 use survey::Survey;
 
 pub(crate) use content::TailContent;
 
 /// Ids left out after an unclean stop, beyond those seen: messages that were begun but left no whole frame.
 const ID_GAP: u64 = 1024;
+/// How many free segments may have a header on its way when the power failed, also right after a clean stop: the one that
+/// comes next, and one more for good measure. Those whose header was found, and does not count, come on top.
+const SUSPECTS: usize = 2;
 /// Sequence numbers left out after an unclean stop: a segment may have got one and lost it again.
 const SEQUENCE_GAP: u64 = 16;
 
@@ -120,6 +124,10 @@ struct Surveyed {
     ground: Ground,
     /// Those that groups were appended to since the ground was laid, in order of sequence.
     surveys: Vec<Survey>,
+    /// Segments that have a header and count as never opened.
+    never_opened: usize,
+    /// Segments of which a record is not believed.
+    disbelieved: Vec<u32>,
     /// The rows of all segments.
     segments: Vec<Segment>,
     synced_group: u64,
@@ -178,8 +186,6 @@ fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>
     let features = headers.iter().fold(Features::default(), |all, (_, h)| all.with(h.features));
     let sequence_floor =
         headers.iter().map(|(_, header)| header.sequence).max().unwrap_or(0).saturating_add(1);
-    let used_segments =
-        headers.iter().map(|(segment, header)| header.used_segments.max(segment + 1)).max().unwrap_or(0);
     let boot = headers.iter().map(|(_, header)| header.boot).max().unwrap_or(0);
     let others: Vec<(u32, SegmentHeader)> =
         headers.iter().filter(|(_, header)| !header.purpose.is_head()).cloned().collect();
@@ -201,13 +207,25 @@ fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>
             .chain(surveys.iter().map(|survey| survey.synced_group))
             .max()
             .unwrap_or(0);
+        let records = Records::read(&surveys, 0, synced_group);
+        let opened = records.count_opened(&surveys, 0);
+        let counts = |header: &SegmentHeader| header.purpose == Purpose::Anchor || records.tell_of(header);
+        let counting: Vec<&SegmentHeader> =
+            others.iter().map(|(_, header)| header).filter(|header| counts(header)).collect();
+        let never_opened = surveys.len() - opened + others.len() - counting.len();
+        let used_segments = surveys[..opened]
+            .iter()
+            .map(|survey| &survey.header)
+            .chain(counting.iter().copied())
+            // An anchor may have been begun anew in the middle of an opening.
+            .filter(|header| header.purpose != Purpose::Anchor)
+            .map(|header| header.used_segments.max(header.segment + 1))
+            .max()
+            .unwrap_or(0);
         let mut segments = Ground::bare(volume.geometry.segments).segments;
-        for (segment, header) in &others {
-            lives::enter_header(&mut segments, *segment, header);
-        }
-        surveys.iter().for_each(|survey| lives::enter_survey(&mut segments, survey));
-        let newest = lives::newest_records(&surveys, 0, synced_group);
-        lives::enter_records(&mut segments, &newest);
+        counting.iter().for_each(|header| lives::enter_header(&mut segments, header));
+        surveys[..opened].iter().for_each(|survey| lives::enter_survey(&mut segments, survey));
+        lives::enter_records(&mut segments, &records);
         lives::enter_anchors(&mut segments);
         lives::quarantine_headless(&mut segments, used_segments);
         // A segment that lost its header may hold mail, and word of other segments.
@@ -219,6 +237,8 @@ fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>
             return Surveyed {
                 ground,
                 surveys,
+                never_opened,
+                disbelieved: records.disbelieved.into_iter().collect(),
                 segments,
                 synced_group,
                 features,
@@ -241,14 +261,21 @@ fn finish<R: ReadAt>(
     from_checkpoint: bool,
 ) -> Mounted {
     let Surveyed { ground, surveys, mut segments, synced_group, features, .. } = surveyed;
-    for suspect in lives::suspects(&segments, surveyed.used_segments) {
+    let suspects = surveyed.never_opened + SUSPECTS;
+    for suspect in lives::next_to_open(&segments, surveyed.used_segments, suspects) {
         segments[suspect as usize].is_suspect = true;
+    }
+    for row in segments.iter_mut().filter(|row| row.state == State::Erasable) {
+        // What says that the RETIRE was durable may be on the brink itself: another group has to say so before the erase.
+        row.state = State::Retired { group: synced_group };
     }
     let count = |wanted: State| segments.iter().filter(|row| row.state == wanted).count() as u32;
     let headless = surveys.iter().filter(|survey| survey.is_headless).count() as u32;
+    let newest_boot = surveys.iter().map(|survey| survey.header.boot).max();
     let mut report = MountReport {
-        // A clean stop leaves no segment open. Segments that earlier unclean stops left open stay without a proof.
-        clean: surveys.last().is_none_or(Survey::is_proven),
+        // A clean stop leaves none of the segments open that were opened since the mount before it. Those that earlier
+        // unclean stops left open stay without a proof.
+        clean: surveys.iter().all(|survey| survey.is_proven() || Some(survey.header.boot) != newest_boot),
         from_checkpoint,
         read_segments: surveys.len() as u32,
         scanned_segments: surveys.iter().filter(|survey| !survey.is_proven()).count() as u32,
@@ -264,7 +291,8 @@ fn finish<R: ReadAt>(
     let next_sequence = surveyed.sequence_floor.saturating_add(gap(SEQUENCE_GAP));
     let last_group = survey::last_group(&surveys).max(synced_group);
     let checkpoint = if from_checkpoint { ground.own.clone() } else { Vec::new() };
-    let found = take_content(volume, ground, surveys, &mut segments, synced_group, keep);
+    let disbelieved = surveyed.disbelieved;
+    let found = take_content(volume, ground, surveys, &mut segments, synced_group, disbelieved, keep);
     let Content { index, meta, torn, tail, damaged_messages } = found;
     report.torn_messages = torn.len() as u32;
     report.damaged_messages = damaged_messages;

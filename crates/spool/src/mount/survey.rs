@@ -36,6 +36,12 @@ impl Survey {
         self.scan.is_none()
     }
 
+    /// Whether nothing was appended to it.
+    pub(crate) fn is_empty(&self) -> bool {
+        let nothing = |scan: &Scan| scan.groups.is_empty() && scan.damaged == 0;
+        self.notes.len() == 0 && self.scan.as_ref().is_some_and(nothing)
+    }
+
     /// Whether the message or fate of a note was there, whole, before the last sync or in the unbroken run of groups
     /// after it.
     pub(crate) fn vouches_for(&self, note: &Note, unbroken_to: u64) -> bool {
