@@ -393,15 +393,17 @@ impl<const CLASS_B: bool> Machine<CLASS_B> {
             }
             Defect::Unreadable { place, fine, bytes } => {
                 let frame = pick(place);
-                let offset = within(&frame, fine);
+                // A medium gives up whole units.
+                let unit = geometry.unit_bytes.max(16);
+                let offset = within(&frame, fine) / unit * unit;
+                let last = offset + u32::from(bytes);
                 let mut end = offset;
-                for frame in frames
-                    .iter()
-                    .filter(|f| f.segment == frame.segment && f.offset < offset + u32::from(bytes))
-                {
-                    let frame_end = frame.offset + frame.frame_bytes() as u32;
-                    if frame_end > offset {
-                        end = frame_end.min(offset + u32::from(bytes));
+                for frame in frames.iter().filter(|f| f.segment == frame.segment && f.offset < last) {
+                    end = end.max(frame.offset + frame.frame_bytes() as u32);
+                }
+                let end = end.min(last).next_multiple_of(unit);
+                for frame in frames.iter().filter(|f| f.segment == frame.segment && f.offset < end) {
+                    if frame.offset + frame.frame_bytes() as u32 > offset {
                         self.strike(frame);
                     }
                 }
