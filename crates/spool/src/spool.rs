@@ -453,6 +453,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Err(Error::AlreadyFinal(id));
         }
         self.append_status(id, status)?;
+        // To find room for it, reclaim may have moved the message itself.
+        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
         let was_live = entry.is_live();
         // What is live is counted, so it is discounted as it was before the fate changes.
         self.uncount_body(&entry);
