@@ -32,6 +32,8 @@ const NO_SEGMENT: u32 = u32::MAX;
 const FLAG_MIXED: u8 = 1;
 const FLAG_DAMAGED: u8 = 2;
 const FLAG_GONE: u8 = 4;
+/// It has frames in other segments than the one of its COMMIT.
+const FLAG_WIDE: u8 = 8;
 
 impl Entry {
     pub(crate) fn new(id: u64, commit: Place, size_bytes: u32, recipients: u16) -> Self {
@@ -95,6 +97,17 @@ pub(crate) struct Index {
     copies: BTreeMap<u64, Vec<Copy>>,
 }
 
+/// What a message loses with a segment that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing that counts.
+    Nothing,
+    /// A part of it.
+    Part,
+    /// The last copy of its COMMIT.
+    All,
+}
+
 /// A copy of a message besides the one in its entry.
 #[derive(Debug)]
 struct Copy {
@@ -137,7 +150,6 @@ impl Index {
 
     /// Puts in a message.
     pub(crate) fn insert(&mut self, entry: Entry, spans: &[u32]) {
-        self.set_spans(MessageId(entry.id), spans);
         match self.position(entry.id) {
             Ok(at) => {
                 if self.entries[at].flags & FLAG_GONE != 0 {
@@ -147,6 +159,7 @@ impl Index {
             }
             Err(at) => self.entries.insert(at, entry),
         }
+        self.set_spans(MessageId(entry.id), spans);
     }
 
     /// Takes a message out.
@@ -178,22 +191,46 @@ impl Index {
     }
 
     fn set_spans(&mut self, id: MessageId, spans: &[u32]) -> Box<[u32]> {
+        if let Some(entry) = self.get_mut(id) {
+            let flags = entry.flags & !FLAG_WIDE;
+            entry.flags = if spans.is_empty() { flags } else { flags | FLAG_WIDE };
+        }
         let before =
             if spans.is_empty() { self.spans.remove(&id.0) } else { self.spans.insert(id.0, spans.into()) };
         before.unwrap_or_default()
     }
 
-    /// Forgets the copies of all messages whose COMMIT is in a segment that is given up, and gives the messages that
-    /// have no other.
-    pub(crate) fn leave_segment(&mut self, segment: u32) -> Vec<MessageId> {
-        self.copies.retain(|_, copies| {
+    /// The copies that are remembered besides those that count: whose, and where their COMMIT stands.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (MessageId, u32)> {
+        let copies = self.copies.iter();
+        copies.flat_map(|(id, copies)| copies.iter().map(|copy| (MessageId(*id), copy.commit.segment)))
+    }
+
+    /// Whether any part of a message, as it counts, stands in a segment.
+    pub(crate) fn holds(&self, entry: &Entry, segment: u32) -> bool {
+        self.segments_of(entry).any(|held| held == segment)
+    }
+
+    /// The same, its other copies included.
+    pub(crate) fn touches(&self, entry: &Entry, segment: u32) -> bool {
+        let of_copies = || self.copies.get(&entry.id).into_iter().flatten();
+        self.holds(entry, segment) || of_copies().any(|copy| copy.commit.segment == segment)
+    }
+
+    /// Takes from a message what it has in a segment that is given up.
+    pub(crate) fn leave(&mut self, id: MessageId, segment: u32) -> Left {
+        if let Some(copies) = self.copies.get_mut(&id.0) {
             copies.retain(|copy| copy.commit.segment != segment);
-            !copies.is_empty()
-        });
-        let here = |entry: &&Entry| entry.commit.segment == segment;
-        let ids: Vec<MessageId> =
-            self.iter_from(MessageId(0)).filter(here).map(|entry| MessageId(entry.id)).collect();
-        ids.into_iter().filter(|id| !self.fall_back(*id)).collect()
+            if copies.is_empty() {
+                self.copies.remove(&id.0);
+            }
+        }
+        let is_here = |entry: &Entry| entry.commit.segment == segment;
+        if self.get(id).is_some_and(is_here) && !self.fall_back(id) {
+            return Left::All;
+        }
+        let has_part = self.get(id).is_some_and(|entry| self.holds(entry, segment));
+        if has_part { Left::Part } else { Left::Nothing }
     }
 
     /// Makes a remembered copy the one that counts, in the place of one that is given up. Whether there was one.
@@ -212,7 +249,8 @@ impl Index {
 
     /// The segments that hold a message, that of its COMMIT first.
     pub(crate) fn segments_of(&self, entry: &Entry) -> impl Iterator<Item = u32> {
-        let others = self.spans.get(&entry.id).map_or(&[][..], |spans| spans);
+        let spans = if entry.flags & FLAG_WIDE == 0 { None } else { self.spans.get(&entry.id) };
+        let others = spans.map_or(&[][..], |spans| spans);
         core::iter::once(entry.commit.segment).chain(others.iter().copied())
     }
 

@@ -17,19 +17,15 @@ use penstock_flash::{EraseProgress, Geometry, Medium};
 use crate::Error;
 use crate::frame::{self, Kind, Seed};
 use crate::proof::Protection;
+use crate::reclaim::IdRange;
 use crate::record::{self, Life, Place, SegmentRecord};
+use crate::reserve::{RESERVE_MOVED, RESERVE_STATUS};
 use crate::segment::{FORMAT_VERSION, Layout, Purpose, Segment, SegmentHeader, State};
 use crate::summary::{self, Footer, Note, Notes, Proof};
 
 /// The payload of a GROUP_END: the group that was known durable, the number of frames, the chain of their CRCs.
 pub(crate) const GROUP_END_PAYLOAD_BYTES: usize = 16;
 const GROUP_END_BYTES: usize = frame::frame_bytes(GROUP_END_PAYLOAD_BYTES);
-
-/// Segments that only reclaim and status may take, and of these those that only status may take: reclaim must always
-/// be able to move a segment's worth, and to record that it did.
-pub(crate) const RESERVE_MOVED: u32 = 4;
-pub(crate) const RESERVE_STATUS: u32 = 2;
-const _: () = assert!(RESERVE_STATUS < RESERVE_MOVED && RESERVE_MOVED < crate::segment::SEGMENTS_MIN / 2);
 
 /// Memory for the groups under construction, one buffer a head: each at least 4 KiB and a multiple of the program
 /// unit. The larger `hot` is, the fewer writes a burst of mail takes.
@@ -48,6 +44,10 @@ pub struct Buffers<B> {
 pub struct Counters {
     /// Bytes programmed.
     pub programmed_bytes: u64,
+    /// Of these, groups of mail that reclaim moved.
+    pub moved_bytes: u64,
+    /// Of these, groups of fates, state and events.
+    pub status_bytes: u64,
     /// Barriers, whether by sync or by writing through.
     pub syncs: u64,
     /// Groups programmed.
@@ -120,7 +120,8 @@ pub(crate) struct Log<M, B> {
     pub(crate) counters: Counters,
     volume: [u8; 16],
     heads: [Head<B>; 3],
-    next_sequence: u64,
+    /// The sequence number of the segment that is opened next.
+    pub(crate) next_sequence: u64,
     next_group: u64,
     /// The highest group that a sync made durable.
     synced_group: u64,
@@ -134,9 +135,13 @@ pub(crate) struct Log<M, B> {
     failed: bool,
     /// Sealed segments that get their PROOF after the next sync.
     awaiting_proof: Vec<u32>,
+    /// How many segments each head has opened since the mount.
+    pub(crate) opened: [u64; 3],
     erasing: Option<u32>,
     /// Status may open the last segments. Until then it asks for others to be freed, while that is still possible.
     pub(crate) may_use_reserve: bool,
+    /// Segments that are held erased for others, beyond the reserve. Of those here only status may take them.
+    pub(crate) erased_floor: u32,
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
@@ -169,8 +174,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             unsynced_group: false,
             failed: false,
             awaiting_proof: Vec::new(),
+            opened: [0; 3],
             erasing: None,
             may_use_reserve: false,
+            erased_floor: 0,
         })
     }
 
@@ -322,6 +329,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         head.last_group = head.group;
         self.unsynced_group = true;
         self.counters.programmed_bytes += padded as u64;
+        match purpose {
+            Purpose::Hot => {}
+            Purpose::Moved => self.counters.moved_bytes += padded as u64,
+            Purpose::Status => self.counters.status_bytes += padded as u64,
+        }
         self.counters.groups += 1;
         self.check_write(done)
     }
@@ -412,6 +424,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
+        self.opened[purpose as usize] += 1;
         self.used_segments = self.used_segments.max(segment + 1);
         let row = &mut self.segments[segment as usize];
         row.state = State::Open;
@@ -419,6 +432,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         row.sequence = sequence;
         row.live = 0;
         row.live_bytes = 0;
+        row.held = 0;
+        row.ids = IdRange::EMPTY;
         row.newest_ms = 0;
         row.event_bytes = 0;
         row.is_unreadable = false;
@@ -494,6 +509,27 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         }
     }
 
+    /// Keeps a segment from being given up while a message under way has frames in it.
+    pub(crate) fn hold(&mut self, segment: u32) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.held += 1;
+        }
+    }
+
+    /// Undoes one [`hold`](Self::hold).
+    pub(crate) fn release(&mut self, segment: u32) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.held = row.held.saturating_sub(1);
+        }
+    }
+
+    /// Notes that a message has something in a segment.
+    pub(crate) fn note_id(&mut self, segment: u32, id: u64) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.ids.extend(id);
+        }
+    }
+
     /// How many segments could be opened at once.
     pub(crate) fn free_segments(&self) -> u32 {
         self.segments.iter().filter(|s| s.state == State::Free).count() as u32
@@ -501,9 +537,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     fn pick_free(&self, purpose: Purpose) -> Result<u32, Error> {
         let kept_back = match purpose {
-            Purpose::Moved => RESERVE_STATUS,
+            Purpose::Moved => self.erased_floor + RESERVE_STATUS,
             Purpose::Status if self.may_use_reserve => 0,
-            Purpose::Hot | Purpose::Status => RESERVE_MOVED,
+            Purpose::Hot | Purpose::Status => self.erased_floor + RESERVE_MOVED,
         };
         if self.free_segments() <= kept_back {
             return Err(Error::Full);

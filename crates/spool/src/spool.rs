@@ -13,7 +13,7 @@ use crate::events::{EventSegment, Events};
 use crate::frame::Kind;
 use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
-use crate::log::{Buffers, Counters, Log, RESERVE_MOVED, STATUS_FRAME_BYTES};
+use crate::log::{Buffers, Counters, Log, STATUS_FRAME_BYTES};
 use crate::mount::{self, MountReport, TailContent};
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
@@ -21,6 +21,7 @@ use crate::record::{
     self, Begin, EVENT_TEXT_BYTES_MAX, Event, Fate, META_VALUE_BYTES_MAX, MessageId, Meta, RECIPIENTS_MAX,
     Recipient, Status,
 };
+use crate::reserve::{ERASED_FLOOR_SHARE, RESERVE_MOVED, RESERVE_SEGMENTS};
 use crate::segment::{Purpose, Segment, State};
 use crate::state::MetaTable;
 use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
@@ -30,8 +31,6 @@ use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
 pub const RESERVE_STEP_BYTES: u64 = 1024 * 1024;
 /// The share of the capacity that such a step never exceeds.
 const RESERVE_STEP_SHARE: u64 = 256;
-/// Segments that mail never fills: those reclaim and status work with, two for checkpoints, one to spare.
-const RESERVE_SEGMENTS: u32 = RESERVE_MOVED + 3;
 /// The share of the rest that live mail may fill. Reclaim copies at most 1 / (1 - 3/4) = 4 bytes for each it frees.
 const LIVE_SHARE: (u64, u64) = (3, 4);
 
@@ -44,11 +43,27 @@ pub struct MountOptions {
     pub kept_bytes_max: u64,
     /// How long finished mail is kept for replay, in milliseconds since it came. Only a trusted clock lets it go.
     pub kept_age_max_ms: u64,
+    /// How much is held erased beyond what the volume needs for itself, in bytes, for who takes the mail when this
+    /// one cannot; rounded up to segments, and at most a quarter of them. It is not mail's, and housekeeping erases
+    /// ahead until it is there.
+    pub erased_floor_bytes: u64,
+    /// How many erases a segment may be behind the most worn one, where cells wear, before what stands in it is moved.
+    pub wear_gap_max: u32,
 }
+
+/// What [`MountOptions::wear_gap_max`] is by default. NOR is good for 100,000 erases; a gap of a hundredth of that
+/// costs next to nothing in life, and moving more often what never changes would.
+pub const WEAR_GAP_MAX: u32 = 1000;
 
 impl Default for MountOptions {
     fn default() -> Self {
-        Self { messages_max: 1_000_000, kept_bytes_max: u64::MAX, kept_age_max_ms: u64::MAX }
+        Self {
+            messages_max: 1_000_000,
+            kept_bytes_max: u64::MAX,
+            kept_age_max_ms: u64::MAX,
+            erased_floor_bytes: 0,
+            wear_gap_max: WEAR_GAP_MAX,
+        }
     }
 }
 
@@ -133,7 +148,7 @@ pub struct Spool<M: Medium, B> {
     /// What a power cut may have left half programmed, to be written anew.
     tail: TailContent,
     live_messages: usize,
-    live_bytes: u64,
+    pub(crate) live_bytes: u64,
     pub(crate) kept_bytes: u64,
     reserved_bytes: u64,
 }
@@ -165,7 +180,17 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             kept_bytes: 0,
             reserved_bytes: 0,
         };
+        let geometry = spool.log.geometry;
+        let floor = options.erased_floor_bytes.div_ceil(u64::from(geometry.segment_bytes));
+        let floor_max = geometry.segments / ERASED_FLOOR_SHARE;
+        spool.log.erased_floor = u32::try_from(floor).map_or(floor_max, |floor| floor.min(floor_max));
+        for (id, segment) in spool.index.copies() {
+            spool.log.note_id(segment, id.0);
+        }
         for entry in spool.index.iter_from(MessageId(0)) {
+            for segment in spool.index.segments_of(entry).chain(entry.status_segment()) {
+                spool.log.note_id(segment, entry.id);
+            }
             if entry.is_live() {
                 spool.live_messages += 1;
                 spool.live_bytes += entry.flash_bytes();
@@ -208,7 +233,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn capacity_bytes(&self) -> u64 {
-        let lost = self.report.quarantined_segments + RESERVE_SEGMENTS;
+        let lost = self.report.quarantined_segments + RESERVE_SEGMENTS + self.log.erased_floor;
         let segments = self.log.geometry.segments.saturating_sub(lost);
         u64::from(segments) * u64::from(self.log.layout.data_bytes()) * LIVE_SHARE.0 / LIVE_SHARE.1
     }
@@ -252,7 +277,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Err(Error::TooManyMessages);
         }
         let id = MessageId(self.log.next_msg_id);
-        let mut incoming = Incoming::new(id, self.log.boot(), Purpose::Hot);
+        let mut incoming = Incoming::new(id, self.log.boot());
         let size_bytes = declared_bytes.unwrap_or_else(|| self.reserve_step_bytes());
         let reserved = flash_bytes(size_bytes, recipients.len() as u32);
         self.reserve(reserved)?;
@@ -366,7 +391,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         for id in tail.messages {
             let Some(entry) = self.index.get(id).copied().filter(Entry::is_live) else { continue };
             let segments = entry.flash_bytes() / u64::from(self.log.layout.data_bytes()) + 2;
-            while u64::from(self.log.free_segments()) < segments + u64::from(RESERVE_MOVED) {
+            while u64::from(self.log.free_segments())
+                < segments + u64::from(self.log.erased_floor + RESERVE_MOVED)
+            {
                 if !self.reclaim_one()? {
                     break;
                 }
@@ -398,8 +425,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let Pending { entry, spans, reserved_bytes, purpose } = pending;
         self.reserved_bytes -= reserved_bytes.min(self.reserved_bytes);
         for segment in core::iter::once(entry.commit.segment).chain(spans.iter().copied()) {
-            // Being written it was counted without its bytes.
-            self.log.discount(segment, 0);
+            self.log.release(segment);
+            self.log.note_id(segment, entry.id);
         }
         let id = MessageId(entry.id);
         if purpose == Purpose::Moved {
@@ -485,6 +512,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if let Some(entry) = self.index.get_mut(id) {
             entry.set_status_segment(Some(appended.place.segment));
             self.log.count(appended.place.segment, STATUS_FRAME_BYTES);
+            self.log.note_id(appended.place.segment, id.0);
         }
         Ok(())
     }
