@@ -7,14 +7,15 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use penstock_flash::Medium;
 use penstock_flash_linux::Volume;
+use penstock_spool::{MessageId, MountOptions, Step};
 use rustix::fs::{Advice, fadvise};
 use serde_json::{Value, json};
 
-use crate::mail::{Mail, mount, options, sparse_volume};
+use crate::mail::{Mail, delivered, mount, options, sparse_volume, stamp};
 
 /// What makes this program mount a volume, print what it took, and end.
 pub const CHILD: &str = "--mount-child";
@@ -78,6 +79,9 @@ pub fn measure(folder: &Path, quick: bool, mut tell: impl FnMut(&Value)) -> Vec<
                 for key in ["mount_ms", "bytes_read", "requests"] {
                     row[format!("unclean_{key}")] = unclean[key].clone();
                 }
+                let (steps, longest_ms) = keep_house(&path, segment_bytes);
+                row["steps"] = steps.into();
+                row["longest_step_ms"] = longest_ms.into();
             }
             tell(&row);
             rows.push(row);
@@ -85,6 +89,31 @@ pub fn measure(folder: &Path, quick: bool, mut tell: impl FnMut(&Value)) -> Vec<
         std::fs::remove_file(&path).unwrap();
     }
     rows
+}
+
+/// Delivers a tenth of the mail, the oldest, but for one message in fifty, and lets housekeeping give up what is
+/// finished. How many steps that took, and how long the longest was in milliseconds.
+fn keep_house(path: &Path, segment_bytes: u32) -> (u64, f64) {
+    let options = MountOptions { kept_bytes_max: 0, ..options() };
+    let mut spool = mount(Volume::open(path, segment_bytes).unwrap(), options);
+    let count = spool.info().messages / 10;
+    let ids: Vec<MessageId> = spool.queue(MessageId(0)).take(count).map(|mail| mail.id).collect();
+    for ids in ids.chunks(MESSAGES_A_SYNC as usize) {
+        for id in ids.iter().filter(|id| id.0 % 50 != 0) {
+            spool.set_status(*id, &delivered()).unwrap();
+        }
+        spool.sync().unwrap();
+    }
+    let (mut steps, mut longest) = (0, Duration::ZERO);
+    loop {
+        let began = Instant::now();
+        let step = spool.step(stamp(1_700_000_000_000)).unwrap();
+        longest = longest.max(began.elapsed());
+        steps += 1;
+        if step == Step::Idle {
+            return (steps, round(longest.as_secs_f64() * 1e3));
+        }
+    }
 }
 
 fn child(path: &Path, segment_bytes: u32) -> Value {

@@ -26,12 +26,20 @@ fn main() {
 
     println!("Mount, with nothing in the page cache; (…) after an unclean stop");
     println!(
-        "{:>10} {:>9} {:>8} {:>16} {:>16} {:>14} {:>9} {:>9}",
-        "messages", "volume", "segments", "ms", "read MiB", "requests", "index MiB", "peak MiB"
+        "{:>10} {:>9} {:>8} {:>16} {:>16} {:>14} {:>9} {:>9} {:>16}",
+        "messages",
+        "volume",
+        "segments",
+        "ms",
+        "read MiB",
+        "requests",
+        "index MiB",
+        "peak MiB",
+        "longest step ms"
     );
     let mount = mounts::measure(folder.path(), quick, |row| {
         println!(
-            "{:>10} {:>9} {:>8} {:>16} {:>16} {:>14} {:>9} {:>9}",
+            "{:>10} {:>9} {:>8} {:>16} {:>16} {:>14} {:>9} {:>9} {:>16}",
             row["messages"].to_string(),
             size(&row["volume_bytes"]),
             row["segments"].to_string(),
@@ -40,6 +48,7 @@ fn main() {
             and_unclean(row, "requests", ToString::to_string),
             mib(&row["index_bytes"]),
             mib(&row["peak_bytes"]),
+            row.get("longest_step_ms").map_or(String::new(), ToString::to_string),
         );
     });
 
