@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     Footer = 13,
     Proof = 14,
     Nop = 15,
+    Checkpoint = 16,
+    Root = 17,
 }
 
 impl Kind {
@@ -63,6 +65,8 @@ impl Kind {
             13 => Self::Footer,
             14 => Self::Proof,
             15 => Self::Nop,
+            16 => Self::Checkpoint,
+            17 => Self::Root,
             _ => return None,
         })
     }

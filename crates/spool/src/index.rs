@@ -7,6 +7,8 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::record::{Fate, MessageId, Place, Status};
 
 /// What is known of a message without reading flash.
@@ -83,6 +85,23 @@ pub(crate) const fn flash_bytes(size_bytes: u64, recipients: u32) -> u64 {
     size_bytes + size_bytes / 1024 + 384 + 64 * recipients as u64
 }
 
+/// A message of the index as a checkpoint holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    id: u64,
+    commit: Place,
+    size_bytes: u32,
+    recipients: u16,
+    status_segment: Option<u32>,
+    fate: u8,
+    flags: u8,
+    attempts: u16,
+    /// One fate for each recipient, where they differ.
+    fates: Vec<u8>,
+    spans: Vec<u32>,
+    copies: Vec<(Place, Vec<u32>)>,
+}
+
 /// The table of messages.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -148,6 +167,114 @@ impl Index {
         self.entries.iter().skip(from).filter(|entry| entry.flags & FLAG_GONE == 0)
     }
 
+    /// Makes room for so many messages, and no more than that.
+    pub(crate) fn reserve(&mut self, messages: usize) {
+        self.entries.reserve_exact(messages);
+    }
+
+    /// All messages as a checkpoint holds them, in order of id.
+    pub(crate) fn save(&self) -> impl Iterator<Item = Saved> {
+        self.iter_from(MessageId(0)).map(|entry| Saved {
+            id: entry.id,
+            commit: entry.commit,
+            size_bytes: entry.size_bytes,
+            recipients: entry.recipients,
+            status_segment: entry.status_segment(),
+            fate: entry.fate,
+            flags: entry.flags,
+            attempts: entry.attempts,
+            fates: self.fates.get(&entry.id).map(|fates| fates.to_vec()).unwrap_or_default(),
+            spans: self.spans.get(&entry.id).map(|spans| spans.to_vec()).unwrap_or_default(),
+            copies: self
+                .copies
+                .get(&entry.id)
+                .map(Vec::as_slice)
+                .unwrap_or_default()
+                .iter()
+                .map(|copy| (copy.commit, copy.spans.to_vec()))
+                .collect(),
+        })
+    }
+
+    /// Takes in a message from a checkpoint, each after those with lower ids. `None` if it cannot be one of a volume
+    /// with so many segments.
+    pub(crate) fn load(&mut self, saved: Saved, segments: u32) -> Option<()> {
+        let mixed = saved.flags & FLAG_MIXED != 0;
+        let in_order = self.entries.last().is_none_or(|last| last.id < saved.id);
+        let fates_fit = saved.fates.len() == if mixed { usize::from(saved.recipients) } else { 0 };
+        let places = core::iter::once(&(saved.commit, saved.spans.clone()))
+            .chain(&saved.copies)
+            .all(|(commit, spans)| commit.segment < segments && spans.iter().all(|span| *span < segments));
+        if !in_order || !fates_fit || !places || saved.status_segment.is_some_and(|s| s >= segments) {
+            return None;
+        }
+        let is_open = |fate: &u8| !Fate::from_u8(*fate).is_final();
+        let open = match mixed {
+            true => saved.fates.iter().filter(|fate| is_open(fate)).count(),
+            false if is_open(&saved.fate) => usize::from(saved.recipients),
+            false => 0,
+        };
+        let mut entry = Entry::new(saved.id, saved.commit, saved.size_bytes, saved.recipients);
+        entry.set_status_segment(saved.status_segment);
+        entry.fate = saved.fate;
+        entry.flags = saved.flags & (FLAG_MIXED | FLAG_DAMAGED);
+        if !saved.spans.is_empty() {
+            entry.flags |= FLAG_WIDE;
+        }
+        entry.attempts = saved.attempts;
+        entry.open = u16::try_from(open).unwrap_or(u16::MAX);
+        self.entries.push(entry);
+        if mixed {
+            self.fates.insert(saved.id, saved.fates.into());
+        }
+        if !saved.spans.is_empty() {
+            self.spans.insert(saved.id, saved.spans.into());
+        }
+        if !saved.copies.is_empty() {
+            let copies = saved.copies.into_iter();
+            let copies = copies.map(|(commit, spans)| Copy { commit, spans: spans.into() }).collect();
+            self.copies.insert(saved.id, copies);
+        }
+        Some(())
+    }
+
+    /// Takes out every message that no longer stands where it stood when it was saved, or falls back to a copy, and
+    /// marks as damaged what has lost a part.
+    pub(crate) fn keep_what_stands(
+        &mut self,
+        holds: impl Fn(u32) -> bool,
+        before: impl Fn(u32, u32) -> bool,
+    ) {
+        self.copies.retain(|_, copies| {
+            copies.retain(|copy| holds(copy.commit.segment));
+            !copies.is_empty()
+        });
+        let gone: Vec<MessageId> = self
+            .iter_from(MessageId(0))
+            .filter(|entry| !holds(entry.commit.segment))
+            .map(|entry| MessageId(entry.id))
+            .collect();
+        for id in gone {
+            if !self.fall_back(id) {
+                self.remove(id);
+            }
+        }
+        let parted: Vec<MessageId> = self
+            .spans
+            .iter()
+            .filter(|(id, spans)| {
+                let at = self.get(MessageId(**id)).map(|entry| entry.commit.segment);
+                at.is_some_and(|at| !spans.iter().all(|span| before(*span, at)))
+            })
+            .map(|(id, _)| MessageId(*id))
+            .collect();
+        for id in parted {
+            if let Some(entry) = self.get_mut(id) {
+                entry.set_damaged(true);
+            }
+        }
+    }
+
     /// Puts in a message.
     pub(crate) fn insert(&mut self, entry: Entry, spans: &[u32]) {
         match self.position(entry.id) {
@@ -157,7 +284,13 @@ impl Index {
                 }
                 self.entries[at] = entry;
             }
-            Err(at) => self.entries.insert(at, entry),
+            Err(at) => {
+                if self.entries.len() == self.entries.capacity() {
+                    // Doubling would cost as much memory again as a million messages take.
+                    self.entries.reserve_exact(self.entries.len() / 8 + 1024);
+                }
+                self.entries.insert(at, entry);
+            }
         }
         self.set_spans(MessageId(entry.id), spans);
     }
@@ -252,6 +385,15 @@ impl Index {
         let spans = if entry.flags & FLAG_WIDE == 0 { None } else { self.spans.get(&entry.id) };
         let others = spans.map_or(&[][..], |spans| spans);
         core::iter::once(entry.commit.segment).chain(others.iter().copied())
+    }
+
+    /// Where the copies of a message stand that do not count.
+    #[cfg(feature = "proof")]
+    pub(crate) fn copies_of(&self, entry: &Entry) -> Vec<Place> {
+        let copies = self.copies.get(&entry.id).map(Vec::as_slice).unwrap_or_default();
+        let mut places: Vec<Place> = copies.iter().map(|copy| copy.commit).collect();
+        places.sort_unstable_by_key(|place| (place.segment, place.offset));
+        places
     }
 
     /// The fate of one recipient.

@@ -13,12 +13,17 @@ extern crate alloc;
 #[cfg(feature = "proof")]
 extern crate std;
 
+mod anchor;
+mod checkpoint;
 mod error;
 mod events;
 mod format;
 mod frame;
 mod incoming;
 mod index;
+#[cfg(feature = "proof")]
+mod inside;
+mod lives;
 mod log;
 mod mount;
 #[cfg_attr(not(feature = "proof"), doc(hidden))]

@@ -43,6 +43,8 @@ listed! {
         TailAnew,
         /// The last segments are for status and reclaim alone.
         Reserve,
+        /// What was programmed is read back before it counts, on media that program cells.
+        ReadBack,
     }
 }
 
@@ -55,6 +57,18 @@ listed! {
         BeyondGap,
         /// A message of the tail was torn.
         Torn,
+        /// A message that may have been acknowledged is not whole.
+        Damaged,
+        /// A copy of a message was found that does not count.
+        CopyNotBelieved,
+        /// Something stands in the tail of a medium that programs cells.
+        TailToSettle,
+        /// A segment's end tells of a summary that is not whole.
+        SummaryRotten,
+        /// The newest root did not lead to all there is.
+        HintsRefused,
+        /// Frames were read in a segment that had lost its header.
+        HeadlessRead,
     }
 }
 

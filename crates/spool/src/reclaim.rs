@@ -135,7 +135,13 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.reclaim.work.is_some() {
             return self.go_on(now);
         }
-        Ok(if self.choose_work(now) { Step::More } else { Step::Idle })
+        if !self.may_reclaim() {
+            return Ok(Step::Idle);
+        }
+        if self.retire_stale_checkpoint()? || self.step_checkpoint()? || self.choose_work(now) {
+            return Ok(Step::More);
+        }
+        Ok(Step::Idle)
     }
 
     /// Goes on with the victim at hand.
@@ -199,6 +205,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 return Ok(true);
             }
             if self.reclaim.work.is_none() {
+                if !self.may_reclaim() {
+                    return Ok(false);
+                }
+                if self.retire_stale_checkpoint()? {
+                    continue;
+                }
                 self.choose_for_room();
             }
             if self.reclaim.work.is_none() {
@@ -217,15 +229,16 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Gives up the oldest segment in which nothing is live, at once. Whether there was one.
     pub(crate) fn give_up_oldest_kept(&mut self) -> Result<bool, Error> {
-        if !matches!(self.reclaim.work, Some(Work::GivingUp(_))) {
+        if !self.may_reclaim() {
+            return Ok(false);
+        }
+        if !self.is_giving_up() {
             let Some(victim) = self.oldest_kept() else { return Ok(false) };
             // What was under way with another victim begins anew the next time.
             self.drop_work();
             self.begin_giving_up(victim);
         }
-        while let Some(Work::GivingUp(work)) = self.reclaim.work.take() {
-            self.give_up(work)?;
-        }
+        self.finish_giving_up()?;
         Ok(true)
     }
 

@@ -12,6 +12,7 @@ use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::segment::Purpose;
 
 /// The longest BEGIN, COMMIT or EXTENTS payload, in bytes.
 pub(crate) const RECORD_BYTES_MAX: usize = 512;
@@ -305,6 +306,7 @@ pub(crate) struct SegmentRecord {
     pub(crate) segment: u32,
     pub(crate) sequence: u64,
     pub(crate) erase_count: u32,
+    pub(crate) purpose: Purpose,
     pub(crate) life: Life,
 }
 
@@ -317,6 +319,8 @@ pub(crate) enum Life {
     Retired,
     /// It was erased after that sequence number, and the erase came to its end.
     Clean,
+    /// It could not be erased or programmed any more: it is never used again.
+    Bad,
 }
 
 pub(crate) fn encode<T: Serialize>(record: &T, into: &mut [u8]) -> Result<usize, Error> {

@@ -3,7 +3,7 @@
 //! They are opened in an order of need: mail stops first, then reclaim, status last. So there is always room to record
 //! that mail was delivered, and always room to find more.
 
-use crate::segment::SEGMENTS_MIN;
+use crate::segment::{ANCHORS, SEGMENTS_MIN};
 
 /// For status alone: one to write into, and one for what is written anew when another is given up.
 pub(crate) const RESERVE_STATUS: u32 = 2;
@@ -12,12 +12,11 @@ pub(crate) const RESERVE_STATUS: u32 = 2;
 const RESERVE_SCRATCH: u32 = 2;
 /// Segments that only reclaim and status may take.
 pub(crate) const RESERVE_MOVED: u32 = RESERVE_STATUS + RESERVE_SCRATCH;
-/// For checkpoints: the one that counts, and the one that takes its place.
-const RESERVE_CHECKPOINT: u32 = 2;
 /// One that may go bad.
 const RESERVE_SPARE: u32 = 1;
-/// Segments that are not counted among what mail may fill.
-pub(crate) const RESERVE_SEGMENTS: u32 = RESERVE_MOVED + RESERVE_CHECKPOINT + RESERVE_SPARE;
+/// Segments that are not counted among what mail may fill, besides those of two checkpoints, which depend on how many
+/// messages there may be.
+pub(crate) const RESERVE_SEGMENTS: u32 = ANCHORS + RESERVE_MOVED + RESERVE_SPARE;
 
 /// The open segments of the three append points.
 const HEADS: u32 = 3;

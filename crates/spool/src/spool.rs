@@ -9,12 +9,13 @@ use alloc::vec::Vec;
 use penstock_flash::{Erase, Medium};
 
 use crate::Error;
+use crate::checkpoint::{self, Checkpointer};
 use crate::events::{EventSegment, Events};
 use crate::frame::Kind;
 use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
 use crate::log::{Buffers, Counters, Log, STATUS_FRAME_BYTES};
-use crate::mount::{self, MountReport, TailContent};
+use crate::mount::{self, Keep, MountReport, TailContent};
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
 use crate::record::{
@@ -49,6 +50,8 @@ pub struct MountOptions {
     pub erased_floor_bytes: u64,
     /// How many erases a segment may be behind the most worn one, where cells wear, before what stands in it is moved.
     pub wear_gap_max: u32,
+    /// Whether the mount may go by the checkpoint. If not, it reads the header of every segment.
+    pub uses_checkpoint: bool,
 }
 
 /// What [`MountOptions::wear_gap_max`] is by default. NOR is good for 100,000 erases; a gap of a hundredth of that
@@ -63,6 +66,7 @@ impl Default for MountOptions {
             kept_age_max_ms: u64::MAX,
             erased_floor_bytes: 0,
             wear_gap_max: WEAR_GAP_MAX,
+            uses_checkpoint: true,
         }
     }
 }
@@ -141,7 +145,11 @@ pub struct Spool<M: Medium, B> {
     pub(crate) meta: MetaTable,
     pub(crate) options: MountOptions,
     pub(crate) reclaim: Reclaim<M::Reader>,
+    pub(crate) checkpointer: Checkpointer,
     report: MountReport,
+    keep: Keep,
+    /// Without an index, how many segments were free at the mount: all that mail may take.
+    free_at_mount: u32,
     pub(crate) pending: Vec<Pending>,
     /// Torn messages of which no record says so yet.
     torn: Vec<MessageId>,
@@ -159,19 +167,56 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// # Errors
     /// [`Error::NotAVolume`], [`Error::UnknownFormat`], [`Error::GeometryChanged`], [`Error::BadGeometry`],
     /// [`Error::BadBuffer`]; [`Error::Write`] if a block device that was left open cannot be synced.
-    pub fn mount(mut medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
-        let mounted = mount::mount(&medium)?;
+    pub fn mount(medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
+        Self::mount_keeping(medium, buffers, options, Keep::Everything)
+    }
+
+    /// Mounts a volume only to append to it, in memory that grows with its segments and not with its messages.
+    ///
+    /// Mail can be taken and events recorded. What is there is not known: no message can be found, read or given a
+    /// fate, no state is held, and nothing is given up for new mail, which has the segments that were free at the
+    /// mount. All of it is there again after the next [`mount`](Self::mount).
+    ///
+    /// # Errors
+    /// As [`mount`](Self::mount).
+    pub fn mount_append(medium: M, buffers: Buffers<B>) -> Result<Self, Error> {
+        Self::mount_keeping(medium, buffers, MountOptions::default(), Keep::Segments)
+    }
+
+    fn mount_keeping(
+        mut medium: M,
+        buffers: Buffers<B>,
+        options: MountOptions,
+        keep: Keep,
+    ) -> Result<Self, Error> {
+        let mounted = mount::mount(&medium, options.uses_checkpoint, keep)?;
         if medium.geometry().erase == Erase::Logical && !mounted.report.clean {
             // What a crash left in caches above the medium is read now and could be lost later.
             medium.sync().map_err(Error::Write)?;
         }
+        let report = mounted.report;
+        let next_sequence = mounted.start.next_sequence;
+        let mut log = Log::new(medium, buffers, mounted.start)?;
+        log.keeps_notes = keep == Keep::Everything;
+        if keep == Keep::Everything {
+            log.checkpoint_segments =
+                checkpoint::segments_max(&log.layout, log.geometry.segments, options.messages_max);
+        }
         let mut spool = Self {
-            log: Log::new(medium, buffers, mounted.start)?,
+            checkpointer: Checkpointer::new(
+                log.geometry.segments,
+                mounted.checkpoint,
+                !report.from_checkpoint,
+                next_sequence,
+            ),
+            free_at_mount: log.free_segments(),
+            log,
             index: mounted.index,
             meta: mounted.meta,
             options,
             reclaim: Reclaim::default(),
-            report: mounted.report,
+            report,
+            keep,
             pending: Vec::new(),
             torn: mounted.torn,
             tail: mounted.tail,
@@ -180,25 +225,47 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             kept_bytes: 0,
             reserved_bytes: 0,
         };
-        let geometry = spool.log.geometry;
-        let floor = options.erased_floor_bytes.div_ceil(u64::from(geometry.segment_bytes));
-        let floor_max = geometry.segments / ERASED_FLOOR_SHARE;
-        spool.log.erased_floor = u32::try_from(floor).map_or(floor_max, |floor| floor.min(floor_max));
-        for (id, segment) in spool.index.copies() {
-            spool.log.note_id(segment, id.0);
-        }
-        for entry in spool.index.iter_from(MessageId(0)) {
-            for segment in spool.index.segments_of(entry).chain(entry.status_segment()) {
-                spool.log.note_id(segment, entry.id);
-            }
-            if entry.is_live() {
-                spool.live_messages += 1;
-                spool.live_bytes += entry.flash_bytes();
-            } else {
-                spool.kept_bytes += entry.flash_bytes();
-            }
+        if keep == Keep::Everything {
+            spool.log.erased_floor = spool.erased_floor();
+            spool.count_messages();
         }
         Ok(spool)
+    }
+
+    /// How many segments are held erased for others.
+    fn erased_floor(&self) -> u32 {
+        let geometry = self.log.geometry;
+        let floor = self.options.erased_floor_bytes.div_ceil(u64::from(geometry.segment_bytes));
+        let floor_max = geometry.segments / ERASED_FLOOR_SHARE;
+        u32::try_from(floor).map_or(floor_max, |floor| floor.min(floor_max))
+    }
+
+    /// Counts the messages that a mount found, and notes in which segments they stand.
+    fn count_messages(&mut self) {
+        for (id, segment) in self.index.copies() {
+            self.log.note_id(segment, id.0);
+        }
+        for entry in self.index.iter_from(MessageId(0)) {
+            for segment in self.index.segments_of(entry).chain(entry.status_segment()) {
+                self.log.note_id(segment, entry.id);
+            }
+            if entry.is_live() {
+                self.live_messages += 1;
+                self.live_bytes += entry.flash_bytes();
+            } else {
+                self.kept_bytes += entry.flash_bytes();
+            }
+        }
+    }
+
+    /// Whether the messages on the volume are known.
+    pub(crate) fn keeps_index(&self) -> bool {
+        self.keep == Keep::Everything
+    }
+
+    /// Whether segments may be given up: not while something in them may be unknown.
+    pub(crate) fn may_reclaim(&self) -> bool {
+        self.keeps_index() && !self.report.append_only
     }
 
     /// What the mount had to do.
@@ -219,7 +286,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             reserved_bytes: self.reserved_bytes,
             kept_bytes: self.kept_bytes,
             messages: self.live_messages,
-            kept_messages: self.index.len() - self.live_messages,
+            kept_messages: self.index.len().saturating_sub(self.live_messages),
             index_bytes: self.index.memory_bytes(),
             segments: (self.log.geometry.segments, count(State::Free), self.report.quarantined_segments),
             erase_counts: (erases().min().unwrap_or(0), erases().max().unwrap_or(0)),
@@ -233,9 +300,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn capacity_bytes(&self) -> u64 {
-        let lost = self.report.quarantined_segments + RESERVE_SEGMENTS + self.log.erased_floor;
+        let data_bytes = u64::from(self.log.layout.data_bytes());
+        if !self.keeps_index() {
+            return u64::from(self.free_at_mount.saturating_sub(RESERVE_MOVED)) * data_bytes;
+        }
+        let unusable = |row: &&Segment| matches!(row.state, State::Quarantined | State::Bad);
+        let unusable = self.log.segments.iter().filter(unusable).count() as u32;
+        let lost = unusable + RESERVE_SEGMENTS + 2 * self.log.checkpoint_segments + self.log.erased_floor;
         let segments = self.log.geometry.segments.saturating_sub(lost);
-        u64::from(segments) * u64::from(self.log.layout.data_bytes()) * LIVE_SHARE.0 / LIVE_SHARE.1
+        u64::from(segments) * data_bytes * LIVE_SHARE.0 / LIVE_SHARE.1
     }
 
     fn reserve_step_bytes(&self) -> u64 {
@@ -357,10 +430,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         self.settle_tail()?;
         self.record_torn()?;
-        self.sync_log()
+        self.sync_log()?;
+        if self.is_checkpoint_overdue() {
+            self.step_checkpoint()?;
+        }
+        Ok(())
     }
 
-    fn sync_log(&mut self) -> Result<(), Error> {
+    /// Makes everything durable as it stands, and the messages that were committed visible.
+    pub(crate) fn sync_log(&mut self) -> Result<(), Error> {
         if let Err(error) = self.log.sync() {
             for pending in core::mem::take(&mut self.pending) {
                 self.reserved_bytes -= pending.reserved_bytes.min(self.reserved_bytes);
@@ -402,8 +480,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 self.set_status(id, &Status::of_all(entry.recipients, Fate::Torn))?;
             }
         }
-        tail.fates.into_iter().try_for_each(|id| self.rewrite_fate(id))?;
-        tail.status_segments.into_iter().try_for_each(|segment| self.rewrite_state(segment))
+        for record in tail.records {
+            match record {
+                Note::Status { id, status, .. } => self.append_status(MessageId(id), &status)?,
+                Note::Meta { meta, .. } => self.append_meta(meta)?,
+                Note::Segment { record, .. } => self.rewrite_life(record.segment)?,
+                Note::Commit { .. } => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether nothing of the tail waits to be settled.
@@ -429,6 +514,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             self.log.note_id(segment, entry.id);
         }
         let id = MessageId(entry.id);
+        if !self.keeps_index() {
+            // What it takes was reserved, and is now taken for good.
+            self.live_bytes += entry.flash_bytes();
+            return;
+        }
         if purpose == Purpose::Moved {
             // It keeps the fate that it has by now.
             let Some(old) = self.index.get(id).copied() else { return };
@@ -655,6 +745,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// What the medium reports. The volume is then as after an unclean stop.
     pub fn close(mut self) -> Result<M, Error> {
         self.sync()?;
+        match self.checkpoint_now() {
+            Ok(()) | Err(Error::Full) => {}
+            Err(error) => return Err(error),
+        }
         self.log.close()?;
         Ok(self.log.into_medium())
     }

@@ -56,6 +56,13 @@ impl MetaTable {
             .map(|((namespace, key), (value, _))| (*namespace, key.as_slice(), value.as_slice()))
     }
 
+    /// All values, each with the segment it stands in.
+    pub(crate) fn save(&self) -> impl Iterator<Item = (Meta, u32)> {
+        self.values.iter().map(|((namespace, key), (value, segment))| {
+            (Meta { namespace: *namespace, key: key.clone(), value: value.clone() }, *segment)
+        })
+    }
+
     /// The segment of each value.
     pub(crate) fn segments(&self) -> impl Iterator<Item = u32> {
         self.values.values().map(|(_, segment)| *segment)

@@ -11,7 +11,7 @@ use crate::frame::{self, Header, Kind, Seed};
 use crate::log::GROUP_END_PAYLOAD_BYTES;
 use crate::record::{self, Begin, Commit, Event, Extent};
 use crate::segment::Layout;
-use crate::summary::Note;
+use crate::summary::{Note, Notes};
 
 /// How much a walk reads at once, in bytes; a window grows to a whole frame where one is longer.
 pub(crate) const WINDOW_BYTES: usize = 128 * 1024;
@@ -91,13 +91,6 @@ impl<R: ReadAt> Window<R> {
     }
 }
 
-/// What a scan found out about the group a note stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Where in [`Scan::groups`] the group is; `None` if it has no end.
-    pub(crate) group: Option<usize>,
-}
-
 /// A group whose end was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
@@ -109,7 +102,8 @@ pub(crate) struct Group {
 /// All that a scan found in a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
-    pub(crate) notes: Vec<(Found, Note)>,
+    pub(crate) notes: Notes,
+    /// The groups whose end was found, in the order of their places and so of their numbers.
     pub(crate) groups: Vec<Group>,
     /// The highest group that any group here says was durable.
     pub(crate) synced_group: u64,
@@ -123,11 +117,23 @@ pub(crate) struct Scan {
     pub(crate) damaged: u32,
 }
 
-/// Scans the groups of a segment.
-pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: Seed) -> Scan {
+impl Scan {
+    /// Whether a group was found whole.
+    pub(crate) fn is_whole(&self, number: u64) -> bool {
+        let at = self.groups.partition_point(|group| group.number < number);
+        self.groups[at..].iter().take_while(|group| group.number == number).any(|group| group.whole)
+    }
+
+    /// Whether something before `synced_group`, which was all durable, cannot be read as it was written.
+    pub(crate) fn has_rot_before(&self, synced_group: u64) -> bool {
+        self.groups.iter().any(|group| !group.whole && group.number <= synced_group)
+    }
+}
+
+/// Scans the groups of a segment, from the one at `offset` on.
+pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: Seed, mut offset: u32) -> Scan {
     let mut scan = Scan::default();
     let mut open = OpenGroup::default();
-    let mut offset = layout.data_start();
     let end = layout.data_end();
     let segment = window.segment();
     while offset < end {
@@ -195,14 +201,13 @@ impl OpenGroup {
         let Some((synced, frames, chain)) = decode_group_end(payload) else { return };
         let whole = !ended.broken && frames == ended.frames && chain == ended.chain;
         scan.synced_group = scan.synced_group.max(synced);
-        let group = Some(scan.groups.len());
         scan.groups.push(Group { number, whole });
-        scan.notes.extend(ended.notes.into_iter().map(|note| (Found { group }, note.in_group(number))));
+        ended.notes.into_iter().for_each(|note| scan.notes.push(&note.in_group(number)));
     }
 
     /// The segment ended without the group's end.
     fn abandon(self, scan: &mut Scan) {
-        scan.notes.extend(self.notes.into_iter().map(|note| (Found { group: None }, note)));
+        self.notes.iter().for_each(|note| scan.notes.push(note));
     }
 }
 

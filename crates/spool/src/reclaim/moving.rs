@@ -49,6 +49,8 @@ enum Progress {
 pub(crate) struct GivingUp {
     pub(super) victim: Victim,
     search: Search,
+    /// Some were forgotten. Then the segment must go, or the next mount finds them without what became of them.
+    begun: bool,
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
@@ -68,6 +70,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         self.reclaim.work = Some(Work::GivingUp(GivingUp {
             victim: Victim { segment: victim, sequence: row.sequence },
             search: Search::through(row.ids),
+            begun: false,
         }));
     }
 
@@ -212,9 +215,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// that only reach into it the rest stays; they can no longer be replayed.
     pub(super) fn give_up(&mut self, mut work: GivingUp) -> Result<(), Error> {
         let segment = work.victim.segment;
-        if !self.is_victim(work.victim) {
+        // Who reads from it meanwhile keeps it from being erased, but not from being retired.
+        if !work.begun && !self.is_victim(work.victim) {
             return Ok(());
         }
+        work.begun = true;
         let index = &self.index;
         let touched = work.search.next(index, usize::MAX, |entry| index.touches(entry, segment));
         for id in touched {
@@ -228,10 +233,25 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 Left::All => self.forget(id),
             }
         }
-        if work.search.is_done() {
-            return self.log.retire(segment);
+        let done = if work.search.is_done() { self.log.retire(segment).map(|()| true) } else { Ok(false) };
+        if done != Ok(true) {
+            self.reclaim.work = Some(Work::GivingUp(work));
         }
-        self.reclaim.work = Some(Work::GivingUp(work));
+        done.map(drop)
+    }
+
+    /// Whether a segment is being forgotten, perhaps half of it.
+    pub(crate) fn is_giving_up(&self) -> bool {
+        matches!(self.reclaim.work, Some(Work::GivingUp(_)))
+    }
+
+    /// Brings the giving up of a segment to its end, if there is one under way.
+    pub(crate) fn finish_giving_up(&mut self) -> Result<(), Error> {
+        while let Some(Work::GivingUp(work)) =
+            self.reclaim.work.take_if(|work| matches!(work, Work::GivingUp(_)))
+        {
+            self.give_up(work)?;
+        }
         Ok(())
     }
 }

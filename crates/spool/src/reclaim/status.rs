@@ -86,13 +86,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(())
     }
 
-    /// Writes again the state, and what is known of segments, whose newest records stand in a status segment.
-    pub(crate) fn rewrite_state(&mut self, victim: u32) -> Result<(), Error> {
-        while self.rewrite_some_state(victim)? {}
-        Ok(())
-    }
-
-    /// The next piece of that. Whether there was any.
+    /// Writes again some of the state, and of what is known of segments, whose newest records stand in a status
+    /// segment. Whether there was any.
     fn rewrite_some_state(&mut self, victim: u32) -> Result<bool, Error> {
         // What was written again is found elsewhere the next time.
         let metas = self.meta.in_segment(victim, RECORDS_A_STEP);
@@ -102,15 +97,21 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         let rows = (0u32..).zip(&self.log.segments).filter(|(_, row)| row.recorded_in == Some(victim));
         let segments: Vec<u32> = rows.map(|(segment, _)| segment).take(RECORDS_A_STEP).collect();
-        for segment in &segments {
-            let life = match self.log.segments[*segment as usize].state {
-                State::Open | State::Sealed | State::Quarantined => Life::Used,
-                State::Retired { .. } | State::Erasable => Life::Retired,
-                State::Free => Life::Clean,
-            };
-            self.log.record_life(*segment, life)?;
-        }
+        segments.iter().try_for_each(|segment| self.rewrite_life(*segment))?;
         Ok(!segments.is_empty())
+    }
+
+    /// Writes again what is known of a segment.
+    pub(crate) fn rewrite_life(&mut self, segment: u32) -> Result<(), Error> {
+        let Some(row) = self.log.segments.get(segment as usize) else { return Ok(()) };
+        let life = match row.state {
+            State::Open | State::Sealed | State::Quarantined => Life::Used,
+            State::Retired { .. } | State::Erasable => Life::Retired,
+            State::Free => Life::Clean,
+            State::Bad => Life::Bad,
+            State::Anchor => return Ok(()),
+        };
+        self.log.record_life(segment, life).map(drop)
     }
 
     /// Writes again the next events that are not too old or too many, and those of mail that is not delivered.
