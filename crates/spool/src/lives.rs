@@ -40,6 +40,8 @@ pub(crate) fn opening_order(
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     /// Opens a segment for a head.
     pub(crate) fn open_segment(&mut self, purpose: Purpose) -> Result<(), Error> {
+        debug_assert!(purpose.is_head());
+        self.opened[purpose as usize] += 1;
         if purpose == Purpose::Status {
             let segment = self.begin_segment(purpose)?;
             self.anchors.note_status(segment, self.segments[segment as usize].sequence);

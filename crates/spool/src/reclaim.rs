@@ -240,9 +240,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             self.drop_work();
             self.begin_giving_up(victim);
         }
-        while let Some(Work::GivingUp(work)) = self.reclaim.work.take() {
-            self.give_up(work)?;
-        }
+        self.finish_giving_up()?;
         Ok(true)
     }
 

@@ -160,7 +160,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Ok(false);
         }
         if self.checkpointer.writing.is_none() {
-            if !self.wants_checkpoint(1) {
+            // Half of a segment that is being given up is no state to go on from.
+            if self.is_giving_up() || !self.wants_checkpoint(1) {
                 return Ok(false);
             }
             self.begin_checkpoint()?;
@@ -184,6 +185,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if !self.keeps_index() || is_current || self.is_giving_up() {
             return Ok(());
         }
+        self.in_reserve(Self::finish_giving_up)?;
         self.checkpointer.writing = None;
         self.begin_checkpoint()?;
         while self.checkpointer.writing.is_some() {
