@@ -47,13 +47,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             self.anchors.note_status(segment, self.segments[segment as usize].sequence);
             self.write_root()?;
             self.barrier()?;
-            self.opened[purpose as usize] += 1;
             self.enter(purpose, segment);
             self.record_life(segment, Life::Used)?;
             return self.record_bad();
         }
         let segment = self.open_told(purpose)?;
-        self.opened[purpose as usize] += 1;
         self.enter(purpose, segment);
         Ok(())
     }

@@ -355,7 +355,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             Purpose::Hot | Purpose::Checkpoint | Purpose::Anchor => {}
             Purpose::Moved => self.counters.moved_bytes += padded as u64,
             Purpose::Status => self.counters.status_bytes += padded as u64,
-            Purpose::Checkpoint | Purpose::Anchor => {}
         }
         self.counters.groups += 1;
         self.check_write(done)

@@ -244,11 +244,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(true)
     }
 
-    /// Whether finished messages are being forgotten whose segment is not yet retired.
-    pub(crate) fn is_giving_up(&self) -> bool {
-        matches!(self.reclaim.work, Some(Work::GivingUp(_)))
-    }
-
     /// Whether a victim may still be given up: mail that comes or is read, or a scrub, may have changed that since.
     fn is_victim(&self, victim: Victim) -> bool {
         let row = &self.log.segments[victim.segment as usize];

@@ -228,7 +228,3 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         trial.is_futile(self.live_bytes, self.log.next_sequence, segment_bytes)
     }
 }
-
-fn is_mail(row: &Segment) -> bool {
-    row.purpose.holds_mail()
-}
