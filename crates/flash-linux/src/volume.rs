@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Seek, SeekFrom};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use penstock_flash::{Erase, EraseProgress, Error, Geometry, Medium, ReadAt, UNIT_BYTES_MAX};
-use rustix::fs::{OFlags, ioctl_blkpbszget};
+use rustix::fs::{Advice, OFlags, ioctl_blkpbszget};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
 use crate::aligned::{AlignedBuffer, is_aligned};
@@ -214,6 +215,24 @@ impl ReadAt for VolumeReader {
         let at = self.shared.address(segment, offset);
         self.shared.reads.read_exact_at(into, at).map_err(|error| read_error(&error, segment, offset))
     }
+
+    /// What the page cache holds of it is dropped before, so that the device is asked, and after, so that who reads
+    /// all of a volume leaves the cache to others.
+    fn read_uncached(&self, segment: u32, offset: u32, into: &mut [u8]) -> Result<(), Error> {
+        self.shared.geometry.check_read(segment, offset, into.len())?;
+        drop_cached(&self.shared.reads, self.shared.address(segment, offset), into.len());
+        let read = self.read(segment, offset, into);
+        drop_cached(&self.shared.reads, self.shared.address(segment, offset), into.len());
+        read
+    }
+}
+
+/// Lets the kernel forget the pages of a stretch of a file. It may keep those that are in use; that is no error.
+pub(crate) fn drop_cached(file: &File, at: u64, len: usize) {
+    const PAGE_BYTES: u64 = 4096;
+    let first = at - at % PAGE_BYTES;
+    let end = (at + len as u64).next_multiple_of(PAGE_BYTES);
+    let _ = rustix::fs::fadvise(file, first, NonZeroU64::new(end - first), Advice::DontNeed);
 }
 
 /// A medium error is EIO through the page cache and one of the others past it. The end of a file that somebody cut

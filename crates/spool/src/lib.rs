@@ -20,12 +20,16 @@ mod frame;
 mod incoming;
 mod index;
 mod log;
+mod mend;
 mod mount;
 #[cfg_attr(not(feature = "proof"), doc(hidden))]
 pub mod proof;
 mod reader;
 mod reclaim;
 mod record;
+mod salvage;
+mod scrub;
+mod scrub_records;
 mod segment;
 mod spool;
 mod state;
@@ -44,5 +48,7 @@ pub use record::{
     META_VALUE_BYTES_MAX, MessageId, Notify, ORCPT_BYTES_MAX, PATH_BYTES_MAX, RECIPIENTS_MAX, Recipient, Ret,
     Stamp, Status,
 };
+pub use salvage::{Salvage, Shape};
+pub use scrub::{Finding, SCRUB_FRAME_BYTES, Scrub, ScrubMode, ScrubProgress, ScrubReport, ScrubStep};
 pub use spool::{Info, MountOptions, RESERVE_STEP_BYTES, Spool, Step, Summary};
 pub use state::META_KEYS_MAX;

@@ -15,6 +15,8 @@ use crate::record::{self, Begin, Commit, Extent, ExtentsRecord, MessageId, Place
 use crate::segment::{Layout, Lease};
 use crate::walk::Window;
 
+/// How much is read at once for a COMMIT or EXTENTS frame: it with its header, and a little.
+const RECORD_READ_BYTES: usize = 640;
 /// The most EXTENTS frames that a message may chain: those of 4 GiB in the smallest pieces that are written.
 const EXTENTS_FRAMES_MAX: usize = 1 << 16;
 
@@ -52,6 +54,13 @@ pub struct Message<R> {
     walk: Walk,
     sha256: Sha256,
     read_bytes: u64,
+}
+
+/// What of the envelope a check has passed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EnvelopeSeen {
+    begins: usize,
+    recipients: usize,
 }
 
 /// How far the frames of a message have been walked.
@@ -101,6 +110,13 @@ pub(crate) fn read_extents<R: ReadAt>(
     extents.iter().all(|extent| window.holds(extent)).then_some(extents)
 }
 
+impl<R> Message<R> {
+    /// How much of the body was gone through, in bytes.
+    pub(crate) fn walked_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+}
+
 impl<R: ReadAt> Message<R> {
     pub(crate) fn open(
         reader: R,
@@ -110,13 +126,39 @@ impl<R: ReadAt> Message<R> {
         size_bytes: u32,
         readable: Readable,
     ) -> Result<Self, Error> {
-        // A small message is read with one request, a large one in pieces.
-        let read_ahead = (size_bytes as usize + 2048).clamp(2048, frame::PAYLOAD_BYTES_MAX + 4096);
-        let mut window = Window::new(reader, at.segment, layout.segment_bytes, read_ahead);
+        let window = Window::new(reader, at.segment, layout.segment_bytes, RECORD_READ_BYTES);
+        Self::open_in(window, layout, id, at, size_bytes, readable)
+    }
+
+    /// As [`open`](Self::open), but of frames with one flipped bit it makes what they may have been. The envelope and
+    /// the end of [`next_chunk`](Self::next_chunk) then are, as ever, only told where SHA-256 or an untouched CRC agree.
+    pub(crate) fn open_mending(
+        reader: R,
+        layout: Layout,
+        id: MessageId,
+        at: Place,
+        size_bytes: u32,
+        readable: Readable,
+    ) -> Result<Self, Error> {
+        let mut window = Window::new(reader, at.segment, layout.segment_bytes, RECORD_READ_BYTES);
+        window.mend();
+        Self::open_in(window, layout, id, at, size_bytes, readable)
+    }
+
+    fn open_in(
+        mut window: Window<R>,
+        layout: Layout,
+        id: MessageId,
+        at: Place,
+        size_bytes: u32,
+        readable: Readable,
+    ) -> Result<Self, Error> {
         let damaged = Error::Damaged(id);
         let seed = readable.seed(at.segment).ok_or(damaged)?;
         let commit = read_commit(&mut window, seed, at.offset, id.0).ok_or(damaged)?;
         let extents = read_extents(&mut window, |s| readable.seed(s), &commit, id.0).ok_or(damaged)?;
+        // A small message is read with one request, a large one in pieces.
+        window.read_ahead((size_bytes as usize + 2048).clamp(2048, frame::PAYLOAD_BYTES_MAX + 4096));
         Ok(Self {
             id,
             window,
@@ -192,11 +234,7 @@ impl<R: ReadAt> Message<R> {
             match self.next_frame(&mut walk) {
                 Some(found) if found.2.kind == Kind::Chunk as u8 => break found,
                 Some(_) => {}
-                None => {
-                    let whole = self.read_bytes == self.commit.size_bytes
-                        && self.sha256.clone().finalize().as_slice() == self.commit.sha256;
-                    return if whole { Ok(None) } else { Err(damaged) };
-                }
+                None => return if self.body_is_whole() { Ok(None) } else { Err(damaged) },
             }
         };
         self.walk = walk;
@@ -204,6 +242,43 @@ impl<R: ReadAt> Message<R> {
         self.sha256.update(payload);
         self.read_bytes += payload.len() as u64;
         Ok(Some(payload))
+    }
+
+    /// Checks the next frame, whatever it holds. `Ok(false)` once all of the message, its envelope too, was found to
+    /// be what was written. Begins where the body begins; not to be mixed with [`next_chunk`](Self::next_chunk).
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is not.
+    pub(crate) fn check_next(&mut self, seen: &mut EnvelopeSeen) -> Result<bool, Error> {
+        let damaged = Error::Damaged(self.id);
+        let mut walk = self.walk;
+        let Some((seed, offset, header)) = self.next_frame(&mut walk) else {
+            let envelope = seen.begins == 1 && seen.recipients == usize::from(self.commit.recipients);
+            return if envelope && self.body_is_whole() { Ok(false) } else { Err(damaged) };
+        };
+        self.walk = walk;
+        let payload = self.window.payload(seed, offset, &header).ok_or(damaged)?;
+        match Kind::from_u8(header.kind) {
+            Some(Kind::Begin) => {
+                record::decode::<Begin>(payload).ok_or(damaged)?;
+                seen.begins += 1;
+            }
+            Some(Kind::Recipients) => {
+                seen.recipients += record::decode::<Vec<Recipient>>(payload).ok_or(damaged)?.len();
+            }
+            Some(Kind::Chunk) => {
+                self.sha256.update(payload);
+                self.read_bytes += payload.len() as u64;
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Whether what was read of the body is all of it, as it was written.
+    fn body_is_whole(&self) -> bool {
+        self.read_bytes == self.commit.size_bytes
+            && self.sha256.clone().finalize().as_slice() == self.commit.sha256
     }
 
     /// Begins the body anew.

@@ -328,13 +328,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn leave_damaged(&mut self, id: MessageId) -> Step {
-        if let Some(entry) = self.index.get_mut(id) {
-            entry.set_damaged(true);
-            let entry = *entry;
-            for segment in self.index.segments_of(&entry) {
-                self.log.segments[segment as usize].is_unreadable = true;
-            }
-        }
+        self.mark_damaged(id);
         Step::Damaged(id)
     }
 

@@ -151,6 +151,12 @@ fn read_frame<'b, R: ReadAt>(
     (header.kind == kind as u8 && seed.crc(payload) == header.payload_crc).then_some((header, payload))
 }
 
+/// Whether a segment has its PROOF: whatever is in its groups was durable.
+pub(crate) fn has_proof<R: ReadAt>(reader: &R, layout: &Layout, seed: Seed, segment: u32) -> bool {
+    let at = (segment, layout.proof_offset());
+    read_frame(reader, seed, at, Kind::Proof, &mut [0; 96]).is_some()
+}
+
 /// Reads footer and notes of a sealed segment, if there is a proof and all of it is whole.
 pub(crate) fn read_proven<R: ReadAt>(
     reader: &R,
