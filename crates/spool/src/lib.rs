@@ -15,6 +15,7 @@ extern crate std;
 
 mod error;
 mod events;
+mod facts;
 mod format;
 mod frame;
 mod incoming;
@@ -38,6 +39,7 @@ mod walk;
 
 pub use error::Error;
 pub use events::Events;
+pub use facts::{Facts, SegmentCounts};
 pub use format::format;
 pub use incoming::Incoming;
 pub use log::{Buffers, Counters};

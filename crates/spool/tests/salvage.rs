@@ -32,8 +32,11 @@ fn image(geometry: Geometry) -> (Vec<u8>, BTreeMap<MessageId, Mail>) {
     (sim.image(), mails)
 }
 
-/// Every message that a salvage finds whole, with its fates.
-fn salvaged(geometry: Geometry, image: &[u8]) -> BTreeMap<MessageId, (Mail, Vec<(u16, u16, Fate)>)> {
+/// Messages with their fates.
+type Found = BTreeMap<MessageId, (Mail, Vec<(u16, u16, Fate)>)>;
+
+/// Every message that a salvage finds whole.
+fn salvaged(geometry: Geometry, image: &[u8]) -> Found {
     let sim = Sim::from_image(geometry, image).unwrap();
     let before = sim.operations();
     let mut salvage = Salvage::new(sim.medium().reader(), &geometry).unwrap();
@@ -61,7 +64,7 @@ fn salvaged(geometry: Geometry, image: &[u8]) -> BTreeMap<MessageId, (Mail, Vec<
     found
 }
 
-fn mails_of(found: BTreeMap<MessageId, (Mail, Vec<(u16, u16, Fate)>)>) -> BTreeMap<MessageId, Mail> {
+fn mails_of(found: Found) -> BTreeMap<MessageId, Mail> {
     found.into_iter().map(|(id, (mail, _))| (id, mail)).collect()
 }
 

@@ -10,6 +10,7 @@ mod operate;
 mod router;
 mod socket;
 pub mod types;
+pub mod volume;
 
 pub use error::{Kind, Refusal};
 pub use id::{BadMailId, MailId, Store};
