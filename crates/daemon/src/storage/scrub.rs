@@ -147,7 +147,7 @@ impl Watch {
         let mut noted = false;
         if !pass.asked {
             let progress = pass.scrub.progress();
-            if progress.done_bytes >= pass.noted_bytes + progress.total_bytes / NOTES_PER_PASS + 1 {
+            if progress.done_bytes > pass.noted_bytes + progress.total_bytes / NOTES_PER_PASS {
                 pass.noted_bytes = progress.done_bytes;
                 let position = Position { next: pass.scrub.position().0, found: pass.found() };
                 store(spool, KEY_POSITION, Some(&position))?;
