@@ -4,6 +4,7 @@
 //! Nothing here knows of volumes, sessions or release: whoever implements [`Operate`] does.
 
 mod body;
+pub mod envelope;
 mod error;
 mod id;
 mod operate;
