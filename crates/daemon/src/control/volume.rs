@@ -257,18 +257,18 @@ impl ScrubCounts {
     /// What was not as it was written, one sentence's worth: `1 message damaged, 2 repaired`; nothing if all was.
     pub fn flaws(&self) -> Option<String> {
         let one_of = [
-            (self.damaged, "undelivered messages damaged and set aside"),
-            (self.kept_damaged, "delivered messages damaged that could have been replayed"),
-            (self.repaired, "messages repaired"),
-            (self.repairable, "messages that can be repaired"),
-            (self.unsteady, "messages read right only at another try"),
-            (self.damaged_records, "records of fates and state unreadable"),
-            (u64::from(self.damaged_headers), "segments with a header copy unreadable"),
+            (self.damaged, "undelivered message", "damaged and set aside"),
+            (self.kept_damaged, "delivered message", "damaged and no longer to be replayed"),
+            (self.repaired, "message", "repaired"),
+            (self.repairable, "message", "repairable"),
+            (self.unsteady, "message", "read right only at another try"),
+            (self.damaged_records, "record", "of fates and state unreadable"),
+            (u64::from(self.damaged_headers), "segment", "with a header copy unreadable"),
         ];
         let told: Vec<String> = one_of
             .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
+            .filter(|(count, ..)| *count > 0)
+            .map(|(count, thing, how)| format!("{count} {thing}{} {how}", if count == 1 { "" } else { "s" }))
             .collect();
         (!told.is_empty()).then(|| told.join(", "))
     }

@@ -81,9 +81,14 @@ pub(super) fn run(
     json: bool,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
+    let asked = segment_bytes.is_some();
     let segment_bytes = image::segment_bytes(path, segment_bytes)?;
     let medium = Image::open(path, segment_bytes).map_err(|error| volume_failure(&error))?;
     let volume = image::shape(path)?.map(|shape| hexadecimal(&shape.volume));
+    if volume.is_none() && !asked {
+        let text = "no segment tells its size: 16 MiB is taken for it; if it was another, say --segment-size";
+        Progress::new("", json).say(text);
+    }
     let image = fs::canonicalize(path).map_err(|error| Failure::file(path, "read", &error))?;
     prepare(dir, &Marker { image, volume }, resume)?;
     let summary = salvage(path, medium, dir, json)?;
