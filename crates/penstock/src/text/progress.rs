@@ -86,7 +86,7 @@ impl Drop for Progress {
 
 fn line(what: &str, done: u64, total: u64, elapsed: Duration, left: Option<Option<u64>>) -> String {
     let done = done.min(total);
-    let percent = (done as u128 * 100).checked_div(u128::from(total)).unwrap_or(100);
+    let percent = (u128::from(done) * 100).checked_div(u128::from(total)).unwrap_or(100);
     let seconds = elapsed.as_secs_f64().max(0.001);
     let rate = done as f64 / seconds;
     let left = left.unwrap_or_else(|| (rate > 0.0).then(|| ((total - done) as f64 / rate).ceil() as u64));

@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use penstock_flash_linux::{AlignedBuffer, Volume};
+use penstock_flash::sim::Sim;
+use penstock_flash::{Erase, Geometry};
+use penstock_flash_linux::Volume;
 use penstock_spool::{Begin, Buffers, Fate, MountOptions, Notify, Recipient, Spool, Stamp, Status};
 use serde_json::json;
 use tempfile::TempDir;
@@ -32,21 +34,21 @@ fn formatted(dir: &TempDir) -> (PathBuf, String) {
     (path, id)
 }
 
-fn mount(path: &Path) -> Spool<Volume, AlignedBuffer> {
-    let buffer = || AlignedBuffer::new(128 * 1024);
-    let buffers = Buffers { hot: buffer(), moved: buffer(), status: buffer() };
-    Spool::mount(Volume::open(path, SEGMENT_BYTES).unwrap(), buffers, MountOptions::default()).unwrap()
-}
-
 /// The body of the message with that number, which contains a word of its own.
 fn body(number: u64) -> String {
     format!("Subject: number {number}\r\n\r\n{}\r\n", format!("word-{number} ").repeat(2000))
 }
 
-/// A volume with three messages, the second of which is delivered to one of its two recipients.
+/// A volume with three messages, the second of which is delivered to one of its two recipients. It is made in memory: a
+/// lock that this process had held would outlive its file in every child that another test is just starting.
 fn with_mail(dir: &TempDir) -> PathBuf {
-    let (path, _) = formatted(dir);
-    let mut spool = mount(&path);
+    let path = dir.path().join("volume");
+    let (segments, unit_bytes, erase) = (32, 4096, Erase::Logical);
+    let sim = Sim::new(Geometry { segments, segment_bytes: SEGMENT_BYTES, unit_bytes, erase }).unwrap();
+    penstock_spool::format(&mut sim.medium(), *b"a volume of mail", false, |_, _| {}).unwrap();
+    let buffer = || vec![0; 128 * 1024];
+    let buffers = Buffers { hot: buffer(), moved: buffer(), status: buffer() };
+    let mut spool = Spool::mount(sim.medium(), buffers, MountOptions::default()).unwrap();
     let at = Stamp { unix_ms: 1_772_330_400_000, boot: 1, trusted: true };
     for number in 1..=3 {
         let begin = Begin { received: at, sender: "bob@example.com".into(), ..Begin::default() };
@@ -65,6 +67,7 @@ fn with_mail(dir: &TempDir) -> PathBuf {
         }
     }
     spool.close().unwrap();
+    fs::write(&path, sim.image()).unwrap();
     path
 }
 
@@ -208,7 +211,8 @@ fn a_salvage_finds_all_mail_on_a_volume_without_a_single_header() {
     let mut image = fs::read(&path).unwrap();
     image.chunks_mut(SEGMENT_BYTES as usize).for_each(|segment| segment[..8192].fill(0));
     fs::write(&path, image).unwrap();
-    assert!(alone(&["volume", "info", text(&path)]).stderr.contains("PS-S010"));
+    let info = alone(&["volume", "info", text(&path), "--segment-size", "256KiB"]);
+    assert!(info.stderr.contains("PS-S010") && info.stderr.contains("volume salvage"), "{info:?}");
     let rescued = dir.path().join("rescued");
     let salvage = ["volume", "salvage", text(&path), text(&rescued), "--segment-size", "256KiB", "--json"];
     let answer = alone(&salvage).json();
@@ -222,7 +226,7 @@ fn a_salvage_finds_all_mail_on_a_volume_without_a_single_header() {
 fn a_volume_in_use_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = with_mail(&dir);
-    let spool = mount(&path);
+    let user = Volume::open(&path, SEGMENT_BYTES).unwrap();
     let rescued = dir.path().join("rescued");
     for args in [
         &["volume", "info", text(&path)][..],
@@ -239,7 +243,7 @@ fn a_volume_in_use_is_left_alone() {
         );
     }
     assert!(!rescued.exists());
-    drop(spool);
+    drop(user);
 }
 
 #[test]

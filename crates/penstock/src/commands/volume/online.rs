@@ -42,7 +42,7 @@ pub(super) async fn follow(client: &Client, json: bool, screen: &mut Screen) -> 
     if number.is_none() && !json {
         match (&view.last, view.next_in_s) {
             (None, None) => {
-                writeln!(screen, "None is running, and none is due (volume.scrub_percent_max is 0).")?
+                writeln!(screen, "None is running, and none is due (volume.scrub_percent_max is 0).")?;
             }
             (None, Some(s)) => writeln!(screen, "None is running; the next begins in {}.", wait(s * 1000))?,
             (Some(last), next) => {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ pub(super) fn run(asked: &Qualify, screen: &mut Screen) -> Result<(), Failure> {
     if let Some(number) = asked.verify {
         return verify(path, number, asked.json, screen);
     }
-    let is_device = path.to_string_lossy().starts_with("/dev/") && !path.is_dir();
+    let is_device = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
     if is_device && !asked.destroy {
         return look(path, asked.json, screen);
     }
