@@ -17,7 +17,7 @@ fn image(geometry: Geometry) -> (Vec<u8>, BTreeMap<MessageId, Mail>) {
     let mut spool = mount(sim.medium()).unwrap();
     let mut mails = BTreeMap::new();
     for number in 0..24 {
-        let mail = mail(number, 2, 50 + 170 * number as usize);
+        let mail = mail(number, 2, 50 + 80 * number as usize);
         let id = store(&mut spool, &mail, 800).unwrap();
         spool.sync().unwrap();
         if number % 3 == 0 {
