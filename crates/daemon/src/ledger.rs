@@ -7,6 +7,8 @@ use penstock_spool::{Event, MessageId, Stamp};
 
 /// The namespace of META under which release keeps its state.
 pub(crate) const META_RELEASE: u8 = 1;
+/// The namespace under which the watch over the volume keeps when it last went through it.
+pub(crate) const META_SCRUB: u8 = 2;
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(crate) enum Kind {
     Held = 12,
     /// The message is not what was written.
     Damaged = 13,
+    /// Flipped bits were put right, and it was written again.
+    Repaired = 14,
     /// The operator removed it.
     Removed = 20,
     /// The operator read its body.
@@ -35,15 +39,20 @@ pub(crate) enum Kind {
     /// The daemon started, or stopped.
     Started = 40,
     Stopped = 41,
+    /// The volume was gone through.
+    Scrubbed = 50,
+    /// Something on the volume that is no message cannot be read.
+    Rot = 51,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::VolumeRecovered,
         Self::Delivered,
         Self::Deferred,
         Self::Held,
         Self::Damaged,
+        Self::Repaired,
         Self::Removed,
         Self::Exported,
         Self::Released,
@@ -51,6 +60,8 @@ impl Kind {
         Self::Hop,
         Self::Started,
         Self::Stopped,
+        Self::Scrubbed,
+        Self::Rot,
     ];
 
     /// The kind as one word.
@@ -61,6 +72,7 @@ impl Kind {
             Self::Deferred => "deferred",
             Self::Held => "held",
             Self::Damaged => "damaged",
+            Self::Repaired => "repaired",
             Self::Removed => "removed",
             Self::Exported => "exported",
             Self::Released => "released",
@@ -68,6 +80,8 @@ impl Kind {
             Self::Hop => "hop",
             Self::Started => "started",
             Self::Stopped => "stopped",
+            Self::Scrubbed => "scrubbed",
+            Self::Rot => "rot",
         }
     }
 

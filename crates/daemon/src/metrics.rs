@@ -49,6 +49,13 @@ pub(crate) struct Metrics {
     /// What the spool gave to the medium.
     pub(crate) syncs: Counter,
     pub(crate) programmed_bytes: Counter,
+    /// Times that the volume was gone through, and what was found: messages read at another try, repaired, damaged;
+    /// records and headers.
+    pub(crate) scrub_passes: Counter,
+    pub(crate) scrub_unsteady: Counter,
+    pub(crate) scrub_repaired: Counter,
+    pub(crate) scrub_damaged: Counter,
+    pub(crate) scrub_rot: Counter,
     /// Recipients that the next hop took, put off, or refused.
     pub(crate) delivered: Counter,
     pub(crate) deferred: Counter,

@@ -54,14 +54,17 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::default());
     let mounted = volume::open(&settings)?;
     let name = mounted.spool.info().volume;
+    let mount_ms = u64::try_from(mounted.took.as_millis()).unwrap_or(u64::MAX);
     let volume = deliver::Volume {
         saved: deliver::load(&mounted.spool),
         queued: storage::queued(&mounted.spool),
         seed: name.iter().fold(0, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte)),
     };
     let Started { storage, answers, thread } =
-        storage::start(mounted, Arc::clone(&clock), Arc::clone(&metrics)).map_err(Error::System)?;
-    let daemon = Daemon { settings: Arc::new(settings), clock, metrics, storage: storage.clone(), started };
+        storage::start(mounted, &settings, Arc::clone(&clock), Arc::clone(&metrics))
+            .map_err(Error::System)?;
+    let daemon =
+        Daemon { settings: Arc::new(settings), clock, metrics, storage: storage.clone(), mount_ms, started };
     let served = runtime.block_on(daemon.serve(&volume, answers));
     // A thread that hangs in the system's resolver is not waited for.
     runtime.shutdown_timeout(READER_GRACE);
@@ -79,6 +82,7 @@ struct Daemon {
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     storage: Storage,
+    mount_ms: u64,
     started: Instant,
 }
 
@@ -150,6 +154,7 @@ impl Daemon {
             storage: self.storage.clone(),
             listening: Arc::clone(listening),
             delivery: Arc::clone(delivery),
+            mount_ms: self.mount_ms,
             started: self.started,
         };
         for address in &self.settings.listen.addresses {

@@ -119,6 +119,8 @@ pub(crate) struct Mounted {
     pub(crate) medium: Medium,
     pub(crate) spool: Spool,
     pub(crate) options: MountOptions,
+    /// How long the mount took.
+    pub(crate) took: Duration,
 }
 
 /// Opens the volume, or makes it, and mounts it.
@@ -133,7 +135,6 @@ pub(crate) fn open(settings: &Settings) -> Result<Mounted, Error> {
         format(&medium)?;
         return mount_first(medium, settings);
     }
-    let started = Instant::now();
     let volume = Volume::open(path, segment_bytes)?;
     match mount_first(Medium::new(volume)?, settings) {
         // Made with other segments than a new one would be: they are its own.
@@ -151,7 +152,7 @@ pub(crate) fn open(settings: &Settings) -> Result<Mounted, Error> {
             format(&medium)?;
             mount_first(medium, settings)
         }
-        mounted => mounted.inspect(|mounted| tell(mounted, started.elapsed())),
+        mounted => mounted.inspect(tell),
     }
 }
 
@@ -195,8 +196,9 @@ fn mount_first(medium: Medium, settings: &Settings) -> Result<Mounted, Error> {
         erased_floor_bytes: erased_floor_bytes(&medium.geometry()),
         ..MountOptions::default()
     };
+    let started = Instant::now();
     let spool = mount(medium.clone(), options).map_err(Error::Mount)?;
-    Ok(Mounted { medium, spool, options })
+    Ok(Mounted { medium, spool, options, took: started.elapsed() })
 }
 
 /// What is held erased for the rescue, in bytes: it takes mail when Linux cannot, and gives nothing up to have room.
@@ -220,14 +222,14 @@ pub(crate) fn mount(medium: Medium, options: MountOptions) -> Result<Spool, pens
     Spool::mount(medium, buffers, options)
 }
 
-fn tell(mounted: &Mounted, took: Duration) {
+fn tell(mounted: &Mounted) {
     let (info, report) = (mounted.spool.info(), mounted.spool.mount_report());
     info!(
         messages = info.messages,
         live_bytes = info.live_bytes,
         free_bytes = info.free_bytes(),
         clean = report.clean,
-        took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        took_ms = u64::try_from(mounted.took.as_millis()).unwrap_or(u64::MAX),
         "volume mounted"
     );
     if report.damaged_messages > 0 {

@@ -13,6 +13,8 @@ mod create;
 mod error;
 #[cfg(feature = "faults")]
 mod faulty;
+mod image;
+pub mod qualify;
 mod volume;
 
 pub use aligned::{ALIGN_BYTES, AlignedBuffer};
@@ -21,4 +23,5 @@ pub use create::Create;
 pub use error::VolumeError;
 #[cfg(feature = "faults")]
 pub use faulty::{Faults, FaultsError, Faulty, FaultyReader};
+pub use image::{Image, ImageReader};
 pub use volume::{Volume, VolumeReader};

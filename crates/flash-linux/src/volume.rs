@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Seek, SeekFrom};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use penstock_flash::{Erase, EraseProgress, Error, Geometry, Medium, ReadAt, UNIT_BYTES_MAX};
-use rustix::fs::{OFlags, ioctl_blkpbszget};
+use rustix::fs::{Advice, OFlags, ioctl_blkpbszget};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
 use crate::aligned::{AlignedBuffer, is_aligned};
@@ -211,9 +212,50 @@ impl ReadAt for VolumeReader {
     fn read(&self, segment: u32, offset: u32, into: &mut [u8]) -> Result<(), Error> {
         self.shared.geometry.check_read(segment, offset, into.len())?;
         self.shared.tally.read(into.len());
-        let at = self.shared.address(segment, offset);
-        self.shared.reads.read_exact_at(into, at).map_err(|error| read_error(&error, segment, offset))
+        read_at(&self.shared.reads, &self.shared.geometry, segment, offset, into)
     }
+
+    fn read_uncached(&self, segment: u32, offset: u32, into: &mut [u8]) -> Result<(), Error> {
+        self.shared.geometry.check_read(segment, offset, into.len())?;
+        self.shared.tally.read(into.len());
+        read_past_cache(&self.shared.reads, &self.shared.geometry, segment, offset, into)
+    }
+}
+
+/// Reads from where a place of the medium is in its file. That there is such a place was checked.
+pub(crate) fn read_at(
+    file: &File,
+    geometry: &Geometry,
+    segment: u32,
+    offset: u32,
+    into: &mut [u8],
+) -> Result<(), Error> {
+    let at = address(geometry, segment, offset);
+    file.read_exact_at(into, at).map_err(|error| read_error(&error, segment, offset))
+}
+
+/// As [`read_at`]; what the page cache holds of it is dropped before, so that the device is asked, and after, so that who
+/// reads all of a volume leaves the cache to others.
+pub(crate) fn read_past_cache(
+    file: &File,
+    geometry: &Geometry,
+    segment: u32,
+    offset: u32,
+    into: &mut [u8],
+) -> Result<(), Error> {
+    let at = address(geometry, segment, offset);
+    drop_cached(file, at, into.len());
+    let read = read_at(file, geometry, segment, offset, into);
+    drop_cached(file, at, into.len());
+    read
+}
+
+/// Lets the kernel forget the pages of a stretch of a file. It may keep those that are in use; that is no error.
+fn drop_cached(file: &File, at: u64, len: usize) {
+    const PAGE_BYTES: u64 = 4096;
+    let first = at - at % PAGE_BYTES;
+    let end = (at + len as u64).next_multiple_of(PAGE_BYTES);
+    let _ = rustix::fs::fadvise(file, first, NonZeroU64::new(end - first), Advice::DontNeed);
 }
 
 /// A medium error is EIO through the page cache and one of the others past it. The end of a file that somebody cut
@@ -229,8 +271,12 @@ fn read_error(error: &io::Error, segment: u32, offset: u32) -> Error {
 
 impl Shared {
     fn address(&self, segment: u32, offset: u32) -> u64 {
-        u64::from(segment) * u64::from(self.geometry.segment_bytes) + u64::from(offset)
+        address(&self.geometry, segment, offset)
     }
+}
+
+fn address(geometry: &Geometry, segment: u32, offset: u32) -> u64 {
+    u64::from(segment) * u64::from(geometry.segment_bytes) + u64::from(offset)
 }
 
 fn write_all(file: &File, mut at: u64, mut bytes: &[u8], flags: ReadWriteFlags) -> Result<(), Errno> {
@@ -251,13 +297,7 @@ fn write_all(file: &File, mut at: u64, mut bytes: &[u8], flags: ReadWriteFlags) 
 /// Opens a regular file or a block device with direct I/O, or without where the file system does not allow it. Says
 /// which. A block device that the kernel uses (a mounted file system) is refused.
 pub(crate) fn open_for_writing(path: &Path, options: &OpenOptions) -> Result<(File, bool), VolumeError> {
-    // Opening a FIFO would wait for its other end: look before.
-    let is_device = match std::fs::metadata(path).map(|metadata| metadata.file_type()) {
-        Ok(kind) if kind.is_block_device() => true,
-        Ok(kind) if !kind.is_file() => return Err(VolumeError::WrongKind { path: path.to_owned() }),
-        // What does not exist may be about to be created.
-        Ok(_) | Err(_) => false,
-    };
+    let is_device = check_kind(path)?;
     let exclusive = if is_device { OFlags::EXCL } else { OFlags::empty() };
     let open = |flags: OFlags| options.clone().custom_flags(flags.bits() as i32).open(path);
     let opened = match open(exclusive | OFlags::DIRECT) {
@@ -273,15 +313,35 @@ pub(crate) fn open_for_writing(path: &Path, options: &OpenOptions) -> Result<(Fi
     })
 }
 
-/// Locks it for as long as it is open, or says that another holds the lock.
-pub(crate) fn lock(file: &File, path: &Path) -> Result<(), VolumeError> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => VolumeError::InUse { path: path.to_owned() },
-        TryLockError::Error(error) => VolumeError::io("lock", path)(error),
-    })
+/// Whether it is a block device. What is neither that nor a regular file is refused before it is opened: opening a FIFO
+/// would wait for its other end.
+pub(crate) fn check_kind(path: &Path) -> Result<bool, VolumeError> {
+    match std::fs::metadata(path).map(|metadata| metadata.file_type()) {
+        Ok(kind) if kind.is_block_device() => Ok(true),
+        Ok(kind) if !kind.is_file() => Err(VolumeError::WrongKind { path: path.to_owned() }),
+        // What does not exist may be about to be created.
+        Ok(_) | Err(_) => Ok(false),
+    }
 }
 
-fn geometry(path: &Path, file: &File, segment_bytes: u32) -> Result<Geometry, VolumeError> {
+/// Locks it for as long as it is open, or says that another holds the lock.
+pub(crate) fn lock(file: &File, path: &Path) -> Result<(), VolumeError> {
+    file.try_lock().map_err(|error| lock_error(error, path))
+}
+
+/// Locks it against those who lock it whole, and beside others who lock it so.
+pub(crate) fn lock_shared(file: &File, path: &Path) -> Result<(), VolumeError> {
+    file.try_lock_shared().map_err(|error| lock_error(error, path))
+}
+
+fn lock_error(error: TryLockError, path: &Path) -> VolumeError {
+    match error {
+        TryLockError::WouldBlock => VolumeError::InUse { path: path.to_owned() },
+        TryLockError::Error(error) => VolumeError::io("lock", path)(error),
+    }
+}
+
+pub(crate) fn geometry(path: &Path, file: &File, segment_bytes: u32) -> Result<Geometry, VolumeError> {
     let metadata = file.metadata().map_err(VolumeError::io("examine", path))?;
     let size_bytes = if metadata.file_type().is_block_device() {
         let block_bytes =

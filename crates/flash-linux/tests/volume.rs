@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use penstock_flash::{Erase, EraseProgress, Error, Geometry, Medium, ReadAt};
-use penstock_flash_linux::{AlignedBuffer, Counters, Create, Volume, VolumeError};
+use penstock_flash_linux::{AlignedBuffer, Counters, Create, Image, Volume, VolumeError};
 use tempfile::TempDir;
 
 const SEGMENT_BYTES: u32 = 1 << 20;
@@ -262,4 +262,23 @@ fn it_counts_what_went_through_it() {
     };
     assert_eq!(volume.counters(), expected);
     assert_eq!(reader.counters(), expected);
+}
+
+#[test]
+fn an_image_is_read_and_never_written_and_not_while_somebody_writes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("volume");
+    std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+    let volume = Volume::open(&path, 65536).unwrap();
+    assert!(matches!(Image::open(&path, 65536), Err(VolumeError::InUse { .. })));
+    drop(volume);
+    let mut image = Image::open(&path, 65536).unwrap();
+    let beside = Image::open(&path, 65536).unwrap();
+    assert!(matches!(Volume::open(&path, 65536), Err(VolumeError::InUse { .. })));
+    assert_eq!(image.program(0, 0, &[1; 4096]), Err(Error::Io { code: 30 }));
+    assert_eq!(image.start_erase(0), Err(Error::Io { code: 30 }));
+    let mut bytes = [0; 5000];
+    beside.reader().read_uncached(3, 77, &mut bytes).unwrap();
+    assert_eq!(bytes, [7; 5000]);
+    assert_eq!(std::fs::read(&path).unwrap(), vec![7; 1 << 20]);
 }

@@ -107,6 +107,15 @@ pub trait ReadAt: Clone {
     /// # Errors
     /// [`Error::OutOfBounds`]; [`Error::Unreadable`] or [`Error::Io`] where the medium fails. `into` is then undefined.
     fn read(&self, segment: u32, offset: u32, into: &mut [u8]) -> Result<(), Error>;
+
+    /// As [`read`](ReadAt::read), but from the medium itself, past any cache above it that can be passed: for who wants
+    /// to know what the cells hold. Slower where there is a cache.
+    ///
+    /// # Errors
+    /// As [`read`](ReadAt::read).
+    fn read_uncached(&self, segment: u32, offset: u32, into: &mut [u8]) -> Result<(), Error> {
+        self.read(segment, offset, into)
+    }
 }
 
 /// Storage with the semantics of flash.

@@ -1,5 +1,7 @@
 //! What can be typed. Help, completions and man pages are all made from these definitions.
 
+mod volume;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use clap_complete::Shell;
 use penstock_daemon::control::MailId;
 use penstock_daemon::control::types::{IDS_MAX, MailState};
 use penstock_settings::DurationText;
+
+pub(crate) use volume::{Qualify, Target, Volume};
 
 /// Where the settings are unless somebody says otherwise.
 pub(crate) const SETTINGS_FILE: &str = "/etc/penstock/settings.toml";
@@ -48,6 +52,10 @@ Examples:
     /// Check a settings file, or write one
     #[command(subcommand)]
     Settings(Settings),
+
+    /// Look after volumes: make, check and repair them, and get mail off damaged ones
+    #[command(subcommand)]
+    Volume(Volume),
 
     /// Write completions for a shell to standard output
     #[command(after_help = "\
@@ -339,9 +347,14 @@ mod tests {
 
     #[test]
     fn every_command_explains_itself_with_an_example() {
-        for command in Cli::command().get_subcommands().filter(|command| !command.has_subcommands()) {
+        fn explains(command: &clap::Command, name: &str) {
+            if command.has_subcommands() {
+                let subcommands = command.get_subcommands();
+                return subcommands.for_each(|sub| explains(sub, &format!("{name} {}", sub.get_name())));
+            }
             let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(example.contains(&format!("penstock {}", command.get_name())), "{}", command.get_name());
+            assert!(example.contains(name), "{name}");
         }
+        explains(&Cli::command(), "penstock");
     }
 }

@@ -14,6 +14,7 @@ use penstock_daemon::control::types::{
     ActionResult, ErrorBody, EventFilter, EventPage, ExportRequest, MessageView, ModeRequest, QueueFilter,
     QueuePage, RemoveRequest, Selection, Status,
 };
+use penstock_daemon::control::volume::{ScrubRequest, ScrubView, VolumeInfo};
 use penstock_daemon::control::{MailId, SHA256_HEADER};
 use penstock_settings::{FILE_BYTES_MAX, Settings};
 use serde::Serialize;
@@ -79,6 +80,22 @@ impl Client {
 
     pub(crate) async fn remove(&self, request: &RemoveRequest) -> Result<ActionResult, Failure> {
         self.send(Method::POST, "/v1/remove".into(), request).await
+    }
+
+    pub(crate) async fn volume(&self) -> Result<VolumeInfo, Failure> {
+        self.get("/v1/volume".into()).await
+    }
+
+    pub(crate) async fn scrub(&self) -> Result<ScrubView, Failure> {
+        self.get("/v1/scrub".into()).await
+    }
+
+    pub(crate) async fn begin_scrub(&self, request: &ScrubRequest) -> Result<ScrubView, Failure> {
+        self.send(Method::POST, "/v1/scrub".into(), request).await
+    }
+
+    pub(crate) async fn stop_scrub(&self) -> Result<ActionResult, Failure> {
+        self.answer(self.ask(Method::DELETE, "/v1/scrub".into(), Bytes::new()).await?).await
     }
 
     pub(crate) async fn events(&self, filter: &EventFilter) -> Result<EventPage, Failure> {

@@ -99,6 +99,12 @@ group! {
         kept_age_max: Duration = default(days(7)), secs(0)..=days(365);
         /// How many percent of the volume delivered messages may fill; 0 keeps none.
         kept_percent_max: u32 = default(25), 0..=90;
+        /// How often everything on the volume is read and checked, so that rot is found and put right before mail is to
+        /// be delivered. Weekly, as storage arrays do it: bits that fade one at a time are found while each frame has one.
+        scrub_interval: Duration = default(days(7)), days(1)..=days(365);
+        /// How many percent of the time the checking may take, when nothing else waits for the disk; 0 checks only when
+        /// `penstock volume scrub` asks for it. At 1, a disk that reads 100 MB a second is gone through at 1 MB a second.
+        scrub_percent_max: u32 = default(1), 0..=100;
     }
 }
 

@@ -93,6 +93,11 @@ impl Seed {
         digest.finalize()
     }
 
+    /// The seed that begins with this value of the CRC register.
+    pub(crate) const fn from_register(register: u32) -> Self {
+        Self(register)
+    }
+
     pub(crate) fn header_crc(self, header: &[u8], offset: u32) -> u32 {
         let mut digest = CRC.digest_with_initial(self.0);
         digest.update(header);
@@ -144,6 +149,15 @@ impl Header {
         let whole = header.header_crc == seed.header_crc(&bytes[..20], offset);
         (whole && header.len as usize <= PAYLOAD_BYTES_MAX).then_some(header)
     }
+}
+
+/// Whether these bytes look like the header of a frame, its CRC aside.
+pub(crate) fn is_plausible(bytes: &[u8]) -> bool {
+    let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else { return false };
+    let len = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+    u16::from_le_bytes([bytes[0], bytes[1]]) == MAGIC
+        && Kind::from_u8(bytes[2]).is_some()
+        && len as usize <= PAYLOAD_BYTES_MAX
 }
 
 /// The length on flash of a frame with a payload of `len_bytes`.

@@ -17,6 +17,7 @@ mod anchor;
 mod checkpoint;
 mod error;
 mod events;
+mod facts;
 mod format;
 mod frame;
 mod incoming;
@@ -25,6 +26,7 @@ mod index;
 mod inside;
 mod lives;
 mod log;
+mod mend;
 mod mount;
 #[cfg_attr(not(feature = "proof"), doc(hidden))]
 pub mod proof;
@@ -32,6 +34,9 @@ mod reader;
 mod reclaim;
 mod record;
 mod reserve;
+mod salvage;
+mod scrub;
+mod scrub_records;
 mod segment;
 mod spool;
 mod state;
@@ -40,6 +45,7 @@ mod walk;
 
 pub use error::Error;
 pub use events::Events;
+pub use facts::{Facts, SegmentCounts};
 pub use format::format;
 pub use incoming::Incoming;
 pub use log::{Buffers, Counters};
@@ -51,5 +57,7 @@ pub use record::{
     META_VALUE_BYTES_MAX, MessageId, Notify, ORCPT_BYTES_MAX, PATH_BYTES_MAX, RECIPIENTS_MAX, Recipient, Ret,
     Stamp, Status,
 };
+pub use salvage::{Salvage, Shape};
+pub use scrub::{Finding, SCRUB_FRAME_BYTES, Scrub, ScrubMode, ScrubProgress, ScrubReport, ScrubStep};
 pub use spool::{Info, MountOptions, RESERVE_STEP_BYTES, Spool, Step, Summary, WEAR_GAP_MAX};
 pub use state::META_KEYS_MAX;

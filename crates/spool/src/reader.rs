@@ -58,6 +58,13 @@ pub struct Message<R> {
     read_bytes: u64,
 }
 
+/// What of the envelope a check has passed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EnvelopeSeen {
+    begins: usize,
+    recipients: usize,
+}
+
 /// How far the frames of a message have been walked.
 #[derive(Clone, Copy, Debug, Default)]
 struct Walk {
@@ -119,6 +126,18 @@ pub(crate) fn read_extents<R: ReadAt>(
     Some(chain.into_iter().rev().flatten().chain(commit.extents.iter().copied()).collect())
 }
 
+/// What a message takes about, from its beginning to its COMMIT.
+fn message_bytes(size_bytes: u32) -> usize {
+    size_bytes as usize + size_bytes as usize / 64 + ENVELOPE_BYTES
+}
+
+impl<R> Message<R> {
+    /// How much of the body was gone through, in bytes.
+    pub(crate) fn walked_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+}
+
 impl<R: ReadAt> Message<R> {
     pub(crate) fn open(
         reader: R,
@@ -130,7 +149,7 @@ impl<R: ReadAt> Message<R> {
     ) -> Result<Self, Error> {
         // A small message is read with one request, from its beginning, which stands somewhat before its COMMIT; a
         // large one in pieces, after a look at its COMMIT.
-        let message_bytes = size_bytes as usize + size_bytes as usize / 64 + ENVELOPE_BYTES;
+        let message_bytes = message_bytes(size_bytes);
         let is_small = message_bytes <= frame::PAYLOAD_BYTES_MAX;
         let first_read = if is_small { message_bytes + COMMIT_FRAME_BYTES } else { COMMIT_FRAME_BYTES };
         let mut window = Window::new(reader, at.segment, layout.segment_bytes, first_read);
@@ -138,13 +157,39 @@ impl<R: ReadAt> Message<R> {
             // What cannot be read there is read again where it is needed.
             let _ = window.get(at.offset.saturating_sub(message_bytes as u32), frame::HEADER_BYTES);
         }
+        Self::open_in(window, layout, id, at, size_bytes, readable)
+    }
+
+    /// As [`open`](Self::open), but of frames with one flipped bit it makes what they may have been. The envelope and
+    /// the end of [`next_chunk`](Self::next_chunk) then are, as ever, only told where SHA-256 or an untouched CRC agree.
+    pub(crate) fn open_mending(
+        reader: R,
+        layout: Layout,
+        id: MessageId,
+        at: Place,
+        size_bytes: u32,
+        readable: Readable,
+    ) -> Result<Self, Error> {
+        let mut window = Window::new(reader, at.segment, layout.segment_bytes, COMMIT_FRAME_BYTES);
+        window.mend();
+        Self::open_in(window, layout, id, at, size_bytes, readable)
+    }
+
+    fn open_in(
+        mut window: Window<R>,
+        layout: Layout,
+        id: MessageId,
+        at: Place,
+        size_bytes: u32,
+        readable: Readable,
+    ) -> Result<Self, Error> {
         let damaged = Error::Damaged(id);
         let seed = readable.seed(at.segment).ok_or(damaged)?;
         let commit = read_commit(&mut window, seed, at.offset, id.0).ok_or(damaged)?;
         let bytes_max = readable.seeds.len() as u64 * u64::from(layout.segment_bytes);
         let seed_of = |segment| readable.seed(segment);
         let extents = read_extents(&mut window, seed_of, &commit, id.0, bytes_max).ok_or(damaged)?;
-        window.read_ahead(message_bytes.min(frame::PAYLOAD_BYTES_MAX) + COMMIT_FRAME_BYTES);
+        window.read_ahead(message_bytes(size_bytes).min(frame::PAYLOAD_BYTES_MAX) + COMMIT_FRAME_BYTES);
         Ok(Self {
             id,
             window,
@@ -220,11 +265,7 @@ impl<R: ReadAt> Message<R> {
             match self.next_frame(&mut walk) {
                 Some(found) if found.2.kind == Kind::Chunk as u8 => break found,
                 Some(_) => {}
-                None => {
-                    let whole = self.read_bytes == self.commit.size_bytes
-                        && self.sha256.clone().finalize().as_slice() == self.commit.sha256;
-                    return if whole { Ok(None) } else { Err(damaged) };
-                }
+                None => return if self.body_is_whole() { Ok(None) } else { Err(damaged) },
             }
         };
         self.walk = walk;
@@ -232,6 +273,43 @@ impl<R: ReadAt> Message<R> {
         self.sha256.update(payload);
         self.read_bytes += payload.len() as u64;
         Ok(Some(payload))
+    }
+
+    /// Checks the next frame, whatever it holds. `Ok(false)` once all of the message, its envelope too, was found to
+    /// be what was written. Begins where the body begins; not to be mixed with [`next_chunk`](Self::next_chunk).
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is not.
+    pub(crate) fn check_next(&mut self, seen: &mut EnvelopeSeen) -> Result<bool, Error> {
+        let damaged = Error::Damaged(self.id);
+        let mut walk = self.walk;
+        let Some((seed, offset, header)) = self.next_frame(&mut walk) else {
+            let envelope = seen.begins == 1 && seen.recipients == usize::from(self.commit.recipients);
+            return if envelope && self.body_is_whole() { Ok(false) } else { Err(damaged) };
+        };
+        self.walk = walk;
+        let payload = self.window.payload(seed, offset, &header).ok_or(damaged)?;
+        match Kind::from_u8(header.kind) {
+            Some(Kind::Begin) => {
+                record::decode::<Begin>(payload).ok_or(damaged)?;
+                seen.begins += 1;
+            }
+            Some(Kind::Recipients) => {
+                seen.recipients += record::decode::<Vec<Recipient>>(payload).ok_or(damaged)?.len();
+            }
+            Some(Kind::Chunk) => {
+                self.sha256.update(payload);
+                self.read_bytes += payload.len() as u64;
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Whether what was read of the body is all of it, as it was written.
+    fn body_is_whole(&self) -> bool {
+        self.read_bytes == self.commit.size_bytes
+            && self.sha256.clone().finalize().as_slice() == self.commit.sha256
     }
 
     /// Begins the body anew.

@@ -61,7 +61,7 @@ pub(crate) const SEGMENTS_MIN: u32 = 16;
 pub(crate) const SEGMENT_BYTES_MIN: u32 = 4096;
 
 /// The room for a header frame. Its payload is far below; the rest is for later versions.
-const HEADER_FRAME_BYTES: u32 = 160;
+pub(crate) const HEADER_FRAME_BYTES: u32 = 160;
 /// The room for a footer or proof frame.
 pub(crate) const FOOTER_FRAME_BYTES: u32 = 96;
 /// The room for the frame of a root.
@@ -230,17 +230,31 @@ impl Layout {
 
 /// Reads a segment's header from whichever copy is whole. Whether it fits the medium is left to the caller.
 pub(crate) fn read_header<R: ReadAt>(reader: &R, layout: &Layout, segment: u32) -> Option<SegmentHeader> {
-    layout.header_offsets().into_iter().find_map(|offset| {
-        let mut bytes = [0; HEADER_FRAME_BYTES as usize];
-        reader.read(segment, offset, &mut bytes).ok()?;
-        let header = Header::decode(&bytes, Seed::HEADER, offset)?;
-        let payload = bytes.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.len as usize)?;
-        if header.kind != Kind::SegmentHeader as u8 || Seed::HEADER.crc(payload) != header.payload_crc {
-            return None;
-        }
-        let record: SegmentHeader = record::decode(payload)?;
-        (record.segment == segment).then_some(record)
-    })
+    layout.header_offsets().into_iter().find_map(|offset| read_header_copy(reader, segment, offset))
+}
+
+/// How many copies of a segment's header are whole.
+pub(crate) fn whole_headers<R: ReadAt>(reader: &R, layout: &Layout, segment: u32, sequence: u64) -> u32 {
+    let copies = layout.header_offsets().into_iter();
+    let whole = copies.filter_map(|offset| read_header_copy(reader, segment, offset));
+    whole.filter(|header| header.sequence == sequence).count() as u32
+}
+
+fn read_header_copy<R: ReadAt>(reader: &R, segment: u32, offset: u32) -> Option<SegmentHeader> {
+    let mut bytes = [0; HEADER_FRAME_BYTES as usize];
+    reader.read(segment, offset, &mut bytes).ok()?;
+    let record = decode_header(&bytes, offset)?;
+    (record.segment == segment).then_some(record)
+}
+
+/// The header of a segment, of whichever, from its bytes.
+pub(crate) fn decode_header(bytes: &[u8; HEADER_FRAME_BYTES as usize], offset: u32) -> Option<SegmentHeader> {
+    let header = Header::decode(bytes, Seed::HEADER, offset)?;
+    let payload = bytes.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.len as usize)?;
+    if header.kind != Kind::SegmentHeader as u8 || Seed::HEADER.crc(payload) != header.payload_crc {
+        return None;
+    }
+    record::decode(payload)
 }
 
 /// What the volume knows of a segment.

@@ -739,13 +739,34 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// [`Error::NoSuchMessage`], [`Error::Damaged`].
     pub fn open(&mut self, id: MessageId) -> Result<Message<M::Reader>, Error> {
         let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
-        let segments: Vec<u32> = self.index.segments_of(&entry).collect();
+        let (reader, readable) = (self.log.medium.reader(), self.readable(&entry));
+        Message::open(reader, self.log.layout, id, entry.commit, entry.size_bytes, readable)
+    }
+
+    /// As [`open`](Self::open), but where one bit of a frame is flipped, the message is read as it was before. All of
+    /// it is still only told where its SHA-256 agrees, and an envelope is never guessed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_mending(&mut self, id: MessageId) -> Result<Message<M::Reader>, Error> {
+        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
+        let (reader, readable) = (self.log.medium.reader(), self.readable(&entry));
+        Message::open_mending(reader, self.log.layout, id, entry.commit, entry.size_bytes, readable)
+    }
+
+    /// How the segments of a message are read, and the leases that keep them.
+    pub(crate) fn readable(&mut self, entry: &Entry) -> Readable {
+        let segments: Vec<u32> = if entry.is_damaged() {
+            // Where it stands may be among what could not be read when it was mounted.
+            let held = |row: &Segment| matches!(row.state, State::Open | State::Sealed);
+            (0u32..).zip(&self.log.segments).filter(|(_, row)| held(row)).map(|(at, _)| at).collect()
+        } else {
+            self.index.segments_of(entry).collect()
+        };
         let seeds = segments.iter().map(|segment| (*segment, self.log.seed(*segment))).collect();
         let rows = &mut self.log.segments;
         let leases = segments.iter().filter_map(|s| rows.get_mut(*s as usize).map(Segment::lease)).collect();
-        let readable = Readable { seeds, _leases: leases };
-        let reader = self.log.medium.reader();
-        Message::open(reader, self.log.layout, id, entry.commit, entry.size_bytes, readable)
+        Readable { seeds, _leases: leases }
     }
 
     /// The events on the volume that are durable or at least programmed, oldest first.

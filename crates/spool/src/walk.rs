@@ -9,6 +9,7 @@ use penstock_flash::ReadAt;
 
 use crate::frame::{self, Header, Kind, Seed};
 use crate::log::GROUP_END_PAYLOAD_BYTES;
+use crate::mend;
 use crate::record::{self, Begin, Commit, Event, Extent};
 use crate::segment::Layout;
 use crate::summary::{Note, Notes};
@@ -25,25 +26,37 @@ pub(crate) struct Window<R> {
     read_ahead_bytes: usize,
     start: u32,
     bytes: Vec<u8>,
+    mends: bool,
 }
 
 impl<R: ReadAt> Window<R> {
     pub(crate) fn new(reader: R, segment: u32, segment_bytes: u32, read_ahead_bytes: usize) -> Self {
-        Self { reader, segment, segment_bytes, read_ahead_bytes, start: 0, bytes: Vec::new() }
+        Self { reader, segment, segment_bytes, read_ahead_bytes, start: 0, bytes: Vec::new(), mends: false }
+    }
+
+    /// From now on, reads so much at once.
+    pub(crate) fn read_ahead(&mut self, bytes: usize) {
+        self.read_ahead_bytes = bytes;
+    }
+
+    /// From now on, gives frames of which one bit is flipped as they may have been. What they say is then a guess:
+    /// only for who has another check on it.
+    pub(crate) fn mend(&mut self) {
+        self.mends = true;
     }
 
     pub(crate) fn segment(&self) -> u32 {
         self.segment
     }
 
-    /// From now on reads so much at once.
-    pub(crate) fn read_ahead(&mut self, bytes: usize) {
-        self.read_ahead_bytes = bytes;
-    }
-
     /// Whether an extent lies within a segment.
     pub(crate) fn holds(&self, extent: &Extent) -> bool {
         extent.offset.checked_add(extent.span_bytes).is_some_and(|end| end <= self.segment_bytes)
+    }
+
+    /// Lets what was read be read again.
+    pub(crate) fn forget(&mut self) {
+        self.bytes.clear();
     }
 
     /// Goes on in another segment.
@@ -79,16 +92,35 @@ impl<R: ReadAt> Window<R> {
 
     /// The header at `offset`, if there is a whole one.
     pub(crate) fn header(&mut self, seed: Seed, offset: u32) -> Option<Header> {
+        let mends = self.mends;
         let bytes = self.get(offset, frame::HEADER_BYTES).ok()?;
-        Header::decode(bytes, seed, offset)
+        let header = Header::decode(bytes, seed, offset);
+        if header.is_none() && mends { mend::mended_header(bytes, seed, offset) } else { header }
     }
 
     /// The payload of the frame at `offset`, if it is whole.
     pub(crate) fn payload(&mut self, seed: Seed, offset: u32, header: &Header) -> Option<&[u8]> {
         let len = header.len as usize;
-        let bytes = self.get(offset + frame::HEADER_BYTES as u32, len).ok()?;
-        (bytes.len() == len && seed.crc(bytes) == header.payload_crc).then_some(bytes)
+        let offset = offset + frame::HEADER_BYTES as u32;
+        let bytes = self.get(offset, len).ok()?;
+        if bytes.len() != len {
+            return None;
+        }
+        let syndrome = seed.crc(bytes) ^ header.payload_crc;
+        if syndrome != 0 {
+            let may_mend = self.mends && is_checked_elsewhere(header.kind);
+            let bit = may_mend.then(|| mend::flipped_bit(syndrome, len)).flatten()?;
+            let from = (offset - self.start) as usize;
+            mend::flip(self.bytes.get_mut(from..from + len)?, bit);
+        }
+        self.get(offset, len).ok()
     }
+}
+
+/// Whether a payload of this kind has a check besides its CRC: the SHA-256 of a body that is put together from it. An
+/// envelope has none, nor has a fate.
+fn is_checked_elsewhere(kind: u8) -> bool {
+    matches!(Kind::from_u8(kind), Some(Kind::Chunk | Kind::Extents | Kind::Commit))
 }
 
 /// A group whose end was found.

@@ -4,12 +4,14 @@
 //! Nothing here knows of volumes, sessions or release: whoever implements [`Operate`] does.
 
 mod body;
+pub mod envelope;
 mod error;
 mod id;
 mod operate;
 mod router;
 mod socket;
 pub mod types;
+pub mod volume;
 
 pub use error::{Kind, Refusal};
 pub use id::{BadMailId, MailId, Store};

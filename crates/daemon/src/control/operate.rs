@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::types::{
     ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Selection, Status,
 };
+use super::volume::{ScrubView, VolumeInfo};
 use super::{MailId, Refusal};
 
 /// Who asks. Goes into the custody ledger with everything that changes mail or reads a body.
@@ -91,6 +92,18 @@ pub trait Operate: Send + Sync + 'static {
 
     /// The newest events that pass the filter, oldest first.
     fn events(&self, filter: EventFilter) -> impl Future<Output = Result<EventPage, Refusal>> + Send;
+
+    /// What the volume is, and how it stands.
+    fn volume(&self) -> impl Future<Output = Result<VolumeInfo, Refusal>> + Send;
+
+    /// How the watch over the volume stands.
+    fn scrub(&self) -> impl Future<Output = Result<ScrubView, Refusal>> + Send;
+
+    /// Has the volume gone through now.
+    fn begin_scrub(&self, repair: bool) -> impl Future<Output = Result<ScrubView, Refusal>> + Send;
+
+    /// Ends the pass that is under way.
+    fn stop_scrub(&self) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
 
     /// All figures in Prometheus' text format.
     fn metrics(&self) -> impl Future<Output = Result<String, Refusal>> + Send;

@@ -10,6 +10,10 @@
 //! | `POST /v1/release` | [`Selection`] | `ActionResult` |
 //! | `POST /v1/remove` | [`RemoveRequest`] | `ActionResult` |
 //! | `GET /v1/events?message=&kind=&limit=` | | [`EventPage`](super::types::EventPage) |
+//! | `GET /v1/volume` | | [`VolumeInfo`](super::volume::VolumeInfo) |
+//! | `GET /v1/scrub` | | [`ScrubView`](super::volume::ScrubView) |
+//! | `POST /v1/scrub` | [`ScrubRequest`] | `ScrubView` |
+//! | `DELETE /v1/scrub` | | `ActionResult` |
 //! | `GET /metrics` | | figures for Prometheus |
 //!
 //! Whatever goes wrong is told as an [`ErrorBody`](super::types::ErrorBody).
@@ -32,6 +36,7 @@ use super::types::{
     EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX, QueueFilter, REASON_BYTES_MAX,
     RemoveRequest, Selection,
 };
+use super::volume::ScrubRequest;
 use super::{Kind, MailId, Operate, Refusal, Who};
 
 /// The largest body of a request: [`IDS_MAX`] names and a reason fit several times.
@@ -54,6 +59,8 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/release", post(release::<O>))
         .route("/v1/remove", post(remove::<O>))
         .route("/v1/events", get(events::<O>))
+        .route("/v1/volume", get(volume::<O>))
+        .route("/v1/scrub", get(scrub::<O>).post(begin_scrub::<O>).delete(stop_scrub::<O>))
         .route("/metrics", get(metrics::<O>))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
@@ -128,6 +135,25 @@ async fn events<O: Operate>(
 ) -> Answer<impl Serialize> {
     filter.limit = page_rows(filter.limit);
     operate.events(filter).await.map(Json)
+}
+
+async fn volume<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
+    operate.volume().await.map(Json)
+}
+
+async fn scrub<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
+    operate.scrub().await.map(Json)
+}
+
+async fn begin_scrub<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Told(request): Told<ScrubRequest>,
+) -> Answer<impl Serialize> {
+    operate.begin_scrub(request.repair).await.map(Json)
+}
+
+async fn stop_scrub<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
+    operate.stop_scrub().await.map(Json)
 }
 
 async fn metrics<O: Operate>(State(operate): State<Arc<O>>) -> Result<impl IntoResponse, Refusal> {

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::MailId;
+use super::volume::ScrubView;
 
 /// The longest reason, in bytes. With who gave it, it fits into one event of the ledger.
 pub const REASON_BYTES_MAX: usize = 256;
@@ -236,6 +237,9 @@ pub struct VolumeView {
     pub quarantined_segments: u32,
     /// The highest count of erases of a segment.
     pub erase_count_max: u32,
+    /// How it is watched over.
+    #[serde(default)]
+    pub scrub: ScrubView,
 }
 
 /// Whether a volume does its work.

@@ -271,6 +271,14 @@ impl Delivery {
         self.wake();
     }
 
+    /// Takes in a message that may have been given up since it could not be read. Whether release still has it is not
+    /// known to who repaired it.
+    pub(crate) fn give_back_mended(&self, message: Recovered) {
+        if self.release().remove(message.id.0) != penstock_release::Removed::InFlight {
+            self.give_back(message);
+        }
+    }
+
     /// Has it offered once more when the attempt in flight has ended. Whether there is one.
     pub(crate) fn again_after_flight(&self, id: MessageId) -> bool {
         self.notes().again(id.0)

@@ -7,6 +7,7 @@ use crate::control::Refusal;
 
 pub(super) async fn text(operator: &Operator) -> Result<String, Refusal> {
     let info = operator.storage.look(|spool| spool.info()).await.map_err(unavailable)?;
+    let scrub = operator.storage.scrub().running;
     let metrics = &operator.metrics;
     let (progress, hops) = {
         let (now, mut release) = (operator.delivery.now(), operator.delivery.release());
@@ -28,6 +29,11 @@ pub(super) async fn text(operator: &Operator) -> Result<String, Refusal> {
         ("commit_groups", "Groups of messages that shared a sync", &metrics.commit_groups),
         ("volume_syncs", "Syncs of the volume", &metrics.syncs),
         ("volume_programmed_bytes", "Bytes given to the volume", &metrics.programmed_bytes),
+        ("scrub_passes", "Times that the volume was gone through", &metrics.scrub_passes),
+        ("scrub_unsteady_messages", "Messages read right only at another try", &metrics.scrub_unsteady),
+        ("scrub_repaired_messages", "Messages with flipped bits put right", &metrics.scrub_repaired),
+        ("scrub_damaged_messages", "Messages found damaged", &metrics.scrub_damaged),
+        ("scrub_rotten_records", "Records and headers found unreadable", &metrics.scrub_rot),
         ("released_messages", "Messages of which a next hop took custody", &metrics.released),
         ("delivered_recipients", "Recipients of which a next hop took custody", &metrics.delivered),
         ("deferred_recipients", "Recipients put off", &metrics.deferred),
@@ -49,6 +55,17 @@ pub(super) async fn text(operator: &Operator) -> Result<String, Refusal> {
             "volume_failed",
             "Whether the volume takes nothing since a write failed",
             u64::from(operator.storage.is_failed()),
+        ),
+        ("scrub_running", "Whether the volume is being gone through", u64::from(scrub.is_some())),
+        (
+            "scrub_done_bytes",
+            "How much of it this pass went through",
+            scrub.as_ref().map_or(0, |run| run.done_bytes),
+        ),
+        (
+            "scrub_total_bytes",
+            "How much this pass goes through",
+            scrub.as_ref().map_or(0, |run| run.total_bytes),
         ),
         ("volume_quarantined_segments", "Segments that cannot be trusted", u64::from(info.segments.2)),
     ] {

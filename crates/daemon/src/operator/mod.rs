@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use penstock_settings::Settings;
-use penstock_spool::{Error as SpoolError, Event, Fate, MessageId, Status as FateOf};
+use penstock_spool::{Error as SpoolError, Event, Fate, MessageId, ScrubMode, Status as FateOf};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -18,12 +18,13 @@ use crate::control::types::{
     ActionResult, ErrorBody, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Refused,
     Selection, Status,
 };
+use crate::control::volume::{ScrubView, VolumeInfo};
 use crate::control::{Export, Kind as Fault, MailId, Operate, Refusal, Store, Who};
 use crate::deliver::Delivery;
 use crate::ledger::Kind;
 use crate::listen::Listening;
 use crate::metrics::Metrics;
-use crate::storage::{Recovered, Source, Storage};
+use crate::storage::{Recovered, ScrubOrder, Source, Storage};
 use crate::volume::Spool;
 
 /// Pieces of a message that are read ahead of who receives them.
@@ -39,6 +40,7 @@ pub(crate) struct Operator {
     pub(crate) storage: Storage,
     pub(crate) listening: Arc<Listening>,
     pub(crate) delivery: Arc<Delivery>,
+    pub(crate) mount_ms: u64,
     pub(crate) started: Instant,
 }
 
@@ -106,6 +108,39 @@ impl Operate for Operator {
 
     async fn events(&self, filter: EventFilter) -> Result<EventPage, Refusal> {
         view::events(self, filter).await
+    }
+
+    async fn volume(&self) -> Result<VolumeInfo, Refusal> {
+        let (path, mount_ms) = (self.settings.volume.path.as_str().to_owned(), self.mount_ms);
+        self.storage.look(move |spool| VolumeInfo::of(spool, &path, mount_ms)).await.map_err(unavailable)
+    }
+
+    async fn scrub(&self) -> Result<ScrubView, Refusal> {
+        Ok(self.storage.scrub())
+    }
+
+    async fn begin_scrub(&self, repair: bool) -> Result<ScrubView, Refusal> {
+        if self.storage.is_failed() {
+            return Err(unavailable(SpoolError::ReadOnly));
+        }
+        let mode = if repair { ScrubMode::Repair } else { ScrubMode::Check };
+        match self.storage.order_scrub(ScrubOrder::Begin(mode)).await.map_err(unavailable)? {
+            Ok(_) => self.scrub().await,
+            Err(_) => Err(Refusal::new(
+                Fault::Conflict,
+                "PS-D255",
+                "the volume is being gone through already, since somebody asked for it",
+                "`penstock volume scrub --follow` shows how far it is; `penstock volume scrub --stop` ends it.",
+            )),
+        }
+    }
+
+    async fn stop_scrub(&self) -> Result<ActionResult, Refusal> {
+        let summary = match self.storage.order_scrub(ScrubOrder::Stop).await.map_err(unavailable)? {
+            Ok(_) => "The scrub is stopped; the next begins when it is due.",
+            Err(_) => "No scrub was running.",
+        };
+        Ok(ActionResult { summary: summary.to_owned(), messages: 0, refused: Vec::new() })
     }
 
     async fn metrics(&self) -> Result<String, Refusal> {

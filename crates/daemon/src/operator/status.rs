@@ -143,6 +143,7 @@ fn volume(operator: &Operator, info: &Info) -> VolumeView {
             .map(|per_day| (u128::from(info.free_bytes()) * 86_400 / u128::from(per_day)) as u64),
         quarantined_segments: info.segments.2,
         erase_count_max: info.erase_counts.1,
+        scrub: operator.storage.scrub(),
     }
 }
 
@@ -189,6 +190,14 @@ fn alerts(mail: &MailView, volume: &VolumeView, hops: &[HopStatus], clock_truste
             "PS-D230",
             format!("{} messages are held for you.", mail.held),
             "`penstock queue --state held` names them; `penstock release ID` or `penstock remove ID` ends it.",
+        );
+    }
+    if let Some(flaws) = volume.scrub.last.as_ref().and_then(|last| last.found.flaws()) {
+        add(
+            Severity::Warning,
+            "PS-D214",
+            format!("The last scrub of {} found: {flaws}.", volume.path),
+            "`penstock events --kind repaired`, `damaged` and `rot` name them; if it goes on, replace the disk.",
         );
     }
     if volume.quarantined_segments > 0 {

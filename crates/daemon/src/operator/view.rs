@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use penstock_spool::{Body, Envelope, Error as SpoolError, Event, Fate, MessageId, Notify, Ret, Summary};
+use penstock_spool::{Envelope, Error as SpoolError, Event, Fate, MessageId, Summary};
 
 use super::{Operator, refusal, unavailable};
+use crate::control::envelope::{parameters, recipient_views};
 use crate::control::types::{
     EventFilter, EventPage, EventView, MailState, MessageView, QueueFilter, QueuePage, QueueRow,
     RecipientView,
@@ -180,66 +181,12 @@ impl Read {
     }
 
     fn recipients(&self) -> Vec<RecipientView> {
-        let fates =
-            self.fates.iter().flat_map(|(_, count, fate)| std::iter::repeat_n(*fate, usize::from(*count)));
-        let recipients = self.envelope.iter().flat_map(|envelope| &envelope.recipients);
-        recipients
-            .zip(fates)
-            .map(|(recipient, fate)| RecipientView {
-                address: recipient.address.clone(),
-                fate: fate_name(fate).to_owned(),
-                parameters: recipient_parameters(recipient),
-            })
-            .collect()
+        let recipients = self.envelope.as_ref().map_or(&[][..], |envelope| &envelope.recipients);
+        recipient_views(recipients, &self.fates)
     }
 
     fn parameters(&self) -> String {
-        let Some(begin) = self.envelope.as_ref().map(|envelope| &envelope.begin) else {
-            return String::new();
-        };
-        let mut words = Vec::new();
-        match begin.body {
-            Body::SevenBit => {}
-            Body::EightBitMime => words.push("BODY=8BITMIME".to_owned()),
-            Body::BinaryMime => words.push("BODY=BINARYMIME".to_owned()),
-        }
-        if begin.smtputf8 {
-            words.push("SMTPUTF8".to_owned());
-        }
-        match begin.ret {
-            Some(Ret::Full) => words.push("RET=FULL".to_owned()),
-            Some(Ret::Headers) => words.push("RET=HDRS".to_owned()),
-            None => {}
-        }
-        words.extend(begin.envid.iter().map(|envid| format!("ENVID={envid}")));
-        words.join(" ")
-    }
-}
-
-fn recipient_parameters(recipient: &penstock_spool::Recipient) -> String {
-    let mut words = Vec::new();
-    let notify = recipient.notify;
-    if notify.contains(Notify::NEVER) {
-        words.push("NOTIFY=NEVER".to_owned());
-    } else if !notify.is_absent() {
-        let all = [(Notify::SUCCESS, "SUCCESS"), (Notify::FAILURE, "FAILURE"), (Notify::DELAY, "DELAY")];
-        let given: Vec<_> =
-            all.into_iter().filter(|(one, _)| notify.contains(*one)).map(|(_, word)| word).collect();
-        words.push(format!("NOTIFY={}", given.join(",")));
-    }
-    words.extend(recipient.orcpt.iter().map(|orcpt| format!("ORCPT={orcpt}")));
-    words.join(" ")
-}
-
-const fn fate_name(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Queued => "queued",
-        Fate::Deferred => "deferred",
-        Fate::Held => "held",
-        Fate::Delivered => "delivered",
-        Fate::Removed => "removed",
-        Fate::RefusedInSession => "refused_in_session",
-        Fate::Torn => "torn",
+        self.envelope.as_ref().map_or(String::new(), |envelope| parameters(&envelope.begin))
     }
 }
 

@@ -12,23 +12,26 @@
 
 mod draft;
 mod queue;
+mod scrub;
 mod source;
 mod thread;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use penstock_settings::Settings;
 use penstock_spool::{Error, MessageId, RESERVE_STEP_BYTES};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub(crate) use draft::Draft;
-pub(crate) use queue::NewMessage;
 use queue::{Command, Queue};
+pub(crate) use queue::{NewMessage, ScrubAnswer, ScrubOrder};
 pub(crate) use source::Source;
 pub(crate) use thread::{Accepted, Answered, Recovered, queued};
 
 use crate::clock::Clock;
+use crate::control::volume::ScrubView;
 use crate::metrics::Metrics;
 use crate::volume::{Message, Mounted, Spool};
 
@@ -57,6 +60,8 @@ struct Shared {
     free_bytes: AtomicU64,
     /// A write failed: nothing is taken until the volume has been mounted anew.
     failed: AtomicBool,
+    /// How the watch over the volume stands.
+    scrub: Mutex<ScrubView>,
     /// Cloned for each message that is open for reading.
     open_messages: Arc<()>,
 }
@@ -96,7 +101,12 @@ pub(crate) struct Started {
 ///
 /// # Errors
 /// What the operating system says about a new thread.
-pub(crate) fn start(mounted: Mounted, clock: Arc<Clock>, metrics: Arc<Metrics>) -> std::io::Result<Started> {
+pub(crate) fn start(
+    mounted: Mounted,
+    settings: &Settings,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+) -> std::io::Result<Started> {
     let shared = Arc::new(Shared {
         queue: Queue::default(),
         memory: Arc::new(Semaphore::new(QUEUED_BYTES_MAX)),
@@ -106,10 +116,11 @@ pub(crate) fn start(mounted: Mounted, clock: Arc<Clock>, metrics: Arc<Metrics>) 
         next_ticket: AtomicU64::new(0),
         free_bytes: AtomicU64::new(0),
         failed: AtomicBool::new(false),
+        scrub: Mutex::default(),
         open_messages: Arc::new(()),
     });
     let (answer_to, answers) = mpsc::unbounded_channel();
-    let thread = thread::Thread::new(Arc::clone(&shared), mounted, answer_to);
+    let thread = thread::Thread::new(Arc::clone(&shared), mounted, &settings.volume, answer_to);
     let builder = std::thread::Builder::new().name("storage".into()).stack_size(STACK_BYTES);
     let thread = builder.spawn(move || thread.run())?;
     Ok(Started { storage: Storage { shared }, answers, thread })
@@ -137,6 +148,21 @@ impl Storage {
     /// Whether the volume takes nothing, since a write failed.
     pub(crate) fn is_failed(&self) -> bool {
         self.shared.failed.load(Relaxed)
+    }
+
+    /// How the watch over the volume stands.
+    pub(crate) fn scrub(&self) -> ScrubView {
+        self.shared.scrub.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has the volume gone through, or stops that.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] if the storage thread has ended.
+    pub(crate) async fn order_scrub(&self, order: ScrubOrder) -> Result<ScrubAnswer, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.queue.push(Command::Scrub(order, answer));
+        answered.await.map_err(|_| Error::ReadOnly)
     }
 
     /// Takes a whole message into custody. It is durable when this returns.

@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use penstock_spool::{Begin, Error, MessageId, Recipient};
+use penstock_spool::{Begin, Error, MessageId, Recipient, ScrubMode};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::draft::Draft;
@@ -24,6 +24,17 @@ pub(crate) struct NewMessage {
 pub(crate) type Settle = Box<dyn FnOnce(Result<(), Error>) + Send>;
 pub(super) type Change = Box<dyn FnOnce(&mut Spool) -> Settle + Send>;
 pub(super) type Look = Box<dyn FnOnce(&mut Spool) + Send>;
+/// What the operator wants of the watch over the volume.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ScrubOrder {
+    /// A pass, now.
+    Begin(ScrubMode),
+    /// No pass.
+    Stop,
+}
+
+/// The number of the pass that was begun, or of the one that is in its way; of no pass to stop nothing.
+pub(crate) type ScrubAnswer = Result<u64, Option<u64>>;
 pub(super) type StoreAnswer = oneshot::Sender<Result<MessageId, Error>>;
 
 /// What the storage thread is asked.
@@ -42,6 +53,8 @@ pub(super) enum Command {
     Change(Change),
     /// Something that only reads what is in memory, or opens.
     Look(Look),
+    /// Go through the volume now, or stop doing so.
+    Scrub(ScrubOrder, oneshot::Sender<ScrubAnswer>),
     /// Stop cleanly.
     Close,
 }

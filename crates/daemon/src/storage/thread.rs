@@ -1,16 +1,19 @@
 //! The storage thread: applies what waits, syncs once for all of it, answers, keeps house when nobody wants anything.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use penstock_spool::{Error, Fate, Incoming, MessageId, MountOptions, Stamp, Step};
+use penstock_spool::{Error, Fate, Finding, Incoming, MessageId, MountOptions, ScrubStep, Stamp, Step};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::Shared;
-use super::queue::{Command, NewMessage, Settle, StoreAnswer, Ticket};
+use super::queue::{Command, NewMessage, ScrubAnswer, ScrubOrder, Settle, StoreAnswer, Ticket};
+use super::scrub::{STEP_BYTES, Watch};
+use penstock_settings::Volume as Settings;
+
 use crate::control::MailId;
 use crate::deliver::Delivery;
 use crate::ledger::Kind;
@@ -29,6 +32,8 @@ pub(crate) enum Answered {
     Stored(StoreAnswer, Result<Accepted, Error>),
     /// A change was made, or not.
     Settled(Settle, Result<(), Error>),
+    /// A message that could not be given out was repaired.
+    Mended(Recovered),
     /// The volume was mounted anew: what is queued may differ from what was known.
     Remounted(Vec<Recovered>),
 }
@@ -70,6 +75,7 @@ impl Answered {
                 }
             }
             Self::Settled(settle, synced) => settle(synced),
+            Self::Mended(message) => delivery.give_back_mended(message),
             Self::Remounted(queued) => delivery.start_over(&queued),
         }
     }
@@ -113,6 +119,7 @@ pub(super) struct Thread {
     first_commit: Option<Instant>,
     /// When the volume is tried again after a write failed.
     retry_at: Option<Instant>,
+    watch: Watch,
     closing: bool,
 }
 
@@ -120,9 +127,11 @@ impl Thread {
     pub(super) fn new(
         shared: Arc<Shared>,
         mounted: Mounted,
+        settings: &Settings,
         answer_to: mpsc::UnboundedSender<Vec<Answered>>,
     ) -> Self {
-        let Mounted { medium, spool, options } = mounted;
+        let Mounted { medium, spool, options, .. } = mounted;
+        let watch = Watch::new(settings, &spool, shared.clock.stamp());
         let mut thread = Self {
             shared,
             medium,
@@ -135,6 +144,7 @@ impl Thread {
             answer_to,
             first_commit: None,
             retry_at: None,
+            watch,
             closing: false,
         };
         thread.publish();
@@ -146,7 +156,8 @@ impl Thread {
         while !self.closing {
             self.shared.queue.take(&mut commands);
             if commands.is_empty() && !self.keep_house() {
-                self.shared.queue.wait(&mut commands, self.retry_at);
+                let until = self.retry_at.into_iter().chain(self.watch.next_step()).min();
+                self.shared.queue.wait(&mut commands, until);
             }
             self.apply_all(&mut commands);
             self.gather(&mut commands);
@@ -209,6 +220,10 @@ impl Thread {
             }
             Command::Change(change) => self.changed.push(change(&mut self.spool)),
             Command::Look(look) => look(&mut self.spool),
+            Command::Scrub(order, answer) => {
+                // Who asked may have gone meanwhile.
+                let _ = answer.send(self.order_scrub(order));
+            }
             Command::Close => self.closing = true,
         }
     }
@@ -284,12 +299,13 @@ impl Thread {
         self.shared.clock.set_boot(info.boot);
         self.shared.metrics.syncs.set(counters.syncs);
         self.shared.metrics.programmed_bytes.set(counters.programmed_bytes);
+        *self.shared.scrub.lock().unwrap_or_else(PoisonError::into_inner) = self.watch.view();
     }
 
     /// Does a bounded piece of housekeeping. Whether there was any.
     fn keep_house(&mut self) -> bool {
         match self.spool.step(self.shared.clock.stamp()) {
-            Ok(Step::Idle) => self.retry(),
+            Ok(Step::Idle) => self.retry() || self.scrub(),
             Ok(Step::More) => {
                 self.publish();
                 true
@@ -309,6 +325,108 @@ impl Thread {
                 false
             }
         }
+    }
+
+    fn order_scrub(&mut self, order: ScrubOrder) -> ScrubAnswer {
+        let done = match order {
+            ScrubOrder::Begin(mode) => self.watch.begin(&mut self.spool, mode).map_err(Some),
+            ScrubOrder::Stop if self.watch.stop(&mut self.spool) => Ok(0),
+            ScrubOrder::Stop => Err(None),
+        };
+        self.publish();
+        done
+    }
+
+    /// Goes through a bounded piece of the volume, if that is due. Whether it did.
+    fn scrub(&mut self) -> bool {
+        if self.shared.failed.load(Relaxed) {
+            // What is found could not be put right, nor be recorded.
+            return false;
+        }
+        let Some(scrub) = self.watch.due(&self.spool) else { return false };
+        let begun = Instant::now();
+        let done = match self.spool.scrub_step(scrub, STEP_BYTES) {
+            Ok(ScrubStep::Progress(_)) => Ok(()),
+            Ok(ScrubStep::Found(finding)) => self.tell_finding(finding),
+            Ok(ScrubStep::Done(_)) => self.finish_scrub(),
+            Err(error) => Err(error),
+        };
+        let noted = self.watch.stepped(&mut self.spool, begun.elapsed());
+        let synced = done.and(noted.and_then(|noted| if noted { self.spool.sync() } else { Ok(()) }));
+        if let Err(error) = synced {
+            debug!(%error, "scrub");
+            self.look_for_failure(Some(error));
+        }
+        self.publish();
+        self.answer();
+        true
+    }
+
+    fn finish_scrub(&mut self) -> Result<(), Error> {
+        let at = self.shared.clock.stamp();
+        let Some(result) = self.watch.finish(&mut self.spool, at)? else { return Ok(()) };
+        self.shared.metrics.scrub_passes.add(1);
+        let found = result.found;
+        let checked = format!("{} messages of {} bytes read", found.messages, found.message_bytes);
+        let text = match found.flaws() {
+            None => format!("{checked}: all is as it was written"),
+            Some(flaws) => format!("{checked}: {flaws}"),
+        };
+        info!(text, "the volume was gone through");
+        self.spool.record_event(&Kind::Scrubbed.event(at, None, text))?;
+        self.spool.sync()
+    }
+
+    /// Records and counts what a pass found, and gives to release what can be delivered again.
+    fn tell_finding(&mut self, finding: Finding) -> Result<(), Error> {
+        let metrics = &self.shared.metrics;
+        let (kind, message, text) = match finding {
+            Finding::Unsteady(id) => {
+                metrics.scrub_unsteady.add(1);
+                (Kind::Repaired, Some(id), "could be read only at another try".to_owned())
+            }
+            Finding::Repaired(id) => {
+                metrics.scrub_repaired.add(1);
+                let text = "flipped bits were put right and SHA-256 agrees; it was written again elsewhere";
+                (Kind::Repaired, Some(id), text.to_owned())
+            }
+            Finding::Repairable(id) => {
+                let text = "flipped bits were found that can be put right; it was not written again";
+                (Kind::Rot, Some(id), text.to_owned())
+            }
+            Finding::Damaged(id) => {
+                metrics.scrub_damaged.add(1);
+                let text =
+                    "the bytes on the volume are not those that were written; it is kept and not given out";
+                (Kind::Damaged, Some(id), text.to_owned())
+            }
+            Finding::Records { segment, frames } => {
+                metrics.scrub_rot.add(u64::from(frames));
+                let text = format!("{frames} records of fates and state in segment {segment} cannot be read");
+                (Kind::Rot, None, text)
+            }
+            Finding::Header { segment, copies } => {
+                metrics.scrub_rot.add(1);
+                (
+                    Kind::Rot,
+                    None,
+                    format!("{copies} of 2 copies of the header of segment {segment} can be read"),
+                )
+            }
+        };
+        let id = message.map(|id| MailId::disk(id.0).to_string());
+        if kind == Kind::Damaged {
+            error!(code = "PS-D213", id, "a scrub found a damaged message: ask the sender for it again");
+        } else {
+            warn!(code = "PS-D214", id, text, "a scrub found rot; if it goes on, plan to replace the disk");
+        }
+        if let (Kind::Repaired, Some(id)) = (kind, message)
+            && let Some(recovered) = queued(&self.spool).into_iter().find(|recovered| recovered.id == id)
+        {
+            self.answers.push(Answered::Mended(recovered));
+        }
+        self.spool.record_event(&kind.event(self.shared.clock.stamp(), message, text))?;
+        self.spool.sync()
     }
 
     /// Tells once that the log takes nothing more, and sets the time to try again.
@@ -341,6 +459,7 @@ impl Thread {
                 // What was begun on the old mount cannot be ended on the new one.
                 self.open.values_mut().for_each(|open| *open = Err(Error::Stale));
                 self.spool = spool;
+                self.watch.forget();
                 self.retry_at = None;
                 self.shared.failed.store(false, Relaxed);
                 self.publish();

@@ -9,6 +9,7 @@ mod serve;
 mod settings;
 mod show;
 mod status;
+mod volume;
 
 use std::io::Write;
 
@@ -28,6 +29,7 @@ impl Command {
     pub(crate) fn answers_in_json(&self) -> bool {
         match self {
             Self::Ask(ask) => ask.daemon().json,
+            Self::Volume(volume) => volume.answers_in_json(),
             Self::Settings(args::Settings::Check { json, .. }) => *json,
             Self::Settings(_) | Self::Serve { .. } | Self::Completions { .. } | Self::Man { .. } => false,
         }
@@ -58,6 +60,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(ask(what, &mut screen))?;
         }
+        Command::Volume(what) => volume::run(what, &mut screen)?,
         Command::Settings(what) => settings::run(what, &mut screen)?,
         Command::Completions { shell } => docs::completions(shell, &mut screen)?,
         Command::Man { dir } => docs::man(dir.as_deref(), &mut screen)?,

@@ -6,6 +6,8 @@ use penstock_daemon::control::types::{
     Alert, Health, HopView, MailView, Mode, ModeView, Progress, Severity, Status, VolumeView,
 };
 
+use penstock_daemon::control::volume::ScrubView;
+
 use super::write_json;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -87,7 +89,7 @@ fn facts(status: &Status) -> Vec<Fact> {
     facts.extend(status.hops.iter().map(|hop| next_hop(hop, still, now)));
     facts.push(release(&status.mode, still, now));
     facts.extend(done(&status.progress));
-    facts.extend(status.volumes.iter().map(room));
+    facts.extend(status.volumes.iter().map(|volume| room(volume, now)));
     if !status.clock_trusted {
         let text = "not known to be right: nothing expires, and a hold does not end by itself";
         facts.push(Fact::new("Clock", Some(Style::Warning), text));
@@ -206,7 +208,7 @@ fn done(progress: &Progress) -> Option<Fact> {
 }
 
 /// How much room is left, and for how long?
-fn room(volume: &VolumeView) -> Fact {
+fn room(volume: &VolumeView, now: u64) -> Fact {
     let style = match volume.health {
         Health::Good => None,
         Health::Full | Health::ReadOnly => Some(Style::Bad),
@@ -230,5 +232,20 @@ fn room(volume: &VolumeView) -> Fact {
             size(volume.kept_bytes)
         ));
     }
+    fact.lines.extend(checked(&volume.scrub, now));
     fact
+}
+
+/// When was all of it last read?
+fn checked(scrub: &ScrubView, now: u64) -> Option<String> {
+    if let Some(run) = &scrub.running {
+        let percent =
+            (u128::from(run.done_bytes) * 100).checked_div(u128::from(run.total_bytes)).unwrap_or(100);
+        let left = run.left_in_s.map_or(String::new(), |s| format!(", {} left", wait(s * 1000)));
+        return Some(format!("being read and checked: {percent} %{left}"));
+    }
+    let last = scrub.last.as_ref().filter(|last| last.complete)?;
+    let when = last.ended_unix_ms.map(|then| format!("{} ago", since(now, then)));
+    let found = last.found.flaws().map_or_else(|| "all as it was written".to_owned(), |flaws| plain(&flaws));
+    Some(format!("last read and checked {}: {found}", when.as_deref().unwrap_or("at a time not known")))
 }

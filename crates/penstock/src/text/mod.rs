@@ -1,6 +1,7 @@
 //! Words, figures and tables for people.
 
 pub(crate) mod human;
+pub(crate) mod progress;
 mod screen;
 mod table;
 mod wrap;

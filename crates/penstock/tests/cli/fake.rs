@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use penstock_daemon::control::types::*;
+use penstock_daemon::control::volume::{ScrubView, VolumeInfo};
 use penstock_daemon::control::{ControlSocket, Export, Kind, MailId, Operate, Refusal, Who};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -141,6 +142,24 @@ impl Operate for Fake {
         let all: Vec<_> = world.events.iter().filter(passes).cloned().collect();
         let left_off = all.len().saturating_sub(filter.limit as usize);
         Ok(EventPage { events: all[left_off..].to_vec(), more: left_off > 0 })
+    }
+
+    async fn volume(&self) -> Result<VolumeInfo, Refusal> {
+        Err(Refusal::new(Kind::Unavailable, "PS-T002", "the fake has no volume", ""))
+    }
+
+    async fn scrub(&self) -> Result<ScrubView, Refusal> {
+        Ok(self.0.lock().unwrap().status.volumes[0].scrub.clone())
+    }
+
+    async fn begin_scrub(&self, repair: bool) -> Result<ScrubView, Refusal> {
+        self.0.lock().unwrap().told.push(format!("scrub, repair {repair}"));
+        self.scrub().await
+    }
+
+    async fn stop_scrub(&self) -> Result<ActionResult, Refusal> {
+        self.0.lock().unwrap().told.push("stop the scrub".into());
+        Ok(ActionResult { summary: "stopped".into(), messages: 0, refused: vec![] })
     }
 
     async fn metrics(&self) -> Result<String, Refusal> {
@@ -306,6 +325,7 @@ pub(crate) fn outage() -> World {
                 full_in_s: Some(86_400 * 10),
                 quarantined_segments: 0,
                 erase_count_max: 3,
+                scrub: ScrubView::default(),
             }],
             listener: ListenerView { addresses: vec!["[::]:25".into()], sessions: 3, sessions_max: 200 },
         },

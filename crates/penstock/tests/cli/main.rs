@@ -8,3 +8,4 @@ mod fake;
 mod local;
 mod real;
 mod tell;
+mod volume;

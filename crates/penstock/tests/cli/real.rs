@@ -16,8 +16,8 @@ use crate::fake::{Ran, penstock, run};
 const HANG: Duration = Duration::from_secs(60);
 const TEXT: &str = "Subject: hello\r\n\r\nworld\r\n";
 
-struct Appliance {
-    dir: TempDir,
+pub(crate) struct Appliance {
+    pub(crate) dir: TempDir,
     smtp: SocketAddr,
     child: Child,
 }
@@ -28,7 +28,7 @@ fn free_address() -> SocketAddr {
 }
 
 impl Appliance {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (smtp, next_hop) = (free_address(), free_address());
         let here = dir.path().display();
@@ -82,7 +82,7 @@ address = \"{next_hop}\"
     }
 
     /// SIGTERM, and whatever it exits with.
-    fn stop(&mut self) -> Option<i32> {
+    pub(crate) fn stop(&mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.child.wait().unwrap().code()
@@ -98,7 +98,7 @@ address = \"{next_hop}\"
         self.dir.path().join("control.sock")
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         run(&self.socket(), args)
     }
 
@@ -107,7 +107,7 @@ address = \"{next_hop}\"
     }
 
     /// Hands in a message and has its name.
-    fn hand_in(&self, recipient: &str) -> String {
+    pub(crate) fn hand_in(&self, recipient: &str) -> String {
         let stream = TcpStream::connect(self.smtp).unwrap();
         stream.set_read_timeout(Some(HANG)).unwrap();
         let mut replies = BufReader::new(stream.try_clone().unwrap());

@@ -129,7 +129,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let opened =
             self.open(id).and_then(|mut message| message.envelope().map(|envelope| (message, envelope)));
         let Ok((message, envelope)) = opened else {
-            self.leave_damaged(id);
+            self.mark_damaged(id);
             return Ok(None);
         };
         budget.spend(MESSAGE_COST_BYTES + 64 * envelope.recipients.len());
@@ -163,7 +163,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 }
                 Err(_) => {
                     incoming.release(&mut self.log);
-                    self.leave_damaged(message.id());
+                    self.mark_damaged(message.id());
                     return Ok(Progress::Damaged);
                 }
             };
@@ -184,16 +184,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         incoming.release(&mut self.log);
         self.judge(Purpose::Moved, false);
         error
-    }
-
-    fn leave_damaged(&mut self, id: MessageId) {
-        if let Some(entry) = self.index.get_mut(id) {
-            entry.set_damaged(true);
-            let entry = *entry;
-            for segment in self.index.segments_of(&entry) {
-                self.log.segments[segment as usize].is_unreadable = true;
-            }
-        }
     }
 
     /// Lets go of the victim at hand. What was moved out of it stays moved.

@@ -94,7 +94,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Writes again the next of the state, and of what is known of segments, whose newest records stand in a status
     /// segment. Whether there was any.
-    fn rewrite_some_state(&mut self, victim: u32) -> Result<bool, Error> {
+    pub(crate) fn rewrite_some_state(&mut self, victim: u32) -> Result<bool, Error> {
         // What was written again is found elsewhere the next time.
         let metas = self.meta.in_segment(victim, RECORDS_A_STEP);
         if !metas.is_empty() {
