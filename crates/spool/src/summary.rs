@@ -206,3 +206,35 @@ pub(crate) fn read_notes<R: ReadAt>(
     }
     notes.is_sound().then_some(notes)
 }
+
+#[cfg(test)]
+mod tests {
+    use penstock_flash::{Erase, Geometry};
+
+    use super::*;
+
+    fn layout(segment_bytes: u32) -> Layout {
+        let geometry = Geometry { segments: 32, segment_bytes, unit_bytes: 8, erase: Erase::Physical };
+        Layout::of(&geometry).unwrap()
+    }
+
+    #[test]
+    fn notes_take_a_sixteenth_of_a_segment_and_never_less_than_a_kibibyte() {
+        assert_eq!(Notes::bytes_max(&layout(1 << 20)), 1 << 16);
+        assert_eq!(Notes::bytes_max(&layout(4096)), 1024);
+    }
+
+    #[test]
+    fn the_room_put_aside_for_a_summary_is_what_its_frames_take() {
+        let layout = layout(1 << 21);
+        for (len, frames) in [(0, 0), (1, 1), (32_767, 1), (32_768, 1), (32_769, 2), (65_536, 2), (70_000, 3)]
+        {
+            let notes = alloc::vec![7; len];
+            let cut: Vec<&[u8]> = payloads(&notes).collect();
+            assert_eq!(cut.len(), frames, "{len} bytes");
+            assert_eq!(cut.concat(), notes);
+            let taken: usize = cut.iter().map(|payload| frame::frame_bytes(payload.len())).sum();
+            assert_eq!(summary_bytes(&layout, len), taken as u32, "{len} bytes");
+        }
+    }
+}
