@@ -36,6 +36,8 @@ const FLAG_DAMAGED: u8 = 2;
 const FLAG_GONE: u8 = 4;
 /// The newest records about its recipients stand in more status segments than one.
 const FLAG_SCATTERED: u8 = 8;
+/// It has frames in other segments than the one of its COMMIT.
+const FLAG_WIDE: u8 = 16;
 
 impl Entry {
     pub(crate) fn new(id: u64, commit: Place, size_bytes: u32, recipients: u16) -> Self {
@@ -70,6 +72,11 @@ impl Entry {
     /// Notes that the newest records about all recipients stand in the segment of the very newest.
     pub(crate) fn gather_status(&mut self) {
         self.flags &= !FLAG_SCATTERED;
+    }
+
+    /// Whether that may be in any status segment.
+    pub(crate) fn is_scattered(&self) -> bool {
+        self.flags & FLAG_SCATTERED != 0
     }
 
     /// Whether the newest word on some recipient may stand in that status segment.
@@ -131,6 +138,17 @@ pub(crate) struct Index {
     /// For messages that were moved, the copies in segments that are not yet given up. While there is one, the message
     /// must be remembered: the next mount would find it.
     copies: BTreeMap<u64, Vec<Copy>>,
+}
+
+/// What a message loses with a segment that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing that counts.
+    Nothing,
+    /// A part of it.
+    Part,
+    /// The last copy of its COMMIT.
+    All,
 }
 
 /// A copy of a message besides the one in its entry.
@@ -231,6 +249,9 @@ impl Index {
             self.fates.insert(saved.id, saved.fates.into());
         }
         if !saved.spans.is_empty() {
+            if let Some(entry) = self.entries.last_mut() {
+                entry.flags |= FLAG_WIDE;
+            }
             self.spans.insert(saved.id, saved.spans.into());
         }
         if !saved.copies.is_empty() {
@@ -280,7 +301,6 @@ impl Index {
 
     /// Puts in a message.
     pub(crate) fn insert(&mut self, entry: Entry, spans: &[u32]) {
-        self.set_spans(MessageId(entry.id), spans);
         match self.position(entry.id) {
             Ok(at) => {
                 if self.entries[at].flags & FLAG_GONE != 0 {
@@ -296,6 +316,7 @@ impl Index {
                 self.entries.insert(at, entry);
             }
         }
+        self.set_spans(MessageId(entry.id), spans);
     }
 
     /// Takes a message out.
@@ -327,22 +348,46 @@ impl Index {
     }
 
     fn set_spans(&mut self, id: MessageId, spans: &[u32]) -> Box<[u32]> {
+        if let Some(entry) = self.get_mut(id) {
+            let flags = entry.flags & !FLAG_WIDE;
+            entry.flags = if spans.is_empty() { flags } else { flags | FLAG_WIDE };
+        }
         let before =
             if spans.is_empty() { self.spans.remove(&id.0) } else { self.spans.insert(id.0, spans.into()) };
         before.unwrap_or_default()
     }
 
-    /// Forgets the copies of all messages whose COMMIT is in a segment that is given up, and gives the messages that
-    /// have no other.
-    pub(crate) fn leave_segment(&mut self, segment: u32) -> Vec<MessageId> {
-        self.copies.retain(|_, copies| {
+    /// The copies that are remembered besides those that count: whose, and where their COMMIT stands.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (MessageId, u32)> {
+        let copies = self.copies.iter();
+        copies.flat_map(|(id, copies)| copies.iter().map(|copy| (MessageId(*id), copy.commit.segment)))
+    }
+
+    /// Whether any part of a message, as it counts, stands in a segment.
+    pub(crate) fn holds(&self, entry: &Entry, segment: u32) -> bool {
+        self.segments_of(entry).any(|held| held == segment)
+    }
+
+    /// The same, its other copies included.
+    pub(crate) fn touches(&self, entry: &Entry, segment: u32) -> bool {
+        let of_copies = || self.copies.get(&entry.id).into_iter().flatten();
+        self.holds(entry, segment) || of_copies().any(|copy| copy.commit.segment == segment)
+    }
+
+    /// Takes from a message what it has in a segment that is given up.
+    pub(crate) fn leave(&mut self, id: MessageId, segment: u32) -> Left {
+        if let Some(copies) = self.copies.get_mut(&id.0) {
             copies.retain(|copy| copy.commit.segment != segment);
-            !copies.is_empty()
-        });
-        let here = |entry: &&Entry| entry.commit.segment == segment;
-        let ids: Vec<MessageId> =
-            self.iter_from(MessageId(0)).filter(here).map(|entry| MessageId(entry.id)).collect();
-        ids.into_iter().filter(|id| !self.fall_back(*id)).collect()
+            if copies.is_empty() {
+                self.copies.remove(&id.0);
+            }
+        }
+        let is_here = |entry: &Entry| entry.commit.segment == segment;
+        if self.get(id).is_some_and(is_here) && !self.fall_back(id) {
+            return Left::All;
+        }
+        let has_part = self.get(id).is_some_and(|entry| self.holds(entry, segment));
+        if has_part { Left::Part } else { Left::Nothing }
     }
 
     /// Makes a remembered copy the one that counts, in the place of one that is given up. Whether there was one.
@@ -361,7 +406,8 @@ impl Index {
 
     /// The segments that hold a message, that of its COMMIT first.
     pub(crate) fn segments_of(&self, entry: &Entry) -> impl Iterator<Item = u32> {
-        let others = self.spans.get(&entry.id).map_or(&[][..], |spans| spans);
+        let spans = if entry.flags & FLAG_WIDE == 0 { None } else { self.spans.get(&entry.id) };
+        let others = spans.map_or(&[][..], |spans| spans);
         core::iter::once(entry.commit.segment).chain(others.iter().copied())
     }
 

@@ -17,14 +17,9 @@ use crate::Error;
 use crate::frame::{self, Kind};
 use crate::log::{Log, NOTE_RESERVE, READ_BACK_BYTES, STATUS_FRAME_BYTES};
 use crate::record::{self, Life, SegmentRecord};
-use crate::segment::{ANCHORS, FORMAT_VERSION, Purpose, SEGMENTS_MIN, Segment, SegmentHeader, State};
+use crate::reserve::{RESERVE_MOVED, RESERVE_STATUS};
+use crate::segment::{ANCHORS, FORMAT_VERSION, Purpose, Segment, SegmentHeader, State};
 use crate::summary::Note;
-
-/// Segments that only reclaim, checkpoints and status may take, and of these those that only status may take: reclaim
-/// must always be able to move a segment's worth, and to record that it did.
-pub(crate) const RESERVE_MOVED: u32 = 4;
-pub(crate) const RESERVE_STATUS: u32 = 2;
-const _: () = assert!(RESERVE_STATUS < RESERVE_MOVED && ANCHORS + RESERVE_MOVED <= SEGMENTS_MIN / 2);
 
 /// How many segments are tried in turn where one cannot be opened.
 const OPEN_ATTEMPTS_MAX: u32 = 4;
@@ -50,11 +45,13 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             self.anchors.note_status(segment, self.segments[segment as usize].sequence);
             self.write_root()?;
             self.barrier()?;
+            self.opened[purpose as usize] += 1;
             self.enter(purpose, segment);
             self.record_life(segment, Life::Used)?;
             return self.record_bad();
         }
         let segment = self.open_told(purpose)?;
+        self.opened[purpose as usize] += 1;
         self.enter(purpose, segment);
         Ok(())
     }
@@ -167,10 +164,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     /// How many free segments a purpose leaves to others.
     pub(crate) fn kept_back(&self, purpose: Purpose) -> u32 {
         match purpose {
-            Purpose::Moved => RESERVE_STATUS,
+            Purpose::Moved => self.erased_floor + RESERVE_STATUS,
             Purpose::Status if self.may_use_reserve => 0,
-            Purpose::Status | Purpose::Checkpoint | Purpose::Anchor => RESERVE_MOVED,
-            Purpose::Hot => RESERVE_MOVED + self.checkpoint_segments,
+            Purpose::Status | Purpose::Checkpoint | Purpose::Anchor => self.erased_floor + RESERVE_MOVED,
+            Purpose::Hot => self.erased_floor + RESERVE_MOVED + self.checkpoint_segments,
         }
     }
 

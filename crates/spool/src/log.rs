@@ -23,12 +23,6 @@ use crate::summary::{self, Footer, Note, Notes, Proof};
 pub(crate) const GROUP_END_PAYLOAD_BYTES: usize = 16;
 const GROUP_END_BYTES: usize = frame::frame_bytes(GROUP_END_PAYLOAD_BYTES);
 
-/// Segments that only reclaim and status may take, and of these those that only status may take: reclaim must always
-/// be able to move a segment's worth, and to record that it did.
-pub(crate) const RESERVE_MOVED: u32 = 4;
-pub(crate) const RESERVE_STATUS: u32 = 2;
-const _: () = assert!(RESERVE_STATUS < RESERVE_MOVED && RESERVE_MOVED < crate::segment::SEGMENTS_MIN / 2);
-
 /// Memory for the groups under construction, one buffer a head: each at least 4 KiB and a multiple of the program
 /// unit. The larger `hot` is, the fewer writes a burst of mail takes.
 #[derive(Debug)]
@@ -46,6 +40,10 @@ pub struct Buffers<B> {
 pub struct Counters {
     /// Bytes programmed.
     pub programmed_bytes: u64,
+    /// Of these, groups of mail that reclaim moved.
+    pub moved_bytes: u64,
+    /// Of these, groups of fates, state and events.
+    pub status_bytes: u64,
     /// Barriers, whether by sync or by writing through.
     pub syncs: u64,
     /// Groups programmed.
@@ -145,8 +143,12 @@ pub(crate) struct Log<M: Medium, B> {
     failed: bool,
     /// Sealed segments that get their PROOF after the next sync.
     awaiting_proof: Vec<u32>,
+    /// How many segments each head has opened since the mount.
+    pub(crate) opened: [u64; 3],
     /// Status may open the last segments. Until then it asks for others to be freed, while that is still possible.
     pub(crate) may_use_reserve: bool,
+    /// Segments that are held erased for others, beyond the reserve. Of those here only status may take them.
+    pub(crate) erased_floor: u32,
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
@@ -184,9 +186,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             unsynced_group: false,
             failed: false,
             awaiting_proof: Vec::new(),
+            opened: [0; 3],
             erasing: None,
             bad_unrecorded: Vec::new(),
             may_use_reserve: false,
+            erased_floor: 0,
         })
     }
 
@@ -346,6 +350,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         head.last_group = head.group;
         self.unsynced_group = true;
         self.counters.programmed_bytes += padded as u64;
+        match purpose {
+            Purpose::Hot => {}
+            Purpose::Moved => self.counters.moved_bytes += padded as u64,
+            Purpose::Status => self.counters.status_bytes += padded as u64,
+            Purpose::Checkpoint | Purpose::Anchor => {}
+        }
         self.counters.groups += 1;
         self.check_write(done)
     }
@@ -463,6 +473,27 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         head.seed = seed;
         head.base = base;
         head.notes.clear();
+    }
+
+    /// Keeps a segment from being given up while a message under way has frames in it.
+    pub(crate) fn hold(&mut self, segment: u32) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.held += 1;
+        }
+    }
+
+    /// Undoes one [`hold`](Self::hold).
+    pub(crate) fn release(&mut self, segment: u32) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.held = row.held.saturating_sub(1);
+        }
+    }
+
+    /// Notes that a message has something in a segment.
+    pub(crate) fn note_id(&mut self, segment: u32, id: u64) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.ids.extend(id);
+        }
     }
 
     /// Counts something in a segment that reclaim would have to keep.

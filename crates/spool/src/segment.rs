@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
+use crate::reclaim::IdRange;
 use crate::record;
+use crate::summary::Notes;
 
 /// The version of the format that this crate writes and reads.
 pub(crate) const FORMAT_VERSION: u16 = 1;
@@ -215,6 +217,11 @@ impl Layout {
         (self.data_bytes() / self.slot_bytes()).min(SLOTS_MAX)
     }
 
+    /// The bytes of a segment that so many bytes of notes use up, by the share that they have of all it may collect.
+    pub(crate) fn bytes_for_notes(&self, note_bytes: u64) -> u64 {
+        note_bytes * u64::from(self.data_bytes()) / Notes::bytes_max(self) as u64
+    }
+
     /// The bytes of a segment that groups may fill.
     pub(crate) fn data_bytes(&self) -> u32 {
         self.data_end() - self.data_start()
@@ -247,6 +254,10 @@ pub(crate) struct Segment {
     pub(crate) live: u32,
     /// The bytes of those, estimated alike when counted and when discounted.
     pub(crate) live_bytes: u64,
+    /// Messages under way that have frames in it.
+    pub(crate) held: u32,
+    /// The messages that have anything in it.
+    pub(crate) ids: IdRange,
     /// The status segment that holds the newest [`record::SegmentRecord`] about this one.
     pub(crate) recorded_in: Option<u32>,
     /// The newest time of a message or event in it.
@@ -290,6 +301,8 @@ impl Segment {
             erase_count: 0,
             live: 0,
             live_bytes: 0,
+            held: 0,
+            ids: IdRange::EMPTY,
             recorded_in: None,
             newest_ms: 0,
             event_bytes: 0,
@@ -318,6 +331,8 @@ impl Segment {
         self.sequence = sequence;
         self.live = 0;
         self.live_bytes = 0;
+        self.held = 0;
+        self.ids = IdRange::EMPTY;
         self.newest_ms = 0;
         self.event_bytes = 0;
         self.is_unreadable = false;

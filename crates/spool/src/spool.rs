@@ -14,7 +14,6 @@ use crate::events::{EventSegment, Events};
 use crate::frame::Kind;
 use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
-use crate::lives::RESERVE_MOVED;
 use crate::log::{Buffers, Counters, Log, STATUS_FRAME_BYTES};
 use crate::mount::{self, Keep, MountReport, TailContent};
 use crate::reader::{Message, Readable};
@@ -23,7 +22,8 @@ use crate::record::{
     self, Begin, EVENT_TEXT_BYTES_MAX, Event, Fate, META_VALUE_BYTES_MAX, MessageId, Meta, RECIPIENTS_MAX,
     Recipient, Status,
 };
-use crate::segment::{ANCHORS, Purpose, Segment, State};
+use crate::reserve::{ERASED_FLOOR_SHARE, RESERVE_MOVED, RESERVE_SEGMENTS};
+use crate::segment::{Purpose, Segment, State};
 use crate::state::MetaTable;
 use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
 
@@ -32,9 +32,6 @@ use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
 pub const RESERVE_STEP_BYTES: u64 = 1024 * 1024;
 /// The share of the capacity that such a step never exceeds.
 const RESERVE_STEP_SHARE: u64 = 256;
-/// Segments that mail never fills, besides those of two checkpoints: anchors, those reclaim and status work with, one
-/// to spare.
-const RESERVE_SEGMENTS: u32 = ANCHORS + RESERVE_MOVED + 1;
 /// The share of the rest that live mail may fill. Reclaim copies at most 1 / (1 - 3/4) = 4 bytes for each it frees.
 const LIVE_SHARE: (u64, u64) = (3, 4);
 
@@ -49,7 +46,17 @@ pub struct MountOptions {
     pub kept_age_max_ms: u64,
     /// Whether the mount may go by the checkpoint. If not, it reads the header of every segment.
     pub uses_checkpoint: bool,
+    /// How much is held erased beyond what the volume needs for itself, in bytes, for who takes the mail when this
+    /// one cannot; rounded up to segments, and at most a quarter of them. It is not mail's, and housekeeping erases
+    /// ahead until it is there.
+    pub erased_floor_bytes: u64,
+    /// How many erases a segment may be behind the most worn one, where cells wear, before what stands in it is moved.
+    pub wear_gap_max: u32,
 }
+
+/// What [`MountOptions::wear_gap_max`] is by default. NOR is good for 100,000 erases; a gap of a hundredth of that
+/// costs next to nothing in life, and moving more often what never changes would.
+pub const WEAR_GAP_MAX: u32 = 1000;
 
 impl Default for MountOptions {
     fn default() -> Self {
@@ -58,6 +65,8 @@ impl Default for MountOptions {
             kept_bytes_max: u64::MAX,
             kept_age_max_ms: u64::MAX,
             uses_checkpoint: true,
+            erased_floor_bytes: 0,
+            wear_gap_max: WEAR_GAP_MAX,
         }
     }
 }
@@ -147,7 +156,7 @@ pub struct Spool<M: Medium, B> {
     /// What a power cut may have left half programmed, to be written anew.
     tail: TailContent,
     live_messages: usize,
-    live_bytes: u64,
+    pub(crate) live_bytes: u64,
     pub(crate) kept_bytes: u64,
     reserved_bytes: u64,
 }
@@ -219,16 +228,36 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             reserved_bytes: 0,
         };
         if keep == Keep::Everything {
-            for entry in spool.index.iter_from(MessageId(0)) {
-                if entry.is_live() {
-                    spool.live_messages += 1;
-                    spool.live_bytes += entry.flash_bytes();
-                } else {
-                    spool.kept_bytes += entry.flash_bytes();
-                }
-            }
+            let geometry = spool.log.geometry;
+            let floor = options.erased_floor_bytes.div_ceil(u64::from(geometry.segment_bytes));
+            let floor_max = geometry.segments / ERASED_FLOOR_SHARE;
+            spool.log.erased_floor = u32::try_from(floor).map_or(floor_max, |floor| floor.min(floor_max));
+            spool.count_messages();
         }
         Ok(spool)
+    }
+
+    /// Counts what a mount has found, and which messages have anything in each segment.
+    fn count_messages(&mut self) {
+        for (id, segment) in self.index.copies() {
+            self.log.note_id(segment, id.0);
+        }
+        let status = |row: &Segment| row.state == State::Sealed && row.purpose == Purpose::Status;
+        let rows = (0u32..).zip(&self.log.segments);
+        let status: Vec<u32> = rows.filter(|(_, row)| status(row)).map(|(segment, _)| segment).collect();
+        for entry in self.index.iter_from(MessageId(0)) {
+            let scattered = if entry.is_scattered() { status.as_slice() } else { &[] };
+            let segments = self.index.segments_of(entry).chain(entry.status_segment());
+            for segment in segments.chain(scattered.iter().copied()) {
+                self.log.note_id(segment, entry.id);
+            }
+            if entry.is_live() {
+                self.live_messages += 1;
+                self.live_bytes += entry.flash_bytes();
+            } else {
+                self.kept_bytes += entry.flash_bytes();
+            }
+        }
     }
 
     /// Whether the messages on the volume are known.
@@ -279,7 +308,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         let unusable = |row: &&Segment| matches!(row.state, State::Quarantined | State::Bad);
         let unusable = self.log.segments.iter().filter(unusable).count() as u32;
-        let lost = unusable + RESERVE_SEGMENTS + 2 * self.log.checkpoint_segments;
+        let checkpoints = 2 * self.log.checkpoint_segments;
+        let lost = unusable + RESERVE_SEGMENTS + checkpoints + self.log.erased_floor;
         let segments = self.log.geometry.segments.saturating_sub(lost);
         u64::from(segments) * data_bytes * LIVE_SHARE.0 / LIVE_SHARE.1
     }
@@ -323,7 +353,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Err(Error::TooManyMessages);
         }
         let id = MessageId(self.log.next_msg_id);
-        let mut incoming = Incoming::new(id, self.log.boot(), Purpose::Hot);
+        let mut incoming = Incoming::new(id, self.log.boot());
         let size_bytes = declared_bytes.unwrap_or_else(|| self.reserve_step_bytes());
         let reserved = flash_bytes(size_bytes, recipients.len() as u32);
         self.reserve(reserved)?;
@@ -460,7 +490,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         for id in tail.messages {
             let Some(entry) = self.index.get(id).copied().filter(Entry::is_live) else { continue };
             let segments = entry.flash_bytes() / u64::from(self.log.layout.data_bytes()) + 2;
-            while u64::from(self.log.free_segments()) < segments + u64::from(RESERVE_MOVED) {
+            while u64::from(self.log.free_segments())
+                < segments + u64::from(self.log.erased_floor + RESERVE_MOVED)
+            {
                 if !self.reclaim_one()? {
                     break;
                 }
@@ -471,14 +503,23 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         for record in tail.records {
             match record {
-                Note::Status { id, status, .. } => self.append_status(MessageId(id), &status)?,
-                Note::Meta { meta, .. } => self.append_meta(meta)?,
+                Note::Status { id, status, .. } => self.rewrite_tail_fate(MessageId(id), &status)?,
+                Note::Meta { meta, .. } => {
+                    // By now it may have another value.
+                    let value = self.meta.get(meta.namespace, &meta.key).map(<[u8]>::to_vec);
+                    self.append_meta(Meta { value: value.unwrap_or(meta.value), ..meta })?;
+                }
                 Note::Segment { record, .. } if tail.disbelieved.contains(&record.segment) => {}
                 Note::Segment { record, .. } => self.rewrite_life(record.segment)?,
                 Note::Commit { .. } => {}
             }
         }
         Ok(())
+    }
+
+    /// Writes again what the tail says of a fate: as it is by now, or as it stood where messages are not known.
+    fn rewrite_tail_fate(&mut self, id: MessageId, status: &Status) -> Result<(), Error> {
+        if self.keeps_index() { self.rewrite_fate(id) } else { self.append_status(id, status) }
     }
 
     /// Whether nothing of the tail waits to be settled.
@@ -507,8 +548,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let Pending { entry, spans, reserved_bytes, purpose } = pending;
         self.reserved_bytes -= reserved_bytes.min(self.reserved_bytes);
         for segment in core::iter::once(entry.commit.segment).chain(spans.iter().copied()) {
-            // Being written it was counted without its bytes.
-            self.log.discount(segment, 0);
+            self.log.release(segment);
+            self.log.note_id(segment, entry.id);
         }
         let id = MessageId(entry.id);
         if !self.keeps_index() {
@@ -567,6 +608,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Err(Error::AlreadyFinal(id));
         }
         self.append_status(id, status)?;
+        // To find room for it, reclaim may have moved the message itself.
+        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
         let was_live = entry.is_live();
         // What is live is counted, so it is discounted as it was before the fate changes.
         self.uncount_body(&entry);
@@ -597,6 +640,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if let Some(entry) = self.index.get_mut(id) {
             entry.record_status(appended.place.segment, status.count == entry.recipients);
             self.log.count(appended.place.segment, STATUS_FRAME_BYTES);
+            self.log.note_id(appended.place.segment, id.0);
         }
         Ok(())
     }
@@ -635,6 +679,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         let meta = Meta { namespace, key: key.to_vec(), value: value.to_vec() };
         self.meta.check(&meta)?;
+        if !self.keeps_index() && !self.is_settled() {
+            // What the tail says of this key is not known, and would be written anew after it.
+            self.sync()?;
+        }
         self.append_meta(meta)
     }
 

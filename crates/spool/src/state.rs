@@ -68,9 +68,9 @@ impl MetaTable {
         self.values.values().map(|(_, segment)| *segment)
     }
 
-    /// The values that stand in a segment, as records to be written again.
-    pub(crate) fn in_segment(&self, segment: u32) -> Vec<Meta> {
-        let here = self.values.iter().filter(|(_, (_, at))| *at == segment);
+    /// The first values that stand in a segment, as records to be written again.
+    pub(crate) fn in_segment(&self, segment: u32, count_max: usize) -> Vec<Meta> {
+        let here = self.values.iter().filter(|(_, (_, at))| *at == segment).take(count_max);
         here.map(|((namespace, key), (value, _))| Meta {
             namespace: *namespace,
             key: key.clone(),

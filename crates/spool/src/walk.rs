@@ -36,6 +36,11 @@ impl<R: ReadAt> Window<R> {
         self.segment
     }
 
+    /// From now on reads so much at once.
+    pub(crate) fn read_ahead(&mut self, bytes: usize) {
+        self.read_ahead_bytes = bytes;
+    }
+
     /// Whether an extent lies within a segment.
     pub(crate) fn holds(&self, extent: &Extent) -> bool {
         extent.offset.checked_add(extent.span_bytes).is_some_and(|end| end <= self.segment_bytes)

@@ -149,12 +149,14 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Whether one is so late that it must not wait for an idle time.
     pub(crate) fn is_checkpoint_overdue(&self) -> bool {
         let writing = self.checkpointer.writing.is_some();
-        self.keeps_index() && (writing || !self.checkpointer.is_wanted && self.wants_checkpoint(OVERDUE))
+        self.keeps_index()
+            && !self.is_giving_up()
+            && (writing || !self.checkpointer.is_wanted && self.wants_checkpoint(OVERDUE))
     }
 
     /// Brings a checkpoint that is due one step further. Whether there was anything to do.
     pub(crate) fn step_checkpoint(&mut self) -> Result<bool, Error> {
-        if !self.keeps_index() || !self.is_settled() {
+        if !self.keeps_index() || !self.is_settled() || self.is_giving_up() {
             return Ok(false);
         }
         if self.checkpointer.writing.is_none() {
@@ -178,7 +180,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Takes a checkpoint now, if anything has changed since the last one.
     pub(crate) fn checkpoint_now(&mut self) -> Result<(), Error> {
-        if !self.keeps_index() || self.log.counters.groups == 0 && self.log.anchors.has_checkpoint() {
+        let is_current = self.log.counters.groups == 0 && self.log.anchors.has_checkpoint();
+        if !self.keeps_index() || is_current || self.is_giving_up() {
             return Ok(());
         }
         self.checkpointer.writing = None;
