@@ -4,7 +4,7 @@
 //! a push. Entries that go leave a gap that is closed when a quarter of the vector is gaps.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -262,27 +262,23 @@ impl Index {
         Some(())
     }
 
-    /// Takes out every message that no longer stands where it stood when it was saved, or falls back to a copy, and
-    /// marks as damaged what has lost a part.
+    /// Lets each message that no longer stands where it stood when it was saved fall back to a copy, and marks as damaged
+    /// what has lost a part. Gives the messages that have no copy.
     pub(crate) fn keep_what_stands(
         &mut self,
         holds: impl Fn(u32) -> bool,
         before: impl Fn(u32, u32) -> bool,
-    ) {
+    ) -> BTreeSet<MessageId> {
         self.copies.retain(|_, copies| {
             copies.retain(|copy| holds(copy.commit.segment));
             !copies.is_empty()
         });
-        let gone: Vec<MessageId> = self
+        let mut displaced: BTreeSet<MessageId> = self
             .iter_from(MessageId(0))
             .filter(|entry| !holds(entry.commit.segment))
             .map(|entry| MessageId(entry.id))
             .collect();
-        for id in gone {
-            if !self.fall_back(id) {
-                self.remove(id);
-            }
-        }
+        displaced.retain(|id| !self.fall_back(*id));
         let parted: Vec<MessageId> = self
             .spans
             .iter()
@@ -296,6 +292,16 @@ impl Index {
             if let Some(entry) = self.get_mut(id) {
                 entry.set_damaged(true);
             }
+        }
+        displaced
+    }
+
+    /// Makes another place the one of a message, without a thought of the one before.
+    pub(crate) fn relocate(&mut self, id: MessageId, commit: Place, spans: &[u32]) {
+        self.set_spans(id, spans);
+        if let Some(entry) = self.get_mut(id) {
+            entry.commit = commit;
+            entry.set_damaged(false);
         }
     }
 

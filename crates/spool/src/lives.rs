@@ -40,18 +40,18 @@ pub(crate) fn opening_order(
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     /// Opens a segment for a head.
     pub(crate) fn open_segment(&mut self, purpose: Purpose) -> Result<(), Error> {
+        debug_assert!(purpose.is_head());
+        self.opened[purpose as usize] += 1;
         if purpose == Purpose::Status {
             let segment = self.begin_segment(purpose)?;
             self.anchors.note_status(segment, self.segments[segment as usize].sequence);
             self.write_root()?;
             self.barrier()?;
-            self.opened[purpose as usize] += 1;
             self.enter(purpose, segment);
             self.record_life(segment, Life::Used)?;
             return self.record_bad();
         }
         let segment = self.open_told(purpose)?;
-        self.opened[purpose as usize] += 1;
         self.enter(purpose, segment);
         Ok(())
     }

@@ -124,6 +124,7 @@ pub(crate) struct Log<M: Medium, B> {
     pub(crate) checkpoint_segments: u32,
     /// Whether sealed segments get a summary. Without one no notes are held in memory.
     pub(crate) keeps_notes: bool,
+    /// The sequence number of the segment that is opened next.
     pub(crate) next_sequence: u64,
     /// The highest group that a sync made durable.
     pub(crate) synced_group: u64,
@@ -351,10 +352,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         self.unsynced_group = true;
         self.counters.programmed_bytes += padded as u64;
         match purpose {
-            Purpose::Hot => {}
+            Purpose::Hot | Purpose::Checkpoint | Purpose::Anchor => {}
             Purpose::Moved => self.counters.moved_bytes += padded as u64,
             Purpose::Status => self.counters.status_bytes += padded as u64,
-            Purpose::Checkpoint | Purpose::Anchor => {}
         }
         self.counters.groups += 1;
         self.check_write(done)

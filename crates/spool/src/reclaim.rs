@@ -240,15 +240,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             self.drop_work();
             self.begin_giving_up(victim);
         }
-        while let Some(Work::GivingUp(work)) = self.reclaim.work.take() {
-            self.give_up(work)?;
-        }
+        self.finish_giving_up()?;
         Ok(true)
-    }
-
-    /// Whether finished messages are being forgotten whose segment is not yet retired.
-    pub(crate) fn is_giving_up(&self) -> bool {
-        matches!(self.reclaim.work, Some(Work::GivingUp(_)))
     }
 
     /// Whether a victim may still be given up: mail that comes or is read, or a scrub, may have changed that since.

@@ -31,6 +31,8 @@ struct Site {
 impl Site {
     fn new(geometry: Geometry, options: MountOptions) -> Self {
         let sim = formatted(geometry);
+        // Room for a checkpoint of more than they ever hold would be a large part of so small a volume.
+        let options = MountOptions { messages_max: 10_000, ..options };
         let buffers = Buffers { hot: vec![0; 128 * 1024], moved: vec![0; 64 * 1024], status: vec![0; 8192] };
         let spool = Spool::mount(sim.medium(), buffers, options).unwrap();
         let (rng, waiting) = (Rng::new(5), VecDeque::new());
@@ -270,7 +272,8 @@ fn wear_is_spread_though_much_of_the_mail_never_moves() {
             assert!(read(&mut site.spool, id).is_ok(), "message {id} is lost");
         }
         site.check_contract();
-        let counts = site.sim.erase_counts();
+        // The first two are anchors, which wear at a pace of their own.
+        let counts = &site.sim.erase_counts()[2..];
         let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
         (most - least, site.spool.counters().moved_bytes)
     };

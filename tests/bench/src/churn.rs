@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use penstock_flash::sim::Rng;
 use penstock_flash::{Erase, EraseProgress, Error, Geometry, Medium, ReadAt};
-use penstock_spool::{MessageId, Step, format};
+use penstock_spool::{MessageId, MountOptions, Step, format};
 use serde_json::{Value, json};
 
-use crate::mail::{Bench, Mail, delivered, mount, options, stamp};
+use crate::mail::{Bench, Mail, delivered, mount, stamp};
 
 const GEOMETRY: Geometry =
     Geometry { segments: 256, segment_bytes: 1 << 20, unit_bytes: 4096, erase: Erase::Logical };
@@ -96,7 +96,8 @@ impl Site {
     fn new() -> Self {
         let mut medium = Memory::new();
         format(&mut medium, *b"bench volume 001", false, |_, _| {}).unwrap();
-        let spool = mount(medium, options());
+        // Room for a checkpoint of more than it ever holds would be a large part of so small a volume.
+        let spool = mount(medium, MountOptions { messages_max: 100_000, ..MountOptions::default() });
         let (mail, rng) = (Mail::default(), Rng::new(7));
         Self { spool, mail, rng, waiting: VecDeque::new(), taken_bytes: 0, longest_step: Duration::ZERO }
     }

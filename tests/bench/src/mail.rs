@@ -27,7 +27,7 @@ pub fn stamp(unix_ms: u64) -> Stamp {
 
 /// The options of these benches: room for more messages than any of them has.
 pub fn options() -> MountOptions {
-    MountOptions { messages_max: 4_000_000, ..MountOptions::default() }
+    MountOptions { messages_max: 1_100_000, ..MountOptions::default() }
 }
 
 pub fn mount<M: Medium>(medium: M, options: MountOptions) -> Bench<M> {

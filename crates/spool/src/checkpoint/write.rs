@@ -156,11 +156,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Brings a checkpoint that is due one step further. Whether there was anything to do.
     pub(crate) fn step_checkpoint(&mut self) -> Result<bool, Error> {
-        if !self.keeps_index() || !self.is_settled() || self.is_giving_up() {
+        if !self.keeps_index() || !self.is_settled() {
             return Ok(false);
         }
         if self.checkpointer.writing.is_none() {
-            if !self.wants_checkpoint(1) {
+            // Half of a segment that is being given up is no state to go on from.
+            if self.is_giving_up() || !self.wants_checkpoint(1) {
                 return Ok(false);
             }
             self.begin_checkpoint()?;
@@ -181,9 +182,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Takes a checkpoint now, if anything has changed since the last one.
     pub(crate) fn checkpoint_now(&mut self) -> Result<(), Error> {
         let is_current = self.log.counters.groups == 0 && self.log.anchors.has_checkpoint();
-        if !self.keeps_index() || is_current || self.is_giving_up() {
+        if !self.keeps_index() || is_current {
             return Ok(());
         }
+        self.in_reserve(Self::finish_giving_up)?;
         self.checkpointer.writing = None;
         self.begin_checkpoint()?;
         while self.checkpointer.writing.is_some() {

@@ -1,5 +1,6 @@
 //! What segments hold: messages, their fates, state, and the tail.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use penstock_flash::{Erase, ReadAt};
@@ -63,6 +64,7 @@ pub(crate) fn take_content<R: ReadAt>(
         synced_group,
         unbroken_to: unbroken_to(&surveys, synced_group),
         keep,
+        displaced: BTreeSet::new(),
         content: Content {
             index: ground.index,
             meta: ground.meta,
@@ -78,8 +80,9 @@ pub(crate) fn take_content<R: ReadAt>(
         holds(rows, segment) && rows.get(segment as usize).map(|row| row.sequence) == sequence
     };
     let before = |segment: u32, later: u32| stands(segment) && held_before(rows, segment, later);
-    taking.content.index.keep_what_stands(stands, before);
+    taking.displaced = taking.content.index.keep_what_stands(stands, before);
     taking.take_messages(&surveys);
+    core::mem::take(&mut taking.displaced).into_iter().for_each(|id| taking.content.index.remove(id));
     taking.take_fates(&surveys);
     taking.drop_torn();
     if volume.geometry.erase == Erase::Physical {
@@ -109,6 +112,8 @@ struct Taking<'a, R> {
     synced_group: u64,
     unbroken_to: u64,
     keep: Keep,
+    /// Messages that no longer stand where the checkpoint knew them. Where one was moved since, its fates go with it.
+    displaced: BTreeSet<MessageId>,
     content: Content,
 }
 
@@ -151,32 +156,44 @@ impl<R: ReadAt> Taking<'_, R> {
         let spans = spans.unwrap_or_default();
         let durable = survey.is_proven() || group <= self.synced_group;
         let Content { index, torn, .. } = &mut self.content;
+        if self.displaced.remove(&id) {
+            index.relocate(id, place, &spans);
+        } else if index.get(id).is_none() {
+            index.insert(entry, &spans);
+        } else {
+            return self.take_copy(id, place, &spans, whole, durable);
+        }
+        if whole {
+            return;
+        }
+        if let Some(entry) = index.get_mut(id) {
+            entry.set_damaged(true);
+        }
+        // Up to what is known durable it may have been acknowledged: it stays and is told of. Beyond, nobody was told
+        // that it was taken.
+        if durable {
+            Branch::Damaged.reach();
+        } else {
+            Branch::Torn.reach();
+            torn.push(id);
+        }
+    }
+
+    /// Takes in a copy of a message that is known.
+    fn take_copy(&mut self, id: MessageId, place: Place, spans: &[u32], whole: bool, durable: bool) {
+        let Content { index, torn, .. } = &mut self.content;
         match index.get(id) {
             Some(known) if known.commit == place => {}
             Some(known) if whole && (durable || known.is_damaged()) => {
-                index.move_to(id, place, &spans);
+                index.move_to(id, place, spans);
                 if let Some(entry) = index.get_mut(id) {
                     entry.set_damaged(false);
                 }
                 torn.retain(|torn| *torn != id);
             }
-            Some(_) => {
+            _ => {
                 Branch::CopyNotBelieved.reach();
-                index.add_copy(id, place, &spans);
-            }
-            None => {
-                index.insert(entry, &spans);
-                if let Some(entry) = index.get_mut(id).filter(|_| !whole) {
-                    entry.set_damaged(true);
-                    // Up to what is known durable it may have been acknowledged: it stays and is told of. Beyond,
-                    // nobody was told that it was taken.
-                    if durable {
-                        Branch::Damaged.reach();
-                    } else {
-                        Branch::Torn.reach();
-                        torn.push(id);
-                    }
-                }
+                index.add_copy(id, place, spans);
             }
         }
     }

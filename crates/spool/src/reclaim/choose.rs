@@ -94,7 +94,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Gives up the oldest kept mail whose time is over, and moves out of its way what little is not finished.
     fn choose_due(&mut self, is_due: impl Fn(&Segment) -> bool) {
         let may_move = !self.is_futile(&self.reclaim.moves);
-        let due = |row: &Segment| is_due(row) && is_mail(row) && (row.live == 0 || may_move);
+        let due = |row: &Segment| is_due(row) && row.purpose.holds_mail() && (row.live == 0 || may_move);
         let oldest = self.victims(DUE_LIVE_SHARE_MAX, due).min_by_key(|(_, row)| row.sequence);
         if let Some((victim, live)) = oldest.map(|(victim, row)| (victim, row.live)) {
             if live == 0 { self.begin_giving_up(victim) } else { self.begin_moving_out(victim, false) }
@@ -120,7 +120,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return self.begin_giving_up(victim);
         }
         if !self.is_futile(&self.reclaim.moves)
-            && let Some(victim) = self.pick_victim(LIVE_SHARE_MAX, is_mail)
+            && let Some(victim) = self.pick_victim(LIVE_SHARE_MAX, |row| row.purpose.holds_mail())
         {
             self.begin_moving_out(victim, false);
         }
@@ -155,7 +155,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// The oldest segment with mail in which nothing is live.
     pub(super) fn oldest_kept(&self) -> Option<u32> {
-        let kept = self.segments_where(|row| is_candidate(row) && is_mail(row) && row.live == 0);
+        let kept = self.segments_where(|row| is_candidate(row) && row.purpose.holds_mail() && row.live == 0);
         kept.min_by_key(|(_, row)| row.sequence).map(|(victim, _)| victim)
     }
 
@@ -199,7 +199,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// each at least a program unit.
     fn copied_bytes(&self, row: &Segment) -> u64 {
         // A status segment may be full of notes long before it is full.
-        let notes = if is_mail(row) { 0 } else { u64::from(row.live) * STATUS_NOTE_BYTES };
+        let notes = if row.purpose != Purpose::Status { 0 } else { u64::from(row.live) * STATUS_NOTE_BYTES };
         let live_bytes = row.live_bytes.max(self.log.layout.bytes_for_notes(notes));
         live_bytes + u64::from(row.event_bytes) + 4 * u64::from(self.log.layout.unit_bytes)
     }
@@ -227,8 +227,4 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let segment_bytes = u64::from(self.log.geometry.segment_bytes);
         trial.is_futile(self.live_bytes, self.log.next_sequence, segment_bytes)
     }
-}
-
-fn is_mail(row: &Segment) -> bool {
-    row.purpose.holds_mail()
 }

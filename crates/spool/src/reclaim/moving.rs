@@ -232,10 +232,25 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 Left::All => self.forget(id),
             }
         }
-        if work.search.is_done() {
-            return self.log.retire(segment);
+        let done = if work.search.is_done() { self.log.retire(segment).map(|()| true) } else { Ok(false) };
+        if done != Ok(true) {
+            self.reclaim.work = Some(Work::GivingUp(work));
         }
-        self.reclaim.work = Some(Work::GivingUp(work));
+        done.map(drop)
+    }
+
+    /// Whether a segment is being forgotten, perhaps half of it.
+    pub(crate) fn is_giving_up(&self) -> bool {
+        matches!(self.reclaim.work, Some(Work::GivingUp(_)))
+    }
+
+    /// Brings the giving up of a segment to its end, if there is one under way.
+    pub(crate) fn finish_giving_up(&mut self) -> Result<(), Error> {
+        while let Some(Work::GivingUp(work)) =
+            self.reclaim.work.take_if(|work| matches!(work, Work::GivingUp(_)))
+        {
+            self.give_up(work)?;
+        }
         Ok(())
     }
 }
