@@ -206,3 +206,148 @@ pub(crate) fn read_notes<R: ReadAt>(
     }
     notes.is_sound().then_some(notes)
 }
+
+#[cfg(test)]
+mod tests {
+    use penstock_flash::{Erase, Geometry};
+
+    use super::*;
+
+    fn layout(segment_bytes: u32) -> Layout {
+        let geometry = Geometry { segments: 32, segment_bytes, unit_bytes: 8, erase: Erase::Physical };
+        Layout::of(&geometry).unwrap()
+    }
+
+    #[test]
+    fn notes_take_a_sixteenth_of_a_segment_and_never_less_than_a_kibibyte() {
+        assert_eq!(Notes::bytes_max(&layout(1 << 20)), 1 << 16);
+        assert_eq!(Notes::bytes_max(&layout(4096)), 1024);
+    }
+
+    #[test]
+    fn the_room_put_aside_for_a_summary_is_what_its_frames_take() {
+        let layout = layout(1 << 21);
+        for (len, frames) in [(0, 0), (1, 1), (32_767, 1), (32_768, 1), (32_769, 2), (65_536, 2), (70_000, 3)]
+        {
+            let notes = alloc::vec![7; len];
+            let cut: Vec<&[u8]> = payloads(&notes).collect();
+            assert_eq!(cut.len(), frames, "{len} bytes");
+            assert_eq!(cut.concat(), notes);
+            let taken: usize = cut.iter().map(|payload| frame::frame_bytes(payload.len())).sum();
+            assert_eq!(summary_bytes(&layout, len), taken as u32, "{len} bytes");
+        }
+    }
+    #[derive(Clone)]
+    struct Bytes(Vec<u8>);
+
+    impl ReadAt for Bytes {
+        fn read(&self, _: u32, offset: u32, into: &mut [u8]) -> Result<(), penstock_flash::Error> {
+            let from = offset as usize;
+            into.copy_from_slice(&self.0[from..from + into.len()]);
+            Ok(())
+        }
+    }
+
+    fn seed() -> Seed {
+        Seed::of_segment(&[1; 16], 9)
+    }
+
+    fn put(segment: &mut Bytes, offset: u32, kind: Kind, payload: &[u8]) -> u32 {
+        let frame = &mut segment.0[offset as usize..];
+        frame[frame::HEADER_BYTES..][..payload.len()].copy_from_slice(payload);
+        frame::seal(frame, payload.len(), kind, 0, 0, seed(), offset).frame_bytes() as u32
+    }
+
+    /// A sealed segment with so many notes, of which the footer says that they take so many bytes more.
+    fn sealed(layout: &Layout, notes: &[Note], more_bytes: usize) -> Bytes {
+        let mut segment = Bytes(alloc::vec![0xFF; layout.segment_bytes as usize]);
+        let collected = bytes_of(notes);
+        let summary_offset = layout.data_start();
+        let mut at = summary_offset;
+        for payload in payloads(&collected) {
+            at += put(&mut segment, at, Kind::Summary, payload);
+        }
+        let footer = Footer {
+            summary_offset,
+            notes_bytes: (collected.len() + more_bytes) as u32,
+            data_end: summary_offset,
+            last_group: 5,
+            msg_id_floor: 7,
+            newest_ms: 0,
+            event_bytes: 0,
+        };
+        let mut payload = [0; 64];
+        let len = record::encode(&footer, &mut payload).unwrap();
+        put(&mut segment, layout.footer_offset(), Kind::Footer, &payload[..len]);
+        let len = record::encode(&Proof { synced_group: 6 }, &mut payload).unwrap();
+        put(&mut segment, layout.proof_offset(), Kind::Proof, &payload[..len]);
+        segment
+    }
+
+    /// Footer, proof and notes, as a mount reads them.
+    fn read_proven(segment: &Bytes, layout: &Layout) -> Option<(Footer, Proof, Vec<u8>)> {
+        let (footer, proof) = read_footer(segment, layout, seed(), 0)?;
+        let notes = read_notes(segment, layout, seed(), 0, &footer)?;
+        Some((footer, proof, notes.bytes().to_vec()))
+    }
+
+    fn bytes_of(notes: &[Note]) -> Vec<u8> {
+        let mut collected = Notes::default();
+        notes.iter().for_each(|note| collected.push(note));
+        collected.bytes().to_vec()
+    }
+
+    fn note(id: u64) -> Note {
+        Note::Commit { group: 1 << 40, id: id << 40, offset: 9, size_bytes: 8, recipients: 1, wide: false }
+    }
+
+    #[test]
+    fn a_summary_is_believed_only_if_all_of_it_is_whole() {
+        let layout = layout(1 << 21);
+        let notes: Vec<Note> = (0..4000).map(note).collect();
+        let segment = sealed(&layout, &notes, 0);
+        let (footer, proof, read) = read_proven(&segment, &layout).unwrap();
+        assert_eq!((footer.last_group, proof.synced_group), (5, 6));
+        assert!(footer.notes_bytes as usize > SUMMARY_PAYLOAD_BYTES, "more than one frame");
+        assert_eq!(read, bytes_of(&notes));
+        // A byte of each payload: of the first piece and the second, of the footer and of the proof.
+        let second = layout.data_start() + frame::frame_bytes(SUMMARY_PAYLOAD_BYTES) as u32;
+        for frame in [layout.data_start(), second, layout.footer_offset(), layout.proof_offset()] {
+            let mut struck = segment.clone();
+            struck.0[frame as usize + frame::HEADER_BYTES] ^= 1;
+            assert!(read_proven(&struck, &layout).is_none(), "at {frame}");
+        }
+        // Whole frames of another kind, or empty ones, in the place of notes.
+        for (kind, payload) in [(Kind::Chunk, &[7; 100][..]), (Kind::Summary, &[])] {
+            let mut other = segment.clone();
+            put(&mut other, layout.data_start(), kind, payload);
+            assert!(read_proven(&other, &layout).is_none(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn notes_may_take_exactly_what_a_segment_allows() {
+        let layout = layout(1 << 15);
+        let bound = Notes::bytes_max(&layout);
+        let mut collected = Notes::default();
+        let mut notes = Vec::new();
+        while collected.len() + 64 < bound {
+            notes.push(note(notes.len() as u64));
+            collected.push(&notes[notes.len() - 1]);
+        }
+        // One more, as long as it takes.
+        let meta = |len: usize| Note::Meta {
+            group: 0,
+            meta: Meta { namespace: 1, key: Vec::new(), value: alloc::vec![1; len] },
+        };
+        collected.push(&meta(0));
+        notes.push(meta(bound - collected.len()));
+        let segment = sealed(&layout, &notes, 0);
+        let read = read_proven(&segment, &layout);
+        assert_eq!(
+            read.map(|(footer, _, read)| (footer.notes_bytes as usize, read)),
+            Some((bound, bytes_of(&notes)))
+        );
+        assert!(read_proven(&sealed(&layout, &notes, 1), &layout).is_none(), "one byte more");
+    }
+}
