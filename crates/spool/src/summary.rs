@@ -10,8 +10,10 @@ use penstock_flash::ReadAt;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Header, Kind, Seed};
-use crate::record::{self, Meta, SegmentRecord, Status};
+use crate::mount::Keep;
+use crate::record::{self, META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, Meta, SegmentRecord, Status};
 use crate::segment::{FOOTER_FRAME_BYTES, Layout};
+use crate::walk::Window;
 
 /// The most bytes that one note takes.
 pub(crate) const NOTE_BYTES_MAX: usize = 48;
@@ -100,14 +102,12 @@ impl Notes {
         })
     }
 
-    /// Whether all of it is notes.
-    fn is_sound(&self) -> bool {
-        let mut rest = self.bytes.as_slice();
-        while !rest.is_empty() {
-            let Ok((_, after)) = postcard::take_from_bytes::<Note>(rest) else { return false };
-            rest = after;
-        }
-        true
+    /// Keeps the notes that are wanted, and no memory for the others.
+    pub(crate) fn retain(&mut self, is_wanted: impl Fn(&Note) -> bool) {
+        let mut kept = Self::default();
+        self.iter().filter(is_wanted).for_each(|note| kept.push(&note));
+        kept.bytes.shrink_to_fit();
+        *self = kept;
     }
 
     pub(crate) fn push(&mut self, note: &Note) {
@@ -182,29 +182,46 @@ pub(crate) fn read_footer<R: ReadAt>(
     fits.then_some((footer, proof))
 }
 
-/// Reads the notes that a footer tells of, if all of them are whole.
+/// Reads the notes that a footer tells of, if all of them are whole, and keeps those that are wanted. A summary is read
+/// with one request, or frame by frame where memory counts more.
 pub(crate) fn read_notes<R: ReadAt>(
     reader: &R,
     layout: &Layout,
     seed: Seed,
     segment: u32,
     footer: &Footer,
+    keep: Keep,
 ) -> Option<Notes> {
     let notes_len = footer.notes_bytes as usize;
-    let mut summary = alloc::vec![0; summary_bytes(layout, notes_len) as usize];
-    reader.read(segment, footer.summary_offset, &mut summary).ok()?;
-    let mut notes = Notes { bytes: Vec::with_capacity(notes_len) };
-    let mut at = 0;
-    while notes.len() < notes_len {
-        let rest = summary.get(at..)?;
-        let (header, payload) = payload_of(rest, seed, footer.summary_offset + at as u32, Kind::Summary)?;
-        if payload.is_empty() {
+    let ahead = match keep {
+        Keep::Everything => summary_bytes(layout, notes_len) as usize,
+        Keep::Segments => frame::frame_bytes(notes_len.min(SUMMARY_PAYLOAD_BYTES)),
+    };
+    let mut window = Window::new(reader.clone(), segment, layout.segment_bytes, ahead);
+    let mut notes = Notes::default();
+    // The bytes of notes that are read but not yet looked at, the beginning of one that goes on in the next frame.
+    let mut rest: Vec<u8> = Vec::new();
+    let (mut offset, mut read_len) = (footer.summary_offset, 0);
+    while read_len < notes_len {
+        let header = window.header(seed, offset).filter(|header| header.kind == Kind::Summary as u8)?;
+        let payload = window.payload(seed, offset, &header).filter(|payload| !payload.is_empty())?;
+        read_len += payload.len();
+        offset += header.frame_bytes() as u32;
+        rest.extend_from_slice(payload);
+        let mut at = 0;
+        while let Ok((note, after)) = postcard::take_from_bytes::<Note>(&rest[at..]) {
+            let end = rest.len() - after.len();
+            if keep.wants(&note, u64::MAX) {
+                notes.bytes.extend_from_slice(&rest[at..end]);
+            }
+            at = end;
+        }
+        rest.drain(..at);
+        if rest.len() > NOTE_BYTES_MAX + META_NOTE_BYTES + META_KEY_BYTES_MAX + META_VALUE_BYTES_MAX {
             return None;
         }
-        notes.bytes.extend_from_slice(payload);
-        at += header.frame_bytes();
     }
-    notes.is_sound().then_some(notes)
+    rest.is_empty().then_some(notes)
 }
 
 #[cfg(test)]
@@ -287,7 +304,7 @@ mod tests {
     /// Footer, proof and notes, as a mount reads them.
     fn read_proven(segment: &Bytes, layout: &Layout) -> Option<(Footer, Proof, Vec<u8>)> {
         let (footer, proof) = read_footer(segment, layout, seed(), 0)?;
-        let notes = read_notes(segment, layout, seed(), 0, &footer)?;
+        let notes = read_notes(segment, layout, seed(), 0, &footer, Keep::Everything)?;
         Some((footer, proof, notes.bytes().to_vec()))
     }
 

@@ -10,6 +10,7 @@ use penstock_flash::ReadAt;
 use crate::frame::{self, Header, Kind, Seed};
 use crate::log::GROUP_END_PAYLOAD_BYTES;
 use crate::mend;
+use crate::mount::Keep;
 use crate::record::{self, Begin, Commit, Event, Extent};
 use crate::segment::Layout;
 use crate::summary::{Note, Notes};
@@ -147,6 +148,8 @@ pub(crate) struct Scan {
     pub(crate) event_bytes: u32,
     /// Frames whose payload was damaged, and stretches in which no frame could be read.
     pub(crate) damaged: u32,
+    /// There is a frame that this version does not know and may not pass over: something here may be live.
+    pub(crate) has_unknown: bool,
 }
 
 impl Scan {
@@ -160,11 +163,33 @@ impl Scan {
     pub(crate) fn has_rot_before(&self, synced_group: u64) -> bool {
         self.groups.iter().any(|group| !group.whole && group.number <= synced_group)
     }
+
+    fn held_bytes(&self) -> usize {
+        self.notes.len() + self.groups.len() * size_of::<Group>()
+    }
+
+    /// Lets go of what is known durable by now, where only segments and the tail are asked for.
+    fn prune(&mut self) {
+        let synced_group = self.synced_group;
+        self.notes.retain(|note| Keep::Segments.wants(note, synced_group));
+        let last = self.groups.last().copied();
+        self.groups.retain(|group| !group.whole || group.number > synced_group || Some(*group) == last);
+    }
 }
 
+/// How much a scan that asks for segments and the tail alone collects before it lets go of the rest, in bytes.
+const PRUNE_BYTES: usize = 8 * 1024;
+
 /// Scans the groups of a segment, from the one at `offset` on.
-pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: Seed, mut offset: u32) -> Scan {
+pub(crate) fn scan<R: ReadAt>(
+    window: &mut Window<R>,
+    layout: &Layout,
+    seed: Seed,
+    mut offset: u32,
+    keep: Keep,
+) -> Scan {
     let mut scan = Scan::default();
+    let mut prune_at = PRUNE_BYTES;
     let mut open = OpenGroup::default();
     let end = layout.data_end();
     let segment = window.segment();
@@ -186,6 +211,7 @@ pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: See
         if matches!(kind, Some(Kind::Summary | Kind::Footer | Kind::Proof)) {
             break;
         }
+        scan.has_unknown |= kind.is_none() && header.flags & frame::FLAG_SKIPPABLE == 0;
         let next = offset + header.frame_bytes() as u32;
         match window.payload(seed, offset, &header) {
             None => {
@@ -194,6 +220,10 @@ pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: See
             }
             Some(payload) if kind == Some(Kind::GroupEnd) => {
                 open.end(&mut scan, header.msg_id, payload);
+                if keep == Keep::Segments && scan.held_bytes() > prune_at {
+                    scan.prune();
+                    prune_at = 2 * scan.held_bytes() + PRUNE_BYTES;
+                }
                 offset = layout.align_up(next);
                 continue;
             }
@@ -215,6 +245,9 @@ pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: See
         offset = next;
     }
     open.abandon(&mut scan);
+    if keep == Keep::Segments {
+        scan.prune();
+    }
     scan
 }
 

@@ -18,15 +18,13 @@ use serde::{Deserialize, Serialize};
 use crate::anchor::Life;
 use crate::frame::{Kind, Seed};
 use crate::index::{Index, Saved};
+use crate::mount::Keep;
 use crate::record::Meta;
 use crate::segment::{Features, Layout, Purpose, Segment, State};
 use crate::state::MetaTable;
 use crate::walk::Window;
 
 pub(crate) use write::Checkpointer;
-
-/// How much of a checkpoint is read at once, in bytes.
-const READ_BYTES: usize = 1024 * 1024;
 
 /// What a mount goes on from: an empty volume, or what a checkpoint says.
 #[derive(Debug)]
@@ -202,9 +200,9 @@ pub(crate) fn read<R: ReadAt>(
     segments: u32,
     volume: [u8; 16],
     first: Life,
-    wants_messages: bool,
+    keep: Keep,
 ) -> Option<Ground> {
-    let ahead = READ_BYTES.min(layout.segment_bytes as usize);
+    let ahead = keep.read_ahead_bytes().min(layout.segment_bytes as usize);
     let mut items = Items {
         window: Window::new(reader, first.segment, layout.segment_bytes, ahead),
         layout: *layout,
@@ -231,7 +229,7 @@ pub(crate) fn read<R: ReadAt>(
         let item = items.next()?;
         ground.take_segment(segment, &item, segments)?;
     }
-    if !wants_messages {
+    if keep == Keep::Segments {
         return Some(ground);
     }
     // Each takes some bytes of what was read, so a count that is wrong does no harm beyond the volume's size.

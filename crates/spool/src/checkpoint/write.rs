@@ -146,17 +146,23 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         due || self.log.anchors.are_crowded() && opened > 0 || last.is_wanted
     }
 
+    /// Whether one may be taken at all. What this version does not know would not be in it, and who mounts by it would
+    /// not find out.
+    fn may_checkpoint(&self) -> bool {
+        self.may_reclaim()
+    }
+
     /// Whether one is so late that it must not wait for an idle time.
     pub(crate) fn is_checkpoint_overdue(&self) -> bool {
         let writing = self.checkpointer.writing.is_some();
-        self.keeps_index()
+        self.may_checkpoint()
             && !self.is_giving_up()
             && (writing || !self.checkpointer.is_wanted && self.wants_checkpoint(OVERDUE))
     }
 
     /// Brings a checkpoint that is due one step further. Whether there was anything to do.
     pub(crate) fn step_checkpoint(&mut self) -> Result<bool, Error> {
-        if !self.keeps_index() || !self.is_settled() {
+        if !self.may_checkpoint() || !self.is_settled() {
             return Ok(false);
         }
         if self.checkpointer.writing.is_none() {
@@ -182,7 +188,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Takes a checkpoint now, if anything has changed since the last one.
     pub(crate) fn checkpoint_now(&mut self) -> Result<(), Error> {
         let is_current = self.log.counters.groups == 0 && self.log.anchors.has_checkpoint();
-        if !self.keeps_index() || is_current {
+        if !self.may_checkpoint() || is_current {
             return Ok(());
         }
         self.in_reserve(Self::finish_giving_up)?;

@@ -26,8 +26,7 @@ pub(crate) fn survey_since<R: ReadAt>(
 ) -> Option<Surveyed> {
     let first = root.checkpoint?;
     let (reader, count) = (volume.reader.clone(), volume.geometry.segments);
-    let wants_messages = keep == Keep::Everything;
-    let ground = checkpoint::read(reader, &volume.layout, count, volume.id, first, wants_messages)?;
+    let ground = checkpoint::read(reader, &volume.layout, count, volume.id, first, keep)?;
     let base_group = ground.counters.synced_group;
     let mut segments = ground.segments.clone();
 

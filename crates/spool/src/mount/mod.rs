@@ -271,6 +271,7 @@ fn finish<R: ReadAt>(
     }
     let count = |wanted: State| segments.iter().filter(|row| row.state == wanted).count() as u32;
     let headless = surveys.iter().filter(|survey| survey.is_headless).count() as u32;
+    let has_unknown = surveys.iter().filter_map(|s| s.scan.as_ref()).any(|scan| scan.has_unknown);
     let newest_boot = surveys.iter().map(|survey| survey.header.boot).max();
     let mut report = MountReport {
         // A clean stop leaves none of the segments open that were opened since the mount before it. Those that earlier
@@ -282,7 +283,7 @@ fn finish<R: ReadAt>(
         damaged_frames: surveys.iter().filter_map(|survey| survey.scan.as_ref()).map(|s| s.damaged).sum(),
         quarantined_segments: count(State::Quarantined) + headless,
         bad_segments: count(State::Bad),
-        append_only: !features.allow_reclaim(),
+        append_only: !features.allow_reclaim() || has_unknown,
         ..MountReport::default()
     };
     let gap = |gap: u64| if report.clean { 0 } else { gap };

@@ -10,9 +10,6 @@ use crate::segment::{Purpose, SegmentHeader};
 use crate::summary::{self, Note, Notes};
 use crate::walk::{self, Scan, Window};
 
-/// How much of a segment a scan reads at once, in bytes.
-const SCAN_BYTES: usize = 1024 * 1024;
-
 /// What is known of a segment that groups were appended to.
 #[derive(Debug)]
 pub(crate) struct Survey {
@@ -62,7 +59,7 @@ impl<R: ReadAt> Volume<R> {
         if let Some((footer, proof)) = summary::read_footer(&self.reader, &self.layout, seed, segment) {
             let wanted = keep == Keep::Everything || header.purpose == Purpose::Status;
             let notes = if wanted {
-                summary::read_notes(&self.reader, &self.layout, seed, segment, &footer)
+                summary::read_notes(&self.reader, &self.layout, seed, segment, &footer, keep)
             } else {
                 Some(Notes::default())
             };
@@ -70,7 +67,7 @@ impl<R: ReadAt> Volume<R> {
                 return Survey {
                     segment,
                     header,
-                    notes: keep.of(notes, u64::MAX),
+                    notes,
                     scan: None,
                     newest_ms: footer.newest_ms,
                     event_bytes: footer.event_bytes,
@@ -82,13 +79,13 @@ impl<R: ReadAt> Volume<R> {
             Branch::SummaryRotten.reach();
         }
         Branch::Scanned.reach();
-        let ahead = SCAN_BYTES.min(self.layout.segment_bytes as usize);
+        let ahead = keep.read_ahead_bytes().min(self.layout.segment_bytes as usize);
         let mut window = Window::new(self.reader.clone(), segment, self.layout.segment_bytes, ahead);
-        let mut scan = walk::scan(&mut window, &self.layout, seed, from);
+        let mut scan = walk::scan(&mut window, &self.layout, seed, from, keep);
         Survey {
             segment,
             header,
-            notes: keep.of(core::mem::take(&mut scan.notes), scan.synced_group),
+            notes: core::mem::take(&mut scan.notes),
             newest_ms: scan.newest_ms,
             event_bytes: scan.event_bytes,
             synced_group: synced_group.max(scan.synced_group),
@@ -100,15 +97,17 @@ impl<R: ReadAt> Volume<R> {
 }
 
 impl Keep {
-    /// The notes that are kept: without an index those of segments, and what may belong to the tail.
-    fn of(self, notes: Notes, synced_group: u64) -> Notes {
-        if self == Self::Everything {
-            return notes;
+    /// Whether a note is kept: without an index those of segments, and what may belong to the tail.
+    pub(crate) fn wants(self, note: &Note, synced_group: u64) -> bool {
+        self == Self::Everything || matches!(note, Note::Segment { .. }) || note.group() > synced_group
+    }
+
+    /// How much is read at once where much is read, in bytes.
+    pub(crate) fn read_ahead_bytes(self) -> usize {
+        match self {
+            Self::Everything => 1024 * 1024,
+            Self::Segments => 64 * 1024,
         }
-        let mut kept = Notes::default();
-        let is_needed = |note: &Note| matches!(note, Note::Segment { .. }) || note.group() > synced_group;
-        notes.iter().filter(is_needed).for_each(|note| kept.push(&note));
-        kept
     }
 }
 
