@@ -127,15 +127,15 @@ impl Anchors {
     }
 }
 
-/// Reads both anchors, with two requests each.
-pub(crate) fn read<R: ReadAt>(reader: &R, layout: &Layout) -> Seen {
+/// Reads both anchors, so much of their slots at once.
+pub(crate) fn read<R: ReadAt>(reader: &R, layout: &Layout, piece_bytes: usize) -> Seen {
     let mut seen = Seen { headers: Vec::new(), root: None, anchors: Anchors::unknown() };
     let mut roots: [Option<Root>; ANCHORS as usize] = Default::default();
     for (segment, root) in (0u32..).zip(&mut roots) {
         let header = read_header(reader, layout, segment).filter(|h| h.purpose == Purpose::Anchor);
         let Some(header) = header else { continue };
         let seed = Seed::of_segment(&header.volume, header.sequence);
-        *root = newest_root(reader, layout, segment, seed);
+        *root = newest_root(reader, layout, segment, seed, piece_bytes);
         seen.headers.push(header);
     }
     if seen.headers.windows(2).any(|pair| pair[0].volume != pair[1].volume) {
@@ -151,19 +151,33 @@ pub(crate) fn read<R: ReadAt>(reader: &R, layout: &Layout) -> Seen {
 }
 
 /// The newest root in an anchor.
-fn newest_root<R: ReadAt>(reader: &R, layout: &Layout, segment: u32, seed: Seed) -> Option<Root> {
+fn newest_root<R: ReadAt>(
+    reader: &R,
+    layout: &Layout,
+    segment: u32,
+    seed: Seed,
+    piece_bytes: usize,
+) -> Option<Root> {
     let slot_bytes = layout.slot_bytes() as usize;
-    let mut bytes = alloc::vec![0; slot_bytes * layout.slots() as usize];
-    if reader.read(segment, layout.data_start(), &mut bytes).is_err() {
-        // A read fails as a whole where any of it cannot be read.
-        for (slot, bytes) in (0u32..).zip(bytes.chunks_mut(slot_bytes)) {
-            if reader.read(segment, layout.slot_offset(slot), bytes).is_err() {
-                bytes.fill(0);
+    let piece_slots = (piece_bytes / slot_bytes).clamp(1, layout.slots() as usize);
+    let mut bytes = alloc::vec![0; slot_bytes * piece_slots];
+    let mut newest: Option<Root> = None;
+    for first in (0..layout.slots()).step_by(piece_slots) {
+        let slots = (first..layout.slots()).take(piece_slots);
+        let bytes = &mut bytes[..slots.len() * slot_bytes];
+        if reader.read(segment, layout.slot_offset(first), bytes).is_err() {
+            // A read fails as a whole where any of it cannot be read.
+            for (slot, bytes) in slots.clone().zip(bytes.chunks_mut(slot_bytes)) {
+                if reader.read(segment, layout.slot_offset(slot), bytes).is_err() {
+                    bytes.fill(0);
+                }
             }
         }
+        let roots = slots.zip(bytes.chunks(slot_bytes));
+        let roots = roots.filter_map(|(slot, bytes)| decode(bytes, seed, layout.slot_offset(slot)));
+        newest = roots.chain(newest).max_by_key(|root| root.number);
     }
-    let slots = (0u32..).zip(bytes.chunks(slot_bytes));
-    slots.filter_map(|(slot, bytes)| decode(bytes, seed, layout.slot_offset(slot))).max_by_key(|r| r.number)
+    newest
 }
 
 fn decode(bytes: &[u8], seed: Seed, offset: u32) -> Option<Root> {

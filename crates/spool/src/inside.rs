@@ -40,7 +40,25 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             spans.sort_unstable();
             let runs = self.index.runs(entry);
             let copies = self.index.copies_of(entry);
-            lines.push(format!("{entry:?} in {spans:?}, fates {runs:?}, copies {copies:?}"));
+            if entry.is_damaged() && !entry.is_live() {
+                // It is only remembered, and of several places that are not whole any will do.
+                lines.push(format!("message {} is done with and not whole, fates {runs:?}", entry.id));
+                continue;
+            }
+            // Not whether older records of its fates may still count: who finds them must take it so, while a checkpoint
+            // knows that all were written anew.
+            lines.push(format!(
+                "message {} at {:?} in {spans:?}: {} bytes, {} of {} open, {} attempts, damaged {}, told of in {:?}, \
+                 fates {runs:?}, copies {copies:?}",
+                entry.id,
+                entry.commit,
+                entry.size_bytes,
+                entry.open,
+                entry.recipients,
+                entry.attempts,
+                entry.is_damaged(),
+                entry.status_segment()
+            ));
         }
         for (meta, segment) in self.meta.save() {
             lines.push(format!("{meta:?} in {segment}"));

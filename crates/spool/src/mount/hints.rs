@@ -28,17 +28,18 @@ pub(crate) fn survey_since<R: ReadAt>(
     let (reader, count) = (volume.reader.clone(), volume.geometry.segments);
     let ground = checkpoint::read(reader, &volume.layout, count, volume.id, first, keep)?;
     let base_group = ground.counters.synced_group;
-    let mut segments = ground.segments.clone();
+    let known = &ground.segments;
 
     let (open_status, open_mail): (Vec<_>, Vec<_>) =
-        ground.open.iter().partition(|(segment, _)| segments[*segment as usize].purpose == Purpose::Status);
-    let life = |(segment, from): (u32, u32)| {
-        (Opened { segment, sequence: segments[segment as usize].sequence }, from)
-    };
+        ground.open.iter().partition(|(segment, _)| known[*segment as usize].purpose == Purpose::Status);
+    let life =
+        |(segment, from): (u32, u32)| (Opened { segment, sequence: known[segment as usize].sequence }, from);
     let data_start = volume.layout.data_start();
     let status = open_status.into_iter().map(life).chain(root.status.iter().map(|s| (*s, data_start)));
     let synced_group = anchors.iter().map(|header| header.synced_group).fold(base_group, u64::max);
-    let mut wanted = Wanted { volume, keep, surveys: Vec::new(), missing: Vec::new(), synced_group };
+    let msg_id_floor = anchors.iter().map(|header| header.msg_id_floor).max().unwrap_or(0);
+    let (surveys, missing) = (Vec::new(), Vec::new());
+    let mut wanted = Wanted { volume, keep, surveys, missing, synced_group, msg_id_floor };
     status.for_each(|(opened, from)| wanted.add(opened, from));
     let records = wanted.records(base_group);
 
@@ -52,7 +53,7 @@ pub(crate) fn survey_since<R: ReadAt>(
         if record.purpose.holds_mail() {
             wanted.add(Opened { segment: record.segment, sequence: record.sequence }, data_start);
         } else if let Some(header) = volume.header(record.segment) {
-            wanted.synced_group = wanted.synced_group.max(header.synced_group);
+            wanted.take_header(&header);
         }
     }
     let records = wanted.records(base_group);
@@ -64,14 +65,16 @@ pub(crate) fn survey_since<R: ReadAt>(
     if !wanted.missing.iter().all(is_given_up) {
         return None;
     }
-    let mut rows = segments.clone();
+    let mut rows = ground.segments.clone();
     enter(&mut rows, &wanted.surveys, &records);
     let floor = sequence_floor(&ground, &wanted.surveys, &records);
     let mut others = anchors;
     let mut never_opened = 0;
     // A segment may be in use and told of nowhere, also one of which not even the erase was told.
     let erasable = (0u32..).zip(&rows).filter(|(_, row)| row.state == State::Erasable).map(|(at, _)| at);
+    let erasable: Vec<u32> = erasable.collect();
     let free = next_to_open(&rows, used_segments(&ground, &wanted.surveys, &records), 2 * SUSPECTS);
+    drop(rows);
     for suspect in free.into_iter().chain(erasable) {
         match volume.header(suspect) {
             Some(header) if header.sequence < floor => {}
@@ -81,7 +84,7 @@ pub(crate) fn survey_since<R: ReadAt>(
                 wanted.add(Opened { segment: suspect, sequence: header.sequence }, data_start);
             }
             Some(header) => {
-                wanted.synced_group = wanted.synced_group.max(header.synced_group);
+                wanted.take_header(&header);
                 never_opened += 1;
                 others.push(header);
             }
@@ -89,7 +92,7 @@ pub(crate) fn survey_since<R: ReadAt>(
         }
     }
     let records = wanted.records(base_group);
-    let Wanted { surveys, synced_group, .. } = wanted;
+    let Wanted { surveys, synced_group, msg_id_floor, .. } = wanted;
     let has_rot = |survey: &Survey| {
         let scan = survey.scan.as_ref();
         survey.header.purpose == Purpose::Status && scan.is_some_and(|scan| scan.has_rot_before(synced_group))
@@ -98,6 +101,7 @@ pub(crate) fn survey_since<R: ReadAt>(
         return None;
     }
     let opened = records.count_opened(&surveys, ground.counters.next_sequence);
+    let mut segments = ground.segments.clone();
     others
         .iter()
         .filter(|header| header.purpose == Purpose::Anchor)
@@ -115,6 +119,7 @@ pub(crate) fn survey_since<R: ReadAt>(
         used_segments: used_segments(&ground, &surveys[..opened], &records),
         never_opened: never_opened + surveys.len() - opened,
         disbelieved: records.disbelieved.iter().copied().collect(),
+        msg_id_floor,
         boot,
         features,
         synced_group,
@@ -138,6 +143,8 @@ struct Wanted<'a, R> {
     missing: Vec<Opened>,
     /// The highest group that anything seen says was durable.
     synced_group: u64,
+    /// Message ids below this one may be in use, by what was seen of segments without groups.
+    msg_id_floor: u64,
 }
 
 impl<R: ReadAt> Wanted<'_, R> {
@@ -154,6 +161,12 @@ impl<R: ReadAt> Wanted<'_, R> {
             }
             _ => self.missing.push(opened),
         }
+    }
+
+    /// Takes in what the header of a segment without groups says.
+    fn take_header(&mut self, header: &SegmentHeader) {
+        self.synced_group = self.synced_group.max(header.synced_group);
+        self.msg_id_floor = self.msg_id_floor.max(header.msg_id_floor);
     }
 
     /// What those read so far say of segments.

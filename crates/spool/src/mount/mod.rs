@@ -135,6 +135,8 @@ struct Surveyed {
     /// Sequence numbers below this one may be in use, and how many segments were ever used.
     sequence_floor: u64,
     used_segments: u32,
+    /// Message ids below this one may be in use by what the headers of segments without groups say.
+    msg_id_floor: u64,
     boot: u32,
 }
 
@@ -143,7 +145,7 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     let geometry = medium.geometry();
     let layout = Layout::of(&geometry)?;
     let reader = medium.reader();
-    let anchor::Seen { headers, root, mut anchors } = anchor::read(&reader, &layout);
+    let anchor::Seen { headers, root, mut anchors } = anchor::read(&reader, &layout, keep.read_ahead_bytes());
 
     if uses_hints && let Some(header) = headers.first() {
         header.check(&geometry)?;
@@ -187,6 +189,7 @@ fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>
     let sequence_floor =
         headers.iter().map(|(_, header)| header.sequence).max().unwrap_or(0).saturating_add(1);
     let boot = headers.iter().map(|(_, header)| header.boot).max().unwrap_or(0);
+    let msg_id_floor = headers.iter().map(|(_, header)| header.msg_id_floor).max().unwrap_or(0);
     let others: Vec<(u32, SegmentHeader)> =
         headers.iter().filter(|(_, header)| !header.purpose.is_head()).cloned().collect();
     let mut surveys: Vec<Survey> = headers
@@ -244,6 +247,7 @@ fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>
                 features,
                 sequence_floor,
                 used_segments,
+                msg_id_floor,
                 boot,
             };
         }
@@ -288,7 +292,8 @@ fn finish<R: ReadAt>(
     };
     let gap = |gap: u64| if report.clean { 0 } else { gap };
     let floors = surveys.iter().map(|survey| survey.msg_id_floor);
-    let next_msg_id = floors.fold(ground.counters.next_msg_id, u64::max).max(1).saturating_add(gap(ID_GAP));
+    let floor = ground.counters.next_msg_id.max(surveyed.msg_id_floor);
+    let next_msg_id = floors.fold(floor, u64::max).max(1).saturating_add(gap(ID_GAP));
     let next_sequence = surveyed.sequence_floor.saturating_add(gap(SEQUENCE_GAP));
     let last_group = survey::last_group(&surveys).max(synced_group);
     let checkpoint = if from_checkpoint { ground.own.clone() } else { Vec::new() };
