@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use penstock_flash::{Erase, Medium};
+use penstock_flash::{Erase, EraseProgress, Medium};
 
 use crate::Error;
 use crate::events::{EventSegment, Events};
@@ -145,6 +145,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// [`Error::NotAVolume`], [`Error::UnknownFormat`], [`Error::GeometryChanged`], [`Error::BadGeometry`],
     /// [`Error::BadBuffer`]; [`Error::Write`] if a block device that was left open cannot be synced.
     pub fn mount(mut medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
+        // An erase that an earlier mount began and did not see through. Whether it succeeds is all the same: the segment
+        // was free to be erased, and is erased again before use.
+        while medium.poll_erase() == Ok(EraseProgress::Busy) {}
         let mounted = mount::mount(&medium)?;
         if medium.geometry().erase == Erase::Logical && !mounted.report.clean {
             // What a crash left in caches above the medium is read now and could be lost later.
