@@ -12,7 +12,7 @@
 //! - Of several copies of a message the newest counts that is whole and known durable, else the oldest that is whole.
 //! - A segment without a header that was used and that no RETIRE names is quarantined.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use penstock_flash::{Erase, Medium};
@@ -90,6 +90,8 @@ struct Survey {
     newest_ms: u64,
     event_bytes: u32,
     proven: bool,
+    /// It holds nothing but its header.
+    is_empty: bool,
 }
 
 /// Reads the volume on a medium.
@@ -125,6 +127,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
                     newest_ms: footer.newest_ms,
                     event_bytes: footer.event_bytes,
                     proven: true,
+                    is_empty: false,
                 }
             }
             None => {
@@ -135,6 +138,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
                 report.damaged_frames += scan.damaged;
                 synced_group = synced_group.max(scan.synced_group);
                 next_msg_id = next_msg_id.max(scan.msg_id_max.saturating_add(1));
+                let is_empty = scan.groups.is_empty() && scan.notes.is_empty() && scan.damaged == 0;
                 Survey {
                     segment,
                     header,
@@ -143,6 +147,7 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
                     newest_ms: scan.newest_ms,
                     event_bytes: scan.event_bytes,
                     proven: false,
+                    is_empty,
                 }
             }
         };
@@ -251,9 +256,26 @@ impl Tail {
     }
 }
 
+/// The segments that were opened. Whoever opens one makes its header durable and tells of it before anything else is
+/// done. So where the newest is empty and no record tells of it, it was caught at that, and its header may be gone by
+/// the next mount: it counts as never opened, which is what that mount must find too.
+fn opened(surveys: &[Survey]) -> &[Survey] {
+    let Some((newest, others)) = surveys.split_last() else { return surveys };
+    let tells_of_it = |note: &Note| {
+        let Note::Segment { record, .. } = note else { return false };
+        (record.segment, record.sequence) == (newest.segment, newest.header.sequence)
+    };
+    let is_told = surveys.iter().flat_map(|survey| &survey.notes).any(|(_, note)| tells_of_it(note));
+    if newest.is_empty && !is_told { others } else { surveys }
+}
+
 /// How many segments, from the first, were ever used.
 fn used_segments(surveys: &[Survey]) -> u32 {
-    surveys.iter().map(|survey| survey.header.used_segments.max(survey.segment + 1)).max().unwrap_or(0)
+    opened(surveys)
+        .iter()
+        .map(|survey| survey.header.used_segments.max(survey.segment + 1))
+        .max()
+        .unwrap_or(0)
 }
 
 /// Where each segment stands in its life.
@@ -265,11 +287,15 @@ fn place_segments(
 ) -> Vec<Segment> {
     let used_segments = used_segments(surveys);
     let mut newest: BTreeMap<u32, (SegmentRecord, u32)> = BTreeMap::new();
+    let mut perhaps_clean: BTreeSet<(u32, u64)> = BTreeSet::new();
     for survey in surveys.iter().filter(|s| s.header.purpose == Purpose::Status) {
         for (_, note) in &survey.notes {
             let Note::Segment { group, record } = note else { continue };
             // What is not known durable counts where it keeps a segment, not where it gives one away.
             if record.life != Life::Used && *group > synced_group {
+                if record.life == Life::Clean {
+                    perhaps_clean.insert((record.segment, record.sequence));
+                }
                 continue;
             }
             let known = newest.entry(record.segment).or_insert((*record, survey.segment));
@@ -279,7 +305,7 @@ fn place_segments(
         }
     }
     let mut segments: Vec<Segment> = (0..geometry.segments).map(|_| Segment::new(State::Free)).collect();
-    for survey in surveys {
+    for survey in opened(surveys) {
         let row = &mut segments[survey.segment as usize];
         row.state = State::Sealed;
         row.purpose = survey.header.purpose;
@@ -300,6 +326,11 @@ fn place_segments(
         row.state = match record.life {
             Life::Used if has_header => State::Sealed,
             Life::Used => State::Quarantined,
+            // The next mount may believe that it is clean. So this one must not begin to erase it as one that is not.
+            Life::Retired if perhaps_clean.contains(&(segment, record.sequence)) => {
+                row.is_suspect = true;
+                State::Free
+            }
             Life::Retired => State::Erasable,
             Life::Clean => State::Free,
         };
