@@ -456,8 +456,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Err(Error::AlreadyFinal(id));
         }
         self.append_status(id, status)?;
+        // To find room for that the message may have been moved: it is discounted where it stands now, and as it was
+        // before its fate changes, since what is live is counted.
+        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
         let was_live = entry.is_live();
-        // What is live is counted, so it is discounted as it was before the fate changes.
         self.uncount_body(&entry);
         self.index.apply(id, status);
         let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
