@@ -154,8 +154,10 @@ pub(crate) fn mount<M: Medium>(medium: &M) -> Result<Mounted, Error> {
         surveys.push(survey);
     }
     surveys.sort_by_key(|survey| survey.header.sequence);
-    // A clean stop leaves no segment open. Segments that earlier unclean stops left open stay without a proof.
-    report.clean = surveys.last().is_none_or(|survey| survey.proven);
+    // A clean stop leaves none of the segments open that were opened since the mount before it. Those that earlier unclean
+    // stops left open stay without a proof.
+    let newest_boot = surveys.iter().map(|survey| survey.header.boot).max();
+    report.clean = surveys.iter().all(|survey| survey.proven || Some(survey.header.boot) != newest_boot);
     if !report.clean {
         next_msg_id = next_msg_id.saturating_add(ID_GAP);
     }
@@ -257,16 +259,18 @@ impl Tail {
 }
 
 /// The segments that were opened. Whoever opens one makes its header durable and tells of it before anything else is
-/// done. So where the newest is empty and no record tells of it, it was caught at that, and its header may be gone by
-/// the next mount: it counts as never opened, which is what that mount must find too.
+/// done. So where the newest are empty and no record tells of them, they were caught at that, and their headers may be
+/// gone by the next mount: they count as never opened, which is what that mount must find too.
 fn opened(surveys: &[Survey]) -> &[Survey] {
-    let Some((newest, others)) = surveys.split_last() else { return surveys };
-    let tells_of_it = |note: &Note| {
-        let Note::Segment { record, .. } = note else { return false };
-        (record.segment, record.sequence) == (newest.segment, newest.header.sequence)
-    };
-    let is_told = surveys.iter().flat_map(|survey| &survey.notes).any(|(_, note)| tells_of_it(note));
-    if newest.is_empty && !is_told { others } else { surveys }
+    let mut told: BTreeSet<(u32, u64)> = BTreeSet::new();
+    for (_, note) in surveys.iter().flat_map(|survey| &survey.notes) {
+        if let Note::Segment { record, .. } = note {
+            told.insert((record.segment, record.sequence));
+        }
+    }
+    let was_opened = |s: &Survey| !s.is_empty || told.contains(&(s.segment, s.header.sequence));
+    let count = surveys.iter().rposition(was_opened).map_or(0, |last| last + 1);
+    &surveys[..count]
 }
 
 /// How many segments, from the first, were ever used.
@@ -342,10 +346,12 @@ fn place_segments(
         }
     }
     // The header of one more segment may have been on its way when the power failed, also right after a clean stop.
-    // Which one is known, since it is always the same that comes next; one more for good measure.
+    // Which one is known, since it is always the same that comes next: after those that count as never opened, and one
+    // more for good measure.
+    let suspects = surveys.len() - opened(surveys).len() + 2;
     let mut order: Vec<(bool, u64, u32)> = log::opening_order(&segments, used_segments).collect();
     order.sort_unstable();
-    for (_, _, next) in order.into_iter().take(2) {
+    for (_, _, next) in order.into_iter().take(suspects) {
         segments[next as usize].is_suspect = true;
     }
     report.quarantined_segments = segments.iter().filter(|s| s.state == State::Quarantined).count() as u32;

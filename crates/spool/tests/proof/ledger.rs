@@ -179,7 +179,8 @@ impl Ledger {
         let stories = self.stories.iter().filter_map(|(id, story)| {
             let when = story.when.as_of(cut)?;
             let changes = story.changes.iter();
-            let changes = changes.filter_map(|c| c.when.as_of(cut).map(|when| Change { when, ..*c })).collect();
+            let changes =
+                changes.filter_map(|c| c.when.as_of(cut).map(|when| Change { when, ..*c })).collect();
             Some((*id, Story { mail: Rc::clone(&story.mail), when, changes }))
         });
         let puts = self.puts.iter();

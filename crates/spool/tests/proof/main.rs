@@ -1,5 +1,10 @@
 //! The log, proven: no power cut loses acknowledged mail, no rot passes unseen.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a panic is the verdict, and it says what it did")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a panic is the verdict, and it says what it did"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -9,13 +14,16 @@ mod replay;
 mod tally;
 mod workload;
 
+use common::GEOMETRIES;
 use std::process::ExitCode;
 use std::time::Instant;
-use common::GEOMETRIES;
 
 fn main() -> ExitCode {
     if let Ok(line) = std::env::var("PENSTOCK_REPLAY") {
-        return match replay::replay(&line) { Some(true) => ExitCode::SUCCESS, _ => ExitCode::FAILURE };
+        return match replay::replay(&line) {
+            Some(true) => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        };
     }
     let mut all = tally::Tally::default();
     for (g, (name, _)) in GEOMETRIES.iter().enumerate() {
@@ -23,7 +31,14 @@ fn main() -> ExitCode {
             let mut tally = tally::Tally::default();
             let begun = Instant::now();
             cuts::Cuts::new(g, script, 1, &mut tally).run(4);
-            println!("{name} {}: {} cuts {} rec {:?}; {:?}", script.name, tally.sum(|w| w.starts_with("cut,")), tally.sum(|w| w == cuts::RECOVERY_CUT), begun.elapsed(), tally.failures);
+            println!(
+                "{name} {}: {} cuts {} rec {:?}; {:?}",
+                script.name,
+                tally.sum(|w| w.starts_with("cut,")),
+                tally.sum(|w| w == cuts::RECOVERY_CUT),
+                begun.elapsed(),
+                tally.failures
+            );
             all.add(tally);
         }
     }

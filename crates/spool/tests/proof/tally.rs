@@ -93,9 +93,15 @@ impl Tally {
     }
 
     pub(crate) fn print_branches(&self) {
-        println!("branches of the log that only a stop, a cut or rot leads to, and in how many cases they were entered:");
+        println!(
+            "branches of the log that only a stop, a cut or rot leads to, and in how many cases they were entered:"
+        );
         for branch in Branch::ALL {
-            println!("  {:<32}{:>11}", format!("{branch:?}"), self.branches.get(branch).copied().unwrap_or_default());
+            println!(
+                "  {:<32}{:>11}",
+                format!("{branch:?}"),
+                self.branches.get(branch).copied().unwrap_or_default()
+            );
         }
     }
 

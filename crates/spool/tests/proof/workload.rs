@@ -37,6 +37,8 @@ pub(crate) enum Act {
     Put,
     /// Records an event, perhaps of a message.
     Tell,
+    /// Stores a whole message.
+    Store,
     /// Stores mail until there is no room.
     Fill,
     /// Marks most messages delivered.
@@ -96,7 +98,15 @@ pub(crate) const SCRIPTS: &[Script] = &[
         name: "stream",
         warm_up: 40,
         acts: 160,
-        acts_by_weight: &[(Begin, 3), (Write, 14), (Sync, 2), (Deliver, 3), (Step, 2), (Abort, 1), (Crash, 1)],
+        acts_by_weight: &[
+            (Begin, 3),
+            (Write, 14),
+            (Sync, 2),
+            (Deliver, 3),
+            (Step, 2),
+            (Abort, 1),
+            (Crash, 1),
+        ],
         sizes: &[200],
         segments: &[2, 4],
         recipients_max: 2,
@@ -165,7 +175,15 @@ pub(crate) const SCRIPTS: &[Script] = &[
         name: "full",
         warm_up: 60,
         acts: 70,
-        acts_by_weight: &[(Fill, 2), (Drain, 1), (DeliverAny, 6), (Sync, 4), (Step, 6), (Partial, 3), (Put, 2)],
+        acts_by_weight: &[
+            (Fill, 2),
+            (Drain, 1),
+            (DeliverAny, 6),
+            (Sync, 4),
+            (Step, 6),
+            (Partial, 3),
+            (Put, 2),
+        ],
         sizes: &[400, 1400, 2600],
         segments: &[],
         recipients_max: 2,
@@ -314,7 +332,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         drawn.map_or(Ok(()), |(act, _)| self.perform(*act))
     }
 
-    fn perform(&mut self, act: Act) -> Result<(), Trouble> {
+    pub(crate) fn perform(&mut self, act: Act) -> Result<(), Trouble> {
         match act {
             Begin => self.begin(),
             Write => self.write(),
@@ -327,6 +345,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
             Tidy => self.tidy(),
             Put => self.put(),
             Tell => self.tell(),
+            Store => self.store().map(drop),
             Fill => self.fill(),
             Drain => self.drain(),
             Lease => self.lease(),
@@ -342,7 +361,8 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         let segment_bytes = self.sim.geometry().segment_bytes as usize;
         // On segments of 64 KiB a few of them would be most of the time that all takes.
         let size = script.sizes.get(drawn).copied();
-        let size = size.unwrap_or_else(|| script.segments[drawn - script.sizes.len()] * segment_bytes.min(8192));
+        let size =
+            size.unwrap_or_else(|| script.segments[drawn - script.sizes.len()] * segment_bytes.min(8192));
         let recipients = 1 + self.rng.below(u64::from(script.recipients_max)) as u16;
         Rc::new(mail(self.number, recipients, size))
     }
@@ -405,7 +425,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         Ok(())
     }
 
-    pub(crate) fn sync(&mut self) -> Result<(), Trouble> {
+    fn sync(&mut self) -> Result<(), Trouble> {
         must_find_room("a sync", self.spool()?.sync())?;
         let now = self.now();
         if std::mem::take(&mut self.in_doubt)
@@ -433,7 +453,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
     }
 
     /// Marks a message delivered: the oldest, or any.
-    pub(crate) fn deliver(&mut self, any: bool) -> Result<(), Trouble> {
+    fn deliver(&mut self, any: bool) -> Result<(), Trouble> {
         let queued = self.queued()?;
         if queued.is_empty() {
             return Ok(());
@@ -464,7 +484,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         self.give_fate(id, first + skipped, count, fate)
     }
 
-    pub(crate) fn step(&mut self) -> Result<Step, Trouble> {
+    fn step(&mut self) -> Result<Step, Trouble> {
         let now = stamp(1_700_000_000_000);
         let done = self.spool()?.step(now);
         done.map_err(|error| match error {
@@ -482,7 +502,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         Ok(())
     }
 
-    pub(crate) fn put(&mut self) -> Result<(), Trouble> {
+    fn put(&mut self) -> Result<(), Trouble> {
         let key = self.rng.below(4) as u8;
         let len = 1 + self.rng.below(40) as usize;
         let value = vec![self.rng.next_u64() as u8 | 1; len];
@@ -497,7 +517,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         }
     }
 
-    pub(crate) fn tell(&mut self) -> Result<(), Trouble> {
+    fn tell(&mut self) -> Result<(), Trouble> {
         if self.ledger.events() >= EVENTS_MAX {
             return Ok(());
         }
@@ -516,7 +536,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
     }
 
     /// Stores a whole message, as a client that declares its size.
-    pub(crate) fn store(&mut self) -> Result<bool, Trouble> {
+    fn store(&mut self) -> Result<bool, Trouble> {
         let mail = self.new_mail();
         let declared = Some(mail.body.len() as u64);
         let spool = self.spool()?;
