@@ -407,8 +407,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             self.make_room(Purpose::Status, frame::frame_bytes(RECORD_LIFE_BYTES), NOTE_RESERVE)?;
         }
         let segment = self.pick_free(purpose)?;
+        let mut other_erased = None;
         if self.segments[segment as usize].is_suspect {
-            self.erase_now(segment)?;
+            other_erased = self.erase_now(segment)?;
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
@@ -453,6 +454,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         head.base = base;
         head.notes.clear();
         self.record_life(segment, Life::Used)?;
+        if let Some(other) = other_erased {
+            self.record_life(other, Life::Clean)?;
+        }
         Ok(())
     }
 
@@ -634,22 +638,28 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         Ok(())
     }
 
-    /// Erases a free segment before it is opened.
-    fn erase_now(&mut self, segment: u32) -> Result<(), Error> {
-        // One erase at a time.
-        while let Some(other) = self.erasing {
-            self.poll_erase(other)?;
+    /// Erases a free segment before it is opened. Gives the one whose erase was going on and came to its end first; that
+    /// it is clean is still to be recorded, which may open a segment and so cannot be done here.
+    fn erase_now(&mut self, segment: u32) -> Result<Option<u32>, Error> {
+        let other = self.erasing.take();
+        if let Some(other) = other {
+            self.see_erase_through()?;
+            self.finish_erase(other);
         }
         let done = self.medium.start_erase(segment);
         self.check_write(done)?;
+        self.see_erase_through()?;
+        self.finish_erase(segment);
+        Ok(other)
+    }
+
+    fn see_erase_through(&mut self) -> Result<(), Error> {
         loop {
             let progress = self.medium.poll_erase();
             if self.check_write(progress)? == EraseProgress::Done {
-                break;
+                return Ok(());
             }
         }
-        self.finish_erase(segment);
-        Ok(())
     }
 
     fn finish_erase(&mut self, segment: u32) {
