@@ -124,7 +124,7 @@ pub(crate) struct Log<M, B> {
     next_group: u64,
     /// The highest group that a sync made durable.
     synced_group: u64,
-    /// The highest group that a durable group says was durable.
+    /// The highest group that a group says was durable which this mount saw become durable itself.
     proven_group: u64,
     used_segments: u32,
     boot: u32,
@@ -162,7 +162,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             next_sequence: start.next_sequence,
             next_group: start.next_group,
             synced_group: start.synced_group,
-            proven_group: start.synced_group,
+            proven_group: 0,
             used_segments: start.used_segments,
             boot: start.boot,
             unsynced: false,

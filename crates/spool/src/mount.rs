@@ -335,7 +335,8 @@ fn place_segments(
                 row.is_suspect = true;
                 State::Free
             }
-            Life::Retired => State::Erasable,
+            // What says that it was durable may be on the brink itself: another group has to say so before the erase.
+            Life::Retired => State::Retired { group: synced_group },
             Life::Clean => State::Free,
         };
     }
