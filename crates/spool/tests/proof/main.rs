@@ -10,7 +10,9 @@
 mod common;
 mod cuts;
 mod ledger;
+mod owners;
 mod replay;
+mod rot;
 mod tally;
 mod workload;
 
@@ -26,6 +28,28 @@ fn main() -> ExitCode {
         };
     }
     let mut all = tally::Tally::default();
+    if std::env::var("ROT").is_ok() {
+        for (g, (name, _)) in GEOMETRIES.iter().enumerate() {
+            for script in workload::SCRIPTS {
+                for seed in 1..4 {
+                    let mut tally = tally::Tally::default();
+                    let begun = Instant::now();
+                    rot::Rot::new(g, script, seed, &mut tally).run(400);
+                    println!(
+                        "{name} {}: {} cases {:?}; {:?}",
+                        script.name,
+                        tally.sum(|w| w.starts_with("rot")),
+                        begun.elapsed(),
+                        tally.failures
+                    );
+                    all.add(tally);
+                }
+            }
+        }
+        all.print_cases(&GEOMETRIES.map(|g| g.0));
+        println!("{}", all.verdict(&all));
+        return ExitCode::SUCCESS;
+    }
     for (g, (name, _)) in GEOMETRIES.iter().enumerate() {
         for script in workload::SCRIPTS {
             let mut tally = tally::Tally::default();

@@ -6,6 +6,7 @@ use penstock_flash::sim::{Rng, Story};
 
 use crate::common::GEOMETRIES;
 use crate::cuts::Cuts;
+use crate::rot::Rot;
 use crate::tally::Tally;
 use crate::workload::Script;
 
@@ -51,6 +52,7 @@ pub(crate) fn replay(line: &str) -> Option<bool> {
     let mut tally = Tally::default();
     match class {
         "cuts" => Cuts::new(geometry, script, seed, &mut tally).replay(&story),
+        "rot" => Rot::new(geometry, script, seed, &mut tally).replay(words.next()?.parse().ok()?),
         _ => return None,
     }
     for failure in &tally.failures {
