@@ -16,7 +16,7 @@ use penstock_flash::{EraseProgress, Geometry, Medium};
 
 use crate::Error;
 use crate::frame::{self, Kind, Seed};
-use crate::proof::Protection;
+use crate::proof::{Branch, Protection};
 use crate::record::{self, Life, Place, SegmentRecord};
 use crate::segment::{FORMAT_VERSION, Layout, Purpose, Segment, SegmentHeader, State};
 use crate::summary::{self, Footer, Note, Notes, Proof};
@@ -150,7 +150,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
                 return Err(Error::BadBuffer);
             }
         }
-        Ok(Self {
+        #[allow(unused_mut, reason = "only the proof breaks it")]
+        let mut log = Self {
             medium,
             layout,
             geometry,
@@ -171,7 +172,35 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             awaiting_proof: Vec::new(),
             erasing: None,
             may_use_reserve: false,
-        })
+        };
+        #[cfg(feature = "proof")]
+        if !Protection::SealAfterUnclean.is_on() {
+            log.go_on_in_open_segments();
+        }
+        Ok(log)
+    }
+
+    /// What a log does that trusts blank cells: it goes on where a stop left a segment open. For the proof alone.
+    #[cfg(feature = "proof")]
+    fn go_on_in_open_segments(&mut self) {
+        use penstock_flash::ReadAt;
+        for purpose in [Purpose::Hot, Purpose::Moved, Purpose::Status] {
+            let sealed = |row: &Segment| row.state == State::Sealed && row.purpose == purpose;
+            let rows = (0u32..).zip(&self.segments).filter(|(_, row)| sealed(row));
+            let Some((segment, _)) = rows.max_by_key(|(_, row)| row.sequence) else { continue };
+            let mut bytes = alloc::vec![0; self.layout.segment_bytes as usize];
+            if self.medium.reader().read(segment, 0, &mut bytes).is_err() || bytes.last() != Some(&0xFF) {
+                continue;
+            }
+            let end = bytes.iter().rposition(|byte| *byte != 0xFF).map_or(0, |last| last as u32 + 1);
+            if end < self.layout.data_end() {
+                let (seed, base) =
+                    (self.seed(segment), self.layout.align_up(end).max(self.layout.data_start()));
+                self.segments[segment as usize].state = State::Open;
+                let head = &mut self.heads[purpose as usize];
+                (head.segment, head.seed, head.base) = (Some(segment), seed, base);
+            }
+        }
     }
 
     pub(crate) fn into_medium(self) -> M {
@@ -315,7 +344,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             self.unsynced = true;
             self.medium.program(segment, head.base, bytes)
         };
-        head.base += padded as u32;
+        // Without it the next group begins in the unit that this one ends in.
+        let begun = end - end % self.layout.unit_bytes as usize;
+        head.base += if Protection::FreshUnit.is_on() { padded } else { begun } as u32;
         head.len = 0;
         head.frames = 0;
         head.chain = 0;
@@ -328,6 +359,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     fn check_write<T>(&mut self, result: Result<T, penstock_flash::Error>) -> Result<T, Error> {
         result.map_err(|error| {
+            Branch::WriteFailed.reach();
             self.failed = true;
             Error::Write(error)
         })
@@ -409,6 +441,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let segment = self.pick_free(purpose)?;
         let mut other_erased = None;
         if self.segments[segment as usize].is_suspect {
+            Branch::SuspectErased.reach();
             other_erased = self.erase_now(segment)?;
         }
         let sequence = self.next_sequence;
@@ -441,7 +474,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             used_segments: self.used_segments,
             boot: self.boot,
         };
-        for offset in self.layout.header_offsets() {
+        let copies = if Protection::HeaderTwice.is_on() { 2 } else { 1 };
+        for offset in self.layout.header_offsets().into_iter().take(copies) {
             self.program_record(segment, offset, self.layout.header_bytes(), Kind::SegmentHeader, &header)?;
         }
         let done = self.medium.sync();
@@ -505,6 +539,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     fn pick_free(&self, purpose: Purpose) -> Result<u32, Error> {
         let kept_back = match purpose {
+            _ if !Protection::Reserve.is_on() => 0,
             Purpose::Moved => RESERVE_STATUS,
             Purpose::Status if self.may_use_reserve => 0,
             Purpose::Hot | Purpose::Status => RESERVE_MOVED,
@@ -597,7 +632,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let mut unproven = false;
         for row in &mut self.segments {
             if let State::Retired { group } = row.state {
-                if group <= self.proven_group {
+                if group <= self.proven_group || !Protection::RetireBeforeErase.is_on() {
                     row.state = State::Erasable;
                 } else {
                     unproven = true;
@@ -643,6 +678,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     fn erase_now(&mut self, segment: u32) -> Result<Option<u32>, Error> {
         let other = self.erasing.take();
         if let Some(other) = other {
+            Branch::OtherErasedFirst.reach();
             self.see_erase_through()?;
             self.finish_erase(other);
         }

@@ -21,7 +21,7 @@ use crate::Error;
 use crate::frame::Seed;
 use crate::index::{Entry, Index};
 use crate::log::{self, STATUS_FRAME_BYTES, Start};
-use crate::proof::Branch;
+use crate::proof::{Branch, Protection};
 use crate::reader::{Message, Readable, read_commit, read_extents};
 use crate::record::{Commit, Fate, Life, MessageId, Place, SegmentRecord, Status};
 use crate::segment::{Layout, Purpose, Segment, SegmentHeader, State, read_header};
@@ -270,6 +270,9 @@ fn opened(surveys: &[Survey]) -> &[Survey] {
     }
     let was_opened = |s: &Survey| !s.is_empty || told.contains(&(s.segment, s.header.sequence));
     let count = surveys.iter().rposition(was_opened).map_or(0, |last| last + 1);
+    if count < surveys.len() {
+        Branch::NeverOpened.reach();
+    }
     &surveys[..count]
 }
 
@@ -297,6 +300,7 @@ fn place_segments(
             let Note::Segment { group, record } = note else { continue };
             // What is not known durable counts where it keeps a segment, not where it gives one away.
             if record.life != Life::Used && *group > synced_group {
+                Branch::NotBelieved.reach();
                 if record.life == Life::Clean {
                     perhaps_clean.insert((record.segment, record.sequence));
                 }
@@ -329,9 +333,11 @@ fn place_segments(
         row.recorded_in = Some(recorded_in);
         row.state = match record.life {
             Life::Used if has_header => State::Sealed,
-            Life::Used => State::Quarantined,
+            Life::Used if Protection::Quarantine.is_on() => State::Quarantined,
+            Life::Used => State::Free,
             // The next mount may believe that it is clean. So this one must not begin to erase it as one that is not.
             Life::Retired if perhaps_clean.contains(&(segment, record.sequence)) => {
+                Branch::PerhapsClean.reach();
                 row.is_suspect = true;
                 State::Free
             }
@@ -342,7 +348,7 @@ fn place_segments(
     }
     for (segment, row) in (0u32..).zip(&mut segments) {
         let headless = row.state == State::Free && row.recorded_in.is_none();
-        if headless && segment < used_segments {
+        if headless && segment < used_segments && Protection::Quarantine.is_on() {
             row.state = State::Quarantined;
         }
     }
@@ -354,6 +360,9 @@ fn place_segments(
     order.sort_unstable();
     for (_, _, next) in order.into_iter().take(suspects) {
         segments[next as usize].is_suspect = true;
+    }
+    if segments.iter().any(|s| s.state == State::Quarantined) {
+        Branch::Quarantined.reach();
     }
     report.quarantined_segments = segments.iter().filter(|s| s.state == State::Quarantined).count() as u32;
     segments
@@ -416,14 +425,19 @@ impl<R: penstock_flash::ReadAt> Mount<R> {
                         }
                         self.torn.retain(|torn| *torn != id);
                     }
-                    Some(_) => self.index.add_copy(id, place, &spans),
+                    Some(_) => {
+                        Branch::OlderCopy.reach();
+                        self.index.add_copy(id, place, &spans);
+                    }
                     None => {
                         self.index.insert(entry, &spans);
                         if let Some(entry) = self.index.get_mut(id).filter(|_| !whole) {
                             entry.set_damaged(true);
                             // Up to what is known durable it may have been acknowledged: it stays and is told of.
                             // Beyond, nobody was told that it was taken.
-                            if !durable {
+                            if durable {
+                                Branch::Damaged.reach();
+                            } else {
                                 Branch::Torn.reach();
                                 self.torn.push(id);
                             }

@@ -49,12 +49,58 @@ listed! {
 listed! {
     /// A branch that only a stop, a cut or rot leads to.
     Branch {
+        /// A mount came upon an erase that was still going on.
+        EraseGoingOn,
+        /// The first copy of a segment's header was not whole, and the second was.
+        SecondHeader,
         /// A segment without a proven summary was scanned.
         Scanned,
+        /// There was a whole proof, but footer or summary were not.
+        SummaryDamaged,
+        /// A scan came upon a frame that was damaged, or a stretch without any.
+        FrameDamaged,
+        /// A long read failed, and what was needed of it was read alone.
+        ReadAlone,
+        /// The newest segments hold nothing but headers, and count as never opened.
+        NeverOpened,
+        /// A RETIRE or a Clean was not known durable, and did not count.
+        NotBelieved,
+        /// A segment is retired and perhaps clean: it is free, and erased before use.
+        PerhapsClean,
+        /// A used segment has no header, and is quarantined.
+        Quarantined,
         /// The tail has a gap, and messages beyond it were read through.
         BeyondGap,
         /// A message of the tail was torn.
         Torn,
+        /// A message that is known durable is not whole.
+        Damaged,
+        /// A newer copy of a message was not durable or not whole, and does not count.
+        OlderCopy,
+        /// A suspect segment was erased before it was opened.
+        SuspectErased,
+        /// Another erase had to end before that.
+        OtherErasedFirst,
+        /// A message of the tail was written anew.
+        TailMoved,
+        /// A message of the tail could no longer be read when it was to be written anew.
+        TailFaded,
+        /// The fates of the tail were written anew.
+        TailFates,
+        /// The state of the tail was written anew.
+        TailState,
+        /// There was no room to write the tail anew.
+        TailNoRoom,
+        /// A record says of a torn message that it never counted.
+        TornRecorded,
+        /// A write failed, and the log takes nothing more.
+        WriteFailed,
+        /// Reclaim came upon a message that it could not read, and leaves it where it stands.
+        LeftDamaged,
+        /// Reclaim found no room for what it was moving, and gave up.
+        MovingStopped,
+        /// A segment was given up and an older copy of a message counts again.
+        FallBack,
     }
 }
 

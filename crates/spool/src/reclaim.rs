@@ -13,6 +13,7 @@ use crate::events::{EventSegment, Events};
 use crate::incoming::Incoming;
 use crate::index::Entry;
 use crate::log::{Log, RESERVE_MOVED};
+use crate::proof::{Branch, Protection};
 use crate::reader::Message;
 use crate::record::{Event, Life, MessageId, Stamp, Status};
 use crate::segment::{Purpose, Segment, State};
@@ -322,12 +323,14 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Gives up the present victim, so that another may be tried.
     fn stop_moving(&mut self, mut incoming: Incoming, error: Error) -> Result<Step, Error> {
+        Branch::MovingStopped.reach();
         incoming.release(&mut self.log);
         self.reclaim = Reclaim::default();
         Err(error)
     }
 
     fn leave_damaged(&mut self, id: MessageId) -> Step {
+        Branch::LeftDamaged.reach();
         if let Some(entry) = self.index.get_mut(id) {
             entry.set_damaged(true);
             let entry = *entry;
@@ -343,7 +346,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let stale: Vec<Entry> = self
             .index
             .iter_from(MessageId(0))
-            .filter(|e| e.status_segment() == Some(victim))
+            .filter(|e| e.status_segment() == Some(victim) && Protection::StatusOutlivesCommit.is_on())
             .copied()
             .collect();
         for entry in stale {

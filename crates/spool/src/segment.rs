@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
+use crate::proof::Branch;
 use crate::record;
 
 /// The version of the format that this crate writes. 0 may still change.
@@ -166,6 +167,9 @@ pub(crate) fn read_header<R: ReadAt>(reader: &R, layout: &Layout, segment: u32) 
             return None;
         }
         let record: SegmentHeader = record::decode(payload)?;
+        if offset > 0 {
+            Branch::SecondHeader.reach();
+        }
         (record.segment == segment).then_some(record)
     })
 }

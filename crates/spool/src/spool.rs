@@ -15,6 +15,7 @@ use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
 use crate::log::{Buffers, Counters, Log, RESERVE_MOVED, STATUS_FRAME_BYTES};
 use crate::mount::{self, MountReport, TailContent};
+use crate::proof::{Branch, Protection};
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
 use crate::record::{
@@ -147,7 +148,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     pub fn mount(mut medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
         // An erase that an earlier mount began and did not see through. Whether it succeeds is all the same: the segment
         // was free to be erased, and is erased again before use.
-        while medium.poll_erase() == Ok(EraseProgress::Busy) {}
+        while medium.poll_erase() == Ok(EraseProgress::Busy) {
+            Branch::EraseGoingOn.reach();
+        }
         let mounted = mount::mount(&medium)?;
         if medium.geometry().erase == Erase::Logical && !mounted.report.clean {
             // What a crash left in caches above the medium is read now and could be lost later.
@@ -354,13 +357,16 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Writes the tail anew after a power cut, before anything durable builds upon it. A message that cannot be read
     /// now was never acknowledged: what was, is stable.
     fn settle_tail(&mut self) -> Result<(), Error> {
-        if self.tail.is_empty() {
+        if self.tail.is_empty() || !Protection::TailAnew.is_on() {
             return Ok(());
         }
         let tail = core::mem::take(&mut self.tail);
         match self.in_reserve(|spool| spool.write_tail(tail)) {
             // There is no room for it: what can be read now counts as it stands.
-            Err(Error::Full) => Ok(()),
+            Err(Error::Full) => {
+                Branch::TailNoRoom.reach();
+                Ok(())
+            }
             done => done,
         }
     }
@@ -374,12 +380,22 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                     break;
                 }
             }
-            if !self.move_now(id)? {
+            if self.move_now(id)? {
+                Branch::TailMoved.reach();
+            } else {
+                Branch::TailFaded.reach();
                 self.set_status(id, &Status::of_all(entry.recipients, Fate::Torn))?;
             }
         }
-        tail.fates.into_iter().try_for_each(|id| self.rewrite_fate(id))?;
-        tail.status_segments.into_iter().try_for_each(|segment| self.rewrite_state(segment))
+        for id in tail.fates {
+            Branch::TailFates.reach();
+            self.rewrite_fate(id)?;
+        }
+        for segment in tail.status_segments {
+            Branch::TailState.reach();
+            self.rewrite_state(segment)?;
+        }
+        Ok(())
     }
 
     /// Whether nothing of the tail waits to be settled.
@@ -390,6 +406,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Says of torn messages that they never counted, before anything durable says that their groups were.
     fn record_torn(&mut self) -> Result<(), Error> {
         for id in core::mem::take(&mut self.torn) {
+            Branch::TornRecorded.reach();
             let recipients = self.index.get(id).map_or(0, |entry| entry.recipients);
             self.append_status(id, &Status::of_all(recipients, Fate::Torn))?;
         }

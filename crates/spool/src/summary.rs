@@ -10,6 +10,7 @@ use penstock_flash::ReadAt;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Header, Kind, Seed};
+use crate::proof::Branch;
 use crate::record::{self, Meta, SegmentRecord, Status};
 use crate::segment::Layout;
 
@@ -161,6 +162,21 @@ pub(crate) fn read_proven<R: ReadAt>(
     let mut small = [0; 96];
     let at = (segment, layout.proof_offset());
     let proof: Proof = record::decode(read_frame(reader, seed, at, Kind::Proof, &mut small)?.1)?;
+    let proven = read_notes(reader, layout, seed, segment);
+    if proven.is_none() {
+        Branch::SummaryDamaged.reach();
+    }
+    proven.map(|(footer, notes)| (footer, proof, notes))
+}
+
+/// Reads footer and notes of a sealed segment, if all of it is whole.
+fn read_notes<R: ReadAt>(
+    reader: &R,
+    layout: &Layout,
+    seed: Seed,
+    segment: u32,
+) -> Option<(Footer, Vec<Note>)> {
+    let mut small = [0; 96];
     let at = (segment, layout.footer_offset());
     let footer: Footer = record::decode(read_frame(reader, seed, at, Kind::Footer, &mut small)?.1)?;
     let notes_len = footer.notes_bytes as usize;
@@ -192,5 +208,5 @@ pub(crate) fn read_proven<R: ReadAt>(
         notes.push(note);
         rest = after;
     }
-    Some((footer, proof, notes))
+    Some((footer, notes))
 }

@@ -9,6 +9,7 @@ use penstock_flash::ReadAt;
 
 use crate::frame::{self, Header, Kind, Seed};
 use crate::log::GROUP_END_PAYLOAD_BYTES;
+use crate::proof::Branch;
 use crate::record::{self, Begin, Commit, Event, Extent};
 use crate::segment::Layout;
 use crate::summary::Note;
@@ -60,6 +61,7 @@ impl<R: ReadAt> Window<R> {
             self.bytes.resize(want, 0);
             if self.reader.read(self.segment, offset, &mut self.bytes).is_err() {
                 // A read fails as a whole where any of it cannot be read: perhaps what is needed can.
+                Branch::ReadAlone.reach();
                 self.bytes.truncate(len.min(want));
                 if let Err(error) = self.reader.read(self.segment, offset, &mut self.bytes) {
                     self.bytes.clear();
@@ -132,6 +134,7 @@ pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: See
             open.broken = true;
             offset = match next_frame(window, layout, seed, offset, end) {
                 Some(next) => {
+                    Branch::FrameDamaged.reach();
                     scan.damaged += 1;
                     next
                 }
@@ -146,6 +149,7 @@ pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: See
         let next = offset + header.frame_bytes() as u32;
         match window.payload(seed, offset, &header) {
             None => {
+                Branch::FrameDamaged.reach();
                 scan.damaged += 1;
                 open.broken = true;
             }

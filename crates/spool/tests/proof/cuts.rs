@@ -18,7 +18,7 @@ use crate::tally::{Failure, Kind, Tally};
 use crate::workload::{Act, Connect, Script, Trouble, World};
 
 /// The geometry on which every distinct recovery is cut in every operation: that with the smallest unit.
-const SMALLEST: usize = 0;
+pub(crate) const SMALLEST: usize = 0;
 /// On the others one recovery in so many is.
 const RECOVERY_SAMPLE: u64 = 48;
 /// Of the cuts in recoveries one in so many is followed by cuts in the recovery after it.

@@ -243,10 +243,6 @@ impl Ledger {
         Some(&mut self.stories[at].1)
     }
 
-    pub(crate) fn stories(&self) -> impl Iterator<Item = (MessageId, &Story)> {
-        self.stories.iter().map(|(id, story)| (*id, story))
-    }
-
     /// The highest id of a message that was committed.
     pub(crate) fn last_id(&self) -> MessageId {
         self.stories.last().map_or(MessageId(0), |(id, _)| *id)

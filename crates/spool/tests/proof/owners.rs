@@ -50,8 +50,8 @@ pub(crate) struct Owners {
     waiting: Vec<(u64, Fault)>,
     /// Bytes that stay bad, whatever is programmed over them.
     stuck: Vec<(u32, u32)>,
-    /// Segments erased since faults are watched.
-    pub(crate) erased: BTreeSet<u32>,
+    /// Messages that were touched in a segment that was erased after that.
+    pub(crate) erased: BTreeSet<u64>,
 }
 
 impl Owners {
@@ -80,7 +80,7 @@ impl Owners {
                 self.stuck.push((segment, offset));
             }
             Fault::Unreadable { segment, offset, len_bytes } => {
-                self.touch(segment, offset..offset + len_bytes)
+                self.touch(segment, offset..offset + len_bytes);
             }
             _ => self.waiting.push((at, fault)),
         }
@@ -129,7 +129,8 @@ impl Owners {
     }
 
     fn erase(&mut self, segment: u32) {
-        self.erased.insert(segment);
+        let touched = self.touched.messages.iter().filter(|(_, segments)| segments.contains(&segment));
+        self.erased.extend(touched.map(|(id, _)| *id));
         self.segments[segment as usize] = Rc::default();
     }
 
