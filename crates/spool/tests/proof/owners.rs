@@ -87,7 +87,7 @@ impl Owners {
     }
 
     /// Touches all frames that reach into a range.
-    fn touch(&mut self, segment: u32, range: Range<u32>) {
+    pub(crate) fn touch(&mut self, segment: u32, range: Range<u32>) {
         let Some(frames) = self.segments.get(segment as usize).map(Rc::clone) else { return };
         for frame in frames.iter().filter(|f| f.range.start < range.end && range.start < f.range.end) {
             self.touch_frame(segment, frame);

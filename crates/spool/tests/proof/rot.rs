@@ -94,8 +94,6 @@ impl What {
             Self::IgnoreErase => geometry.erase == Erase::Physical,
             // No read-back after a program; on block media a gap in the groups is not told of.
             Self::IgnoreProgram | Self::Misdirect => true,
-            // Frames of segments that lost both headers are not tried.
-            Self::Headless => true,
             // A header that cannot be read for a moment counts as one that is not there.
             Self::FailRead => true,
             _ => false,
@@ -112,8 +110,12 @@ enum Flaw {
     Erased,
 }
 
-/// The flaws that are awaited to be mended. Empty when the log keeps all its promises.
-const AWAITED: &[Flaw] = &[Flaw::Untold, Flaw::Erased];
+/// The flaws that are awaited to be mended, and whether where a segment has lost both its headers. Empty when the log
+/// keeps all its promises.
+const AWAITED: &[(Flaw, bool)] = &[(Flaw::Untold, false), (Flaw::Erased, false), (Flaw::Untold, true)];
+
+/// Whether frames of a segment that lost both its headers are found. If not, all that stands in it counts as touched.
+const HEADLESS_FRAMES_ARE_TRIED: bool = false;
 
 /// The class B cases of one workload.
 pub(crate) struct Rot<'a> {
@@ -219,12 +221,14 @@ impl<'a> Rot<'a> {
         let point = &points[rng.below(points.len() as u64) as usize];
         let sim = Rc::new(point.sim.clone());
         let done = catch_unwind(AssertUnwindSafe(|| {
-            self.strike(&sim, ledger.as_of(point.cut), point, what, &mut rng)
+            self.strike(&sim, &ledger.as_of(point.cut), point, what, &mut rng)
         }));
         self.tally.note_branches();
         match done {
             Ok(Ok(())) => true,
-            Ok(Err(Broken(.., Some(flaw)))) if AWAITED.contains(&flaw) && !self.is_told => {
+            Ok(Err(Broken(.., Some(flaw))))
+                if AWAITED.contains(&(flaw, what == What::Headless)) && !self.is_told =>
+            {
                 self.tally.count(name, if flaw == Flaw::Untold { UNTOLD } else { ERASED });
                 true
             }
@@ -242,7 +246,7 @@ impl<'a> Rot<'a> {
     fn strike(
         &mut self,
         sim: &Rc<Sim>,
-        ledger: Ledger,
+        ledger: &Ledger,
         point: &Point,
         what: What,
         rng: &mut Rng,
@@ -254,10 +258,15 @@ impl<'a> Rot<'a> {
         for (at, fault) in faults {
             owners.borrow_mut().expect(at, fault);
             sim.inject_at(at, fault);
+            if let (What::Headless, false, Fault::Unreadable { segment, .. }) =
+                (what, HEADLESS_FRAMES_ARE_TRIED, fault)
+            {
+                owners.borrow_mut().touch(segment, 0..sim.geometry().segment_bytes);
+            }
         }
         let seed = rng.next_u64();
         let mut reports = Vec::new();
-        let mut world = self.mount(sim, &owners, &ledger, seed, &mut reports)?;
+        let mut world = self.mount(sim, &owners, ledger, seed, &mut reports)?;
         self.judge(&mut world, &owners, &reports, "after the mount", false)?;
         // What the kernel holds after a sync that failed reads back and never hardens: it stays in doubt.
         world.settles = what != What::FailSync || sim.geometry().erase == Erase::Physical;
