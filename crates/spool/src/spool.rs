@@ -405,12 +405,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Says of torn messages that they never counted, before anything durable says that their groups were.
     fn record_torn(&mut self) -> Result<(), Error> {
-        for id in core::mem::take(&mut self.torn) {
-            Branch::TornRecorded.reach();
-            let recipients = self.index.get(id).map_or(0, |entry| entry.recipients);
-            self.append_status(id, &Status::of_all(recipients, Fate::Torn))?;
-        }
-        Ok(())
+        // To find room for it by reclaim would make groups durable before it.
+        self.in_reserve(|spool| {
+            for id in core::mem::take(&mut spool.torn) {
+                Branch::TornRecorded.reach();
+                let recipients = spool.index.get(id).map_or(0, |entry| entry.recipients);
+                spool.append_status(id, &Status::of_all(recipients, Fate::Torn))?;
+            }
+            Ok(())
+        })
     }
 
     /// Puts a message that has become durable into the index.
