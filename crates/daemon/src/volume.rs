@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use penstock_flash as flash;
-use penstock_flash::{EraseProgress, Geometry, Medium as _};
+use penstock_flash::{Erase, EraseProgress, Geometry, Medium as _};
 use penstock_flash_linux::{AlignedBuffer, Create, Volume, VolumeError};
 use penstock_settings::Settings;
 use penstock_spool::{Buffers, MountOptions};
@@ -192,9 +192,22 @@ fn mount_first(medium: Medium, settings: &Settings) -> Result<Mounted, Error> {
         messages_max: settings.volume.messages_max as usize,
         kept_bytes_max: medium.geometry().capacity_bytes() / 100 * kept_share,
         kept_age_max_ms: u64::try_from(settings.volume.kept_age_max.as_millis()).unwrap_or(u64::MAX),
+        erased_floor_bytes: erased_floor_bytes(&medium.geometry()),
+        ..MountOptions::default()
     };
     let spool = mount(medium.clone(), options).map_err(Error::Mount)?;
     Ok(Mounted { medium, spool, options })
+}
+
+/// What is held erased for the rescue, in bytes: it takes mail when Linux cannot, and gives nothing up to have room.
+fn erased_floor_bytes(geometry: &Geometry) -> u64 {
+    let capacity_bytes = geometry.capacity_bytes();
+    match geometry.erase {
+        // Nothing has to be erased here, but it must be known to be free.
+        Erase::Logical => (capacity_bytes / 16).min(1 << 30),
+        // Erasing is slow: what stands erased is what can be taken at the pace of the network.
+        Erase::Physical => (capacity_bytes / 4).min(16 << 20),
+    }
 }
 
 /// Mounts what is on the medium, also beside an earlier mount that only reads any more.

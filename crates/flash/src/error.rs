@@ -45,6 +45,13 @@ pub enum Error {
     PowerCut,
     /// The numbers of a geometry do not fit together, or not with the medium.
     Geometry,
+    /// What was programmed does not read back.
+    Mismatch {
+        /// The segment programmed.
+        segment: u32,
+        /// The offset in it, in bytes.
+        offset: u32,
+    },
     /// Somebody else is using the driver at this moment, which its owner must not let happen.
     DriverInUse,
 }
@@ -62,6 +69,7 @@ impl Error {
             Self::PowerCut => "PS-M007",
             Self::Geometry => "PS-M008",
             Self::DriverInUse => "PS-M009",
+            Self::Mismatch { .. } => "PS-M010",
         }
     }
 }
@@ -87,6 +95,9 @@ impl fmt::Display for Error {
             Self::PowerCut => write!(f, "the power is gone"),
             Self::Geometry => write!(f, "segments and units do not fit the medium"),
             Self::DriverInUse => write!(f, "the driver is in use"),
+            Self::Mismatch { segment, offset } => {
+                write!(f, "segment {segment} offset {offset} does not read back as it was programmed")
+            }
         }
     }
 }

@@ -35,20 +35,21 @@ impl<R: ReadAt> Events<R> {
         let window = Window::new(reader, first, layout.segment_bytes, WINDOW_BYTES);
         Self { window, layout, segments, offset: layout.data_start() }
     }
-}
 
-impl<R: ReadAt> Iterator for Events<R> {
-    type Item = Event;
-
-    fn next(&mut self) -> Option<Event> {
+    /// The next event within so many bytes of the log.
+    pub(crate) fn next_within(&mut self, mut bytes: u32) -> NextEvent {
         loop {
-            let current = self.segments.front()?;
+            let Some(current) = self.segments.front() else { return NextEvent::None };
             let (segment, seed, end) = (current.segment, current.seed, current.end);
             self.window.move_to(segment);
             while self.offset < end {
                 let offset = self.offset;
                 let Some(header) = self.window.header(seed, offset) else {
                     self.offset = self.layout.align_up(offset + 1);
+                    match bytes.checked_sub(self.offset - offset) {
+                        Some(left) => bytes = left,
+                        None => return NextEvent::Later,
+                    }
                     continue;
                 };
                 self.offset = offset + header.frame_bytes() as u32;
@@ -58,14 +59,42 @@ impl<R: ReadAt> Iterator for Events<R> {
                     Some(Kind::Event) => {
                         let payload = self.window.payload(seed, offset, &header);
                         if let Some(event) = payload.and_then(record::decode) {
-                            return Some(event);
+                            return NextEvent::Found(event);
                         }
                     }
                     _ => {}
                 }
+                match bytes.checked_sub(self.offset - offset) {
+                    Some(left) => bytes = left,
+                    None => return NextEvent::Later,
+                }
             }
             self.segments.pop_front();
             self.offset = self.layout.data_start();
+        }
+    }
+}
+
+/// What a look at the next bytes of the log gave.
+#[derive(Debug)]
+pub(crate) enum NextEvent {
+    Found(Event),
+    /// None in these, but there is more of the log.
+    Later,
+    /// There are no more.
+    None,
+}
+
+impl<R: ReadAt> Iterator for Events<R> {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.next_within(u32::MAX) {
+                NextEvent::Found(event) => return Some(event),
+                NextEvent::Later => {}
+                NextEvent::None => return None,
+            }
         }
     }
 }

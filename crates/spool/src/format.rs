@@ -3,9 +3,10 @@
 use penstock_flash::{Erase, EraseProgress, Medium, UNIT_BYTES_MAX};
 
 use crate::Error;
+use crate::anchor::Anchors;
 use crate::frame::{FLAG_SKIPPABLE, Kind};
 use crate::log::{Buffers, Log, Start};
-use crate::segment::{Layout, Purpose, Segment, State, read_header};
+use crate::segment::{Features, Layout, Purpose, Segment, State, read_header};
 
 /// Makes an empty volume.
 ///
@@ -49,11 +50,14 @@ pub fn format<M: Medium>(
         next_msg_id: 1,
         used_segments: 0,
         boot: 0,
+        features: Features::default(),
+        anchors: Anchors::unknown(),
     };
-    // Opening the status head writes the first header, and with it the volume is one.
+    // The anchors make it a volume, and opening the status head writes the first root.
     let page = || alloc::vec![0u8; 4096.max(layout.unit_bytes as usize)];
     let buffers = Buffers { hot: page(), moved: page(), status: page() };
     let mut log = Log::new(medium, buffers, start)?;
+    log.format_anchors()?;
     log.append(Purpose::Status, Kind::Nop, FLAG_SKIPPABLE, 0, &[], 0)?;
     log.close()
 }

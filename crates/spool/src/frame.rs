@@ -11,8 +11,6 @@
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-use crate::proof::Protection;
-
 /// The length of a frame's header in bytes.
 pub(crate) const HEADER_BYTES: usize = 24;
 /// Frames begin at multiples of this many bytes.
@@ -45,6 +43,8 @@ pub(crate) enum Kind {
     Footer = 13,
     Proof = 14,
     Nop = 15,
+    Checkpoint = 16,
+    Root = 17,
 }
 
 impl Kind {
@@ -65,6 +65,8 @@ impl Kind {
             13 => Self::Footer,
             14 => Self::Proof,
             15 => Self::Nop,
+            16 => Self::Checkpoint,
+            17 => Self::Root,
             _ => return None,
         })
     }
@@ -80,9 +82,6 @@ impl Seed {
 
     pub(crate) fn of_segment(volume: &[u8; 16], sequence: u64) -> Self {
         let mut digest = CRC.digest();
-        if !Protection::SeededCrc.is_on() {
-            return Self::HEADER;
-        }
         digest.update(volume);
         digest.update(&sequence.to_le_bytes());
         Self(digest.finalize())
@@ -94,7 +93,7 @@ impl Seed {
         digest.finalize()
     }
 
-    fn header_crc(self, header: &[u8], offset: u32) -> u32 {
+    pub(crate) fn header_crc(self, header: &[u8], offset: u32) -> u32 {
         let mut digest = CRC.digest_with_initial(self.0);
         digest.update(header);
         digest.update(&offset.to_le_bytes());

@@ -35,11 +35,20 @@ pub struct Incoming {
     purpose: Purpose,
     size_bytes: u64,
     recipients: u16,
-    sha256: Sha256,
+    sha256: BodyHash,
     previous: Option<Place>,
     extents: Extents,
-    /// The segments it has frames in, each counted as live there so that none is given up.
+    /// The segments it has frames in, each held so that none is given up.
     segments: Vec<u32>,
+}
+
+/// What the COMMIT will carry.
+#[derive(Debug)]
+enum BodyHash {
+    /// The SHA-256 of the body as it comes.
+    Taken(Sha256),
+    /// The SHA-256 that the message already has. What is written is what was checked against it.
+    Known([u8; 32]),
 }
 
 /// A message whose COMMIT is appended but not yet durable.
@@ -53,7 +62,18 @@ pub(crate) struct Pending {
 }
 
 impl Incoming {
-    pub(crate) fn new(id: MessageId, mount: u32, purpose: Purpose) -> Self {
+    /// A message that comes in.
+    pub(crate) fn new(id: MessageId, mount: u32) -> Self {
+        Self::with_hash(id, mount, Purpose::Hot, BodyHash::Taken(Sha256::new()))
+    }
+
+    /// A message that reclaim moves. It keeps the SHA-256 that it came with: what befalls its bytes on the way is found
+    /// when they are read, and not vouched for.
+    pub(crate) fn moved(id: MessageId, mount: u32, sha256: [u8; 32]) -> Self {
+        Self::with_hash(id, mount, Purpose::Moved, BodyHash::Known(sha256))
+    }
+
+    fn with_hash(id: MessageId, mount: u32, purpose: Purpose, sha256: BodyHash) -> Self {
         Self {
             id,
             mount,
@@ -61,7 +81,7 @@ impl Incoming {
             purpose,
             size_bytes: 0,
             recipients: 0,
-            sha256: Sha256::new(),
+            sha256,
             previous: None,
             extents: Extents::new(),
             segments: Vec::new(),
@@ -83,32 +103,55 @@ impl Incoming {
         flash_bytes(self.size_bytes + more_bytes, u32::from(self.recipients))
     }
 
+    /// Appends the envelope whole. Where it fails a part of it stands, so that the message can only be given up.
     pub(crate) fn envelope<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         log: &mut Log<M, B>,
         begin: &Begin,
         recipients: &[Recipient],
     ) -> Result<(), Error> {
-        self.recipients = u16::try_from(recipients.len()).map_err(|_| Error::RecipientCount)?;
+        self.begin(log, begin)?;
+        let mut rest = recipients;
+        while !rest.is_empty() {
+            let taken = self.recipients(log, rest)?;
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// Appends the BEGIN, which is one frame: it stands or it does not.
+    pub(crate) fn begin<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        log: &mut Log<M, B>,
+        begin: &Begin,
+    ) -> Result<(), Error> {
         let mut payload = [0; RECORD_BYTES_MAX];
         let len = record::encode(begin, &mut payload)?;
         let appended = self.append(log, Kind::Begin, &payload[..len])?;
         log.note_time(appended.place.segment, begin.received.unix_ms);
-        let mut rest = recipients;
-        while !rest.is_empty() {
-            let mut payload = [0; RECIPIENTS_PAYLOAD_BYTES];
-            let mut count = rest.len().min(48);
-            let len = loop {
-                match record::encode(&&rest[..count], &mut payload) {
-                    Ok(len) => break len,
-                    Err(error) if count == 1 => return Err(error),
-                    Err(_) => count = count.div_ceil(2),
-                }
-            };
-            self.append(log, Kind::Recipients, &payload[..len])?;
-            rest = &rest[count..];
-        }
         Ok(())
+    }
+
+    /// Appends a frame of recipients, as many of the first of them as fit, and says how many those were.
+    pub(crate) fn recipients<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        log: &mut Log<M, B>,
+        recipients: &[Recipient],
+    ) -> Result<usize, Error> {
+        let mut payload = [0; RECIPIENTS_PAYLOAD_BYTES];
+        let mut count = recipients.len().min(48);
+        let len = loop {
+            match record::encode(&&recipients[..count], &mut payload) {
+                Ok(len) => break len,
+                Err(error) if count == 1 => return Err(error),
+                Err(_) => count = count.div_ceil(2),
+            }
+        };
+        let total = usize::from(self.recipients) + count;
+        let total = u16::try_from(total).map_err(|_| Error::RecipientCount)?;
+        self.append(log, Kind::Recipients, &payload[..len])?;
+        self.recipients = total;
+        Ok(count)
     }
 
     /// Appends a piece of the body, as much of it as the group at hand takes, and says how much that was.
@@ -120,7 +163,9 @@ impl Incoming {
         let room = log.payload_room(self.purpose, bytes.len().min(CHUNK_BYTES_MIN))?;
         let piece = &bytes[..bytes.len().min(room)];
         self.append(log, Kind::Chunk, piece)?;
-        self.sha256.update(piece);
+        if let BodyHash::Taken(sha256) = &mut self.sha256 {
+            sha256.update(piece);
+        }
         self.size_bytes += piece.len() as u64;
         Ok(piece.len())
     }
@@ -133,7 +178,10 @@ impl Incoming {
         let size_bytes = u32::try_from(self.size_bytes).map_err(|_| Error::Full)?;
         let commit = Commit {
             size_bytes: self.size_bytes,
-            sha256: self.sha256.clone().finalize().into(),
+            sha256: match &self.sha256 {
+                BodyHash::Taken(sha256) => sha256.clone().finalize().into(),
+                BodyHash::Known(sha256) => *sha256,
+            },
             recipients: self.recipients,
             previous: self.previous,
             extents: self.extents.to_vec(),
@@ -159,7 +207,7 @@ impl Incoming {
     /// Lets go of the segments that were held for it.
     pub(crate) fn release<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(&mut self, log: &mut Log<M, B>) {
         for segment in self.segments.drain(..) {
-            log.discount(segment, 0);
+            log.release(segment);
         }
     }
 
@@ -209,7 +257,7 @@ impl Incoming {
     fn hold<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(&mut self, log: &mut Log<M, B>, segment: u32) {
         if self.segments.last() != Some(&segment) && !self.segments.contains(&segment) {
             self.segments.push(segment);
-            log.count(segment, 0);
+            log.hold(segment);
         }
     }
 }

@@ -4,10 +4,11 @@
 //! a push. Entries that go leave a gap that is closed when a quarter of the vector is gaps.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use crate::proof::Branch;
+use serde::{Deserialize, Serialize};
+
 use crate::record::{Fate, MessageId, Place, Status};
 
 /// What is known of a message without reading flash.
@@ -16,7 +17,7 @@ pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) commit: Place,
     pub(crate) size_bytes: u32,
-    /// The status segment with the newest record of this message's fate.
+    /// The status segment with the newest record about any recipient of this message.
     status_segment: u32,
     pub(crate) recipients: u16,
     /// Recipients whose fate is not final.
@@ -33,6 +34,10 @@ const NO_SEGMENT: u32 = u32::MAX;
 const FLAG_MIXED: u8 = 1;
 const FLAG_DAMAGED: u8 = 2;
 const FLAG_GONE: u8 = 4;
+/// The newest records about its recipients stand in more status segments than one.
+const FLAG_SCATTERED: u8 = 8;
+/// It has frames in other segments than the one of its COMMIT.
+const FLAG_WIDE: u8 = 16;
 
 impl Entry {
     pub(crate) fn new(id: u64, commit: Place, size_bytes: u32, recipients: u16) -> Self {
@@ -53,8 +58,30 @@ impl Entry {
         (self.status_segment != NO_SEGMENT).then_some(self.status_segment)
     }
 
-    pub(crate) fn set_status_segment(&mut self, segment: Option<u32>) {
-        self.status_segment = segment.unwrap_or(NO_SEGMENT);
+    /// Notes that a record about some or all recipients is now the newest one.
+    pub(crate) fn record_status(&mut self, segment: u32, is_of_all: bool) {
+        let is_elsewhere = self.status_segment().is_some_and(|before| before != segment);
+        if is_of_all {
+            self.flags &= !FLAG_SCATTERED;
+        } else if is_elsewhere {
+            self.flags |= FLAG_SCATTERED;
+        }
+        self.status_segment = segment;
+    }
+
+    /// Notes that the newest records about all recipients stand in the segment of the very newest.
+    pub(crate) fn gather_status(&mut self) {
+        self.flags &= !FLAG_SCATTERED;
+    }
+
+    /// Whether that may be in any status segment.
+    pub(crate) fn is_scattered(&self) -> bool {
+        self.flags & FLAG_SCATTERED != 0
+    }
+
+    /// Whether the newest word on some recipient may stand in that status segment.
+    pub(crate) fn has_status_in(&self, segment: u32) -> bool {
+        self.status_segment() == Some(segment) || self.flags & FLAG_SCATTERED != 0
     }
 
     /// Whether some recipient's fate is not final.
@@ -79,7 +106,24 @@ impl Entry {
 /// What a message takes on flash, estimated from its size and recipients.
 pub(crate) const fn flash_bytes(size_bytes: u64, recipients: u32) -> u64 {
     // Headers of chunks are below 1/1,024; BEGIN, COMMIT and the end of a group take some 384 bytes.
-    size_bytes + size_bytes / 1024 + 384 + 64 * recipients as u64
+    size_bytes.saturating_add(size_bytes / 1024 + 384 + 64 * recipients as u64)
+}
+
+/// A message of the index as a checkpoint holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    id: u64,
+    commit: Place,
+    size_bytes: u32,
+    recipients: u16,
+    status_segment: Option<u32>,
+    fate: u8,
+    flags: u8,
+    attempts: u16,
+    /// One fate for each recipient, where they differ.
+    fates: Vec<u8>,
+    spans: Vec<u32>,
+    copies: Vec<(Place, Vec<u32>)>,
 }
 
 /// The table of messages.
@@ -94,6 +138,17 @@ pub(crate) struct Index {
     /// For messages that were moved, the copies in segments that are not yet given up. While there is one, the message
     /// must be remembered: the next mount would find it.
     copies: BTreeMap<u64, Vec<Copy>>,
+}
+
+/// What a message loses with a segment that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing that counts.
+    Nothing,
+    /// A part of it.
+    Part,
+    /// The last copy of its COMMIT.
+    All,
 }
 
 /// A copy of a message besides the one in its entry.
@@ -136,9 +191,122 @@ impl Index {
         self.entries.iter().skip(from).filter(|entry| entry.flags & FLAG_GONE == 0)
     }
 
+    /// Makes room for so many messages, and no more than that.
+    pub(crate) fn reserve(&mut self, messages: usize) {
+        self.entries.reserve_exact(messages);
+    }
+
+    /// All messages as a checkpoint holds them, in order of id.
+    pub(crate) fn save(&self) -> impl Iterator<Item = Saved> {
+        self.iter_from(MessageId(0)).map(|entry| Saved {
+            id: entry.id,
+            commit: entry.commit,
+            size_bytes: entry.size_bytes,
+            recipients: entry.recipients,
+            status_segment: entry.status_segment(),
+            fate: entry.fate,
+            flags: entry.flags,
+            attempts: entry.attempts,
+            fates: self.fates.get(&entry.id).map(|fates| fates.to_vec()).unwrap_or_default(),
+            spans: self.spans.get(&entry.id).map(|spans| spans.to_vec()).unwrap_or_default(),
+            copies: self
+                .copies
+                .get(&entry.id)
+                .map(Vec::as_slice)
+                .unwrap_or_default()
+                .iter()
+                .map(|copy| (copy.commit, copy.spans.to_vec()))
+                .collect(),
+        })
+    }
+
+    /// Takes in a message from a checkpoint, each after those with lower ids. `None` if it cannot be one of a volume
+    /// with so many segments.
+    pub(crate) fn load(&mut self, saved: Saved, segments: u32) -> Option<()> {
+        let mixed = saved.flags & FLAG_MIXED != 0;
+        let in_order = self.entries.last().is_none_or(|last| last.id < saved.id);
+        let fates_fit = saved.fates.len() == if mixed { usize::from(saved.recipients) } else { 0 };
+        let places = core::iter::once(&(saved.commit, saved.spans.clone()))
+            .chain(&saved.copies)
+            .all(|(commit, spans)| commit.segment < segments && spans.iter().all(|span| *span < segments));
+        if !in_order || !fates_fit || !places || saved.status_segment.is_some_and(|s| s >= segments) {
+            return None;
+        }
+        let is_open = |fate: &u8| !Fate::from_u8(*fate).is_final();
+        let open = match mixed {
+            true => saved.fates.iter().filter(|fate| is_open(fate)).count(),
+            false if is_open(&saved.fate) => usize::from(saved.recipients),
+            false => 0,
+        };
+        let mut entry = Entry::new(saved.id, saved.commit, saved.size_bytes, saved.recipients);
+        entry.status_segment = saved.status_segment.unwrap_or(NO_SEGMENT);
+        entry.fate = saved.fate;
+        entry.flags = saved.flags & (FLAG_MIXED | FLAG_DAMAGED | FLAG_SCATTERED);
+        entry.attempts = saved.attempts;
+        entry.open = u16::try_from(open).unwrap_or(u16::MAX);
+        self.entries.push(entry);
+        if mixed {
+            self.fates.insert(saved.id, saved.fates.into());
+        }
+        if !saved.spans.is_empty() {
+            if let Some(entry) = self.entries.last_mut() {
+                entry.flags |= FLAG_WIDE;
+            }
+            self.spans.insert(saved.id, saved.spans.into());
+        }
+        if !saved.copies.is_empty() {
+            let copies = saved.copies.into_iter();
+            let copies = copies.map(|(commit, spans)| Copy { commit, spans: spans.into() }).collect();
+            self.copies.insert(saved.id, copies);
+        }
+        Some(())
+    }
+
+    /// Lets each message that no longer stands where it stood when it was saved fall back to a copy, and marks as damaged
+    /// what has lost a part. Gives the messages that have no copy.
+    pub(crate) fn keep_what_stands(
+        &mut self,
+        holds: impl Fn(u32) -> bool,
+        before: impl Fn(u32, u32) -> bool,
+    ) -> BTreeSet<MessageId> {
+        self.copies.retain(|_, copies| {
+            copies.retain(|copy| holds(copy.commit.segment));
+            !copies.is_empty()
+        });
+        let mut displaced: BTreeSet<MessageId> = self
+            .iter_from(MessageId(0))
+            .filter(|entry| !holds(entry.commit.segment))
+            .map(|entry| MessageId(entry.id))
+            .collect();
+        displaced.retain(|id| !self.fall_back(*id));
+        let parted: Vec<MessageId> = self
+            .spans
+            .iter()
+            .filter(|(id, spans)| {
+                let at = self.get(MessageId(**id)).map(|entry| entry.commit.segment);
+                at.is_some_and(|at| !spans.iter().all(|span| before(*span, at)))
+            })
+            .map(|(id, _)| MessageId(*id))
+            .collect();
+        for id in parted {
+            if let Some(entry) = self.get_mut(id) {
+                entry.set_damaged(true);
+            }
+        }
+        displaced
+    }
+
+    /// Makes another place the one of a message, without a thought of the one before.
+    pub(crate) fn relocate(&mut self, id: MessageId, commit: Place, spans: &[u32]) {
+        self.set_spans(id, spans);
+        if let Some(entry) = self.get_mut(id) {
+            entry.commit = commit;
+            entry.set_damaged(false);
+        }
+    }
+
     /// Puts in a message.
     pub(crate) fn insert(&mut self, entry: Entry, spans: &[u32]) {
-        self.set_spans(MessageId(entry.id), spans);
         match self.position(entry.id) {
             Ok(at) => {
                 if self.entries[at].flags & FLAG_GONE != 0 {
@@ -146,8 +314,15 @@ impl Index {
                 }
                 self.entries[at] = entry;
             }
-            Err(at) => self.entries.insert(at, entry),
+            Err(at) => {
+                if self.entries.len() == self.entries.capacity() {
+                    // Doubling would cost as much memory again as a million messages take.
+                    self.entries.reserve_exact(self.entries.len() / 8 + 1024);
+                }
+                self.entries.insert(at, entry);
+            }
         }
+        self.set_spans(MessageId(entry.id), spans);
     }
 
     /// Takes a message out.
@@ -179,29 +354,52 @@ impl Index {
     }
 
     fn set_spans(&mut self, id: MessageId, spans: &[u32]) -> Box<[u32]> {
+        if let Some(entry) = self.get_mut(id) {
+            let flags = entry.flags & !FLAG_WIDE;
+            entry.flags = if spans.is_empty() { flags } else { flags | FLAG_WIDE };
+        }
         let before =
             if spans.is_empty() { self.spans.remove(&id.0) } else { self.spans.insert(id.0, spans.into()) };
         before.unwrap_or_default()
     }
 
-    /// Forgets the copies of all messages whose COMMIT is in a segment that is given up, and gives the messages that
-    /// have no other.
-    pub(crate) fn leave_segment(&mut self, segment: u32) -> Vec<MessageId> {
-        self.copies.retain(|_, copies| {
+    /// The copies that are remembered besides those that count: whose, and where their COMMIT stands.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (MessageId, u32)> {
+        let copies = self.copies.iter();
+        copies.flat_map(|(id, copies)| copies.iter().map(|copy| (MessageId(*id), copy.commit.segment)))
+    }
+
+    /// Whether any part of a message, as it counts, stands in a segment.
+    pub(crate) fn holds(&self, entry: &Entry, segment: u32) -> bool {
+        self.segments_of(entry).any(|held| held == segment)
+    }
+
+    /// The same, its other copies included.
+    pub(crate) fn touches(&self, entry: &Entry, segment: u32) -> bool {
+        let of_copies = || self.copies.get(&entry.id).into_iter().flatten();
+        self.holds(entry, segment) || of_copies().any(|copy| copy.commit.segment == segment)
+    }
+
+    /// Takes from a message what it has in a segment that is given up.
+    pub(crate) fn leave(&mut self, id: MessageId, segment: u32) -> Left {
+        if let Some(copies) = self.copies.get_mut(&id.0) {
             copies.retain(|copy| copy.commit.segment != segment);
-            !copies.is_empty()
-        });
-        let here = |entry: &&Entry| entry.commit.segment == segment;
-        let ids: Vec<MessageId> =
-            self.iter_from(MessageId(0)).filter(here).map(|entry| MessageId(entry.id)).collect();
-        ids.into_iter().filter(|id| !self.fall_back(*id)).collect()
+            if copies.is_empty() {
+                self.copies.remove(&id.0);
+            }
+        }
+        let is_here = |entry: &Entry| entry.commit.segment == segment;
+        if self.get(id).is_some_and(is_here) && !self.fall_back(id) {
+            return Left::All;
+        }
+        let has_part = self.get(id).is_some_and(|entry| self.holds(entry, segment));
+        if has_part { Left::Part } else { Left::Nothing }
     }
 
     /// Makes a remembered copy the one that counts, in the place of one that is given up. Whether there was one.
     fn fall_back(&mut self, id: MessageId) -> bool {
         let Some(copies) = self.copies.get_mut(&id.0) else { return false };
         let Some(copy) = copies.pop() else { return false };
-        Branch::FallBack.reach();
         if copies.is_empty() {
             self.copies.remove(&id.0);
         }
@@ -214,8 +412,18 @@ impl Index {
 
     /// The segments that hold a message, that of its COMMIT first.
     pub(crate) fn segments_of(&self, entry: &Entry) -> impl Iterator<Item = u32> {
-        let others = self.spans.get(&entry.id).map_or(&[][..], |spans| spans);
+        let spans = if entry.flags & FLAG_WIDE == 0 { None } else { self.spans.get(&entry.id) };
+        let others = spans.map_or(&[][..], |spans| spans);
         core::iter::once(entry.commit.segment).chain(others.iter().copied())
+    }
+
+    /// Where the copies of a message stand that do not count.
+    #[cfg(feature = "proof")]
+    pub(crate) fn copies_of(&self, entry: &Entry) -> Vec<Place> {
+        let copies = self.copies.get(&entry.id).map(Vec::as_slice).unwrap_or_default();
+        let mut places: Vec<Place> = copies.iter().map(|copy| copy.commit).collect();
+        places.sort_unstable_by_key(|place| (place.segment, place.offset));
+        places
     }
 
     /// The fate of one recipient.

@@ -13,12 +13,17 @@ extern crate alloc;
 #[cfg(feature = "proof")]
 extern crate std;
 
+mod anchor;
+mod checkpoint;
 mod error;
 mod events;
 mod format;
 mod frame;
 mod incoming;
 mod index;
+#[cfg(feature = "proof")]
+mod inside;
+mod lives;
 mod log;
 mod mount;
 #[cfg_attr(not(feature = "proof"), doc(hidden))]
@@ -26,6 +31,7 @@ pub mod proof;
 mod reader;
 mod reclaim;
 mod record;
+mod reserve;
 mod segment;
 mod spool;
 mod state;
@@ -39,10 +45,11 @@ pub use incoming::Incoming;
 pub use log::{Buffers, Counters};
 pub use mount::MountReport;
 pub use reader::{Envelope, Message};
+pub use reclaim::STEP_BYTES;
 pub use record::{
     Begin, Body, ENVID_BYTES_MAX, EVENT_TEXT_BYTES_MAX, Event, Fate, HELO_BYTES_MAX, META_KEY_BYTES_MAX,
     META_VALUE_BYTES_MAX, MessageId, Notify, ORCPT_BYTES_MAX, PATH_BYTES_MAX, RECIPIENTS_MAX, Recipient, Ret,
     Stamp, Status,
 };
-pub use spool::{Info, MountOptions, RESERVE_STEP_BYTES, Spool, Step, Summary};
+pub use spool::{Info, MountOptions, RESERVE_STEP_BYTES, Spool, Step, Summary, WEAR_GAP_MAX};
 pub use state::META_KEYS_MAX;

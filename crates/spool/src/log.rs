@@ -1,35 +1,27 @@
-//! The append points: frames into groups, groups into segments, segments in and out of use.
+//! The append points: frames into groups, groups into segments.
 //!
 //! A *head* is an append point with a segment of its own. Frames collect in the head's group; a group is programmed
 //! as whole program units, never touching one that holds anything older, and [`Log::sync`] makes all of them durable
-//! at once. This module knows nothing of messages. It keeps the rules that make an erase safe:
+//! at once. This module knows nothing of messages. Segments come into use and go out of it in [`lives`](crate::lives).
 //!
-//! 1. A segment is reused only after a record says it is retired, **and** a later group that is durable says that this
-//!    record was. So whoever finds a cut erase also finds the proof that it was allowed.
-//! 2. A segment that is opened is told of in the status head, after its header is durable and before anything in it is
-//!    acknowledged. So who finds the record without the header has found rot, not a segment that was never used.
-//! 3. After a failed write nothing is written any more: what the medium did with it is unknown.
+//! After a failed write nothing is written any more: what the medium did with it is unknown. On media that program
+//! cells, what was programmed is read back before it counts, since a chip can fail to program and not tell.
 
 use alloc::vec::Vec;
 
-use penstock_flash::{EraseProgress, Geometry, Medium};
+use penstock_flash::{Erase, Geometry, Medium, ReadAt};
 
 use crate::Error;
+use crate::anchor::Anchors;
 use crate::frame::{self, Kind, Seed};
-use crate::proof::{Branch, Protection};
-use crate::record::{self, Life, Place, SegmentRecord};
-use crate::segment::{FORMAT_VERSION, Layout, Purpose, Segment, SegmentHeader, State};
+use crate::proof::Protection;
+use crate::record::{self, NUMBER_MAX, Place};
+use crate::segment::{Features, Layout, Purpose, Segment, State};
 use crate::summary::{self, Footer, Note, Notes, Proof};
 
 /// The payload of a GROUP_END: the group that was known durable, the number of frames, the chain of their CRCs.
 pub(crate) const GROUP_END_PAYLOAD_BYTES: usize = 16;
 const GROUP_END_BYTES: usize = frame::frame_bytes(GROUP_END_PAYLOAD_BYTES);
-
-/// Segments that only reclaim and status may take, and of these those that only status may take: reclaim must always
-/// be able to move a segment's worth, and to record that it did.
-pub(crate) const RESERVE_MOVED: u32 = 4;
-pub(crate) const RESERVE_STATUS: u32 = 2;
-const _: () = assert!(RESERVE_STATUS < RESERVE_MOVED && RESERVE_MOVED < crate::segment::SEGMENTS_MIN / 2);
 
 /// Memory for the groups under construction, one buffer a head: each at least 4 KiB and a multiple of the program
 /// unit. The larger `hot` is, the fewer writes a burst of mail takes.
@@ -48,6 +40,10 @@ pub struct Buffers<B> {
 pub struct Counters {
     /// Bytes programmed.
     pub programmed_bytes: u64,
+    /// Of these, groups of mail that reclaim moved.
+    pub moved_bytes: u64,
+    /// Of these, groups of fates, state and events.
+    pub status_bytes: u64,
     /// Barriers, whether by sync or by writing through.
     pub syncs: u64,
     /// Groups programmed.
@@ -56,17 +52,18 @@ pub struct Counters {
     pub erases: u64,
 }
 
+/// An append point.
 #[derive(Debug)]
-struct Head<B> {
+pub(crate) struct Head<B> {
     buffer: B,
-    segment: Option<u32>,
+    pub(crate) segment: Option<u32>,
     seed: Seed,
     /// Where the group under construction will be programmed.
-    base: u32,
+    pub(crate) base: u32,
     /// The bytes of that group so far.
     len: usize,
     group: u64,
-    frames: u32,
+    pub(crate) frames: u32,
     chain: u32,
     last_group: u64,
     notes: Notes,
@@ -108,25 +105,38 @@ pub(crate) struct Start {
     pub(crate) next_msg_id: u64,
     pub(crate) used_segments: u32,
     pub(crate) boot: u32,
+    pub(crate) features: Features,
+    pub(crate) anchors: Anchors,
 }
 
 #[derive(Debug)]
-pub(crate) struct Log<M, B> {
+pub(crate) struct Log<M: Medium, B> {
     pub(crate) medium: M,
+    pub(crate) reader: M::Reader,
     pub(crate) layout: Layout,
     pub(crate) geometry: Geometry,
     pub(crate) segments: Vec<Segment>,
     pub(crate) next_msg_id: u64,
     pub(crate) counters: Counters,
-    volume: [u8; 16],
-    heads: [Head<B>; 3],
-    next_sequence: u64,
-    next_group: u64,
+    pub(crate) features: Features,
+    pub(crate) anchors: Anchors,
+    /// Segments that a checkpoint takes at most: mail leaves as many free.
+    pub(crate) checkpoint_segments: u32,
+    /// Whether sealed segments get a summary. Without one no notes are held in memory.
+    pub(crate) keeps_notes: bool,
+    /// The sequence number of the segment that is opened next.
+    pub(crate) next_sequence: u64,
     /// The highest group that a sync made durable.
-    synced_group: u64,
+    pub(crate) synced_group: u64,
     /// The highest group that a group says was durable which this mount saw become durable itself.
-    proven_group: u64,
-    used_segments: u32,
+    pub(crate) proven_group: u64,
+    pub(crate) used_segments: u32,
+    pub(crate) heads: [Head<B>; 3],
+    pub(crate) erasing: Option<u32>,
+    /// Segments found to be bad of which no record says so yet.
+    pub(crate) bad_unrecorded: Vec<u32>,
+    volume: [u8; 16],
+    next_group: u64,
     boot: u32,
     /// Something was programmed that no barrier followed, and whether a group is among it.
     unsynced: bool,
@@ -134,9 +144,12 @@ pub(crate) struct Log<M, B> {
     failed: bool,
     /// Sealed segments that get their PROOF after the next sync.
     awaiting_proof: Vec<u32>,
-    erasing: Option<u32>,
+    /// How many segments each head has opened since the mount.
+    pub(crate) opened: [u64; 3],
     /// Status may open the last segments. Until then it asks for others to be freed, while that is still possible.
     pub(crate) may_use_reserve: bool,
+    /// Segments that are held erased for others, beyond the reserve. Of those here only status may take them.
+    pub(crate) erased_floor: u32,
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
@@ -150,57 +163,36 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
                 return Err(Error::BadBuffer);
             }
         }
-        #[allow(unused_mut, reason = "only the proof breaks it")]
-        let mut log = Self {
+        Ok(Self {
+            reader: medium.reader(),
             medium,
             layout,
             geometry,
             segments: start.segments,
-            next_msg_id: start.next_msg_id,
+            next_msg_id: start.next_msg_id.min(NUMBER_MAX),
             counters: Counters::default(),
             volume: start.volume,
             heads,
-            next_sequence: start.next_sequence,
-            next_group: start.next_group,
+            next_sequence: start.next_sequence.min(NUMBER_MAX),
+            next_group: start.next_group.min(NUMBER_MAX),
             synced_group: start.synced_group,
             proven_group: 0,
             used_segments: start.used_segments,
             boot: start.boot,
+            features: start.features,
+            anchors: start.anchors,
+            checkpoint_segments: 0,
+            keeps_notes: true,
             unsynced: false,
             unsynced_group: false,
             failed: false,
             awaiting_proof: Vec::new(),
+            opened: [0; 3],
             erasing: None,
+            bad_unrecorded: Vec::new(),
             may_use_reserve: false,
-        };
-        #[cfg(feature = "proof")]
-        if !Protection::SealAfterUnclean.is_on() {
-            log.go_on_in_open_segments();
-        }
-        Ok(log)
-    }
-
-    /// What a log does that trusts blank cells: it goes on where a stop left a segment open. For the proof alone.
-    #[cfg(feature = "proof")]
-    fn go_on_in_open_segments(&mut self) {
-        use penstock_flash::ReadAt;
-        for purpose in [Purpose::Hot, Purpose::Moved, Purpose::Status] {
-            let sealed = |row: &Segment| row.state == State::Sealed && row.purpose == purpose;
-            let rows = (0u32..).zip(&self.segments).filter(|(_, row)| sealed(row));
-            let Some((segment, _)) = rows.max_by_key(|(_, row)| row.sequence) else { continue };
-            let mut bytes = alloc::vec![0; self.layout.segment_bytes as usize];
-            if self.medium.reader().read(segment, 0, &mut bytes).is_err() || bytes.last() != Some(&0xFF) {
-                continue;
-            }
-            let end = bytes.iter().rposition(|byte| *byte != 0xFF).map_or(0, |last| last as u32 + 1);
-            if end < self.layout.data_end() {
-                let (seed, base) =
-                    (self.seed(segment), self.layout.align_up(end).max(self.layout.data_start()));
-                self.segments[segment as usize].state = State::Open;
-                let head = &mut self.heads[purpose as usize];
-                (head.segment, head.seed, head.base) = (Some(segment), seed, base);
-            }
-        }
+            erased_floor: 0,
+        })
     }
 
     pub(crate) fn into_medium(self) -> M {
@@ -260,7 +252,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     /// Adds a note about what was just appended to that head.
     pub(crate) fn note(&mut self, purpose: Purpose, note: &Note) {
-        self.heads[purpose as usize].notes.push(note);
+        if self.keeps_notes {
+            self.heads[purpose as usize].notes.push(note);
+        }
     }
 
     /// Notes that something of that time stands in a segment.
@@ -295,7 +289,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         room.min(buffer_room).saturating_sub(head.len + GROUP_END_BYTES)
     }
 
-    fn make_room(&mut self, purpose: Purpose, need: usize, note_bytes: usize) -> Result<(), Error> {
+    pub(crate) fn make_room(
+        &mut self,
+        purpose: Purpose,
+        need: usize,
+        note_bytes: usize,
+    ) -> Result<(), Error> {
         if self.failed {
             return Err(Error::ReadOnly);
         }
@@ -322,7 +321,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     }
 
     /// Ends the group of a head and programs it.
-    fn program_group(&mut self, purpose: Purpose, through: bool) -> Result<(), Error> {
+    pub(crate) fn program_group(&mut self, purpose: Purpose, through: bool) -> Result<(), Error> {
         let synced_group = self.synced_group;
         let head = &mut self.heads[purpose as usize];
         let Some(segment) = head.segment else { return Ok(()) };
@@ -344,22 +343,34 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             self.unsynced = true;
             self.medium.program(segment, head.base, bytes)
         };
-        // Without it the next group begins in the unit that this one ends in.
-        let begun = end - end % self.layout.unit_bytes as usize;
-        head.base += if Protection::FreshUnit.is_on() { padded } else { begun } as u32;
+        let done = done.and_then(|()| read_back(&self.geometry, &self.reader, segment, head.base, bytes));
+        head.base += padded as u32;
         head.len = 0;
         head.frames = 0;
         head.chain = 0;
         head.last_group = head.group;
         self.unsynced_group = true;
         self.counters.programmed_bytes += padded as u64;
+        match purpose {
+            Purpose::Hot | Purpose::Checkpoint | Purpose::Anchor => {}
+            Purpose::Moved => self.counters.moved_bytes += padded as u64,
+            Purpose::Status => self.counters.status_bytes += padded as u64,
+        }
         self.counters.groups += 1;
         self.check_write(done)
     }
 
-    fn check_write<T>(&mut self, result: Result<T, penstock_flash::Error>) -> Result<T, Error> {
+    /// Makes what was programmed durable, without what waits in the heads.
+    pub(crate) fn barrier(&mut self) -> Result<(), Error> {
+        if !Protection::Sync.is_on() {
+            return Ok(());
+        }
+        let done = self.medium.sync();
+        self.check_write(done)
+    }
+
+    pub(crate) fn check_write<T>(&mut self, result: Result<T, penstock_flash::Error>) -> Result<T, Error> {
         result.map_err(|error| {
-            Branch::WriteFailed.reach();
             self.failed = true;
             Error::Write(error)
         })
@@ -375,7 +386,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         // With one write and nothing before it, writing through saves the second request.
         let through =
             !self.unsynced && self.heads.iter().filter(pending).count() == 1 && Protection::Sync.is_on();
-        for purpose in [Purpose::Hot, Purpose::Moved, Purpose::Status] {
+        for purpose in Purpose::HEADS {
             if self.heads[purpose as usize].frames > 0 {
                 self.program_group(purpose, through)?;
             }
@@ -384,10 +395,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             if !self.unsynced {
                 return Ok(());
             }
-            if Protection::Sync.is_on() {
-                let done = self.medium.sync();
-                self.check_write(done)?;
-            }
+            self.barrier()?;
         }
         self.counters.syncs += 1;
         self.unsynced = false;
@@ -415,7 +423,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     }
 
     /// Programs one frame alone in units of its own.
-    fn program_record<T: serde::Serialize>(
+    pub(crate) fn program_record<T: serde::Serialize>(
         &mut self,
         segment: u32,
         offset: u32,
@@ -423,63 +431,41 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         kind: Kind,
         record: &T,
     ) -> Result<(), Error> {
+        let done = self.try_record(segment, offset, room_bytes, kind, record)?;
+        self.check_write(done)
+    }
+
+    /// As [`program_record`](Self::program_record), where a medium that fails is not the end: the inner error is its.
+    pub(crate) fn try_record<T: serde::Serialize>(
+        &mut self,
+        segment: u32,
+        offset: u32,
+        room_bytes: u32,
+        kind: Kind,
+        record: &T,
+    ) -> Result<Result<(), penstock_flash::Error>, Error> {
         let seed = if kind == Kind::SegmentHeader { Seed::HEADER } else { self.seed(segment) };
         let mut page = [0xFF; penstock_flash::UNIT_BYTES_MAX as usize];
         let len = record::encode(record, &mut page[frame::HEADER_BYTES..room_bytes as usize - frame::ALIGN])?;
         frame::seal(&mut page, len, kind, 0, 0, seed, offset);
-        self.unsynced = true;
-        self.counters.programmed_bytes += u64::from(room_bytes);
-        let done = self.medium.program(segment, offset, &page[..room_bytes as usize]);
-        self.check_write(done)
+        Ok(self.program_bytes(segment, offset, &page[..room_bytes as usize]))
     }
 
-    fn open_segment(&mut self, purpose: Purpose) -> Result<(), Error> {
-        if purpose != Purpose::Status {
-            // Once it is open it must be told of, so the room for that comes first.
-            self.make_room(Purpose::Status, frame::frame_bytes(RECORD_LIFE_BYTES), NOTE_RESERVE)?;
-        }
-        let segment = self.pick_free(purpose)?;
-        let mut other_erased = None;
-        if self.segments[segment as usize].is_suspect {
-            Branch::SuspectErased.reach();
-            other_erased = self.erase_now(segment)?;
-        }
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.used_segments = self.used_segments.max(segment + 1);
-        let row = &mut self.segments[segment as usize];
-        row.state = State::Open;
-        row.purpose = purpose;
-        row.sequence = sequence;
-        row.live = 0;
-        row.live_bytes = 0;
-        row.newest_ms = 0;
-        row.event_bytes = 0;
-        row.is_unreadable = false;
-        let header = SegmentHeader {
-            format: FORMAT_VERSION,
-            compatible: 0,
-            append_compatible: 0,
-            incompatible: 0,
-            volume: self.volume,
-            segments: self.geometry.segments,
-            segment_bytes: self.geometry.segment_bytes,
-            unit_bytes: self.geometry.unit_bytes,
-            segment,
-            sequence,
-            erase_count: row.erase_count,
-            purpose,
-            msg_id_floor: self.next_msg_id,
-            synced_group: self.synced_group,
-            used_segments: self.used_segments,
-            boot: self.boot,
-        };
-        let copies = if Protection::HeaderTwice.is_on() { 2 } else { 1 };
-        for offset in self.layout.header_offsets().into_iter().take(copies) {
-            self.program_record(segment, offset, self.layout.header_bytes(), Kind::SegmentHeader, &header)?;
-        }
-        let done = self.medium.sync();
-        self.check_write(done)?;
+    /// Programs whole units outside of any group. They are durable after the next barrier.
+    pub(crate) fn program_bytes(
+        &mut self,
+        segment: u32,
+        offset: u32,
+        bytes: &[u8],
+    ) -> Result<(), penstock_flash::Error> {
+        self.unsynced = true;
+        self.counters.programmed_bytes += bytes.len() as u64;
+        self.medium.program(segment, offset, bytes)?;
+        read_back(&self.geometry, &self.reader, segment, offset, bytes)
+    }
+
+    /// Begins to append to a segment whose header is written.
+    pub(crate) fn enter(&mut self, purpose: Purpose, segment: u32) {
         let seed = self.seed(segment);
         let base = self.layout.data_start();
         let head = &mut self.heads[purpose as usize];
@@ -487,34 +473,26 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         head.seed = seed;
         head.base = base;
         head.notes.clear();
-        self.record_life(segment, Life::Used)?;
-        if let Some(other) = other_erased {
-            self.record_life(other, Life::Clean)?;
-        }
-        Ok(())
     }
 
-    /// Appends to the status head where a segment now stands in its life.
-    pub(crate) fn record_life(&mut self, segment: u32, life: Life) -> Result<u64, Error> {
-        let row = &self.segments[segment as usize];
-        let record = SegmentRecord { segment, sequence: row.sequence, erase_count: row.erase_count, life };
-        let mut payload = [0; 32];
-        let len = record::encode(&record, &mut payload)?;
-        let appended =
-            self.append(Purpose::Status, Kind::SegmentState, 0, 0, &payload[..len], NOTE_RESERVE)?;
-        self.note(Purpose::Status, &Note::Segment { group: appended.group, record });
-        self.move_record(segment, Some(appended.place.segment));
-        Ok(appended.group)
+    /// Keeps a segment from being given up while a message under way has frames in it.
+    pub(crate) fn hold(&mut self, segment: u32) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.held += 1;
+        }
     }
 
-    /// Counts the status segment that now holds the newest record about `segment`, and discounts the one before.
-    fn move_record(&mut self, segment: u32, status_segment: Option<u32>) {
-        let before = core::mem::replace(&mut self.segments[segment as usize].recorded_in, status_segment);
-        if let Some(before) = before {
-            self.discount(before, STATUS_FRAME_BYTES);
+    /// Undoes one [`hold`](Self::hold).
+    pub(crate) fn release(&mut self, segment: u32) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.held = row.held.saturating_sub(1);
         }
-        if let Some(after) = status_segment {
-            self.count(after, STATUS_FRAME_BYTES);
+    }
+
+    /// Notes that a message has something in a segment.
+    pub(crate) fn note_id(&mut self, segment: u32, id: u64) {
+        if let Some(row) = self.segments.get_mut(segment as usize) {
+            row.ids.extend(id);
         }
     }
 
@@ -532,30 +510,16 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         }
     }
 
-    /// How many segments could be opened at once.
-    pub(crate) fn free_segments(&self) -> u32 {
-        self.segments.iter().filter(|s| s.state == State::Free).count() as u32
-    }
-
-    fn pick_free(&self, purpose: Purpose) -> Result<u32, Error> {
-        let kept_back = match purpose {
-            _ if !Protection::Reserve.is_on() => 0,
-            Purpose::Moved => RESERVE_STATUS,
-            Purpose::Status if self.may_use_reserve => 0,
-            Purpose::Hot | Purpose::Status => RESERVE_MOVED,
-        };
-        if self.free_segments() <= kept_back {
-            return Err(Error::Full);
-        }
-        let next = opening_order(&self.segments, self.used_segments).min();
-        next.map(|(_, _, index)| index).ok_or(Error::Full)
-    }
-
     /// Puts the summary and the footer at the end of a head's segment and leaves it.
     fn seal_segment(&mut self, purpose: Purpose) -> Result<(), Error> {
         let head = &self.heads[purpose as usize];
         let Some(segment) = head.segment else { return Ok(()) };
         debug_assert_eq!(head.len, 0, "a group is programmed before its segment is sealed");
+        if !self.keeps_notes {
+            self.heads[purpose as usize].segment = None;
+            self.segments[segment as usize].state = State::Sealed;
+            return Ok(());
+        }
         let data_end = head.base;
         let notes_bytes = head.notes.len();
         let summary_offset = data_end;
@@ -593,136 +557,52 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
                 frame::seal(frame, payload.len(), Kind::Summary, 0, 0, head.seed, offset + at as u32);
             at += header.frame_bytes();
         }
-        self.unsynced = true;
-        self.counters.programmed_bytes += summary.len() as u64;
-        let done = self.medium.program(segment, offset, &summary);
+        let done = self.program_bytes(segment, offset, &summary);
         self.check_write(done)
     }
 
     /// A clean stop: all heads sealed, all of it durable, and proofs that it was.
     pub(crate) fn close(&mut self) -> Result<(), Error> {
         self.sync()?;
-        for purpose in [Purpose::Hot, Purpose::Moved, Purpose::Status] {
+        for purpose in Purpose::HEADS {
             self.seal_segment(purpose)?;
         }
         if !self.awaiting_proof.is_empty() {
-            let done = self.medium.sync();
-            self.check_write(done)?;
+            self.barrier()?;
             self.prove_sealed()?;
-            let done = self.medium.sync();
-            self.check_write(done)?;
+            self.barrier()?;
         }
         Ok(())
-    }
-
-    /// Says that nothing in a sealed segment is needed any more.
-    pub(crate) fn retire(&mut self, segment: u32) -> Result<(), Error> {
-        debug_assert_eq!(self.segments[segment as usize].state, State::Sealed);
-        let group = self.record_life(segment, Life::Retired)?;
-        self.segments[segment as usize].state = State::Retired { group };
-        Ok(())
-    }
-
-    /// Brings retired segments closer to being free, by at most one barrier or one poll of an erase. Whether there is
-    /// more to do.
-    pub(crate) fn step_erase(&mut self) -> Result<bool, Error> {
-        if self.failed {
-            return Ok(false);
-        }
-        let mut unproven = false;
-        for row in &mut self.segments {
-            if let State::Retired { group } = row.state {
-                if group <= self.proven_group || !Protection::RetireBeforeErase.is_on() {
-                    row.state = State::Erasable;
-                } else {
-                    unproven = true;
-                }
-            }
-        }
-        if let Some(segment) = self.erasing {
-            return self.poll_erase(segment).map(|()| true);
-        }
-        if let Some(segment) = self.next_erasable() {
-            let done = self.medium.start_erase(segment);
-            self.check_write(done)?;
-            self.erasing = Some(segment);
-            return Ok(true);
-        }
-        if unproven {
-            // A barrier for the RETIRE, or, once it is durable, a group that says so, and its barrier.
-            if self.heads.iter().all(|head| head.frames == 0) {
-                self.append(Purpose::Status, Kind::Nop, frame::FLAG_SKIPPABLE, 0, &[], 0)?;
-            }
-            self.sync()?;
-        }
-        Ok(unproven)
-    }
-
-    fn next_erasable(&self) -> Option<u32> {
-        let erasable = |row: &Segment| row.state == State::Erasable && !row.is_leased();
-        self.segments.iter().position(erasable).map(|index| index as u32)
-    }
-
-    fn poll_erase(&mut self, segment: u32) -> Result<(), Error> {
-        let progress = self.medium.poll_erase();
-        if self.check_write(progress)? == EraseProgress::Done {
-            self.erasing = None;
-            self.finish_erase(segment);
-            self.record_life(segment, Life::Clean)?;
-        }
-        Ok(())
-    }
-
-    /// Erases a free segment before it is opened. Gives the one whose erase was going on and came to its end first; that
-    /// it is clean is still to be recorded, which may open a segment and so cannot be done here.
-    fn erase_now(&mut self, segment: u32) -> Result<Option<u32>, Error> {
-        let other = self.erasing.take();
-        if let Some(other) = other {
-            Branch::OtherErasedFirst.reach();
-            self.see_erase_through()?;
-            self.finish_erase(other);
-        }
-        let done = self.medium.start_erase(segment);
-        self.check_write(done)?;
-        self.see_erase_through()?;
-        self.finish_erase(segment);
-        Ok(other)
-    }
-
-    fn see_erase_through(&mut self) -> Result<(), Error> {
-        loop {
-            let progress = self.medium.poll_erase();
-            if self.check_write(progress)? == EraseProgress::Done {
-                return Ok(());
-            }
-        }
-    }
-
-    fn finish_erase(&mut self, segment: u32) {
-        let row = &mut self.segments[segment as usize];
-        row.state = State::Free;
-        row.is_suspect = false;
-        row.erase_count += 1;
-        row.live = 0;
-        row.live_bytes = 0;
-        row.event_bytes = 0;
-        self.counters.erases += 1;
     }
 }
 
-/// The free segments in the order in which they are opened: first those never used, by index, since the count of used
-/// ones tells them from those that lost their header; then the one that has been free for longest.
-pub(crate) fn opening_order(
-    segments: &[Segment],
-    used_segments: u32,
-) -> impl Iterator<Item = (bool, u64, u32)> {
-    let free = (0u32..).zip(segments).filter(|(_, row)| row.state == State::Free);
-    free.map(move |(index, row)| (index < used_segments, row.sequence, index))
+/// Compares what was programmed with what can be read, where a chip may fail to program and say that it did.
+fn read_back<R: ReadAt>(
+    geometry: &Geometry,
+    reader: &R,
+    segment: u32,
+    offset: u32,
+    bytes: &[u8],
+) -> Result<(), penstock_flash::Error> {
+    if geometry.erase == Erase::Logical || !Protection::ReadBack.is_on() {
+        return Ok(());
+    }
+    let mut seen = [0; READ_BACK_BYTES];
+    let mut at = offset;
+    for part in bytes.chunks(READ_BACK_BYTES) {
+        let seen = &mut seen[..part.len()];
+        reader.read(segment, at, seen)?;
+        if seen != part {
+            return Err(penstock_flash::Error::Mismatch { segment, offset: at });
+        }
+        at += part.len() as u32;
+    }
+    Ok(())
 }
 
-/// The most bytes of a record about a segment.
-const RECORD_LIFE_BYTES: usize = 32;
+/// How much is read back at once, in bytes.
+pub(crate) const READ_BACK_BYTES: usize = 1024;
 /// Room kept for the note of a frame whose note is not yet known.
-const NOTE_RESERVE: usize = summary::NOTE_BYTES_MAX;
+pub(crate) const NOTE_RESERVE: usize = summary::NOTE_BYTES_MAX;
 /// What a small record in a status segment counts as.
 pub(crate) const STATUS_FRAME_BYTES: u64 = 64;

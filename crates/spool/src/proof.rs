@@ -5,6 +5,9 @@
 //! feature `proof` both cost nothing: reaching a branch does nothing and every protection is on. With it, which is
 //! for this crate's tests alone, they are kept for each thread by itself, so that tests run side by side.
 
+#[cfg(feature = "proof")]
+pub mod frames;
+
 /// Defines an enum with its list, so that none can be left out of it.
 macro_rules! listed {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)* }) => {
@@ -43,64 +46,36 @@ listed! {
         TailAnew,
         /// The last segments are for status and reclaim alone.
         Reserve,
+        /// What was programmed is read back before it counts, on media that program cells.
+        ReadBack,
     }
 }
 
 listed! {
     /// A branch that only a stop, a cut or rot leads to.
     Branch {
-        /// A mount came upon an erase that was still going on.
-        EraseGoingOn,
-        /// The first copy of a segment's header was not whole, and the second was.
-        SecondHeader,
         /// A segment without a proven summary was scanned.
         Scanned,
-        /// There was a whole proof, but footer or summary were not.
-        SummaryDamaged,
-        /// A scan came upon a frame that was damaged, or a stretch without any.
-        FrameDamaged,
-        /// A long read failed, and what was needed of it was read alone.
-        ReadAlone,
-        /// The newest segments hold nothing but headers, and count as never opened.
-        NeverOpened,
-        /// A RETIRE or a Clean was not known durable, and did not count.
-        NotBelieved,
-        /// A segment is retired and perhaps clean: it is free, and erased before use.
-        PerhapsClean,
-        /// A used segment has no header, and is quarantined.
-        Quarantined,
         /// The tail has a gap, and messages beyond it were read through.
         BeyondGap,
         /// A message of the tail was torn.
         Torn,
-        /// A message that is known durable is not whole.
+        /// A message that may have been acknowledged is not whole.
         Damaged,
-        /// A newer copy of a message was not durable or not whole, and does not count.
-        OlderCopy,
-        /// A suspect segment was erased before it was opened.
-        SuspectErased,
-        /// Another erase had to end before that.
-        OtherErasedFirst,
-        /// A message of the tail was written anew.
-        TailMoved,
-        /// A message of the tail could no longer be read when it was to be written anew.
-        TailFaded,
-        /// The fates of the tail were written anew.
-        TailFates,
-        /// The state of the tail was written anew.
-        TailState,
-        /// There was no room to write the tail anew.
-        TailNoRoom,
-        /// A record says of a torn message that it never counted.
-        TornRecorded,
-        /// A write failed, and the log takes nothing more.
-        WriteFailed,
-        /// Reclaim came upon a message that it could not read, and leaves it where it stands.
-        LeftDamaged,
-        /// Reclaim found no room for what it was moving, and gave up.
-        MovingStopped,
-        /// A segment was given up and an older copy of a message counts again.
-        FallBack,
+        /// A record gave a segment away and was not known to be durable.
+        NotBelieved,
+        /// A segment has a header and nothing else.
+        NeverOpened,
+        /// A copy of a message was found that does not count.
+        CopyNotBelieved,
+        /// Something stands in the tail of a medium that programs cells.
+        TailToSettle,
+        /// A segment's end tells of a summary that is not whole.
+        SummaryRotten,
+        /// The newest root did not lead to all there is.
+        HintsRefused,
+        /// Frames were read in a segment that had lost its header.
+        HeadlessRead,
     }
 }
 

@@ -11,12 +11,16 @@ use sha2::{Digest, Sha256};
 
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
-use crate::record::{self, Begin, Commit, Extent, ExtentsRecord, MessageId, Place, Recipient};
+use crate::record::{
+    self, Begin, Commit, Extent, ExtentsRecord, MessageId, Place, RECORD_BYTES_MAX, Recipient,
+};
 use crate::segment::{Layout, Lease};
 use crate::walk::Window;
 
-/// The most EXTENTS frames that a message may chain: those of 4 GiB in the smallest pieces that are written.
-const EXTENTS_FRAMES_MAX: usize = 1 << 16;
+/// What the envelope of most messages takes, with the ends of groups between its frames.
+const ENVELOPE_BYTES: usize = 1024;
+/// The longest frame of a COMMIT, or of EXTENTS.
+const COMMIT_FRAME_BYTES: usize = frame::frame_bytes(RECORD_BYTES_MAX);
 
 /// Where the segments of a message can be read: their seeds, and the leases that keep them.
 #[derive(Debug)]
@@ -76,29 +80,43 @@ pub(crate) fn read_commit<R: ReadAt>(
     record::decode(window.payload(seed, offset, &header)?)
 }
 
-/// All extents of a message, those in EXTENTS frames and those in its COMMIT, in order.
+/// All extents of a message, those in EXTENTS frames and those in its COMMIT, in order. They take no more than
+/// `bytes_max` in all, since no byte is in two of them: so a chain that leads into itself comes to an end.
 pub(crate) fn read_extents<R: ReadAt>(
     window: &mut Window<R>,
     seed_of: impl Fn(u32) -> Option<Seed>,
     commit: &Commit,
     id: u64,
+    bytes_max: u64,
 ) -> Option<Vec<Extent>> {
+    let mut bytes_left = bytes_max;
+    let mut fits = |window: &Window<R>, extents: &[Extent]| {
+        extents.iter().all(|extent| {
+            let left = bytes_left.checked_sub(u64::from(extent.span_bytes));
+            bytes_left = left.unwrap_or_default();
+            left.is_some() && extent.span_bytes as usize >= frame::HEADER_BYTES && window.holds(extent)
+        })
+    };
+    if !fits(window, &commit.extents) {
+        return None;
+    }
     let mut chain: Vec<Vec<Extent>> = Vec::new();
     let mut previous = commit.previous;
     while let Some(Place { segment, offset }) = previous {
         let seed = seed_of(segment)?;
         window.move_to(segment);
         let header = window.header(seed, offset)?;
-        if header.kind != Kind::Extents as u8 || header.msg_id != id || chain.len() == EXTENTS_FRAMES_MAX {
+        if header.kind != Kind::Extents as u8 || header.msg_id != id {
             return None;
         }
         let record: ExtentsRecord = record::decode(window.payload(seed, offset, &header)?)?;
+        if record.extents.is_empty() || !fits(window, &record.extents) {
+            return None;
+        }
         previous = record.previous;
         chain.push(record.extents);
     }
-    let extents: Vec<Extent> =
-        chain.into_iter().rev().flatten().chain(commit.extents.iter().copied()).collect();
-    extents.iter().all(|extent| window.holds(extent)).then_some(extents)
+    Some(chain.into_iter().rev().flatten().chain(commit.extents.iter().copied()).collect())
 }
 
 impl<R: ReadAt> Message<R> {
@@ -110,13 +128,23 @@ impl<R: ReadAt> Message<R> {
         size_bytes: u32,
         readable: Readable,
     ) -> Result<Self, Error> {
-        // A small message is read with one request, a large one in pieces.
-        let read_ahead = (size_bytes as usize + 2048).clamp(2048, frame::PAYLOAD_BYTES_MAX + 4096);
-        let mut window = Window::new(reader, at.segment, layout.segment_bytes, read_ahead);
+        // A small message is read with one request, from its beginning, which stands somewhat before its COMMIT; a
+        // large one in pieces, after a look at its COMMIT.
+        let message_bytes = size_bytes as usize + size_bytes as usize / 64 + ENVELOPE_BYTES;
+        let is_small = message_bytes <= frame::PAYLOAD_BYTES_MAX;
+        let first_read = if is_small { message_bytes + COMMIT_FRAME_BYTES } else { COMMIT_FRAME_BYTES };
+        let mut window = Window::new(reader, at.segment, layout.segment_bytes, first_read);
+        if is_small {
+            // What cannot be read there is read again where it is needed.
+            let _ = window.get(at.offset.saturating_sub(message_bytes as u32), frame::HEADER_BYTES);
+        }
         let damaged = Error::Damaged(id);
         let seed = readable.seed(at.segment).ok_or(damaged)?;
         let commit = read_commit(&mut window, seed, at.offset, id.0).ok_or(damaged)?;
-        let extents = read_extents(&mut window, |s| readable.seed(s), &commit, id.0).ok_or(damaged)?;
+        let bytes_max = readable.seeds.len() as u64 * u64::from(layout.segment_bytes);
+        let seed_of = |segment| readable.seed(segment);
+        let extents = read_extents(&mut window, seed_of, &commit, id.0, bytes_max).ok_or(damaged)?;
+        window.read_ahead(message_bytes.min(frame::PAYLOAD_BYTES_MAX) + COMMIT_FRAME_BYTES);
         Ok(Self {
             id,
             window,

@@ -12,9 +12,13 @@ use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::segment::Purpose;
 
 /// The longest BEGIN, COMMIT or EXTENTS payload, in bytes.
 pub(crate) const RECORD_BYTES_MAX: usize = 512;
+/// Beyond this no volume counts its segments, groups and messages: who finds a higher number has found a lie, and goes
+/// on from here.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 /// The longest path that RFC 5321 §4.5.3.1.3 allows, in octets.
 pub const PATH_BYTES_MAX: usize = 256;
 /// The longest HELO name that is kept, in bytes. Names may be longer; who has one cuts it.
@@ -305,6 +309,7 @@ pub(crate) struct SegmentRecord {
     pub(crate) segment: u32,
     pub(crate) sequence: u64,
     pub(crate) erase_count: u32,
+    pub(crate) purpose: Purpose,
     pub(crate) life: Life,
 }
 
@@ -317,6 +322,8 @@ pub(crate) enum Life {
     Retired,
     /// It was erased after that sequence number, and the erase came to its end.
     Clean,
+    /// It could not be erased or programmed any more: it is never used again.
+    Bad,
 }
 
 pub(crate) fn encode<T: Serialize>(record: &T, into: &mut [u8]) -> Result<usize, Error> {

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! `h` is the header's frame and `u` the footer's and the proof's, each rounded up to whole program units, so that no
-//! two of them share one: what tears one of them leaves the others.
+//! two of them share one: what tears one of them leaves the others. The two anchors have slots for roots between
+//! header and end, and neither summary nor proof.
 
 use alloc::sync::Arc;
 
@@ -15,15 +16,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
-use crate::proof::Branch;
+use crate::reclaim::IdRange;
 use crate::record;
+use crate::summary::Notes;
 
-/// The version of the format that this crate writes. 0 may still change.
-pub(crate) const FORMAT_VERSION: u16 = 0;
-/// Features without which the volume must not be mounted, of those that this version knows: none yet.
-const INCOMPATIBLE_KNOWN: u32 = 0;
+/// The version of the format that this crate writes and reads.
+pub(crate) const FORMAT_VERSION: u16 = 1;
 
-/// The fewest segments a volume may have: three heads, reclaim's scratch, and something to put mail into.
+/// What a volume uses beyond the first format, as bits. Who writes to a volume keeps all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Features {
+    /// Who does not know one may ignore it.
+    pub(crate) compatible: u32,
+    /// Who does not know one may read and append, but must give up no segment: it cannot know what is live in it.
+    pub(crate) append_compatible: u32,
+    /// Who does not know one must not mount.
+    pub(crate) incompatible: u32,
+}
+
+impl Features {
+    /// Those that this version knows: none yet.
+    pub(crate) const KNOWN: Self = Self { compatible: 0, append_compatible: 0, incompatible: 0 };
+
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self {
+            compatible: self.compatible | other.compatible,
+            append_compatible: self.append_compatible | other.append_compatible,
+            incompatible: self.incompatible | other.incompatible,
+        }
+    }
+
+    /// Whether segments may be given up on a volume that uses these.
+    pub(crate) fn allow_reclaim(self) -> bool {
+        self.append_compatible & !Self::KNOWN.append_compatible == 0
+    }
+}
+
+/// How many segments, from the first, are anchors.
+pub(crate) const ANCHORS: u32 = 2;
+
+/// The fewest segments a volume may have: anchors, three heads, reclaim's scratch, and something to put mail into.
 pub(crate) const SEGMENTS_MIN: u32 = 16;
 /// The smallest segment in bytes that holds headers, footer, proof and frames worth having.
 pub(crate) const SEGMENT_BYTES_MIN: u32 = 4096;
@@ -31,7 +63,11 @@ pub(crate) const SEGMENT_BYTES_MIN: u32 = 4096;
 /// The room for a header frame. Its payload is far below; the rest is for later versions.
 const HEADER_FRAME_BYTES: u32 = 160;
 /// The room for a footer or proof frame.
-const FOOTER_FRAME_BYTES: u32 = 96;
+pub(crate) const FOOTER_FRAME_BYTES: u32 = 96;
+/// The room for the frame of a root.
+pub(crate) const SLOT_BYTES: u32 = 256;
+/// The most slots that an anchor uses.
+const SLOTS_MAX: u32 = 256;
 
 /// Which of the append points a segment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,16 +78,32 @@ pub(crate) enum Purpose {
     Moved = 1,
     /// What becomes of mail, state and events.
     Status = 2,
+    /// A part of a checkpoint.
+    Checkpoint = 3,
+    /// Roots, which tell where the checkpoint is. The first [`ANCHORS`] segments, always.
+    Anchor = 4,
+}
+
+impl Purpose {
+    /// The append points.
+    pub(crate) const HEADS: [Self; 3] = [Self::Hot, Self::Moved, Self::Status];
+
+    /// Whether groups are appended to such a segment.
+    pub(crate) fn is_head(self) -> bool {
+        Self::HEADS.contains(&self)
+    }
+
+    /// Whether messages stand in such a segment.
+    pub(crate) fn holds_mail(self) -> bool {
+        matches!(self, Self::Hot | Self::Moved)
+    }
 }
 
 /// The record at the head of each segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SegmentHeader {
     pub(crate) format: u16,
-    /// Features that an older version may ignore, that keep it from appending, and that keep it from mounting.
-    pub(crate) compatible: u32,
-    pub(crate) append_compatible: u32,
-    pub(crate) incompatible: u32,
+    pub(crate) features: Features,
     pub(crate) volume: [u8; 16],
     pub(crate) segments: u32,
     pub(crate) segment_bytes: u32,
@@ -72,7 +124,7 @@ pub(crate) struct SegmentHeader {
 impl SegmentHeader {
     /// Why this volume cannot be mounted on a medium of that geometry, if it cannot.
     pub(crate) fn check(&self, geometry: &Geometry) -> Result<(), Error> {
-        let unknown = self.incompatible & !INCOMPATIBLE_KNOWN;
+        let unknown = self.features.incompatible & !Features::KNOWN.incompatible;
         if self.format != FORMAT_VERSION || unknown != 0 {
             return Err(Error::UnknownFormat { format: self.format, features: unknown });
         }
@@ -150,6 +202,26 @@ impl Layout {
         offset.next_multiple_of(self.unit_bytes)
     }
 
+    /// Where each slot for a root begins in an anchor.
+    pub(crate) fn slot_offset(&self, slot: u32) -> u32 {
+        self.data_start() + slot * self.slot_bytes()
+    }
+
+    /// The room of a slot for a root: whole units, so that what tears one leaves the others.
+    pub(crate) fn slot_bytes(&self) -> u32 {
+        self.align_up(SLOT_BYTES)
+    }
+
+    /// The slots of an anchor. They are read at each mount, hence not as many as there is room for.
+    pub(crate) fn slots(&self) -> u32 {
+        (self.data_bytes() / self.slot_bytes()).min(SLOTS_MAX)
+    }
+
+    /// The bytes of a segment that so many bytes of notes use up, by the share that they have of all it may collect.
+    pub(crate) fn bytes_for_notes(&self, note_bytes: u64) -> u64 {
+        note_bytes * u64::from(self.data_bytes()) / Notes::bytes_max(self) as u64
+    }
+
     /// The bytes of a segment that groups may fill.
     pub(crate) fn data_bytes(&self) -> u32 {
         self.data_end() - self.data_start()
@@ -167,9 +239,6 @@ pub(crate) fn read_header<R: ReadAt>(reader: &R, layout: &Layout, segment: u32) 
             return None;
         }
         let record: SegmentHeader = record::decode(payload)?;
-        if offset > 0 {
-            Branch::SecondHeader.reach();
-        }
         (record.segment == segment).then_some(record)
     })
 }
@@ -185,6 +254,10 @@ pub(crate) struct Segment {
     pub(crate) live: u32,
     /// The bytes of those, estimated alike when counted and when discounted.
     pub(crate) live_bytes: u64,
+    /// Messages under way that have frames in it.
+    pub(crate) held: u32,
+    /// The messages that have anything in it.
+    pub(crate) ids: IdRange,
     /// The status segment that holds the newest [`record::SegmentRecord`] about this one.
     pub(crate) recorded_in: Option<u32>,
     /// The newest time of a message or event in it.
@@ -213,6 +286,10 @@ pub(crate) enum State {
     Erasable,
     /// It has no header though it was used, and no RETIRE names it: never erased.
     Quarantined,
+    /// It could not be erased or programmed: never used again.
+    Bad,
+    /// It holds roots.
+    Anchor,
 }
 
 impl Segment {
@@ -224,6 +301,8 @@ impl Segment {
             erase_count: 0,
             live: 0,
             live_bytes: 0,
+            held: 0,
+            ids: IdRange::EMPTY,
             recorded_in: None,
             newest_ms: 0,
             event_bytes: 0,
@@ -243,6 +322,30 @@ impl Segment {
     pub(crate) fn discount(&mut self, bytes: u64) {
         self.live = self.live.saturating_sub(1);
         self.live_bytes = self.live_bytes.saturating_sub(bytes);
+    }
+
+    /// It is opened.
+    pub(crate) fn begin_life(&mut self, purpose: Purpose, sequence: u64) {
+        self.state = State::Open;
+        self.purpose = purpose;
+        self.sequence = sequence;
+        self.live = 0;
+        self.live_bytes = 0;
+        self.held = 0;
+        self.ids = IdRange::EMPTY;
+        self.newest_ms = 0;
+        self.event_bytes = 0;
+        self.is_unreadable = false;
+    }
+
+    /// Its erase has come to its end.
+    pub(crate) fn finish_erase(&mut self) {
+        self.state = State::Free;
+        self.is_suspect = false;
+        self.erase_count = self.erase_count.saturating_add(1);
+        self.live = 0;
+        self.live_bytes = 0;
+        self.event_bytes = 0;
     }
 
     /// Keeps the segment from being erased until the lease is dropped.

@@ -9,19 +9,20 @@ use alloc::vec::Vec;
 use penstock_flash::{Erase, EraseProgress, Medium};
 
 use crate::Error;
+use crate::checkpoint::{self, Checkpointer};
 use crate::events::{EventSegment, Events};
 use crate::frame::Kind;
 use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
-use crate::log::{Buffers, Counters, Log, RESERVE_MOVED, STATUS_FRAME_BYTES};
-use crate::mount::{self, MountReport, TailContent};
-use crate::proof::{Branch, Protection};
+use crate::log::{Buffers, Counters, Log, STATUS_FRAME_BYTES};
+use crate::mount::{self, Keep, MountReport, TailContent};
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
 use crate::record::{
     self, Begin, EVENT_TEXT_BYTES_MAX, Event, Fate, META_VALUE_BYTES_MAX, MessageId, Meta, RECIPIENTS_MAX,
     Recipient, Status,
 };
+use crate::reserve::{ERASED_FLOOR_SHARE, RESERVE_MOVED, RESERVE_SEGMENTS};
 use crate::segment::{Purpose, Segment, State};
 use crate::state::MetaTable;
 use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
@@ -31,8 +32,6 @@ use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
 pub const RESERVE_STEP_BYTES: u64 = 1024 * 1024;
 /// The share of the capacity that such a step never exceeds.
 const RESERVE_STEP_SHARE: u64 = 256;
-/// Segments that mail never fills: those reclaim and status work with, two for checkpoints, one to spare.
-const RESERVE_SEGMENTS: u32 = RESERVE_MOVED + 3;
 /// The share of the rest that live mail may fill. Reclaim copies at most 1 / (1 - 3/4) = 4 bytes for each it frees.
 const LIVE_SHARE: (u64, u64) = (3, 4);
 
@@ -45,11 +44,30 @@ pub struct MountOptions {
     pub kept_bytes_max: u64,
     /// How long finished mail is kept for replay, in milliseconds since it came. Only a trusted clock lets it go.
     pub kept_age_max_ms: u64,
+    /// Whether the mount may go by the checkpoint. If not, it reads the header of every segment.
+    pub uses_checkpoint: bool,
+    /// How much is held erased beyond what the volume needs for itself, in bytes, for who takes the mail when this
+    /// one cannot; rounded up to segments, and at most a quarter of them. It is not mail's, and housekeeping erases
+    /// ahead until it is there.
+    pub erased_floor_bytes: u64,
+    /// How many erases a segment may be behind the most worn one, where cells wear, before what stands in it is moved.
+    pub wear_gap_max: u32,
 }
+
+/// What [`MountOptions::wear_gap_max`] is by default. NOR is good for 100,000 erases; a gap of a hundredth of that
+/// costs next to nothing in life, and moving more often what never changes would.
+pub const WEAR_GAP_MAX: u32 = 1000;
 
 impl Default for MountOptions {
     fn default() -> Self {
-        Self { messages_max: 1_000_000, kept_bytes_max: u64::MAX, kept_age_max_ms: u64::MAX }
+        Self {
+            messages_max: 1_000_000,
+            kept_bytes_max: u64::MAX,
+            kept_age_max_ms: u64::MAX,
+            uses_checkpoint: true,
+            erased_floor_bytes: 0,
+            wear_gap_max: WEAR_GAP_MAX,
+        }
     }
 }
 
@@ -127,14 +145,18 @@ pub struct Spool<M: Medium, B> {
     pub(crate) meta: MetaTable,
     pub(crate) options: MountOptions,
     pub(crate) reclaim: Reclaim<M::Reader>,
+    pub(crate) checkpointer: Checkpointer,
     report: MountReport,
+    keep: Keep,
+    /// Without an index, how many segments were free at the mount: all that mail may take.
+    free_at_mount: u32,
     pub(crate) pending: Vec<Pending>,
     /// Torn messages of which no record says so yet.
     torn: Vec<MessageId>,
     /// What a power cut may have left half programmed, to be written anew.
     tail: TailContent,
     live_messages: usize,
-    live_bytes: u64,
+    pub(crate) live_bytes: u64,
     pub(crate) kept_bytes: u64,
     reserved_bytes: u64,
 }
@@ -145,24 +167,58 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// # Errors
     /// [`Error::NotAVolume`], [`Error::UnknownFormat`], [`Error::GeometryChanged`], [`Error::BadGeometry`],
     /// [`Error::BadBuffer`]; [`Error::Write`] if a block device that was left open cannot be synced.
-    pub fn mount(mut medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
-        // An erase that an earlier mount began and did not see through. Whether it succeeds is all the same: the segment
-        // was free to be erased, and is erased again before use.
-        while medium.poll_erase() == Ok(EraseProgress::Busy) {
-            Branch::EraseGoingOn.reach();
-        }
-        let mounted = mount::mount(&medium)?;
+    pub fn mount(medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
+        Self::mount_keeping(medium, buffers, options, Keep::Everything)
+    }
+
+    /// Mounts a volume only to append to it, in memory that grows with its segments and not with its messages.
+    ///
+    /// Mail can be taken and events recorded. What is there is not known: no message can be found, read or given a
+    /// fate, no state is held, and nothing is given up for new mail, which has the segments that were free at the
+    /// mount. All of it is there again after the next [`mount`](Self::mount).
+    ///
+    /// # Errors
+    /// As [`mount`](Self::mount).
+    pub fn mount_append(medium: M, buffers: Buffers<B>) -> Result<Self, Error> {
+        Self::mount_keeping(medium, buffers, MountOptions::default(), Keep::Segments)
+    }
+
+    fn mount_keeping(
+        mut medium: M,
+        buffers: Buffers<B>,
+        options: MountOptions,
+        keep: Keep,
+    ) -> Result<Self, Error> {
+        // An erase that an owner before left going on. However it ends, it is over then.
+        while let Ok(EraseProgress::Busy) = medium.poll_erase() {}
+        let mounted = mount::mount(&medium, options.uses_checkpoint, keep)?;
         if medium.geometry().erase == Erase::Logical && !mounted.report.clean {
             // What a crash left in caches above the medium is read now and could be lost later.
             medium.sync().map_err(Error::Write)?;
         }
+        let report = mounted.report;
+        let next_sequence = mounted.start.next_sequence;
+        let mut log = Log::new(medium, buffers, mounted.start)?;
+        log.keeps_notes = keep == Keep::Everything;
+        if keep == Keep::Everything {
+            log.checkpoint_segments =
+                checkpoint::segments_max(&log.layout, log.geometry.segments, options.messages_max);
+        }
         let mut spool = Self {
-            log: Log::new(medium, buffers, mounted.start)?,
+            checkpointer: Checkpointer::new(
+                log.geometry.segments,
+                mounted.checkpoint,
+                !report.from_checkpoint,
+                next_sequence,
+            ),
+            free_at_mount: log.free_segments(),
+            log,
             index: mounted.index,
             meta: mounted.meta,
             options,
             reclaim: Reclaim::default(),
-            report: mounted.report,
+            report,
+            keep,
             pending: Vec::new(),
             torn: mounted.torn,
             tail: mounted.tail,
@@ -171,15 +227,47 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             kept_bytes: 0,
             reserved_bytes: 0,
         };
-        for entry in spool.index.iter_from(MessageId(0)) {
-            if entry.is_live() {
-                spool.live_messages += 1;
-                spool.live_bytes += entry.flash_bytes();
-            } else {
-                spool.kept_bytes += entry.flash_bytes();
-            }
+        if keep == Keep::Everything {
+            let geometry = spool.log.geometry;
+            let floor = options.erased_floor_bytes.div_ceil(u64::from(geometry.segment_bytes));
+            let floor_max = geometry.segments / ERASED_FLOOR_SHARE;
+            spool.log.erased_floor = u32::try_from(floor).map_or(floor_max, |floor| floor.min(floor_max));
+            spool.count_messages();
         }
         Ok(spool)
+    }
+
+    /// Counts what a mount has found, and which messages have anything in each segment.
+    fn count_messages(&mut self) {
+        for (id, segment) in self.index.copies() {
+            self.log.note_id(segment, id.0);
+        }
+        let status = |row: &Segment| row.state == State::Sealed && row.purpose == Purpose::Status;
+        let rows = (0u32..).zip(&self.log.segments);
+        let status: Vec<u32> = rows.filter(|(_, row)| status(row)).map(|(segment, _)| segment).collect();
+        for entry in self.index.iter_from(MessageId(0)) {
+            let scattered = if entry.is_scattered() { status.as_slice() } else { &[] };
+            let segments = self.index.segments_of(entry).chain(entry.status_segment());
+            for segment in segments.chain(scattered.iter().copied()) {
+                self.log.note_id(segment, entry.id);
+            }
+            if entry.is_live() {
+                self.live_messages += 1;
+                self.live_bytes += entry.flash_bytes();
+            } else {
+                self.kept_bytes += entry.flash_bytes();
+            }
+        }
+    }
+
+    /// Whether the messages on the volume are known.
+    pub(crate) fn keeps_index(&self) -> bool {
+        self.keep == Keep::Everything
+    }
+
+    /// Whether segments may be given up: not while something in them may be unknown.
+    pub(crate) fn may_reclaim(&self) -> bool {
+        self.keeps_index() && !self.report.append_only
     }
 
     /// What the mount had to do.
@@ -200,7 +288,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             reserved_bytes: self.reserved_bytes,
             kept_bytes: self.kept_bytes,
             messages: self.live_messages,
-            kept_messages: self.index.len() - self.live_messages,
+            kept_messages: self.index.len().saturating_sub(self.live_messages),
             index_bytes: self.index.memory_bytes(),
             segments: (self.log.geometry.segments, count(State::Free), self.report.quarantined_segments),
             erase_counts: (erases().min().unwrap_or(0), erases().max().unwrap_or(0)),
@@ -214,9 +302,16 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn capacity_bytes(&self) -> u64 {
-        let lost = self.report.quarantined_segments + RESERVE_SEGMENTS;
+        let data_bytes = u64::from(self.log.layout.data_bytes());
+        if !self.keeps_index() {
+            return u64::from(self.free_at_mount.saturating_sub(RESERVE_MOVED)) * data_bytes;
+        }
+        let unusable = |row: &&Segment| matches!(row.state, State::Quarantined | State::Bad);
+        let unusable = self.log.segments.iter().filter(unusable).count() as u32;
+        let checkpoints = 2 * self.log.checkpoint_segments;
+        let lost = unusable + RESERVE_SEGMENTS + checkpoints + self.log.erased_floor;
         let segments = self.log.geometry.segments.saturating_sub(lost);
-        u64::from(segments) * u64::from(self.log.layout.data_bytes()) * LIVE_SHARE.0 / LIVE_SHARE.1
+        u64::from(segments) * data_bytes * LIVE_SHARE.0 / LIVE_SHARE.1
     }
 
     fn reserve_step_bytes(&self) -> u64 {
@@ -224,7 +319,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
-        let taken = self.live_bytes + self.reserved_bytes + bytes;
+        let taken = (self.live_bytes + self.reserved_bytes).saturating_add(bytes);
         if taken > self.capacity_bytes() {
             return Err(Error::Full);
         }
@@ -258,19 +353,35 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Err(Error::TooManyMessages);
         }
         let id = MessageId(self.log.next_msg_id);
-        let mut incoming = Incoming::new(id, self.log.boot(), Purpose::Hot);
+        let mut incoming = Incoming::new(id, self.log.boot());
         let size_bytes = declared_bytes.unwrap_or_else(|| self.reserve_step_bytes());
         let reserved = flash_bytes(size_bytes, recipients.len() as u32);
         self.reserve(reserved)?;
         incoming.reserved_bytes = reserved;
         self.log.next_msg_id += 1;
-        match self.with_room(|log| incoming.envelope(log, begin, recipients)) {
+        match self.append_envelope(&mut incoming, begin, recipients) {
             Ok(()) => Ok(incoming),
             Err(error) => {
                 self.abort(incoming);
                 Err(error)
             }
         }
+    }
+
+    /// Appends an envelope frame by frame: room is found for each alone, so that none is written twice.
+    fn append_envelope(
+        &mut self,
+        incoming: &mut Incoming,
+        begin: &Begin,
+        recipients: &[Recipient],
+    ) -> Result<(), Error> {
+        self.with_room(|log| incoming.begin(log, begin))?;
+        let mut rest = recipients;
+        while !rest.is_empty() {
+            let taken = self.with_room(|log| incoming.recipients(log, rest))?;
+            rest = &rest[taken..];
+        }
+        Ok(())
     }
 
     /// Appends a piece of the body.
@@ -336,12 +447,17 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.log.is_failed() {
             return Err(Error::ReadOnly);
         }
-        self.settle_tail()?;
         self.record_torn()?;
-        self.sync_log()
+        self.settle_tail()?;
+        self.sync_log()?;
+        if self.is_checkpoint_overdue() {
+            self.step_checkpoint()?;
+        }
+        Ok(())
     }
 
-    fn sync_log(&mut self) -> Result<(), Error> {
+    /// Makes everything durable as it stands, and the messages that were committed visible.
+    pub(crate) fn sync_log(&mut self) -> Result<(), Error> {
         if let Err(error) = self.log.sync() {
             for pending in core::mem::take(&mut self.pending) {
                 self.reserved_bytes -= pending.reserved_bytes.min(self.reserved_bytes);
@@ -357,45 +473,53 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Writes the tail anew after a power cut, before anything durable builds upon it. A message that cannot be read
     /// now was never acknowledged: what was, is stable.
     fn settle_tail(&mut self) -> Result<(), Error> {
-        if self.tail.is_empty() || !Protection::TailAnew.is_on() {
+        if self.tail.is_empty() {
             return Ok(());
         }
         let tail = core::mem::take(&mut self.tail);
         match self.in_reserve(|spool| spool.write_tail(tail)) {
             // There is no room for it: what can be read now counts as it stands.
-            Err(Error::Full) => {
-                Branch::TailNoRoom.reach();
-                Ok(())
-            }
+            Err(Error::Full) => Ok(()),
             done => done,
         }
     }
 
     fn write_tail(&mut self, tail: TailContent) -> Result<(), Error> {
+        // These come first: to believe them at the next mount would let live bytes be erased.
+        tail.disbelieved.iter().copied().try_for_each(|segment| self.rewrite_life(segment))?;
         for id in tail.messages {
             let Some(entry) = self.index.get(id).copied().filter(Entry::is_live) else { continue };
             let segments = entry.flash_bytes() / u64::from(self.log.layout.data_bytes()) + 2;
-            while u64::from(self.log.free_segments()) < segments + u64::from(RESERVE_MOVED) {
+            while u64::from(self.log.free_segments())
+                < segments + u64::from(self.log.erased_floor + RESERVE_MOVED)
+            {
                 if !self.reclaim_one()? {
                     break;
                 }
             }
-            if self.move_now(id)? {
-                Branch::TailMoved.reach();
-            } else {
-                Branch::TailFaded.reach();
+            if !self.move_now(id)? {
                 self.set_status(id, &Status::of_all(entry.recipients, Fate::Torn))?;
             }
         }
-        for id in tail.fates {
-            Branch::TailFates.reach();
-            self.rewrite_fate(id)?;
-        }
-        for segment in tail.status_segments {
-            Branch::TailState.reach();
-            self.rewrite_state(segment)?;
+        for record in tail.records {
+            match record {
+                Note::Status { id, status, .. } => self.rewrite_tail_fate(MessageId(id), &status)?,
+                Note::Meta { meta, .. } => {
+                    // By now it may have another value.
+                    let value = self.meta.get(meta.namespace, &meta.key).map(<[u8]>::to_vec);
+                    self.append_meta(Meta { value: value.unwrap_or(meta.value), ..meta })?;
+                }
+                Note::Segment { record, .. } if tail.disbelieved.contains(&record.segment) => {}
+                Note::Segment { record, .. } => self.rewrite_life(record.segment)?,
+                Note::Commit { .. } => {}
+            }
         }
         Ok(())
+    }
+
+    /// Writes again what the tail says of a fate: as it is by now, or as it stood where messages are not known.
+    fn rewrite_tail_fate(&mut self, id: MessageId, status: &Status) -> Result<(), Error> {
+        if self.keeps_index() { self.rewrite_fate(id) } else { self.append_status(id, status) }
     }
 
     /// Whether nothing of the tail waits to be settled.
@@ -405,12 +529,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Says of torn messages that they never counted, before anything durable says that their groups were.
     fn record_torn(&mut self) -> Result<(), Error> {
-        // To find room for it by reclaim would make groups durable before it.
+        let torn = core::mem::take(&mut self.torn);
         self.in_reserve(|spool| {
-            for id in core::mem::take(&mut spool.torn) {
-                Branch::TornRecorded.reach();
+            for id in torn {
                 let recipients = spool.index.get(id).map_or(0, |entry| entry.recipients);
-                spool.append_status(id, &Status::of_all(recipients, Fate::Torn))?;
+                match spool.append_status(id, &Status::of_all(recipients, Fate::Torn)) {
+                    // Without room for that it will be told of as damaged.
+                    Ok(()) | Err(Error::Full) => {}
+                    Err(error) => return Err(error),
+                }
             }
             Ok(())
         })
@@ -421,10 +548,15 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let Pending { entry, spans, reserved_bytes, purpose } = pending;
         self.reserved_bytes -= reserved_bytes.min(self.reserved_bytes);
         for segment in core::iter::once(entry.commit.segment).chain(spans.iter().copied()) {
-            // Being written it was counted without its bytes.
-            self.log.discount(segment, 0);
+            self.log.release(segment);
+            self.log.note_id(segment, entry.id);
         }
         let id = MessageId(entry.id);
+        if !self.keeps_index() {
+            // What it takes was reserved, and is now taken for good.
+            self.live_bytes += entry.flash_bytes();
+            return;
+        }
         if purpose == Purpose::Moved {
             // It keeps the fate that it has by now.
             let Some(old) = self.index.get(id).copied() else { return };
@@ -476,10 +608,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Err(Error::AlreadyFinal(id));
         }
         self.append_status(id, status)?;
-        // To find room for that the message may have been moved: it is discounted where it stands now, and as it was
-        // before its fate changes, since what is live is counted.
+        // To find room for it, reclaim may have moved the message itself.
         let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
         let was_live = entry.is_live();
+        // What is live is counted, so it is discounted as it was before the fate changes.
         self.uncount_body(&entry);
         self.index.apply(id, status);
         let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
@@ -506,8 +638,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             self.log.discount(before, STATUS_FRAME_BYTES);
         }
         if let Some(entry) = self.index.get_mut(id) {
-            entry.set_status_segment(Some(appended.place.segment));
+            entry.record_status(appended.place.segment, status.count == entry.recipients);
             self.log.count(appended.place.segment, STATUS_FRAME_BYTES);
+            self.log.note_id(appended.place.segment, id.0);
         }
         Ok(())
     }
@@ -531,7 +664,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let segment = appended.place.segment;
         self.log.note_time(segment, event.at.unix_ms);
         if let Some(row) = self.log.segments.get_mut(segment as usize) {
-            row.event_bytes += appended.frame_bytes;
+            row.event_bytes = row.event_bytes.saturating_add(appended.frame_bytes);
         }
         Ok(())
     }
@@ -546,6 +679,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         let meta = Meta { namespace, key: key.to_vec(), value: value.to_vec() };
         self.meta.check(&meta)?;
+        if !self.keeps_index() && !self.is_settled() {
+            // What the tail says of this key is not known, and would be written anew after it.
+            self.sync()?;
+        }
         self.append_meta(meta)
     }
 
@@ -650,6 +787,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// What the medium reports. The volume is then as after an unclean stop.
     pub fn close(mut self) -> Result<M, Error> {
         self.sync()?;
+        match self.checkpoint_now() {
+            Ok(()) | Err(Error::Full) => {}
+            Err(error) => return Err(error),
+        }
         self.log.close()?;
         Ok(self.log.into_medium())
     }

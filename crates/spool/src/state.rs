@@ -56,14 +56,21 @@ impl MetaTable {
             .map(|((namespace, key), (value, _))| (*namespace, key.as_slice(), value.as_slice()))
     }
 
+    /// All values, each with the segment it stands in.
+    pub(crate) fn save(&self) -> impl Iterator<Item = (Meta, u32)> {
+        self.values.iter().map(|((namespace, key), (value, segment))| {
+            (Meta { namespace: *namespace, key: key.clone(), value: value.clone() }, *segment)
+        })
+    }
+
     /// The segment of each value.
     pub(crate) fn segments(&self) -> impl Iterator<Item = u32> {
         self.values.values().map(|(_, segment)| *segment)
     }
 
-    /// The values that stand in a segment, as records to be written again.
-    pub(crate) fn in_segment(&self, segment: u32) -> Vec<Meta> {
-        let here = self.values.iter().filter(|(_, (_, at))| *at == segment);
+    /// The first values that stand in a segment, as records to be written again.
+    pub(crate) fn in_segment(&self, segment: u32, count_max: usize) -> Vec<Meta> {
+        let here = self.values.iter().filter(|(_, (_, at))| *at == segment).take(count_max);
         here.map(|((namespace, key), (value, _))| Meta {
             namespace: *namespace,
             key: key.clone(),

@@ -10,9 +10,8 @@ use penstock_flash::ReadAt;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Header, Kind, Seed};
-use crate::proof::Branch;
 use crate::record::{self, Meta, SegmentRecord, Status};
-use crate::segment::Layout;
+use crate::segment::{FOOTER_FRAME_BYTES, Layout};
 
 /// The most bytes that one note takes.
 pub(crate) const NOTE_BYTES_MAX: usize = 48;
@@ -67,7 +66,7 @@ impl Note {
     }
 }
 
-/// The notes of an open segment.
+/// Notes in the order of what they speak of, as they stand in a summary.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     bytes: Vec<u8>,
@@ -89,6 +88,26 @@ impl Notes {
 
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
+    }
+
+    /// The notes in the order in which they were pushed. Ends at bytes that are none.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Note> {
+        let mut rest = self.bytes.as_slice();
+        core::iter::from_fn(move || {
+            let (note, after) = postcard::take_from_bytes(rest).ok()?;
+            rest = after;
+            Some(note)
+        })
+    }
+
+    /// Whether all of it is notes.
+    fn is_sound(&self) -> bool {
+        let mut rest = self.bytes.as_slice();
+        while !rest.is_empty() {
+            let Ok((_, after)) = postcard::take_from_bytes::<Note>(rest) else { return false };
+            rest = after;
+        }
+        true
     }
 
     pub(crate) fn push(&mut self, note: &Note) {
@@ -138,75 +157,52 @@ pub(crate) struct Proof {
     pub(crate) synced_group: u64,
 }
 
-/// Reads one frame of the given kind into `buffer` and gives its payload, if it is whole.
-fn read_frame<'b, R: ReadAt>(
-    reader: &R,
-    seed: Seed,
-    (segment, offset): (u32, u32),
-    kind: Kind,
-    buffer: &'b mut [u8],
-) -> Option<(Header, &'b [u8])> {
-    reader.read(segment, offset, buffer).ok()?;
-    let header = Header::decode(buffer, seed, offset)?;
-    let payload = buffer.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.len as usize)?;
+/// The payload of the frame of a kind that stands at the beginning of `bytes`, if it is whole.
+fn payload_of(bytes: &[u8], seed: Seed, offset: u32, kind: Kind) -> Option<(Header, &[u8])> {
+    let header = Header::decode(bytes, seed, offset)?;
+    let payload = bytes.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.len as usize)?;
     (header.kind == kind as u8 && seed.crc(payload) == header.payload_crc).then_some((header, payload))
 }
 
-/// Reads footer and notes of a sealed segment, if there is a proof and all of it is whole.
-pub(crate) fn read_proven<R: ReadAt>(
+/// Reads footer and proof of a sealed segment with one request, if both are whole.
+pub(crate) fn read_footer<R: ReadAt>(
     reader: &R,
     layout: &Layout,
     seed: Seed,
     segment: u32,
-) -> Option<(Footer, Proof, Vec<Note>)> {
-    let mut small = [0; 96];
-    let at = (segment, layout.proof_offset());
-    let proof: Proof = record::decode(read_frame(reader, seed, at, Kind::Proof, &mut small)?.1)?;
-    let proven = read_notes(reader, layout, seed, segment);
-    if proven.is_none() {
-        Branch::SummaryDamaged.reach();
-    }
-    proven.map(|(footer, notes)| (footer, proof, notes))
+) -> Option<(Footer, Proof)> {
+    let (footer_at, proof_at) = (layout.footer_offset(), layout.proof_offset());
+    let between = (proof_at - footer_at) as usize;
+    let mut bytes = alloc::vec![0; between + FOOTER_FRAME_BYTES as usize];
+    reader.read(segment, footer_at, &mut bytes).ok()?;
+    let footer: Footer = record::decode(payload_of(&bytes, seed, footer_at, Kind::Footer)?.1)?;
+    let proof: Proof = record::decode(payload_of(&bytes[between..], seed, proof_at, Kind::Proof)?.1)?;
+    let end = footer.summary_offset.checked_add(summary_bytes(layout, footer.notes_bytes as usize))?;
+    let fits = footer.notes_bytes as usize <= Notes::bytes_max(layout) && end <= layout.data_end();
+    fits.then_some((footer, proof))
 }
 
-/// Reads footer and notes of a sealed segment, if all of it is whole.
-fn read_notes<R: ReadAt>(
+/// Reads the notes that a footer tells of, if all of them are whole.
+pub(crate) fn read_notes<R: ReadAt>(
     reader: &R,
     layout: &Layout,
     seed: Seed,
     segment: u32,
-) -> Option<(Footer, Vec<Note>)> {
-    let mut small = [0; 96];
-    let at = (segment, layout.footer_offset());
-    let footer: Footer = record::decode(read_frame(reader, seed, at, Kind::Footer, &mut small)?.1)?;
+    footer: &Footer,
+) -> Option<Notes> {
     let notes_len = footer.notes_bytes as usize;
-    if notes_len > Notes::bytes_max(layout) {
-        return None;
-    }
-    let summary_len = summary_bytes(layout, notes_len);
-    if footer.summary_offset.checked_add(summary_len)? > layout.data_end() {
-        return None;
-    }
-    let mut summary = alloc::vec![0; summary_len as usize];
+    let mut summary = alloc::vec![0; summary_bytes(layout, notes_len) as usize];
     reader.read(segment, footer.summary_offset, &mut summary).ok()?;
-    let mut notes_bytes = Vec::with_capacity(notes_len);
+    let mut notes = Notes { bytes: Vec::with_capacity(notes_len) };
     let mut at = 0;
-    while notes_bytes.len() < notes_len {
+    while notes.len() < notes_len {
         let rest = summary.get(at..)?;
-        let header = Header::decode(rest, seed, footer.summary_offset + at as u32)?;
-        let payload = rest.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.len as usize)?;
-        if header.kind != Kind::Summary as u8 || header.len == 0 || seed.crc(payload) != header.payload_crc {
+        let (header, payload) = payload_of(rest, seed, footer.summary_offset + at as u32, Kind::Summary)?;
+        if payload.is_empty() {
             return None;
         }
-        notes_bytes.extend_from_slice(payload);
+        notes.bytes.extend_from_slice(payload);
         at += header.frame_bytes();
     }
-    let mut notes = Vec::new();
-    let mut rest = notes_bytes.as_slice();
-    while !rest.is_empty() {
-        let (note, after) = postcard::take_from_bytes(rest).ok()?;
-        notes.push(note);
-        rest = after;
-    }
-    Some((footer, notes))
+    notes.is_sound().then_some(notes)
 }

@@ -9,10 +9,9 @@ use penstock_flash::ReadAt;
 
 use crate::frame::{self, Header, Kind, Seed};
 use crate::log::GROUP_END_PAYLOAD_BYTES;
-use crate::proof::Branch;
 use crate::record::{self, Begin, Commit, Event, Extent};
 use crate::segment::Layout;
-use crate::summary::Note;
+use crate::summary::{Note, Notes};
 
 /// How much a walk reads at once, in bytes; a window grows to a whole frame where one is longer.
 pub(crate) const WINDOW_BYTES: usize = 128 * 1024;
@@ -35,6 +34,11 @@ impl<R: ReadAt> Window<R> {
 
     pub(crate) fn segment(&self) -> u32 {
         self.segment
+    }
+
+    /// From now on reads so much at once.
+    pub(crate) fn read_ahead(&mut self, bytes: usize) {
+        self.read_ahead_bytes = bytes;
     }
 
     /// Whether an extent lies within a segment.
@@ -61,7 +65,6 @@ impl<R: ReadAt> Window<R> {
             self.bytes.resize(want, 0);
             if self.reader.read(self.segment, offset, &mut self.bytes).is_err() {
                 // A read fails as a whole where any of it cannot be read: perhaps what is needed can.
-                Branch::ReadAlone.reach();
                 self.bytes.truncate(len.min(want));
                 if let Err(error) = self.reader.read(self.segment, offset, &mut self.bytes) {
                     self.bytes.clear();
@@ -88,13 +91,6 @@ impl<R: ReadAt> Window<R> {
     }
 }
 
-/// What a scan found out about the group a note stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Where in [`Scan::groups`] the group is; `None` if it has no end.
-    pub(crate) group: Option<usize>,
-}
-
 /// A group whose end was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
@@ -106,7 +102,8 @@ pub(crate) struct Group {
 /// All that a scan found in a segment.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
-    pub(crate) notes: Vec<(Found, Note)>,
+    pub(crate) notes: Notes,
+    /// The groups whose end was found, in the order of their places and so of their numbers.
     pub(crate) groups: Vec<Group>,
     /// The highest group that any group here says was durable.
     pub(crate) synced_group: u64,
@@ -120,11 +117,23 @@ pub(crate) struct Scan {
     pub(crate) damaged: u32,
 }
 
-/// Scans the groups of a segment.
-pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: Seed) -> Scan {
+impl Scan {
+    /// Whether a group was found whole.
+    pub(crate) fn is_whole(&self, number: u64) -> bool {
+        let at = self.groups.partition_point(|group| group.number < number);
+        self.groups[at..].iter().take_while(|group| group.number == number).any(|group| group.whole)
+    }
+
+    /// Whether something before `synced_group`, which was all durable, cannot be read as it was written.
+    pub(crate) fn has_rot_before(&self, synced_group: u64) -> bool {
+        self.groups.iter().any(|group| !group.whole && group.number <= synced_group)
+    }
+}
+
+/// Scans the groups of a segment, from the one at `offset` on.
+pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: Seed, mut offset: u32) -> Scan {
     let mut scan = Scan::default();
     let mut open = OpenGroup::default();
-    let mut offset = layout.data_start();
     let end = layout.data_end();
     let segment = window.segment();
     while offset < end {
@@ -134,7 +143,6 @@ pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: See
             open.broken = true;
             offset = match next_frame(window, layout, seed, offset, end) {
                 Some(next) => {
-                    Branch::FrameDamaged.reach();
                     scan.damaged += 1;
                     next
                 }
@@ -149,7 +157,6 @@ pub(crate) fn scan<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: See
         let next = offset + header.frame_bytes() as u32;
         match window.payload(seed, offset, &header) {
             None => {
-                Branch::FrameDamaged.reach();
                 scan.damaged += 1;
                 open.broken = true;
             }
@@ -194,14 +201,13 @@ impl OpenGroup {
         let Some((synced, frames, chain)) = decode_group_end(payload) else { return };
         let whole = !ended.broken && frames == ended.frames && chain == ended.chain;
         scan.synced_group = scan.synced_group.max(synced);
-        let group = Some(scan.groups.len());
         scan.groups.push(Group { number, whole });
-        scan.notes.extend(ended.notes.into_iter().map(|note| (Found { group }, note.in_group(number))));
+        ended.notes.into_iter().for_each(|note| scan.notes.push(&note.in_group(number)));
     }
 
     /// The segment ended without the group's end.
     fn abandon(self, scan: &mut Scan) {
-        scan.notes.extend(self.notes.into_iter().map(|note| (Found { group: None }, note)));
+        self.notes.iter().for_each(|note| scan.notes.push(note));
     }
 }
 

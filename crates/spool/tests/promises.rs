@@ -298,3 +298,26 @@ fn the_number_of_messages_is_bounded() {
     }
     assert_eq!(store_declared(&mut spool, &mail), Err(Error::TooManyMessages));
 }
+
+#[test]
+fn a_small_message_is_read_with_one_request_and_a_large_one_once() {
+    let geometry = Geometry { segments: 16, segment_bytes: 4 << 20, unit_bytes: 4096, erase: Erase::Logical };
+    let sim = formatted(geometry);
+    let mut buffers = buffers();
+    buffers.hot = vec![0; 512 * 1024];
+    let mut spool = Spool::mount(sim.medium(), buffers, MountOptions::default()).unwrap();
+    for (number, size_bytes) in [(1, 0), (2, 3000), (3, 60_000), (4, 64 * 1024), (5, 1 << 20)] {
+        let mail = mail(number, 1, size_bytes);
+        let id = store(&mut spool, &mail, 64 * 1024).unwrap();
+        spool.sync().unwrap();
+        let before = sim.counters();
+        assert_eq!(read(&mut spool, id).unwrap(), mail);
+        let requests = sim.counters().read_requests - before.read_requests;
+        let read_bytes = sim.counters().read_bytes - before.read_bytes;
+        if size_bytes <= 60_000 {
+            assert_eq!(requests, 1, "{size_bytes} bytes");
+        }
+        let bound = size_bytes as u64 * 5 / 4 + 8192;
+        assert!(read_bytes <= bound, "{read_bytes} bytes read for {size_bytes}, in {requests} requests");
+    }
+}

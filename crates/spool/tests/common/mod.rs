@@ -24,7 +24,7 @@ pub(crate) const GEOMETRIES: [(&str, Geometry); 6] = [
     ("block-4k", geometry(4096, 65536, 32, Erase::Logical)),
 ];
 
-const fn geometry(unit_bytes: u32, segment_bytes: u32, segments: u32, erase: Erase) -> Geometry {
+pub(crate) const fn geometry(unit_bytes: u32, segment_bytes: u32, segments: u32, erase: Erase) -> Geometry {
     Geometry { segments, segment_bytes, unit_bytes, erase }
 }
 

@@ -8,7 +8,9 @@
     reason = "in a test a panic is the verdict"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod forge;
 
 use common::*;
 use penstock_flash::sim::{Rng, Sim};
@@ -103,5 +105,58 @@ fn a_medium_of_noise_is_no_volume() {
         Rng::new(shape as u64).fill(&mut noise);
         let sim = Sim::from_image(geometry, &noise).unwrap();
         assert_eq!(mount(sim.power_on(1)).err(), Some(Error::NotAVolume));
+    }
+}
+
+/// Recipes as a fuzzer would draw them, always the same.
+fn recipes(count: u64) -> impl Iterator<Item = Vec<u8>> {
+    (0..count).map(|number| {
+        println!("recipe {number}");
+        let mut rng = Rng::new(number);
+        let mut recipe = vec![0; 8 + rng.below(200) as usize];
+        rng.fill(&mut recipe);
+        recipe
+    })
+}
+
+/// What the fuzz target begins with.
+fn seeds() -> impl Iterator<Item = Vec<u8>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/volume");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(!files.is_empty(), "no seeds in {folder}");
+    files.into_iter().map(|file| {
+        println!("seed {}", file.display());
+        std::fs::read(file).unwrap()
+    })
+}
+
+#[test]
+fn a_forged_volume_stops_nothing_and_is_read_within_bounds() {
+    recipes(1500).chain(seeds()).for_each(|recipe| forge::exercise(&forge::forge(&recipe)));
+}
+
+#[test]
+fn a_forged_volume_takes_no_more_memory_than_an_honest_one_could() {
+    for recipe in recipes(1500) {
+        let sim = forge::forge(&recipe);
+        let medium = sim.power_on(1);
+        let (mut messages, mut recipients) = (0, 0);
+        let taken = allocation_counter::measure(|| {
+            if let Ok(spool) = mount(medium) {
+                let known = || spool.queue(MessageId(0)).chain(spool.kept(MessageId(0)));
+                messages = known().count() as u64;
+                recipients = known().map(|summary| u64::from(summary.recipients)).sum();
+            }
+        });
+        let geometry = sim.geometry();
+        // What serde takes on trust for a list before it sees its elements, and a window on a segment.
+        let fixed = (1 << 20) + 2 * u64::from(geometry.segment_bytes);
+        // Segments, the index with what is beside it, and the notes of all segments, at most 1/16 of each as bytes.
+        let bound = fixed
+            + 512 * u64::from(geometry.segments)
+            + 512 * messages
+            + 2 * recipients
+            + 8 * geometry.capacity_bytes() / 16;
+        assert!(taken.bytes_max <= bound, "{} bytes, {messages} messages: {bound}", taken.bytes_max);
     }
 }

@@ -1,0 +1,276 @@
+//! The anchors: where a mount begins that does not want to read every segment.
+//!
+//! ```text
+//!  segment 0  ├ header ┼ header again ┼ root 6 ┼ root 7 ┼ …                             ┤
+//!  segment 1  ├ header ┼ header again ┼ root 2 ┼ root 3 ┼ … ┼ root 6 ┼ root 7 ┼ …       ┤
+//! ```
+//!
+//! The first two segments of a volume hold nothing but roots. A *root* tells where the checkpoint is and which status
+//! segments were opened since; the status segments tell of all the others. Each root is written to both anchors, so
+//! that no single fault hides the newest one.
+//!
+//! An anchor is erased and begun anew when it is nearly full, and before the first root of each boot goes into it: the
+//! boot before may have been cut while it wrote one, and of a slot nothing tells whether it was touched. The other one
+//! holds the newest root meanwhile.
+//!
+//! Roots are hints: without them a mount reads every segment's header. Anchors hold no mail, so the rule that only a
+//! RETIRE lets a segment be erased does not concern them.
+
+use alloc::vec::Vec;
+
+use penstock_flash::{Medium, ReadAt};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::frame::{self, Header, Kind, Seed};
+use crate::log::Log;
+use crate::record;
+use crate::segment::{ANCHORS, Layout, Purpose, SLOT_BYTES, SegmentHeader, State, read_header};
+
+/// The most status segments that a root names; with more, there is no hint until the next checkpoint.
+const STATUS_MAX: usize = 20;
+
+/// A segment in one of its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Life {
+    pub(crate) segment: u32,
+    pub(crate) sequence: u64,
+}
+
+/// What a mount begins with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Root {
+    pub(crate) number: u64,
+    /// The first segment of the checkpoint, if there is one that can be built upon.
+    pub(crate) checkpoint: Option<Life>,
+    /// The status segments opened since it was taken, in order.
+    pub(crate) status: Vec<Life>,
+}
+
+/// One anchor, as far as writing to it goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Anchor {
+    /// The next slot; `None` where the segment must be erased first.
+    next_slot: Option<u32>,
+    /// The newest root stands in it.
+    is_current: bool,
+    /// The medium failed there.
+    has_failed: bool,
+}
+
+/// Both anchors, and what the next root will say.
+#[derive(Clone, Debug)]
+pub(crate) struct Anchors {
+    anchors: [Anchor; ANCHORS as usize],
+    root: Root,
+    /// The status segments opened since a checkpoint was begun that is not yet whole.
+    status_since_begun: Option<Vec<Life>>,
+}
+
+/// What was read of the anchors.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The headers that could be read, unless they contradict each other.
+    pub(crate) headers: Vec<SegmentHeader>,
+    /// The newest root.
+    pub(crate) root: Option<Root>,
+    pub(crate) anchors: Anchors,
+}
+
+impl Anchors {
+    /// Those of a volume of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        Self { anchors: Default::default(), root: Root::default(), status_since_begun: None }
+    }
+
+    /// Notes that a status segment is being opened.
+    pub(crate) fn note_status(&mut self, segment: u32, sequence: u64) {
+        let life = Life { segment, sequence };
+        if self.root.status.len() == STATUS_MAX {
+            self.root.checkpoint = None;
+        } else {
+            self.root.status.push(life);
+        }
+        if let Some(status) = &mut self.status_since_begun {
+            status.push(life);
+        }
+    }
+
+    /// From now on there is no checkpoint to build upon.
+    pub(crate) fn drop_checkpoint(&mut self) {
+        self.root.checkpoint = None;
+    }
+
+    /// Whether the newest root names a checkpoint.
+    pub(crate) fn has_checkpoint(&self) -> bool {
+        self.root.checkpoint.is_some()
+    }
+
+    /// Whether so many status segments were opened since the checkpoint that another one is wanted.
+    pub(crate) fn are_crowded(&self) -> bool {
+        self.root.status.len() >= STATUS_MAX / 2
+    }
+
+    /// A checkpoint is taken of the volume as it is now.
+    pub(crate) fn begin_checkpoint(&mut self) {
+        self.status_since_begun = Some(Vec::new());
+    }
+
+    /// The checkpoint that was begun is durable, or came to nothing.
+    pub(crate) fn end_checkpoint(&mut self, checkpoint: Option<Life>) {
+        let status = self.status_since_begun.take();
+        if let (Some(status), Some(_)) = (status, checkpoint) {
+            self.root.checkpoint = checkpoint.filter(|_| status.len() <= STATUS_MAX);
+            self.root.status = status;
+            self.root.status.truncate(STATUS_MAX);
+        }
+    }
+}
+
+/// Reads both anchors, with two requests each.
+pub(crate) fn read<R: ReadAt>(reader: &R, layout: &Layout) -> Seen {
+    let mut seen = Seen { headers: Vec::new(), root: None, anchors: Anchors::unknown() };
+    let mut roots: [Option<Root>; ANCHORS as usize] = Default::default();
+    for (segment, root) in (0u32..).zip(&mut roots) {
+        let header = read_header(reader, layout, segment).filter(|h| h.purpose == Purpose::Anchor);
+        let Some(header) = header else { continue };
+        let seed = Seed::of_segment(&header.volume, header.sequence);
+        *root = newest_root(reader, layout, segment, seed);
+        seen.headers.push(header);
+    }
+    if seen.headers.windows(2).any(|pair| pair[0].volume != pair[1].volume) {
+        return Seen { headers: Vec::new(), ..seen };
+    }
+    let newest = roots.iter().flatten().max_by_key(|root| root.number).cloned();
+    for (anchor, root) in seen.anchors.anchors.iter_mut().zip(&roots) {
+        anchor.is_current = root.is_some() && *root == newest;
+    }
+    seen.anchors.root = newest.clone().unwrap_or_default();
+    seen.root = newest;
+    seen
+}
+
+/// The newest root in an anchor.
+fn newest_root<R: ReadAt>(reader: &R, layout: &Layout, segment: u32, seed: Seed) -> Option<Root> {
+    let slot_bytes = layout.slot_bytes() as usize;
+    let mut bytes = alloc::vec![0; slot_bytes * layout.slots() as usize];
+    if reader.read(segment, layout.data_start(), &mut bytes).is_err() {
+        // A read fails as a whole where any of it cannot be read.
+        for (slot, bytes) in (0u32..).zip(bytes.chunks_mut(slot_bytes)) {
+            if reader.read(segment, layout.slot_offset(slot), bytes).is_err() {
+                bytes.fill(0);
+            }
+        }
+    }
+    let slots = (0u32..).zip(bytes.chunks(slot_bytes));
+    slots.filter_map(|(slot, bytes)| decode(bytes, seed, layout.slot_offset(slot))).max_by_key(|r| r.number)
+}
+
+fn decode(bytes: &[u8], seed: Seed, offset: u32) -> Option<Root> {
+    let header = Header::decode(bytes, seed, offset)?;
+    let payload = bytes.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.len as usize)?;
+    if header.kind != Kind::Root as u8 || seed.crc(payload) != header.payload_crc {
+        return None;
+    }
+    let root: Root = record::decode(payload)?;
+    (root.status.len() <= STATUS_MAX).then_some(root)
+}
+
+impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
+    /// Writes the root as it now is to the anchors that have room. It is durable after the next barrier.
+    pub(crate) fn write_root(&mut self) -> Result<(), Error> {
+        self.anchors.root.number += 1;
+        if !(0..ANCHORS).any(|anchor| self.has_room(anchor)) {
+            self.begin_anchor_now()?;
+        }
+        for anchor in 0..ANCHORS {
+            self.anchors.anchors[anchor as usize].is_current = false;
+            if self.has_room(anchor) {
+                self.write_slot(anchor)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, anchor: u32) -> bool {
+        let Anchor { next_slot, has_failed, .. } = self.anchors.anchors[anchor as usize];
+        !has_failed && next_slot.is_some_and(|slot| slot < self.layout.slots())
+    }
+
+    /// Erases one anchor at once and begins it anew, the other one holding the newest root if either does.
+    fn begin_anchor_now(&mut self) -> Result<(), Error> {
+        let [first, second] = &self.anchors.anchors;
+        let anchor = match (first.has_failed, second.has_failed) {
+            (true, true) => return Ok(()),
+            (false, true) => 0,
+            (true, false) => 1,
+            (false, false) => u32::from(first.is_current && !second.is_current),
+        };
+        // What the other one holds must be durable before this one is erased.
+        self.barrier()?;
+        let erased = self.erase_now(anchor)?;
+        self.head_anchor(anchor, erased)
+    }
+
+    /// The anchor that is to be begun anew while there is time: the other one must hold the newest root.
+    pub(crate) fn anchor_to_renew(&self) -> Option<u32> {
+        let slots = self.layout.slots();
+        (0..ANCHORS).find(|anchor| {
+            let Anchor { next_slot, has_failed, .. } = self.anchors.anchors[*anchor as usize];
+            let other = self.anchors.anchors[(1 - anchor) as usize];
+            // One earlier than the other, so that they are not full at the same time.
+            let full = if *anchor == 0 { slots - slots / 4 } else { slots / 2 };
+            !has_failed
+                && other.is_current
+                && other.next_slot.is_some()
+                && next_slot.is_none_or(|slot| slot >= full)
+        })
+    }
+
+    /// Goes on with an anchor that was erased for [`anchor_to_renew`](Self::anchor_to_renew).
+    pub(crate) fn renew_anchor(&mut self, anchor: u32, erased: bool) -> Result<(), Error> {
+        self.head_anchor(anchor, erased)?;
+        if self.has_room(anchor) {
+            self.write_slot(anchor)?;
+            self.barrier()?;
+        }
+        Ok(())
+    }
+
+    /// Until it is erased, and begun anew, nothing is written to an anchor.
+    pub(crate) fn leave_anchor(&mut self, anchor: u32) {
+        self.segments[anchor as usize].state = State::Anchor;
+        self.anchors.anchors[anchor as usize] = Anchor::default();
+    }
+
+    /// Writes the headers of the anchors of a new volume.
+    pub(crate) fn format_anchors(&mut self) -> Result<(), Error> {
+        (0..ANCHORS).try_for_each(|anchor| self.head_anchor(anchor, true))
+    }
+
+    /// Begins an anchor anew, if it was erased.
+    fn head_anchor(&mut self, anchor: u32, erased: bool) -> Result<(), Error> {
+        self.used_segments = self.used_segments.max(anchor + 1);
+        let is_headed = erased && self.program_header(anchor, Purpose::Anchor)?.is_ok();
+        self.segments[anchor as usize].state = State::Anchor;
+        self.bad_unrecorded.retain(|bad| *bad != anchor);
+        self.anchors.anchors[anchor as usize] =
+            Anchor { next_slot: Some(0), is_current: false, has_failed: !is_headed };
+        Ok(())
+    }
+
+    /// A root that cannot be written is a hint less, and no more than that.
+    fn write_slot(&mut self, anchor: u32) -> Result<(), Error> {
+        let Some(slot) = self.anchors.anchors[anchor as usize].next_slot else { return Ok(()) };
+        let mut root = self.anchors.root.clone();
+        let mut payload = [0; SLOT_BYTES as usize - frame::HEADER_BYTES - frame::ALIGN];
+        if record::encode(&root, &mut payload).is_err() {
+            root = Root { number: root.number, ..Root::default() };
+        }
+        let (offset, room) = (self.layout.slot_offset(slot), self.layout.slot_bytes());
+        let is_written = self.try_record(anchor, offset, room, Kind::Root, &root)?.is_ok();
+        self.anchors.anchors[anchor as usize] =
+            Anchor { next_slot: Some(slot + 1), is_current: is_written, has_failed: !is_written };
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! What a mount found, as text: for tests that compare one way of mounting with another.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use penstock_flash::Medium;
+
+use crate::record::MessageId;
+use crate::segment::{ANCHORS, State};
+use crate::spool::Spool;
+
+impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
+    /// A line for each message, segment and value, and for each number that the log goes on from.
+    pub fn inside(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let log = &self.log;
+        lines.push(format!(
+            "next message {}, durable up to group {}, {} segments used",
+            log.next_msg_id, log.synced_group, log.used_segments
+        ));
+        // Of an anchor that is being erased a checkpoint knows more than the medium.
+        for (number, row) in log.segments.iter().enumerate().skip(ANCHORS as usize) {
+            let (state, live) = (row.state, (row.live, row.live_bytes));
+            let suspect = if row.is_suspect { ", suspect" } else { "" };
+            let content = if matches!(state, State::Sealed | State::Open) {
+                format!("{:?}, newest {}, events {}", row.purpose, row.newest_ms, row.event_bytes)
+            } else {
+                String::new()
+            };
+            let recorded_in = row.recorded_in;
+            lines.push(format!(
+                "segment {number}: {state:?}{suspect} sequence {}, erased {}, recorded in {recorded_in:?}, \
+                 live {live:?} {content}",
+                row.sequence, row.erase_count
+            ));
+        }
+        for entry in self.index.iter_from(MessageId(0)) {
+            let mut spans: Vec<u32> = self.index.segments_of(entry).collect();
+            spans.sort_unstable();
+            let runs = self.index.runs(entry);
+            let copies = self.index.copies_of(entry);
+            lines.push(format!("{entry:?} in {spans:?}, fates {runs:?}, copies {copies:?}"));
+        }
+        for (meta, segment) in self.meta.save() {
+            lines.push(format!("{meta:?} in {segment}"));
+        }
+        lines
+    }
+}

@@ -1,0 +1,128 @@
+//! Segments that lost both copies of their header. The header seeds the CRCs of all frames, but what it says can be had
+//! elsewhere: the status head tells of each segment in use with its sequence number, and where that is lost too there
+//! are not many numbers to try.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use penstock_flash::ReadAt;
+
+use super::lives::next_to_open;
+use super::survey::Survey;
+use super::{Keep, SUSPECTS, Volume};
+use crate::frame::{self, Header};
+use crate::segment::{FORMAT_VERSION, Features, Purpose, Segment, SegmentHeader, State};
+use crate::summary::Note;
+
+/// The most sequence numbers that are tried.
+const TRIES_MAX: u64 = 1 << 16;
+/// Sequence numbers beyond the highest one seen that may have been given.
+const AHEAD: u64 = 4;
+/// How much of a segment's beginning is looked through for a frame, in bytes.
+const LOOK_BYTES: usize = 4096;
+
+/// The search for what headless segments hold.
+pub(crate) struct Search {
+    tried: BTreeSet<(u32, u64)>,
+    known_sequences: BTreeSet<u64>,
+    sequence_floor: u64,
+    /// What was tried without a record, once for each segment.
+    guessed: BTreeMap<u32, ()>,
+}
+
+impl Search {
+    pub(crate) fn new(known_sequences: impl Iterator<Item = u64>, sequence_floor: u64) -> Self {
+        Self {
+            tried: BTreeSet::new(),
+            known_sequences: known_sequences.collect(),
+            sequence_floor,
+            guessed: BTreeMap::new(),
+        }
+    }
+
+    /// Surveys of quarantined segments that can be read after all, and that were not tried before.
+    pub(crate) fn next<R: ReadAt>(
+        &mut self,
+        volume: &Volume<R>,
+        segments: &[Segment],
+        used_segments: u32,
+        keep: Keep,
+    ) -> Vec<Survey> {
+        let mut found = Vec::new();
+        // One that is free by all records but would be opened next: with frames in it, it was opened.
+        let next = next_to_open(segments, used_segments, SUSPECTS);
+        for (segment, row) in (0u32..).zip(segments) {
+            let is_next = next.contains(&segment);
+            if row.state != State::Quarantined && !is_next {
+                continue;
+            }
+            let sequence = match row.recorded_in {
+                Some(_) if !is_next => self.tried.insert((segment, row.sequence)).then_some(row.sequence),
+                _ if self.guessed.insert(segment, ()).is_none() => self.guess(volume, segment, is_next),
+                _ => None,
+            };
+            let Some(sequence) = sequence else { continue };
+            if let Some(survey) = read(volume, segment, row, sequence, keep) {
+                self.known_sequences.insert(sequence);
+                found.push(survey);
+            }
+        }
+        found
+    }
+
+    /// The sequence number under which a frame can be read near the beginning of a segment.
+    fn guess<R: ReadAt>(&self, volume: &Volume<R>, segment: u32, is_next: bool) -> Option<u64> {
+        let start = volume.layout.data_start();
+        let mut bytes = alloc::vec![0; LOOK_BYTES.min(volume.layout.data_bytes() as usize)];
+        volume.reader.read(segment, start, &mut bytes).ok()?;
+        let highest = self.sequence_floor.saturating_add(AHEAD);
+        let lowest = if is_next { self.sequence_floor } else { highest.saturating_sub(TRIES_MAX) };
+        let fits = |sequence: &u64| {
+            let seed = volume.seed(*sequence);
+            let offsets = (0..bytes.len()).step_by(frame::ALIGN);
+            // Most bytes are no header whatever the seed, and that is found out at once.
+            offsets.into_iter().any(|at| Header::decode(&bytes[at..], seed, start + at as u32).is_some())
+        };
+        (lowest..highest).rev().filter(|sequence| !self.known_sequences.contains(sequence)).find(fits)
+    }
+}
+
+/// Surveys a segment as if its header had been read.
+fn read<R: ReadAt>(
+    volume: &Volume<R>,
+    segment: u32,
+    row: &Segment,
+    sequence: u64,
+    keep: Keep,
+) -> Option<Survey> {
+    let mut header = SegmentHeader {
+        format: FORMAT_VERSION,
+        features: Features::default(),
+        volume: volume.id,
+        segments: volume.geometry.segments,
+        segment_bytes: volume.geometry.segment_bytes,
+        unit_bytes: volume.geometry.unit_bytes,
+        segment,
+        sequence,
+        erase_count: row.erase_count,
+        purpose: row.purpose,
+        msg_id_floor: 0,
+        synced_group: 0,
+        used_segments: segment + 1,
+        boot: 0,
+    };
+    let survey = volume.survey(segment, header.clone(), volume.layout.data_start(), Keep::Everything);
+    let holds_anything =
+        survey.is_proven() || survey.scan.as_ref().is_some_and(|scan| !scan.groups.is_empty());
+    if !holds_anything {
+        return None;
+    }
+    if row.recorded_in.is_none() {
+        let is_mail = |note: Note| matches!(note, Note::Commit { .. });
+        let mut notes = survey.notes.iter();
+        let is_status = survey.notes.iter().next().is_some() && !notes.any(is_mail);
+        header.purpose = if is_status { Purpose::Status } else { Purpose::Hot };
+    }
+    let survey = volume.survey(segment, header, volume.layout.data_start(), keep);
+    Some(Survey { is_headless: true, ..survey })
+}

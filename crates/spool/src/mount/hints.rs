@@ -1,0 +1,178 @@
+//! A mount by the newest root: its checkpoint, and what was appended since.
+//!
+//! The root names the checkpoint and every status segment opened since. Those tell of all other segments: the record
+//! about one is programmed before the next one is opened (see [`lives`](crate::lives)). So nothing is overlooked if
+//! the root is the newest, if all of these status segments can be read, and if nothing in them is missing. Each of
+//! these is checked, as far as it can be; where one does not hold, there is no survey, and every segment is read.
+
+use alloc::vec::Vec;
+
+use penstock_flash::ReadAt;
+
+use super::lives::{Newest, Records, enter_anchors, enter_header, enter_records, enter_survey, next_to_open};
+use super::survey::Survey;
+use super::{Keep, SUSPECTS, Surveyed, Volume};
+use crate::anchor::{Life as Opened, Root};
+use crate::checkpoint::{self, Ground};
+use crate::record::Life;
+use crate::segment::{Purpose, Segment, SegmentHeader, State};
+
+/// Surveys what a root leads to, besides the anchors with their headers; `None` if it does not lead everywhere.
+pub(crate) fn survey_since<R: ReadAt>(
+    volume: &Volume<R>,
+    root: &Root,
+    anchors: Vec<SegmentHeader>,
+    keep: Keep,
+) -> Option<Surveyed> {
+    let first = root.checkpoint?;
+    let (reader, count) = (volume.reader.clone(), volume.geometry.segments);
+    let wants_messages = keep == Keep::Everything;
+    let ground = checkpoint::read(reader, &volume.layout, count, volume.id, first, wants_messages)?;
+    let base_group = ground.counters.synced_group;
+    let mut segments = ground.segments.clone();
+
+    let (open_status, open_mail): (Vec<_>, Vec<_>) =
+        ground.open.iter().partition(|(segment, _)| segments[*segment as usize].purpose == Purpose::Status);
+    let life = |(segment, from): (u32, u32)| {
+        (Opened { segment, sequence: segments[segment as usize].sequence }, from)
+    };
+    let data_start = volume.layout.data_start();
+    let status = open_status.into_iter().map(life).chain(root.status.iter().map(|s| (*s, data_start)));
+    let synced_group = anchors.iter().map(|header| header.synced_group).fold(base_group, u64::max);
+    let mut wanted = Wanted { volume, keep, surveys: Vec::new(), missing: Vec::new(), synced_group };
+    status.for_each(|(opened, from)| wanted.add(opened, from));
+    let records = wanted.records(base_group);
+
+    // Mail segments that were open, and those opened since.
+    open_mail.into_iter().map(life).for_each(|(opened, from)| wanted.add(opened, from));
+    for Newest { record, .. } in records.newest.values() {
+        let opened_since = record.sequence >= ground.counters.next_sequence;
+        if !opened_since || record.life != Life::Used {
+            continue;
+        }
+        if record.purpose.holds_mail() {
+            wanted.add(Opened { segment: record.segment, sequence: record.sequence }, data_start);
+        } else if let Some(header) = volume.header(record.segment) {
+            wanted.synced_group = wanted.synced_group.max(header.synced_group);
+        }
+    }
+    let records = wanted.records(base_group);
+    let is_given_up = |missing: &Opened| {
+        let Some(Newest { record, .. }) = records.newest.get(&missing.segment) else { return false };
+        record.sequence > missing.sequence
+            || record.sequence == missing.sequence && record.life >= Life::Retired
+    };
+    if !wanted.missing.iter().all(is_given_up) {
+        return None;
+    }
+    let mut rows = segments.clone();
+    enter(&mut rows, &wanted.surveys, &records);
+    let floor = sequence_floor(&ground, &wanted.surveys, &records);
+    let mut others = anchors;
+    let mut never_opened = 0;
+    // A segment may be in use and told of nowhere, also one of which not even the erase was told.
+    let erasable = (0u32..).zip(&rows).filter(|(_, row)| row.state == State::Erasable).map(|(at, _)| at);
+    let free = next_to_open(&rows, used_segments(&ground, &wanted.surveys, &records), 2 * SUSPECTS);
+    for suspect in free.into_iter().chain(erasable) {
+        match volume.header(suspect) {
+            Some(header) if header.sequence < floor => {}
+            // No root names this status segment, so there was a newer root.
+            Some(SegmentHeader { purpose: Purpose::Status, .. }) => return None,
+            Some(header) if header.purpose.holds_mail() => {
+                wanted.add(Opened { segment: suspect, sequence: header.sequence }, data_start);
+            }
+            Some(header) => {
+                wanted.synced_group = wanted.synced_group.max(header.synced_group);
+                never_opened += 1;
+                others.push(header);
+            }
+            None => {}
+        }
+    }
+    let records = wanted.records(base_group);
+    let Wanted { surveys, synced_group, .. } = wanted;
+    let has_rot = |survey: &Survey| {
+        let scan = survey.scan.as_ref();
+        survey.header.purpose == Purpose::Status && scan.is_some_and(|scan| scan.has_rot_before(synced_group))
+    };
+    if surveys.iter().any(has_rot) {
+        return None;
+    }
+    let opened = records.count_opened(&surveys, ground.counters.next_sequence);
+    others
+        .iter()
+        .filter(|header| header.purpose == Purpose::Anchor)
+        .for_each(|header| enter_header(&mut segments, header));
+    enter(&mut segments, &surveys[..opened], &records);
+    enter_anchors(&mut segments);
+    let headers = || surveys.iter().map(|survey| &survey.header).chain(&others);
+    let features = headers().fold(ground.counters.features, |all, header| all.with(header.features));
+    let boot = headers().map(|header| header.boot).fold(ground.counters.boot, u32::max);
+    let next_sequence = |header: &SegmentHeader| header.sequence.saturating_add(1);
+    Some(Surveyed {
+        sequence_floor: headers()
+            .map(next_sequence)
+            .fold(sequence_floor(&ground, &surveys, &records), u64::max),
+        used_segments: used_segments(&ground, &surveys[..opened], &records),
+        never_opened: never_opened + surveys.len() - opened,
+        disbelieved: records.disbelieved.iter().copied().collect(),
+        boot,
+        features,
+        synced_group,
+        segments,
+        surveys,
+        ground,
+    })
+}
+
+/// Enters what is known of segments since the checkpoint.
+fn enter(segments: &mut [Segment], surveys: &[Survey], records: &Records) {
+    surveys.iter().for_each(|survey| enter_survey(segments, survey));
+    enter_records(segments, records);
+}
+
+/// The segments that are to be read, and those of them that are not what they should be.
+struct Wanted<'a, R> {
+    volume: &'a Volume<R>,
+    keep: Keep,
+    surveys: Vec<Survey>,
+    missing: Vec<Opened>,
+    /// The highest group that anything seen says was durable.
+    synced_group: u64,
+}
+
+impl<R: ReadAt> Wanted<'_, R> {
+    fn add(&mut self, opened: Opened, from: u32) {
+        let known = |survey: &Survey| survey.segment == opened.segment;
+        if opened.segment >= self.volume.geometry.segments || self.surveys.iter().any(known) {
+            return;
+        }
+        match self.volume.header(opened.segment) {
+            Some(header) if header.sequence == opened.sequence => {
+                let survey = self.volume.survey(opened.segment, header, from, self.keep);
+                self.synced_group = self.synced_group.max(survey.synced_group);
+                self.surveys.push(survey);
+            }
+            _ => self.missing.push(opened),
+        }
+    }
+
+    /// What those read so far say of segments.
+    fn records(&mut self, base_group: u64) -> Records {
+        self.surveys.sort_by_key(|survey| survey.header.sequence);
+        Records::read(&self.surveys, base_group, self.synced_group)
+    }
+}
+
+fn used_segments(ground: &Ground, surveys: &[Survey], records: &Records) -> u32 {
+    let headers = surveys.iter().map(|survey| survey.header.used_segments.max(survey.segment + 1));
+    let told = records.newest.keys().map(|segment| segment.saturating_add(1));
+    headers.chain(told).fold(ground.counters.used_segments, u32::max)
+}
+
+fn sequence_floor(ground: &Ground, surveys: &[Survey], records: &Records) -> u64 {
+    let headers = surveys.iter().map(|survey| survey.header.sequence);
+    let told = records.newest.values().map(|newest| newest.record.sequence);
+    let next = |sequence: u64| sequence.saturating_add(1);
+    headers.chain(told).map(next).fold(ground.counters.next_sequence, u64::max)
+}

@@ -1,0 +1,134 @@
+//! One segment as a mount sees it: its header, and its notes from a proven summary or from a scan.
+
+use alloc::vec::Vec;
+
+use penstock_flash::ReadAt;
+
+use super::{Keep, Volume};
+use crate::proof::Branch;
+use crate::segment::{Purpose, SegmentHeader};
+use crate::summary::{self, Note, Notes};
+use crate::walk::{self, Scan, Window};
+
+/// How much of a segment a scan reads at once, in bytes.
+const SCAN_BYTES: usize = 1024 * 1024;
+
+/// What is known of a segment that groups were appended to.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) segment: u32,
+    pub(crate) header: SegmentHeader,
+    pub(crate) notes: Notes,
+    /// What a scan found; `None` where a proven summary spared it.
+    pub(crate) scan: Option<Scan>,
+    pub(crate) newest_ms: u64,
+    pub(crate) event_bytes: u32,
+    /// The highest group that anything here says was durable.
+    pub(crate) synced_group: u64,
+    /// Message ids below this one may be in use.
+    pub(crate) msg_id_floor: u64,
+    /// It lost its header: what stands in it is read, and it is left alone.
+    pub(crate) is_headless: bool,
+}
+
+impl Survey {
+    pub(crate) fn is_proven(&self) -> bool {
+        self.scan.is_none()
+    }
+
+    /// Whether nothing was appended to it.
+    pub(crate) fn is_empty(&self) -> bool {
+        let nothing = |scan: &Scan| scan.groups.is_empty() && scan.damaged == 0;
+        self.notes.len() == 0 && self.scan.as_ref().is_some_and(nothing)
+    }
+
+    /// Whether the message or fate of a note was there, whole, before the last sync or in the unbroken run of groups
+    /// after it.
+    pub(crate) fn vouches_for(&self, note: &Note, unbroken_to: u64) -> bool {
+        let Some(scan) = &self.scan else { return true };
+        let vouched = note.group() <= unbroken_to && scan.is_whole(note.group());
+        if !vouched {
+            Branch::BeyondGap.reach();
+        }
+        vouched
+    }
+}
+
+impl<R: ReadAt> Volume<R> {
+    /// Surveys a segment, what was appended from `from` on where it has to be scanned.
+    pub(crate) fn survey(&self, segment: u32, header: SegmentHeader, from: u32, keep: Keep) -> Survey {
+        let seed = self.seed(header.sequence);
+        let (synced_group, msg_id_floor) = (header.synced_group, header.msg_id_floor);
+        if let Some((footer, proof)) = summary::read_footer(&self.reader, &self.layout, seed, segment) {
+            let wanted = keep == Keep::Everything || header.purpose == Purpose::Status;
+            let notes = if wanted {
+                summary::read_notes(&self.reader, &self.layout, seed, segment, &footer)
+            } else {
+                Some(Notes::default())
+            };
+            if let Some(notes) = notes {
+                return Survey {
+                    segment,
+                    header,
+                    notes: keep.of(notes, u64::MAX),
+                    scan: None,
+                    newest_ms: footer.newest_ms,
+                    event_bytes: footer.event_bytes,
+                    synced_group: synced_group.max(proof.synced_group),
+                    msg_id_floor: msg_id_floor.max(footer.msg_id_floor),
+                    is_headless: false,
+                };
+            }
+            Branch::SummaryRotten.reach();
+        }
+        Branch::Scanned.reach();
+        let ahead = SCAN_BYTES.min(self.layout.segment_bytes as usize);
+        let mut window = Window::new(self.reader.clone(), segment, self.layout.segment_bytes, ahead);
+        let mut scan = walk::scan(&mut window, &self.layout, seed, from);
+        Survey {
+            segment,
+            header,
+            notes: keep.of(core::mem::take(&mut scan.notes), scan.synced_group),
+            newest_ms: scan.newest_ms,
+            event_bytes: scan.event_bytes,
+            synced_group: synced_group.max(scan.synced_group),
+            msg_id_floor: msg_id_floor.max(scan.msg_id_max.saturating_add(1)),
+            scan: Some(scan),
+            is_headless: false,
+        }
+    }
+}
+
+impl Keep {
+    /// The notes that are kept: without an index those of segments, and what may belong to the tail.
+    fn of(self, notes: Notes, synced_group: u64) -> Notes {
+        if self == Self::Everything {
+            return notes;
+        }
+        let mut kept = Notes::default();
+        let is_needed = |note: &Note| matches!(note, Note::Segment { .. }) || note.group() > synced_group;
+        notes.iter().filter(is_needed).for_each(|note| kept.push(&note));
+        kept
+    }
+}
+
+/// The highest of the groups seen.
+pub(crate) fn last_group(surveys: &[Survey]) -> u64 {
+    let groups = surveys.iter().filter_map(|survey| survey.scan.as_ref()).flat_map(|scan| &scan.groups);
+    groups.map(|group| group.number).max().unwrap_or(0)
+}
+
+/// The last group of the run of whole groups, each after the one before, that begins behind `synced_group`.
+pub(crate) fn unbroken_to(surveys: &[Survey], synced_group: u64) -> u64 {
+    let groups = surveys.iter().filter_map(|survey| survey.scan.as_ref()).flat_map(|scan| &scan.groups);
+    let mut whole: Vec<u64> =
+        groups.filter(|g| g.whole && g.number > synced_group).map(|g| g.number).collect();
+    whole.sort_unstable();
+    let mut unbroken_to = synced_group;
+    for number in whole {
+        if number - unbroken_to == 1 {
+            unbroken_to = number;
+        }
+    }
+    unbroken_to
+}

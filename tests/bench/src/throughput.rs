@@ -1,0 +1,242 @@
+//! Appending and reading, against the raw medium.
+//!
+//! The spool appends to a volume that notes each request; then the same requests, of the same sizes and in the same
+//! order, go to a second volume on the same file system with nothing but the medium behind them. Both files are written
+//! out in full before. Rounds alternate, and the median of their ratios counts.
+//!
+//! A disk of a build machine may be ten times as fast as the flash of a box, and then it is the processor that is
+//! measured. So some loads run at the pace of an eMMC as well, the spool and the raw medium alike.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use penstock_flash::{EraseProgress, Error, Geometry, Medium, ReadAt};
+use penstock_flash_linux::{AlignedBuffer, Create, Volume};
+use penstock_spool::{MessageId, format};
+use serde_json::{Value, json};
+
+use crate::mail::{Bench, Mail, mount, options};
+
+const SEGMENT_BYTES: u32 = 16 << 20;
+
+/// What a write takes at least on an eMMC: so much for the request, and so much for each byte.
+const EMMC_REQUEST: Duration = Duration::from_micros(200);
+const EMMC_BYTES_A_SECOND: f64 = 100e6;
+
+/// Does a write as fast as the medium does it, or else not faster than an eMMC.
+fn at_pace<T>(emmc: bool, len: usize, write: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let done = write();
+    if emmc {
+        let takes = EMMC_REQUEST + Duration::from_secs_f64(len as f64 / EMMC_BYTES_A_SECOND);
+        sleep(takes.saturating_sub(began.elapsed()));
+    }
+    done
+}
+
+/// A request that the spool made.
+#[derive(Clone, Copy)]
+enum Request {
+    Program { segment: u32, offset: u32, len: usize, through: bool },
+    Sync,
+}
+
+/// A volume that notes what it is asked to do.
+struct Noting {
+    volume: Volume,
+    emmc: bool,
+    requests: Vec<Request>,
+}
+
+impl Medium for Noting {
+    type Reader = <Volume as Medium>::Reader;
+
+    fn geometry(&self) -> Geometry {
+        self.volume.geometry()
+    }
+
+    fn reader(&self) -> Self::Reader {
+        self.volume.reader()
+    }
+
+    fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        self.requests.push(Request::Program { segment, offset, len: bytes.len(), through: false });
+        at_pace(self.emmc, bytes.len(), || self.volume.program(segment, offset, bytes))
+    }
+
+    fn program_through(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        self.requests.push(Request::Program { segment, offset, len: bytes.len(), through: true });
+        at_pace(self.emmc, bytes.len(), || self.volume.program_through(segment, offset, bytes))
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.requests.push(Request::Sync);
+        at_pace(self.emmc, 0, || self.volume.sync())
+    }
+
+    fn start_erase(&mut self, segment: u32) -> Result<(), Error> {
+        self.volume.start_erase(segment)
+    }
+
+    fn poll_erase(&mut self) -> Result<EraseProgress, Error> {
+        self.volume.poll_erase()
+    }
+}
+
+/// A kind of load.
+struct Load {
+    name: &'static str,
+    body_bytes: usize,
+    /// Messages whose sessions share a sync.
+    together: usize,
+    total_bytes: usize,
+    /// At the pace of an eMMC.
+    emmc: bool,
+}
+
+impl Load {
+    const fn emmc(self) -> Self {
+        Self { total_bytes: 48 << 20, emmc: true, ..self }
+    }
+}
+
+const SMALL: Load =
+    Load { name: "4 KiB", body_bytes: 4 << 10, together: 100, total_bytes: 128 << 20, emmc: false };
+const MIDDLE: Load =
+    Load { name: "64 KiB", body_bytes: 64 << 10, together: 8, total_bytes: 256 << 20, emmc: false };
+const LARGE: Load =
+    Load { name: "4 MiB", body_bytes: 4 << 20, together: 1, total_bytes: 512 << 20, emmc: false };
+
+const LOADS: [Load; 7] = [
+    Load { together: 1, total_bytes: 16 << 20, ..SMALL },
+    SMALL,
+    MIDDLE,
+    LARGE,
+    SMALL.emmc(),
+    MIDDLE.emmc(),
+    LARGE.emmc(),
+];
+
+/// Measures all loads, and tells of each as it is done.
+pub fn measure(folder: &Path, quick: bool, mut tell: impl FnMut(&Value)) -> Vec<Value> {
+    let (rounds, divisor) = if quick { (1, 8) } else { (5, 1) };
+    let mail = Mail::default();
+    let paths = [folder.join("spool"), folder.join("raw")];
+    let create = Create { size_bytes: 1280 << 20, segment_bytes: SEGMENT_BYTES, overwrite: true };
+    for path in &paths {
+        drop(Volume::create(path, &create, |_, _| {}).unwrap());
+    }
+    let mut rows = Vec::new();
+    for load in LOADS {
+        let mut rates: [Vec<f64>; 4] = Default::default();
+        let mut ratios: [Vec<f64>; 2] = Default::default();
+        for _ in 0..rounds {
+            let messages = (load.total_bytes / divisor / load.body_bytes).max(load.together);
+            let mut volume = Volume::open(&paths[0], SEGMENT_BYTES).unwrap();
+            format(&mut volume, *b"bench volume 001", true, |_, _| {}).unwrap();
+            let mut spool = mount(Noting { volume, emmc: load.emmc, requests: Vec::new() }, options());
+            let (ids, appending) = append(&mut spool, &mail, &load, messages);
+            let reading = read(&mut spool, &ids, &paths[0]);
+            let requests = spool.into_medium().requests;
+            let mut raw = Volume::open(&paths[1], SEGMENT_BYTES).unwrap();
+            let appending_raw = replay(&mut raw, load.emmc, &requests);
+            let reading_raw = read_raw(&raw, &requests, &paths[1]);
+            let bytes = (messages * load.body_bytes) as f64 / f64::from(1 << 20);
+            for (rates, took) in rates.iter_mut().zip([appending, appending_raw, reading, reading_raw]) {
+                rates.push(bytes / took.as_secs_f64());
+            }
+            ratios[0].push(appending_raw.as_secs_f64() / appending.as_secs_f64());
+            ratios[1].push(reading_raw.as_secs_f64() / reading.as_secs_f64());
+        }
+        let row = json!({
+            "body": load.name,
+            "sessions": load.together,
+            "emmc_pace": load.emmc,
+            "append_mib_s": median(&rates[0]),
+            "raw_append_mib_s": median(&rates[1]),
+            "append_vs_raw": median(&ratios[0]),
+            "read_mib_s": median(&rates[2]),
+            "raw_read_mib_s": median(&rates[3]),
+            "read_vs_raw": median(&ratios[1]),
+        });
+        tell(&row);
+        rows.push(row);
+    }
+    rows
+}
+
+fn append<M: Medium>(
+    spool: &mut Bench<M>,
+    mail: &Mail,
+    load: &Load,
+    messages: usize,
+) -> (Vec<MessageId>, Duration) {
+    let began = Instant::now();
+    let mut ids = Vec::new();
+    while ids.len() < messages {
+        for _ in 0..load.together {
+            ids.push(mail.store(spool, load.body_bytes).unwrap());
+        }
+        spool.sync().unwrap();
+    }
+    (ids, began.elapsed())
+}
+
+fn read<M: Medium>(spool: &mut Bench<M>, ids: &[MessageId], path: &Path) -> Duration {
+    forget_cached(path);
+    let began = Instant::now();
+    for id in ids {
+        let mut message = spool.open(*id).unwrap();
+        message.envelope().unwrap();
+        while message.next_chunk().unwrap().is_some() {}
+    }
+    began.elapsed()
+}
+
+fn replay(raw: &mut Volume, emmc: bool, requests: &[Request]) -> Duration {
+    let buffer = AlignedBuffer::new(1 << 20);
+    let began = Instant::now();
+    for request in requests {
+        match *request {
+            Request::Program { segment, offset, len, through } => at_pace(emmc, len, || {
+                let bytes = &buffer[..len];
+                if through {
+                    raw.program_through(segment, offset, bytes)
+                } else {
+                    raw.program(segment, offset, bytes)
+                }
+            }),
+            Request::Sync => at_pace(emmc, 0, || raw.sync()),
+        }
+        .unwrap();
+    }
+    began.elapsed()
+}
+
+/// Reads what was programmed, in pieces of 64 KiB at most, as the spool does.
+fn read_raw(raw: &Volume, requests: &[Request], path: &Path) -> Duration {
+    forget_cached(path);
+    let reader = raw.reader();
+    let mut buffer = vec![0; 64 << 10];
+    let began = Instant::now();
+    for request in requests {
+        let Request::Program { segment, offset, len, .. } = *request else { continue };
+        for at in (0..len).step_by(buffer.len()) {
+            let piece = buffer.len().min(len - at);
+            reader.read(segment, offset + at as u32, &mut buffer[..piece]).unwrap();
+        }
+    }
+    began.elapsed()
+}
+
+fn forget_cached(path: &Path) {
+    let file = std::fs::File::open(path).unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    (sorted[sorted.len() / 2] * 1000.0).round() / 1000.0
+}
