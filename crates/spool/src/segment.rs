@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
+use crate::proof::Branch;
 use crate::reclaim::IdRange;
-use crate::record;
 use crate::summary::Notes;
+use crate::{reading, record};
 
 /// The version of the format that this crate writes and reads.
 pub(crate) const FORMAT_VERSION: u16 = 1;
@@ -232,13 +233,16 @@ impl Layout {
 pub(crate) fn read_header<R: ReadAt>(reader: &R, layout: &Layout, segment: u32) -> Option<SegmentHeader> {
     layout.header_offsets().into_iter().find_map(|offset| {
         let mut bytes = [0; HEADER_FRAME_BYTES as usize];
-        reader.read(segment, offset, &mut bytes).ok()?;
+        reading::read(reader, segment, offset, &mut bytes).ok()?;
         let header = Header::decode(&bytes, Seed::HEADER, offset)?;
         let payload = bytes.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.len as usize)?;
         if header.kind != Kind::SegmentHeader as u8 || Seed::HEADER.crc(payload) != header.payload_crc {
             return None;
         }
         let record: SegmentHeader = record::decode(payload)?;
+        if offset > 0 {
+            Branch::SecondHeader.reach();
+        }
         (record.segment == segment).then_some(record)
     })
 }

@@ -125,6 +125,19 @@ pub(crate) fn survey_since<R: ReadAt>(
     })
 }
 
+/// The status segments that a root and its checkpoint know of.
+pub(crate) fn status_segments<R: ReadAt>(volume: &Volume<R>, root: Root) -> Vec<Opened> {
+    let (reader, count) = (volume.reader.clone(), volume.geometry.segments);
+    let ground = root
+        .checkpoint
+        .and_then(|first| checkpoint::read(reader, &volume.layout, count, volume.id, first, false));
+    let rows = ground.map_or_else(Vec::new, |ground| ground.segments);
+    let in_use = |row: &Segment| row.state == State::Sealed && row.purpose == Purpose::Status;
+    let known = (0u32..).zip(rows).filter(|(_, row)| in_use(row));
+    let known = known.map(|(segment, row)| Opened { segment, sequence: row.sequence });
+    known.chain(root.status).collect()
+}
+
 /// Enters what is known of segments since the checkpoint.
 fn enter(segments: &mut [Segment], surveys: &[Survey], records: &Records) {
     surveys.iter().for_each(|survey| enter_survey(segments, survey));

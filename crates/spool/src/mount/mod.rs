@@ -145,21 +145,25 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     let reader = medium.reader();
     let anchor::Seen { headers, root, mut anchors } = anchor::read(&reader, &layout);
 
+    let mut told = Vec::new();
     if uses_hints && let Some(header) = headers.first() {
         header.check(&geometry)?;
         let volume = Volume { reader: reader.clone(), layout, geometry, id: header.volume };
         let root = root.unwrap_or_default();
         if let Some(surveyed) = hints::survey_since(&volume, &root, headers, keep) {
+            anchors.drop_never_opened(&surveyed.segments);
             return Ok(finish(&volume, surveyed, anchors, keep, true));
         }
         Branch::HintsRefused.reach();
+        told = hints::status_segments(&volume, root);
     }
 
     let headers: Vec<Option<SegmentHeader>> =
         (0..geometry.segments).map(|segment| read_header(&reader, &layout, segment)).collect();
     let volume = Volume { id: identify(&headers, &geometry)?, reader, layout, geometry };
-    let surveyed = survey_all(&volume, headers, keep);
+    let surveyed = survey_all(&volume, headers, &told, keep);
     anchors.drop_checkpoint();
+    anchors.drop_never_opened(&surveyed.segments);
     Ok(finish(&volume, surveyed, anchors, keep, false))
 }
 
@@ -176,8 +180,14 @@ fn identify(headers: &[Option<SegmentHeader>], geometry: &Geometry) -> Result<[u
     Ok(header.volume)
 }
 
-/// Surveys every segment that has a header.
-fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>, keep: Keep) -> Surveyed {
+/// Surveys every segment that has a header. `told` are status segments that roots and checkpoints know of, which is all
+/// that tells of one that has lost its header.
+fn survey_all<R: ReadAt>(
+    volume: &Volume<R>,
+    headers: Vec<Option<SegmentHeader>>,
+    told: &[Life],
+    keep: Keep,
+) -> Surveyed {
     let belongs = |header: &SegmentHeader| header.volume == volume.id;
     let headers: Vec<(u32, SegmentHeader)> = (0u32..)
         .zip(headers)
@@ -186,6 +196,8 @@ fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>
     let features = headers.iter().fold(Features::default(), |all, (_, h)| all.with(h.features));
     let sequence_floor =
         headers.iter().map(|(_, header)| header.sequence).max().unwrap_or(0).saturating_add(1);
+    let has_header = |life: &&Life| headers.iter().any(|(_, header)| header.sequence == life.sequence);
+    let lost: Vec<Life> = told.iter().filter(|life| !has_header(life)).copied().collect();
     let boot = headers.iter().map(|(_, header)| header.boot).max().unwrap_or(0);
     let others: Vec<(u32, SegmentHeader)> =
         headers.iter().filter(|(_, header)| !header.purpose.is_head()).cloned().collect();
@@ -199,6 +211,7 @@ fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>
         known_sequences.chain(surveys.iter().map(|survey| survey.header.sequence)),
         sequence_floor,
     );
+    surveys.extend(lost.into_iter().filter_map(|life| search.read_status(volume, life, keep)));
     loop {
         surveys.sort_by_key(|survey| survey.header.sequence);
         let synced_group = others
@@ -269,6 +282,9 @@ fn finish<R: ReadAt>(
         // What says that the RETIRE was durable may be on the brink itself: another group has to say so before the erase.
         row.state = State::Retired { group: synced_group };
     }
+    if segments.iter().any(|row| row.state == State::Quarantined) {
+        Branch::Quarantined.reach();
+    }
     let count = |wanted: State| segments.iter().filter(|row| row.state == wanted).count() as u32;
     let headless = surveys.iter().filter(|survey| survey.is_headless).count() as u32;
     let newest_boot = surveys.iter().map(|survey| survey.header.boot).max();
@@ -291,7 +307,14 @@ fn finish<R: ReadAt>(
     let next_sequence = surveyed.sequence_floor.saturating_add(gap(SEQUENCE_GAP));
     let last_group = survey::last_group(&surveys).max(synced_group);
     let checkpoint = if from_checkpoint { ground.own.clone() } else { Vec::new() };
-    let disbelieved = surveyed.disbelieved;
+    let mut disbelieved = surveyed.disbelieved;
+    // A segment that lost its header and stands in no record, or only in its own, is told of from now on.
+    disbelieved.extend(
+        surveys.iter().filter(|survey| survey.is_headless).map(|survey| survey.segment).filter(|segment| {
+            let recorded_in = segments[*segment as usize].recorded_in;
+            recorded_in.is_none_or(|recorded_in| recorded_in == *segment)
+        }),
+    );
     let found = take_content(volume, ground, surveys, &mut segments, synced_group, disbelieved, keep);
     let Content { index, meta, torn, tail, damaged_messages } = found;
     report.torn_messages = torn.len() as u32;

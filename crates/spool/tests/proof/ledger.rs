@@ -5,7 +5,7 @@
 //! them. So one ledger, kept while a workload runs once, says for every cut in it what must be there and what may.
 //!
 //! After a stop what was not sure is *in doubt*. The first sync after it settles the doubt: what the log shows then it
-//! must show for ever after.
+//! must show for ever after, events excepted.
 
 use std::rc::Rc;
 
@@ -267,7 +267,6 @@ impl Ledger {
             story.when.in_doubt && story.when.is_open()
                 || story.changes.iter().any(|change| change.when.in_doubt && change.when.is_open())
         }) || self.puts.iter().any(|put| put.when.in_doubt && put.when.is_open())
-            || self.told.iter().any(|told| told.when.in_doubt && told.when.is_open())
     }
 
     /// The log was stopped without a sync: what is not sure is in doubt.
@@ -310,13 +309,7 @@ impl Ledger {
             let value = spool.meta(NAMESPACE, &[key]).unwrap_or_default().to_vec();
             self.puts.push(Put { key, value, when: When::sure(now) });
         }
-        if self.told.iter().any(|told| in_doubt(&told.when)) {
-            let numbers: Vec<Option<u64>> = spool.events().map(|event| number_of(&event)).collect();
-            for told in self.told.iter_mut().filter(|told| in_doubt(&told.when)) {
-                let is_there = numbers.contains(&Some(told.number));
-                *(if is_there { &mut told.when.sure } else { &mut told.when.gone }) = now;
-            }
-        }
+        // Events are not written anew: one that was not synced stays in doubt for good.
     }
 
     /// What of a ledger [`as_of`](Self::as_of) now is not as it must be.

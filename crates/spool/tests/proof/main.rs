@@ -65,8 +65,6 @@ const ROT_CASES: u64 = 400;
 const SINGLE_CUTS_MIN: u64 = 1_000_000;
 const RECOVERY_CUTS_MIN: u64 = 200_000;
 const ROT_CASES_MIN: u64 = 100_000;
-/// Broken promises that are printed.
-const FAILURES_PRINTED: usize = 20;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -170,8 +168,10 @@ fn prove() -> bool {
     }
     let class_a = run(&cuts);
     println!("class A took {:.0} s", begun.elapsed().as_secs_f64());
+    class_a.print_failures();
     let class_b = run(&rots);
     println!("class B took until {:.0} s", begun.elapsed().as_secs_f64());
+    class_b.print_failures();
     let mut loops = Tally::default();
     loops::crashes_in_a_row_use_up_nothing(&mut loops);
     let mut passed = sabotage_all();
@@ -185,9 +185,7 @@ fn prove() -> bool {
     all.add(class_b);
     all.print_cases(&GEOMETRIES.map(|(name, _)| name));
     all.print_branches();
-    for failure in all.failures.iter().take(FAILURES_PRINTED) {
-        println!("BROKEN: {}\n  PENSTOCK_REPLAY='{}'", failure.what, failure.replay);
-    }
+    all.print_failures();
     passed &= all.failures.is_empty();
     if scale >= 1.0 {
         for branch in all.missed_branches() {
@@ -204,6 +202,7 @@ fn prove() -> bool {
         "{single} single cuts, {recovery} cuts inside recovery, {rotten} cases of rot in {:.0} s",
         begun.elapsed().as_secs_f64()
     );
+    rot::print_exceptions();
     println!("{verdict}");
     passed
 }
@@ -263,9 +262,7 @@ fn prove_for(time: Duration) -> bool {
     let verdict = class_a.verdict(&class_b);
     class_a.add(class_b);
     class_a.print_cases(&GEOMETRIES.map(|(name, _)| name));
-    for failure in class_a.failures.iter().take(FAILURES_PRINTED) {
-        println!("BROKEN: {}\n  PENSTOCK_REPLAY='{}'", failure.what, failure.replay);
-    }
+    class_a.print_failures();
     println!("seed {seed}, {round} rounds, {:.0} s", begun.elapsed().as_secs_f64());
     println!("{verdict}");
     class_a.failures.is_empty()

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use penstock_spool::proof::Branch;
 
+/// Broken promises that are printed.
+const FAILURES_PRINTED: usize = 20;
+
 /// Counts, which add up over threads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -102,6 +105,13 @@ impl Tally {
                 format!("{branch:?}"),
                 self.branches.get(branch).copied().unwrap_or_default()
             );
+        }
+    }
+
+    /// The first broken promises, each with the line that replays it.
+    pub(crate) fn print_failures(&self) {
+        for failure in self.failures.iter().take(FAILURES_PRINTED) {
+            println!("BROKEN: {}\n  PENSTOCK_REPLAY='{}'", failure.what, failure.replay);
         }
     }
 

@@ -258,8 +258,6 @@ pub(crate) struct World<M: Medium> {
     sending: Vec<Sending>,
     reading: Option<Message<M::Reader>>,
     in_doubt: bool,
-    /// Whether a sync after a stop settles what was in doubt.
-    pub(crate) settles: bool,
 }
 
 /// Events that a workload records at most: more would be too many for the log to keep.
@@ -280,19 +278,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         let number = (seed & 0xFFFF_FFFF) << 16;
         let (spool, in_doubt) = (Some(spool), ledger.is_in_doubt());
         let (sending, reading) = (Vec::new(), None);
-        Ok(Self {
-            sim,
-            connect,
-            ledger,
-            script,
-            spool,
-            rng,
-            number,
-            sending,
-            reading,
-            in_doubt,
-            settles: true,
-        })
+        Ok(Self { sim, connect, ledger, script, spool, rng, number, sending, reading, in_doubt })
     }
 
     /// What is not as it must be.
@@ -451,8 +437,7 @@ impl<M: Medium<Reader = SimReader>> World<M> {
     fn sync(&mut self) -> Result<(), Trouble> {
         must_find_room("a sync", self.spool()?.sync())?;
         let now = self.now();
-        if self.settles
-            && std::mem::take(&mut self.in_doubt)
+        if std::mem::take(&mut self.in_doubt)
             && let Some(spool) = &mut self.spool
         {
             self.ledger.settle(spool, now);
