@@ -197,7 +197,7 @@ fn survey_all<R: ReadAt>(
     let sequence_floor =
         headers.iter().map(|(_, header)| header.sequence).max().unwrap_or(0).saturating_add(1);
     let has_header = |life: &&Life| headers.iter().any(|(_, header)| header.sequence == life.sequence);
-    let lost: Vec<Life> = told.iter().filter(|life| !has_header(life)).copied().collect();
+    let mut lost: Vec<Life> = told.iter().filter(|life| !has_header(life)).copied().collect();
     let boot = headers.iter().map(|(_, header)| header.boot).max().unwrap_or(0);
     let others: Vec<(u32, SegmentHeader)> =
         headers.iter().filter(|(_, header)| !header.purpose.is_head()).cloned().collect();
@@ -211,7 +211,6 @@ fn survey_all<R: ReadAt>(
         known_sequences.chain(surveys.iter().map(|survey| survey.header.sequence)),
         sequence_floor,
     );
-    surveys.extend(lost.into_iter().filter_map(|life| search.read_status(volume, life, keep)));
     loop {
         surveys.sort_by_key(|survey| survey.header.sequence);
         let synced_group = others
@@ -242,7 +241,14 @@ fn survey_all<R: ReadAt>(
         lives::enter_anchors(&mut segments);
         lives::quarantine_headless(&mut segments, used_segments);
         // A segment that lost its header may hold mail, and word of other segments.
-        let found = search.next(volume, &segments, used_segments, keep);
+        let given_up = |life: &Life| {
+            let record = records.newest.get(&life.segment).map(|newest| newest.record);
+            record.is_some_and(|record| record.sequence >= life.sequence)
+        };
+        lost.retain(|life| !given_up(life));
+        let found = lost.drain(..).filter_map(|life| search.read_status(volume, life, keep));
+        let mut found: Vec<Survey> = found.collect();
+        found.extend(search.next(volume, &segments, used_segments, keep));
         if found.is_empty() {
             let ground = Ground::bare(0);
             let record_sequences = segments.iter().map(|row| row.sequence.saturating_add(1));
