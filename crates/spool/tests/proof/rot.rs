@@ -130,10 +130,23 @@ const AWAITED: &[(Flaw, &str)] = &[
     (Flaw::Erased, "a scan that comes upon damage does not keep the segment from being given up"),
 ];
 
+/// Cases that are known to fail and not mended yet: what went wrong, how that shows, and why it is there.
+const AWAITED_CASES: &[(What, &str, &str)] = &[
+    (What::Misdirect, "which nothing touched", "mail beside what a misdirected program hit is lost with it"),
+    (What::FailErase, "without a segment to spare", "restarts after a failing erase can use up the reserve"),
+];
+
+/// How such cases are called in the tally.
+const FAILS: &str = "awaited: fails";
+
 /// The exceptions as they are printed with the verdict.
 pub(crate) fn print_exceptions() {
     for exception in Exception::ALL {
         println!("left out: {:?} {}", exception.what, exception.why);
+    }
+    println!("AWAITED: a free segment that a scan finds suspect may not be so by checkpoint; not compared");
+    for (what, how, why) in AWAITED_CASES {
+        println!("AWAITED: {what:?} ({how}): {why}");
     }
     for (flaw, why) in AWAITED {
         println!("AWAITED: {flaw:?}: {why}");
@@ -258,6 +271,13 @@ impl<'a> Rot<'a> {
                 self.tally.hit += 1;
                 self.tally.reported += u64::from(flaw != Flaw::Untold);
                 self.tally.count(name, if flaw == Flaw::Untold { UNTOLD } else { ERASED });
+                true
+            }
+            Ok(Err(Broken(_, text, _)))
+                if !self.is_told
+                    && AWAITED_CASES.iter().any(|(known, how, _)| *known == what && text.contains(how)) =>
+            {
+                self.tally.count(name, FAILS);
                 true
             }
             Ok(Err(Broken(kind, text, _))) => {
