@@ -75,7 +75,13 @@ pub(crate) fn survey_since<R: ReadAt>(
     let free = next_to_open(&rows, used_segments(&ground, &wanted.surveys, &records), 2 * SUSPECTS);
     for suspect in free.into_iter().chain(erasable) {
         match volume.header(suspect) {
-            Some(header) if header.sequence < floor => {}
+            Some(header) if header.sequence < floor => {
+                // An earlier stop caught it at its opening, and it was left for a later one to erase.
+                let row = &rows[suspect as usize];
+                if row.state == State::Free && header.sequence > row.sequence {
+                    never_opened += SUSPECTS;
+                }
+            }
             // No root names this status segment, so there was a newer root.
             Some(SegmentHeader { purpose: Purpose::Status, .. }) => return None,
             Some(header) if header.purpose.holds_mail() => {

@@ -216,10 +216,11 @@ impl<'a> Cuts<'a> {
     /// The log from power-on to where it has written again, stopped and been mounted once more. Gives the promises as
     /// they stand then.
     fn recover(&mut self, sim: &Rc<Sim>, ledger: Ledger, salt: u64) -> Result<Ledger, Broken> {
-        // Bits on the brink need not read alike twice. And after a recovery a scan may count an empty segment as in use of
-        // which the checkpoint knows that it was never opened.
+        // Bits on the brink need not read alike twice. And after more than one stop a scan may count an empty segment as in
+        // use of which the checkpoint knows that it was never opened, and fates as scattered that it knows to be in one place.
         let is_exact = sim.geometry().erase == Erase::Logical || sim.story().seeds().all(|seed| seed < 2);
-        let by_scan = is_exact && sim.story().seeds().count() == 1 && salt >> 24 & 1 == 0;
+        let by_scan =
+            is_exact && !self.script.has_stops() && sim.story().seeds().count() == 1 && salt >> 24 & 1 == 0;
         let mut world = self.mount(sim, ledger, salt, by_scan)?;
         let close = salt.is_multiple_of(8);
         self.check(&mut world, Look { settled: false, bodies: true, closely: close }, "after the mount")?;

@@ -222,6 +222,11 @@ impl Script {
         SCRIPTS.iter().find(|script| script.name == name)
     }
 
+    /// Whether the log is stopped and mounted again in it.
+    pub(crate) fn has_stops(&self) -> bool {
+        self.acts_by_weight.iter().any(|(act, _)| matches!(act, Close | Crash))
+    }
+
     pub(crate) fn options(&self) -> MountOptions {
         MountOptions { kept_bytes_max: self.kept_bytes_max, ..MountOptions::default() }
     }
