@@ -254,6 +254,26 @@ fn on_physical_media_any_subset_of_the_bits_that_had_to_change_is_found_and_no_o
 }
 
 #[test]
+fn a_torn_unit_is_a_mix_of_words_in_any_order() {
+    let sim = nor(8);
+    let mut medium = ready(&sim);
+    medium.program(0, 0, &[0; 8]).unwrap();
+    let (mut first_alone, mut second_alone, mut within) = (0, 0, 0);
+    for seed in SEEDS {
+        let bytes = read(&sim.clone().power_on(seed), 0, 0, 8);
+        match (&bytes[..4], &bytes[4..]) {
+            ([0, 0, 0, 0], [0xFF, 0xFF, 0xFF, 0xFF]) => first_alone += 1,
+            ([0xFF, 0xFF, 0xFF, 0xFF], [0, 0, 0, 0]) => second_alone += 1,
+            (first, second) => {
+                let is_partly = |word: &[u8]| word != [0; 4] && word != [0xFF; 4];
+                within += u32::from(is_partly(first) || is_partly(second));
+            }
+        }
+    }
+    assert!(first_alone > 5 && second_alone > 5 && within > 50, "{first_alone} {second_alone} {within}");
+}
+
+#[test]
 fn cells_with_ecc_and_disks_may_refuse_to_read_what_was_torn_but_only_that() {
     for (sim, refuses) in [(nor(8), false), (nor(16), true), (block(), true)] {
         let unit = sim.geometry().unit_bytes;

@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
 use crate::log::Log;
-use crate::record;
-use crate::segment::{ANCHORS, Layout, Purpose, SLOT_BYTES, SegmentHeader, State, read_header};
+use crate::segment::{ANCHORS, Layout, Purpose, SLOT_BYTES, Segment, SegmentHeader, State, read_header};
+use crate::{reading, record};
 
 /// The most status segments that a root names; with more, there is no hint until the next checkpoint.
 const STATUS_MAX: usize = 20;
@@ -101,6 +101,14 @@ impl Anchors {
         self.root.checkpoint = None;
     }
 
+    /// Forgets status segments that a stop caught at their opening.
+    pub(crate) fn drop_never_opened(&mut self, segments: &[Segment]) {
+        let was_opened = |life: &Life| {
+            segments.get(life.segment as usize).is_some_and(|row| row.sequence >= life.sequence)
+        };
+        self.root.status.retain(was_opened);
+    }
+
     /// Whether the newest root names a checkpoint.
     pub(crate) fn has_checkpoint(&self) -> bool {
         self.root.checkpoint.is_some()
@@ -165,10 +173,10 @@ fn newest_root<R: ReadAt>(
     for first in (0..layout.slots()).step_by(piece_slots) {
         let slots = (first..layout.slots()).take(piece_slots);
         let bytes = &mut bytes[..slots.len() * slot_bytes];
-        if reader.read(segment, layout.slot_offset(first), bytes).is_err() {
+        if reading::read(reader, segment, layout.slot_offset(first), bytes).is_err() {
             // A read fails as a whole where any of it cannot be read.
             for (slot, bytes) in slots.clone().zip(bytes.chunks_mut(slot_bytes)) {
-                if reader.read(segment, layout.slot_offset(slot), bytes).is_err() {
+                if reading::read(reader, segment, layout.slot_offset(slot), bytes).is_err() {
                     bytes.fill(0);
                 }
             }

@@ -11,6 +11,8 @@
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
+use crate::proof::Protection;
+
 /// The length of a frame's header in bytes.
 pub(crate) const HEADER_BYTES: usize = 24;
 /// Frames begin at multiples of this many bytes.
@@ -81,6 +83,9 @@ impl Seed {
     pub(crate) const HEADER: Self = Self(0x5045_4E53);
 
     pub(crate) fn of_segment(volume: &[u8; 16], sequence: u64) -> Self {
+        if !Protection::SeededCrc.is_on() {
+            return Self::HEADER;
+        }
         let mut digest = CRC.digest();
         digest.update(volume);
         digest.update(&sequence.to_le_bytes());

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::proof::Branch;
 use crate::record::{Fate, MessageId, Place, Status};
 
 /// What is known of a message without reading flash.
@@ -400,6 +401,7 @@ impl Index {
     fn fall_back(&mut self, id: MessageId) -> bool {
         let Some(copies) = self.copies.get_mut(&id.0) else { return false };
         let Some(copy) = copies.pop() else { return false };
+        Branch::FallBack.reach();
         if copies.is_empty() {
             self.copies.remove(&id.0);
         }

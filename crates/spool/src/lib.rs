@@ -31,6 +31,7 @@ mod mount;
 #[cfg_attr(not(feature = "proof"), doc(hidden))]
 pub mod proof;
 mod reader;
+mod reading;
 mod reclaim;
 mod record;
 mod reserve;

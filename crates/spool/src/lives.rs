@@ -11,11 +11,13 @@
 //!    told of nowhere, and which one that is follows from the order in which free segments are opened.
 //! 4. A segment that cannot be erased or programmed is given up for good, and the log goes on with another one.
 
-use penstock_flash::{Erase, EraseProgress, Medium, ReadAt};
+use penstock_flash::{Erase, EraseProgress, Medium};
 
 use crate::Error;
 use crate::frame::{self, Kind};
 use crate::log::{Log, NOTE_RESERVE, READ_BACK_BYTES, STATUS_FRAME_BYTES};
+use crate::proof::{Branch, Protection};
+use crate::reading;
 use crate::record::{self, Life, SegmentRecord};
 use crate::reserve::{RESERVE_MOVED, RESERVE_STATUS};
 use crate::segment::{ANCHORS, FORMAT_VERSION, Purpose, Segment, SegmentHeader, State};
@@ -78,8 +80,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         loop {
             attempt += 1;
             let segment = self.pick_free(purpose)?;
-            if self.segments[segment as usize].is_suspect && !self.erase_now(segment)? {
-                continue;
+            if self.segments[segment as usize].is_suspect {
+                Branch::SuspectErased.reach();
+                if !self.erase_now(segment)? {
+                    continue;
+                }
             }
             self.used_segments = self.used_segments.max(segment + 1);
             match self.program_header(segment, purpose)? {
@@ -116,7 +121,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             used_segments: self.used_segments,
             boot: self.boot(),
         };
-        for offset in self.layout.header_offsets() {
+        let copies = if Protection::HeaderTwice.is_on() { 2 } else { 1 };
+        for offset in self.layout.header_offsets().into_iter().take(copies) {
             let room = self.layout.header_bytes();
             let done = self.try_record(segment, offset, room, Kind::SegmentHeader, &header)?;
             if done.is_err() {
@@ -164,6 +170,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     /// How many free segments a purpose leaves to others.
     pub(crate) fn kept_back(&self, purpose: Purpose) -> u32 {
         match purpose {
+            _ if !Protection::Reserve.is_on() => 0,
             Purpose::Moved => self.erased_floor + RESERVE_STATUS,
             Purpose::Status if self.may_use_reserve => 0,
             Purpose::Status | Purpose::Checkpoint | Purpose::Anchor => self.erased_floor + RESERVE_MOVED,
@@ -197,7 +204,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let mut unproven = false;
         for row in &mut self.segments {
             if let State::Retired { group } = row.state {
-                if group <= self.proven_group {
+                if group <= self.proven_group || !Protection::RetireBeforeErase.is_on() {
                     row.state = State::Erasable;
                 } else {
                     unproven = true;
@@ -224,11 +231,36 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         if unproven {
             // A barrier for the RETIRE, or, once it is durable, a group that says so, and its barrier.
             if self.heads.iter().all(|head| head.frames == 0) {
-                self.append(Purpose::Status, Kind::Nop, frame::FLAG_SKIPPABLE, 0, &[], 0)?;
+                self.append_nop()?;
             }
             self.sync()?;
         }
         Ok(unproven)
+    }
+
+    /// Appends a frame that says nothing, for the group around it to say what is durable.
+    pub(crate) fn append_nop(&mut self) -> Result<(), Error> {
+        self.append(Purpose::Status, Kind::Nop, frame::FLAG_SKIPPABLE, 0, &[], 0).map(drop)
+    }
+
+    /// Erases at once what an earlier boot had the proof to give up.
+    pub(crate) fn erase_proven(&mut self) -> Result<(), Error> {
+        let proven =
+            |row: &Segment| matches!(row.state, State::Retired { group } if group <= self.synced_group);
+        if !self.segments.iter().any(proven) {
+            return Ok(());
+        }
+        // What says so may be on the brink itself: a group of this boot has to be durable that says it too.
+        self.append_nop()?;
+        self.sync()?;
+        for segment in 0..self.geometry.segments {
+            let row = &self.segments[segment as usize];
+            let is_proven = matches!(row.state, State::Retired { group } if group <= self.proven_group);
+            if is_proven && !row.is_leased() && self.erase_now(segment)? {
+                self.record_life(segment, Life::Clean)?;
+            }
+        }
+        Ok(())
     }
 
     fn next_erasable(&self) -> Option<u32> {
@@ -254,6 +286,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     pub(crate) fn erase_now(&mut self, segment: u32) -> Result<bool, Error> {
         // One erase at a time.
         while let Some(other) = self.erasing {
+            Branch::OtherErasedFirst.reach();
             if let Some(erased) = self.poll_medium(other)? {
                 self.erasing = None;
                 // A segment is being opened: there may be no head to append to. A later erase does no harm.
@@ -297,7 +330,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let mut seen = [0; READ_BACK_BYTES];
         for offset in (0..self.geometry.segment_bytes).step_by(READ_BACK_BYTES) {
             let len = READ_BACK_BYTES.min((self.geometry.segment_bytes - offset) as usize);
-            self.reader.read(segment, offset, &mut seen[..len])?;
+            reading::read(&self.reader, segment, offset, &mut seen[..len])?;
             if seen[..len].iter().any(|byte| *byte != 0xFF) {
                 return Err(penstock_flash::Error::Mismatch { segment, offset });
             }
@@ -313,6 +346,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     }
 
     fn mark_bad(&mut self, segment: u32) {
+        Branch::GoneBad.reach();
         self.segments[segment as usize].state = State::Bad;
         self.bad_unrecorded.push(segment);
     }

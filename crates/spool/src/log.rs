@@ -14,7 +14,8 @@ use penstock_flash::{Erase, Geometry, Medium, ReadAt};
 use crate::Error;
 use crate::anchor::Anchors;
 use crate::frame::{self, Kind, Seed};
-use crate::proof::Protection;
+use crate::proof::{Branch, Protection};
+use crate::reading;
 use crate::record::{self, NUMBER_MAX, Place};
 use crate::segment::{Features, Layout, Purpose, Segment, State};
 use crate::summary::{self, Footer, Note, Notes, Proof};
@@ -148,6 +149,9 @@ pub(crate) struct Log<M: Medium, B> {
     pub(crate) opened: [u64; 3],
     /// Status may open the last segments. Until then it asks for others to be freed, while that is still possible.
     pub(crate) may_use_reserve: bool,
+    /// Nothing says that anything appended before or in this boot is durable: while the tail is not written anew,
+    /// what says so would vouch for what of it is not.
+    pub(crate) withholds_word: bool,
     /// Segments that are held erased for others, beyond the reserve. Of those here only status may take them.
     pub(crate) erased_floor: u32,
 }
@@ -163,7 +167,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
                 return Err(Error::BadBuffer);
             }
         }
-        Ok(Self {
+        #[allow(unused_mut, reason = "only the proof breaks it")]
+        let mut log = Self {
             reader: medium.reader(),
             medium,
             layout,
@@ -191,8 +196,14 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             erasing: None,
             bad_unrecorded: Vec::new(),
             may_use_reserve: false,
+            withholds_word: false,
             erased_floor: 0,
-        })
+        };
+        #[cfg(feature = "proof")]
+        if !Protection::SealAfterUnclean.is_on() {
+            log.go_on_in_open_segments();
+        }
+        Ok(log)
     }
 
     pub(crate) fn into_medium(self) -> M {
@@ -344,7 +355,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             self.medium.program(segment, head.base, bytes)
         };
         let done = done.and_then(|()| read_back(&self.geometry, &self.reader, segment, head.base, bytes));
-        head.base += padded as u32;
+        // Without it the next group begins in the unit that this one ends in.
+        let begun = end - end % self.layout.unit_bytes as usize;
+        head.base += if Protection::FreshUnit.is_on() { padded } else { begun } as u32;
         head.len = 0;
         head.frames = 0;
         head.chain = 0;
@@ -371,12 +384,14 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     pub(crate) fn check_write<T>(&mut self, result: Result<T, penstock_flash::Error>) -> Result<T, Error> {
         result.map_err(|error| {
+            Branch::WriteFailed.reach();
             self.failed = true;
             Error::Write(error)
         })
     }
 
-    /// Makes everything appended so far durable.
+    /// Makes everything appended so far durable. While word of that is withheld, a mount after a cut finds it in the
+    /// tail, beside what it is to take the place of.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
         if self.failed {
             return Err(Error::ReadOnly);
@@ -403,7 +418,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             // The groups just made durable say that those before them were.
             self.proven_group = self.synced_group;
         }
-        self.synced_group = last_group;
+        if !self.withholds_word {
+            self.synced_group = last_group;
+        }
         self.prove_sealed()
     }
 
@@ -591,7 +608,7 @@ fn read_back<R: ReadAt>(
     let mut at = offset;
     for part in bytes.chunks(READ_BACK_BYTES) {
         let seen = &mut seen[..part.len()];
-        reader.read(segment, at, seen)?;
+        reading::read(reader, segment, at, seen)?;
         if seen != part {
             return Err(penstock_flash::Error::Mismatch { segment, offset: at });
         }

@@ -6,6 +6,8 @@
 //! for this crate's tests alone, they are kept for each thread by itself, so that tests run side by side.
 
 #[cfg(feature = "proof")]
+mod breaking;
+#[cfg(feature = "proof")]
 pub mod frames;
 
 /// Defines an enum with its list, so that none can be left out of it.
@@ -54,28 +56,66 @@ listed! {
 listed! {
     /// A branch that only a stop, a cut or rot leads to.
     Branch {
+        /// A mount came upon an erase that was still going on.
+        EraseGoingOn,
+        /// A read failed, and the next one did not.
+        ReadAgain,
+        /// A long read failed, and what was needed of it was read alone.
+        ReadAlone,
+        /// The first copy of a segment's header was not whole, and the second was.
+        SecondHeader,
         /// A segment without a proven summary was scanned.
         Scanned,
+        /// A segment's end tells of a summary that is not whole.
+        SummaryRotten,
+        /// A scan came upon a frame that was damaged, or a stretch without any.
+        FrameDamaged,
+        /// The newest root did not lead to all there is.
+        HintsRefused,
+        /// Frames were read in a segment that had lost its header.
+        HeadlessRead,
+        /// A segment has a header and nothing else.
+        NeverOpened,
+        /// A record gave a segment away and was not known to be durable.
+        NotBelieved,
+        /// A used segment has no header, and is quarantined.
+        Quarantined,
         /// The tail has a gap, and messages beyond it were read through.
         BeyondGap,
         /// A message of the tail was torn.
         Torn,
         /// A message that may have been acknowledged is not whole.
         Damaged,
-        /// A record gave a segment away and was not known to be durable.
-        NotBelieved,
-        /// A segment has a header and nothing else.
-        NeverOpened,
         /// A copy of a message was found that does not count.
         CopyNotBelieved,
-        /// Something stands in the tail of a medium that programs cells.
+        /// Something stands in the tail.
         TailToSettle,
-        /// A segment's end tells of a summary that is not whole.
-        SummaryRotten,
-        /// The newest root did not lead to all there is.
-        HintsRefused,
-        /// Frames were read in a segment that had lost its header.
-        HeadlessRead,
+        /// A suspect segment was erased before it was opened.
+        SuspectErased,
+        /// Another erase had to end before that.
+        OtherErasedFirst,
+        /// A record says of a torn message that it never counted.
+        TornRecorded,
+        /// A message of the tail was written anew.
+        TailMoved,
+        /// A message of the tail could no longer be read when it was to be written anew.
+        TailFaded,
+        /// The fates of the tail were written anew.
+        TailFates,
+        /// The state of the tail was written anew.
+        TailState,
+        /// There was no room to write a message of the tail anew.
+        TailNoRoom,
+        /// A write failed, and the log takes nothing more.
+        WriteFailed,
+        /// A segment could not be erased or programmed, and is used no more.
+        GoneBad,
+        /// Reclaim came upon a message that it could not read, and leaves it where it stands.
+        LeftDamaged,
+        /// Reclaim found no room for what it was moving, and gave up.
+        MovingStopped,
+        /// A segment was given up and an older copy of a message counts again.
+        FallBack,
     }
 }
 

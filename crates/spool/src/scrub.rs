@@ -16,6 +16,7 @@ use crate::Error;
 use crate::frame::{FLAG_SKIPPABLE, Kind, PAYLOAD_BYTES_MAX};
 use crate::incoming::Incoming;
 use crate::index::Entry;
+use crate::proof::Branch;
 use crate::reader::{EnvelopeSeen, Message};
 use crate::record::MessageId;
 use crate::scrub_records::Records;
@@ -457,6 +458,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// From now on a message is not given out. What it stands in is not given up while it is undelivered.
     pub(crate) fn mark_damaged(&mut self, id: MessageId) {
         let Some(entry) = self.index.get_mut(id) else { return };
+        Branch::LeftDamaged.reach();
         entry.set_damaged(true);
         let entry = *entry;
         if !entry.is_live() {

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
+use crate::proof::Branch;
 use crate::reclaim::IdRange;
-use crate::record;
 use crate::summary::Notes;
+use crate::{reading, record};
 
 /// The version of the format that this crate writes and reads.
 pub(crate) const FORMAT_VERSION: u16 = 1;
@@ -242,8 +243,11 @@ pub(crate) fn whole_headers<R: ReadAt>(reader: &R, layout: &Layout, segment: u32
 
 fn read_header_copy<R: ReadAt>(reader: &R, segment: u32, offset: u32) -> Option<SegmentHeader> {
     let mut bytes = [0; HEADER_FRAME_BYTES as usize];
-    reader.read(segment, offset, &mut bytes).ok()?;
+    reading::read(reader, segment, offset, &mut bytes).ok()?;
     let record = decode_header(&bytes, offset)?;
+    if offset > 0 {
+        Branch::SecondHeader.reach();
+    }
     (record.segment == segment).then_some(record)
 }
 

@@ -16,6 +16,7 @@ use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
 use crate::log::{Buffers, Counters, Log, STATUS_FRAME_BYTES};
 use crate::mount::{self, Keep, MountReport, TailContent};
+use crate::proof::{Branch, Protection};
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
 use crate::record::{
@@ -190,7 +191,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         keep: Keep,
     ) -> Result<Self, Error> {
         // An erase that an owner before left going on. However it ends, it is over then.
-        while let Ok(EraseProgress::Busy) = medium.poll_erase() {}
+        while let Ok(EraseProgress::Busy) = medium.poll_erase() {
+            Branch::EraseGoingOn.reach();
+        }
         let mounted = mount::mount(&medium, options.uses_checkpoint, keep)?;
         if medium.geometry().erase == Erase::Logical && !mounted.report.clean {
             // What a crash left in caches above the medium is read now and could be lost later.
@@ -234,6 +237,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             spool.log.erased_floor = u32::try_from(floor).map_or(floor_max, |floor| floor.min(floor_max));
             spool.count_messages();
         }
+        spool.log.withholds_word = !spool.is_settled();
         Ok(spool)
     }
 
@@ -447,9 +451,19 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if self.log.is_failed() {
             return Err(Error::ReadOnly);
         }
+        let was_settled = self.is_settled();
         self.record_torn()?;
         self.settle_tail()?;
         self.sync_log()?;
+        if !was_settled {
+            // Said at once: where each boot gets no further than its first sync, the next would have to write anew all
+            // that this one did, and more each time.
+            match self.in_reserve(|spool| spool.log.append_nop()) {
+                Ok(()) => self.sync_log()?,
+                Err(Error::Full) => {}
+                Err(error) => return Err(error),
+            }
+        }
         if self.is_checkpoint_overdue() {
             self.step_checkpoint()?;
         }
@@ -470,51 +484,69 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(())
     }
 
-    /// Writes the tail anew after a power cut, before anything durable builds upon it. A message that cannot be read
-    /// now was never acknowledged: what was, is stable.
+    /// Writes the tail anew after an unclean stop, before anything durable builds upon it. A message that cannot be
+    /// read now was never acknowledged: what was, is stable.
+    ///
+    /// All of it at once: up to the sync after it, no group and no header says that any of the tail is durable, so
+    /// until then each mount finds the whole tail again, and after it none of it matters.
     fn settle_tail(&mut self) -> Result<(), Error> {
-        if self.tail.is_empty() {
-            return Ok(());
+        if !self.tail.is_empty() && Protection::TailAnew.is_on() {
+            let tail = core::mem::take(&mut self.tail);
+            let done = self.in_reserve(|spool| spool.write_tail(&tail));
+            if done.is_err() {
+                self.tail = tail;
+                return done;
+            }
         }
-        let tail = core::mem::take(&mut self.tail);
-        match self.in_reserve(|spool| spool.write_tail(tail)) {
-            // There is no room for it: what can be read now counts as it stands.
-            Err(Error::Full) => Ok(()),
-            done => done,
-        }
+        self.tail = TailContent::default();
+        self.log.withholds_word = false;
+        Ok(())
     }
 
-    fn write_tail(&mut self, tail: TailContent) -> Result<(), Error> {
+    fn write_tail(&mut self, tail: &TailContent) -> Result<(), Error> {
         // These come first: to believe them at the next mount would let live bytes be erased.
         tail.disbelieved.iter().copied().try_for_each(|segment| self.rewrite_life(segment))?;
-        for id in tail.messages {
-            let Some(entry) = self.index.get(id).copied().filter(Entry::is_live) else { continue };
-            let segments = entry.flash_bytes() / u64::from(self.log.layout.data_bytes()) + 2;
-            while u64::from(self.log.free_segments())
-                < segments + u64::from(self.log.erased_floor + RESERVE_MOVED)
-            {
-                if !self.reclaim_one()? {
-                    break;
+        if !tail.messages.is_empty() {
+            self.log.erase_proven()?;
+        }
+        for id in &tail.messages {
+            let Some(entry) = self.index.get(*id).copied().filter(Entry::is_live) else { continue };
+            match self.move_now(*id) {
+                Ok(true) => Branch::TailMoved.reach(),
+                Ok(false) => {
+                    Branch::TailFaded.reach();
+                    self.set_status(*id, &Status::of_all(entry.recipients, Fate::Torn))?;
                 }
-            }
-            if !self.move_now(id)? {
-                self.set_status(id, &Status::of_all(entry.recipients, Fate::Torn))?;
+                // What can be read now counts as it stands.
+                Err(Error::Full) => Branch::TailNoRoom.reach(),
+                Err(error) => return Err(error),
             }
         }
-        for record in tail.records {
-            match record {
-                Note::Status { id, status, .. } => self.rewrite_tail_fate(MessageId(id), &status)?,
-                Note::Meta { meta, .. } => {
-                    // By now it may have another value.
-                    let value = self.meta.get(meta.namespace, &meta.key).map(<[u8]>::to_vec);
-                    self.append_meta(Meta { value: value.unwrap_or(meta.value), ..meta })?;
-                }
-                Note::Segment { record, .. } if tail.disbelieved.contains(&record.segment) => {}
-                Note::Segment { record, .. } => self.rewrite_life(record.segment)?,
-                Note::Commit { .. } => {}
+        for record in &tail.records {
+            match self.rewrite_tail_record(record, tail) {
+                Err(Error::Full) => Branch::TailNoRoom.reach(),
+                done => done?,
             }
         }
         Ok(())
+    }
+
+    fn rewrite_tail_record(&mut self, record: &Note, tail: &TailContent) -> Result<(), Error> {
+        match record {
+            Note::Status { id, status, .. } => {
+                Branch::TailFates.reach();
+                self.rewrite_tail_fate(MessageId(*id), status)
+            }
+            Note::Meta { meta, .. } => {
+                Branch::TailState.reach();
+                // By now it may have another value.
+                let value = self.meta.get(meta.namespace, &meta.key).map(<[u8]>::to_vec);
+                self.append_meta(Meta { value: value.unwrap_or(meta.value.clone()), ..meta.clone() })
+            }
+            Note::Segment { record, .. } if tail.disbelieved.contains(&record.segment) => Ok(()),
+            Note::Segment { record, .. } => self.rewrite_life(record.segment),
+            Note::Commit { .. } => Ok(()),
+        }
     }
 
     /// Writes again what the tail says of a fate: as it is by now, or as it stood where messages are not known.
@@ -532,6 +564,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let torn = core::mem::take(&mut self.torn);
         self.in_reserve(|spool| {
             for id in torn {
+                Branch::TornRecorded.reach();
                 let recipients = spool.index.get(id).map_or(0, |entry| entry.recipients);
                 match spool.append_status(id, &Status::of_all(recipients, Fate::Torn)) {
                     // Without room for that it will be told of as damaged.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Header, Kind, Seed};
 use crate::mount::Keep;
+use crate::reading;
 use crate::record::{self, META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, Meta, SegmentRecord, Status};
 use crate::segment::{FOOTER_FRAME_BYTES, Layout};
 use crate::walk::Window;
@@ -174,7 +175,7 @@ pub(crate) fn read_footer<R: ReadAt>(
     let (footer_at, proof_at) = (layout.footer_offset(), layout.proof_offset());
     let between = (proof_at - footer_at) as usize;
     let mut bytes = alloc::vec![0; between + FOOTER_FRAME_BYTES as usize];
-    reader.read(segment, footer_at, &mut bytes).ok()?;
+    reading::read(reader, segment, footer_at, &mut bytes).ok()?;
     let footer: Footer = record::decode(payload_of(&bytes, seed, footer_at, Kind::Footer)?.1)?;
     let proof: Proof = record::decode(payload_of(&bytes[between..], seed, proof_at, Kind::Proof)?.1)?;
     let end = footer.summary_offset.checked_add(summary_bytes(layout, footer.notes_bytes as usize))?;

@@ -11,6 +11,8 @@ use crate::frame::{self, Header, Kind, Seed};
 use crate::log::GROUP_END_PAYLOAD_BYTES;
 use crate::mend;
 use crate::mount::Keep;
+use crate::proof::Branch;
+use crate::reading;
 use crate::record::{self, Begin, Commit, Event, Extent};
 use crate::segment::Layout;
 use crate::summary::{Note, Notes};
@@ -77,10 +79,11 @@ impl<R: ReadAt> Window<R> {
             let want = want.min((self.segment_bytes as usize).saturating_sub(offset as usize));
             self.start = offset;
             self.bytes.resize(want, 0);
-            if self.reader.read(self.segment, offset, &mut self.bytes).is_err() {
+            if reading::read(&self.reader, self.segment, offset, &mut self.bytes).is_err() {
                 // A read fails as a whole where any of it cannot be read: perhaps what is needed can.
+                Branch::ReadAlone.reach();
                 self.bytes.truncate(len.min(want));
-                if let Err(error) = self.reader.read(self.segment, offset, &mut self.bytes) {
+                if let Err(error) = reading::read(&self.reader, self.segment, offset, &mut self.bytes) {
                     self.bytes.clear();
                     return Err(error);
                 }
@@ -200,6 +203,7 @@ pub(crate) fn scan<R: ReadAt>(
             open.broken = true;
             offset = match next_frame(window, layout, seed, offset, end) {
                 Some(next) => {
+                    Branch::FrameDamaged.reach();
                     scan.damaged += 1;
                     next
                 }
@@ -215,6 +219,7 @@ pub(crate) fn scan<R: ReadAt>(
         let next = offset + header.frame_bytes() as u32;
         match window.payload(seed, offset, &header) {
             None => {
+                Branch::FrameDamaged.reach();
                 scan.damaged += 1;
                 open.broken = true;
             }

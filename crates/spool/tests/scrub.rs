@@ -224,8 +224,9 @@ fn an_envelope_is_never_guessed() {
 fn what_reads_right_at_another_try_is_written_again_elsewhere() {
     for (name, geometry) in GEOMETRIES {
         let (sim, mut spool, mails) = volume(geometry);
-        // A read that fails is repeated at once for less of it, and one ahead of need is repeated when it is needed.
-        for _ in 0..4 {
+        // A read that fails is repeated three times, then for less of it as often; one ahead of need once more when it
+        // is needed.
+        for _ in 0..16 {
             sim.inject(Fault::FailRead { code: 5 });
         }
         let before = sim.counters().programmed_bytes;

@@ -16,7 +16,8 @@
 //! **Class A: the power fails.** The operation that is caught in flight, and each one after it, says
 //! [`Error::PowerCut`]. When power returns, each pending unit by itself and in any order is
 //! - kept, or dropped;
-//! - torn, on physical media: any subset of the bits that had to change did change;
+//! - torn, on physical media: any subset of its words of 4 bytes was programmed, in any order, and within a word any
+//!   subset of the bits that had to change did change;
 //! - torn, on block media: each 512-byte sector is either old or new;
 //! - *marginal*, on physical media: it reads right a few times, and then as if torn (a cell that was charged just above
 //!   the threshold; seen on linux-mtd in 2011);

@@ -14,6 +14,8 @@ use crate::Erase;
 const SECTOR_BYTES: usize = 512;
 /// Flash with program units from this size up keeps an ECC for each, which a torn program leaves wrong.
 const ECC_UNIT_BYTES_MIN: u32 = 16;
+/// What a chip programs at once within a unit.
+const WORD_BYTES: usize = 4;
 /// How often marginal cells read right at most.
 const MARGINAL_READS_MAX: u64 = 8;
 
@@ -183,10 +185,18 @@ impl State {
     fn tear_cells(&mut self, segment: u32, offset: usize, new: &[u8]) {
         let mut torn = vec![0; new.len()];
         self.segments[segment as usize].cells(offset, &mut torn);
-        let eighths = 1 + self.rng.below(7) as u8;
-        for (cell, byte) in torn.iter_mut().zip(new) {
-            let to_clear = *cell & !byte;
-            *cell &= !(to_clear & self.rng.mask(eighths));
+        let by_words = self.rng.one_in(2);
+        for (cells, bytes) in torn.chunks_mut(WORD_BYTES).zip(new.chunks(WORD_BYTES)) {
+            let eighths = if by_words && !self.rng.one_in(3) {
+                // This word was programmed already, or not reached yet.
+                8 * self.rng.below(2) as u8
+            } else {
+                1 + self.rng.below(7) as u8
+            };
+            for (cell, byte) in cells.iter_mut().zip(bytes) {
+                let to_clear = *cell & !byte;
+                *cell &= !(to_clear & self.rng.mask(eighths));
+            }
         }
         let range = offset..offset + new.len();
         let reads_left = 1 + self.rng.below(MARGINAL_READS_MAX) as u32;

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use penstock_flash::{Erase, ReadAt};
+use penstock_flash::ReadAt;
 
 use super::survey::{Survey, unbroken_to};
 use super::{Keep, Volume};
@@ -19,9 +19,9 @@ use crate::state::MetaTable;
 use crate::summary::Note;
 use crate::walk::Window;
 
-/// What stands in the tail and is written anew: all of it on a medium that programs cells, where a program that was cut
-/// can read right a few times and then no more (a page cut in mid-program; seen on linux-mtd in October 2011); on every
-/// medium what was not believed.
+/// What stands in the tail and is written anew. On a medium that programs cells, a program that was cut can read right a
+/// few times and then no more (a page cut in mid-program; seen on linux-mtd in October 2011). On a block device, what a
+/// sync failed to write still reads back from the caches above it, and no later sync writes it.
 #[derive(Debug, Default)]
 pub(crate) struct TailContent {
     /// Messages whose COMMIT stands there.
@@ -85,9 +85,7 @@ pub(crate) fn take_content<R: ReadAt>(
     core::mem::take(&mut taking.displaced).into_iter().for_each(|id| taking.content.index.remove(id));
     taking.take_fates(&surveys);
     taking.drop_torn();
-    if volume.geometry.erase == Erase::Physical {
-        taking.gather_tail(&surveys);
-    }
+    taking.gather_tail(&surveys);
     drop(surveys);
     taking.count_live();
     taking.content

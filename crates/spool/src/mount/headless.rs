@@ -10,7 +10,9 @@ use penstock_flash::ReadAt;
 use super::lives::next_to_open;
 use super::survey::Survey;
 use super::{Keep, SUSPECTS, Volume};
+use crate::anchor::Life;
 use crate::frame::{self, Header};
+use crate::reading;
 use crate::segment::{FORMAT_VERSION, Features, Purpose, Segment, SegmentHeader, State};
 use crate::summary::Note;
 
@@ -38,6 +40,21 @@ impl Search {
             sequence_floor,
             guessed: BTreeMap::new(),
         }
+    }
+
+    /// The survey of a status segment that lost its header, if it was appended to. A root is written together with the
+    /// header that it tells of, so there may never have been one.
+    pub(crate) fn read_status<R: ReadAt>(
+        &mut self,
+        volume: &Volume<R>,
+        life: Life,
+        keep: Keep,
+    ) -> Option<Survey> {
+        let row = Segment::new(State::Quarantined);
+        let survey = read(volume, life.segment, &row, life.sequence, keep)?;
+        self.tried.insert((life.segment, life.sequence));
+        self.known_sequences.insert(life.sequence);
+        Some(survey)
     }
 
     /// Surveys of quarantined segments that can be read after all, and that were not tried before.
@@ -74,7 +91,7 @@ impl Search {
     fn guess<R: ReadAt>(&self, volume: &Volume<R>, segment: u32, is_next: bool) -> Option<u64> {
         let start = volume.layout.data_start();
         let mut bytes = alloc::vec![0; LOOK_BYTES.min(volume.layout.data_bytes() as usize)];
-        volume.reader.read(segment, start, &mut bytes).ok()?;
+        reading::read(&volume.reader, segment, start, &mut bytes).ok()?;
         let highest = self.sequence_floor.saturating_add(AHEAD);
         let lowest = if is_next { self.sequence_floor } else { highest.saturating_sub(TRIES_MAX) };
         let fits = |sequence: &u64| {

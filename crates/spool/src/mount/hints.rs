@@ -74,10 +74,15 @@ pub(crate) fn survey_since<R: ReadAt>(
     let erasable = (0u32..).zip(&rows).filter(|(_, row)| row.state == State::Erasable).map(|(at, _)| at);
     let erasable: Vec<u32> = erasable.collect();
     let free = next_to_open(&rows, used_segments(&ground, &wanted.surveys, &records), 2 * SUSPECTS);
-    drop(rows);
     for suspect in free.into_iter().chain(erasable) {
         match volume.header(suspect) {
-            Some(header) if header.sequence < floor => {}
+            Some(header) if header.sequence < floor => {
+                // An earlier stop caught it at its opening, and it was left for a later one to erase.
+                let row = &rows[suspect as usize];
+                if row.state == State::Free && header.sequence > row.sequence {
+                    never_opened += SUSPECTS;
+                }
+            }
             // No root names this status segment, so there was a newer root.
             Some(SegmentHeader { purpose: Purpose::Status, .. }) => return None,
             Some(header) if header.purpose.holds_mail() => {
@@ -127,6 +132,19 @@ pub(crate) fn survey_since<R: ReadAt>(
         surveys,
         ground,
     })
+}
+
+/// The status segments that a root and its checkpoint know of.
+pub(crate) fn status_segments<R: ReadAt>(volume: &Volume<R>, root: Root) -> Vec<Opened> {
+    let (reader, count) = (volume.reader.clone(), volume.geometry.segments);
+    let ground = root
+        .checkpoint
+        .and_then(|first| checkpoint::read(reader, &volume.layout, count, volume.id, first, Keep::Segments));
+    let rows = ground.map_or_else(Vec::new, |ground| ground.segments);
+    let in_use = |row: &Segment| row.state == State::Sealed && row.purpose == Purpose::Status;
+    let known = (0u32..).zip(rows).filter(|(_, row)| in_use(row));
+    let known = known.map(|(segment, row)| Opened { segment, sequence: row.sequence });
+    known.chain(root.status).collect()
 }
 
 /// Enters what is known of segments since the checkpoint.

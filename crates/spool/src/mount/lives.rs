@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::survey::Survey;
 use crate::lives::opening_order;
-use crate::proof::Branch;
+use crate::proof::{Branch, Protection};
 use crate::record::{Life, SegmentRecord};
 use crate::segment::{ANCHORS, Purpose, Segment, SegmentHeader, State};
 use crate::summary::Note;
@@ -119,7 +119,8 @@ pub(crate) fn enter_records(segments: &mut [Segment], records: &Records) {
             Life::Used if has_header && is_this_life => State::Sealed,
             // Of a checkpoint's segments nobody asked for the header.
             Life::Used if record.purpose == Purpose::Checkpoint => State::Sealed,
-            Life::Used => State::Quarantined,
+            Life::Used if Protection::Quarantine.is_on() => State::Quarantined,
+            Life::Used => State::Free,
             Life::Retired => State::Erasable,
             Life::Clean => State::Free,
             Life::Bad => State::Bad,
@@ -135,7 +136,7 @@ pub(crate) fn enter_records(segments: &mut [Segment], records: &Records) {
 pub(crate) fn quarantine_headless(segments: &mut [Segment], used_segments: u32) {
     for (segment, row) in (0u32..).zip(segments) {
         let is_headless = row.state == State::Free && row.recorded_in.is_none();
-        if is_headless && segment < used_segments {
+        if is_headless && segment < used_segments && Protection::Quarantine.is_on() {
             row.state = State::Quarantined;
         }
     }

@@ -147,21 +147,25 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     let reader = medium.reader();
     let anchor::Seen { headers, root, mut anchors } = anchor::read(&reader, &layout, keep.read_ahead_bytes());
 
+    let mut told = Vec::new();
     if uses_hints && let Some(header) = headers.first() {
         header.check(&geometry)?;
         let volume = Volume { reader: reader.clone(), layout, geometry, id: header.volume };
         let root = root.unwrap_or_default();
         if let Some(surveyed) = hints::survey_since(&volume, &root, headers, keep) {
+            anchors.drop_never_opened(&surveyed.segments);
             return Ok(finish(&volume, surveyed, anchors, keep, true));
         }
         Branch::HintsRefused.reach();
+        told = hints::status_segments(&volume, root);
     }
 
     let headers: Vec<Option<SegmentHeader>> =
         (0..geometry.segments).map(|segment| read_header(&reader, &layout, segment)).collect();
     let volume = Volume { id: identify(&headers, &geometry)?, reader, layout, geometry };
-    let surveyed = survey_all(&volume, headers, keep);
+    let surveyed = survey_all(&volume, headers, &told, keep);
     anchors.drop_checkpoint();
+    anchors.drop_never_opened(&surveyed.segments);
     Ok(finish(&volume, surveyed, anchors, keep, false))
 }
 
@@ -178,8 +182,14 @@ fn identify(headers: &[Option<SegmentHeader>], geometry: &Geometry) -> Result<[u
     Ok(header.volume)
 }
 
-/// Surveys every segment that has a header.
-fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>, keep: Keep) -> Surveyed {
+/// Surveys every segment that has a header. `told` are status segments that roots and checkpoints know of, which is all
+/// that tells of one that has lost its header.
+fn survey_all<R: ReadAt>(
+    volume: &Volume<R>,
+    headers: Vec<Option<SegmentHeader>>,
+    told: &[Life],
+    keep: Keep,
+) -> Surveyed {
     let belongs = |header: &SegmentHeader| header.volume == volume.id;
     let headers: Vec<(u32, SegmentHeader)> = (0u32..)
         .zip(headers)
@@ -188,6 +198,8 @@ fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>
     let features = headers.iter().fold(Features::default(), |all, (_, h)| all.with(h.features));
     let sequence_floor =
         headers.iter().map(|(_, header)| header.sequence).max().unwrap_or(0).saturating_add(1);
+    let has_header = |life: &&Life| headers.iter().any(|(_, header)| header.sequence == life.sequence);
+    let mut lost: Vec<Life> = told.iter().filter(|life| !has_header(life)).copied().collect();
     let boot = headers.iter().map(|(_, header)| header.boot).max().unwrap_or(0);
     let msg_id_floor = headers.iter().map(|(_, header)| header.msg_id_floor).max().unwrap_or(0);
     let others: Vec<(u32, SegmentHeader)> =
@@ -232,7 +244,14 @@ fn survey_all<R: ReadAt>(volume: &Volume<R>, headers: Vec<Option<SegmentHeader>>
         lives::enter_anchors(&mut segments);
         lives::quarantine_headless(&mut segments, used_segments);
         // A segment that lost its header may hold mail, and word of other segments.
-        let found = search.next(volume, &segments, used_segments, keep);
+        let given_up = |life: &Life| {
+            let record = records.newest.get(&life.segment).map(|newest| newest.record);
+            record.is_some_and(|record| record.sequence >= life.sequence)
+        };
+        lost.retain(|life| !given_up(life));
+        let found = lost.drain(..).filter_map(|life| search.read_status(volume, life, keep));
+        let mut found: Vec<Survey> = found.collect();
+        found.extend(search.next(volume, &segments, used_segments, keep));
         if found.is_empty() {
             let ground = Ground::bare(0);
             let record_sequences = segments.iter().map(|row| row.sequence.saturating_add(1));
@@ -273,6 +292,9 @@ fn finish<R: ReadAt>(
         // What says that the RETIRE was durable may be on the brink itself: another group has to say so before the erase.
         row.state = State::Retired { group: synced_group };
     }
+    if segments.iter().any(|row| row.state == State::Quarantined) {
+        Branch::Quarantined.reach();
+    }
     let count = |wanted: State| segments.iter().filter(|row| row.state == wanted).count() as u32;
     let headless = surveys.iter().filter(|survey| survey.is_headless).count() as u32;
     let has_unknown = surveys.iter().filter_map(|s| s.scan.as_ref()).any(|scan| scan.has_unknown);
@@ -297,7 +319,14 @@ fn finish<R: ReadAt>(
     let next_sequence = surveyed.sequence_floor.saturating_add(gap(SEQUENCE_GAP));
     let last_group = survey::last_group(&surveys).max(synced_group);
     let checkpoint = if from_checkpoint { ground.own.clone() } else { Vec::new() };
-    let disbelieved = surveyed.disbelieved;
+    let mut disbelieved = surveyed.disbelieved;
+    // A segment that lost its header and stands in no record, or only in its own, is told of from now on.
+    disbelieved.extend(
+        surveys.iter().filter(|survey| survey.is_headless).map(|survey| survey.segment).filter(|segment| {
+            let recorded_in = segments[*segment as usize].recorded_in;
+            recorded_in.is_none_or(|recorded_in| recorded_in == *segment)
+        }),
+    );
     let found = take_content(volume, ground, surveys, &mut segments, synced_group, disbelieved, keep);
     let Content { index, meta, torn, tail, damaged_messages } = found;
     report.torn_messages = torn.len() as u32;

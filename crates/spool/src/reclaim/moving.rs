@@ -10,6 +10,7 @@ use super::{Budget, MESSAGE_COST_BYTES, Victim, Work};
 use crate::Error;
 use crate::incoming::Incoming;
 use crate::index::{Entry, Left};
+use crate::proof::Branch;
 use crate::reader::Message;
 use crate::record::MessageId;
 use crate::segment::Purpose;
@@ -181,6 +182,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Lets go of what was under way, so that another victim may be tried.
     fn stop_moving(&mut self, incoming: &mut Incoming, error: Error) -> Error {
+        Branch::MovingStopped.reach();
         incoming.release(&mut self.log);
         self.judge(Purpose::Moved, false);
         error

@@ -1,0 +1,214 @@
+//! Whose bytes are where: a medium that remembers each frame that is programmed, and what a fault touched.
+//!
+//! What may be lost to rot is what the rot touched, so a check needs to know which frames that were. They are taken
+//! from the bytes given to the medium, not from what the log says of itself.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::rc::Rc;
+
+use penstock_flash::sim::{Fault, Sim, SimMedium, SimReader};
+use penstock_flash::{EraseProgress, Error, Geometry, Medium};
+
+/// The header of a frame, and the magic with which it begins (FORMAT.md).
+const HEADER_BYTES: usize = 24;
+const MAGIC: [u8; 2] = [0x50, 0x53];
+const ALIGN: usize = 16;
+/// Kinds of frames.
+const SEGMENT_HEADER: u8 = 1;
+const STATUS: u8 = 7;
+const META: u8 = 8;
+
+/// A frame that was programmed.
+#[derive(Clone, Debug)]
+struct Frame {
+    range: Range<u32>,
+    kind: u8,
+    id: u64,
+}
+
+/// What faults have touched so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Touched {
+    /// Messages of which a frame was touched, with the segments it stood in.
+    pub(crate) messages: BTreeMap<u64, BTreeSet<u32>>,
+    /// Messages of which a fate was touched.
+    pub(crate) fates: BTreeSet<u64>,
+    /// Some state was.
+    pub(crate) state: bool,
+    /// Anything was.
+    pub(crate) anything: bool,
+}
+
+/// Where the frames of a medium are.
+#[derive(Clone, Debug)]
+pub(crate) struct Owners {
+    segments: Vec<Rc<Vec<Frame>>>,
+    pub(crate) touched: Touched,
+    /// Faults that wait for an operation, with its number.
+    waiting: Vec<(u64, Fault)>,
+    /// Bytes that stay bad, whatever is programmed over them.
+    stuck: Vec<(u32, u32)>,
+    /// Messages that were touched in a segment that was erased after that.
+    pub(crate) erased: BTreeSet<u64>,
+}
+
+impl Owners {
+    pub(crate) fn new(geometry: &Geometry) -> Self {
+        Self {
+            segments: vec![Rc::default(); geometry.segments as usize],
+            touched: Touched::default(),
+            waiting: Vec::new(),
+            stuck: Vec::new(),
+            erased: BTreeSet::new(),
+        }
+    }
+
+    /// Forgets what was touched and erased so far.
+    pub(crate) fn begin_case(&mut self) {
+        self.touched = Touched::default();
+        self.erased.clear();
+    }
+
+    /// A fault will strike at that operation, or has struck if it speaks of none.
+    pub(crate) fn expect(&mut self, at: u64, fault: Fault) {
+        match fault {
+            Fault::Flip { segment, offset, .. } => self.touch(segment, offset..offset + 1),
+            Fault::Stuck { segment, offset, .. } => {
+                self.touch(segment, offset..offset + 1);
+                self.stuck.push((segment, offset));
+            }
+            Fault::Unreadable { segment, offset, len_bytes } => {
+                self.touch(segment, offset..offset + len_bytes);
+            }
+            _ => self.waiting.push((at, fault)),
+        }
+    }
+
+    /// Touches all frames that reach into a range.
+    pub(crate) fn touch(&mut self, segment: u32, range: Range<u32>) {
+        let Some(frames) = self.segments.get(segment as usize).map(Rc::clone) else { return };
+        for frame in frames.iter().filter(|f| f.range.start < range.end && range.start < f.range.end) {
+            self.touch_frame(segment, frame);
+        }
+    }
+
+    fn touch_frame(&mut self, segment: u32, frame: &Frame) {
+        let touched = &mut self.touched;
+        touched.anything = true;
+        match frame.kind {
+            STATUS => drop(touched.fates.insert(frame.id)),
+            META => touched.state = true,
+            kind if kind > SEGMENT_HEADER && kind < STATUS => {
+                touched.messages.entry(frame.id).or_default().insert(segment);
+            }
+            _ => {}
+        }
+    }
+
+    fn program(&mut self, now: u64, segment: u32, offset: u32, bytes: &[u8]) {
+        let new = frames_of(offset, bytes);
+        let is_due = |(at, fault): &(u64, Fault)| {
+            *at <= now
+                && matches!(fault, Fault::IgnoreProgram | Fault::Misdirect { .. } | Fault::FailProgram { .. })
+        };
+        if let Some(at) = self.waiting.iter().position(is_due) {
+            let (_, fault) = self.waiting.remove(at);
+            new.iter().for_each(|frame| self.touch_frame(segment, frame));
+            if let Fault::Misdirect { segment, offset } = fault {
+                self.touch(segment, offset..offset + bytes.len() as u32);
+            }
+        }
+        for (stuck_segment, stuck) in self.stuck.clone() {
+            if stuck_segment == segment {
+                new.iter().filter(|f| f.range.contains(&stuck)).for_each(|f| self.touch_frame(segment, f));
+            }
+        }
+        Rc::make_mut(&mut self.segments[segment as usize]).extend(new);
+    }
+
+    fn erase(&mut self, segment: u32) {
+        let touched = self.touched.messages.iter().filter(|(_, segments)| segments.contains(&segment));
+        self.erased.extend(touched.map(|(id, _)| *id));
+        self.segments[segment as usize] = Rc::default();
+    }
+
+    /// A place on the medium that something was programmed to, drawn by two numbers.
+    pub(crate) fn place(&self, draw: u64, within: u64) -> Option<(u32, Range<u32>)> {
+        let total: usize = self.segments.iter().map(|frames| frames.len()).sum();
+        let mut nth = (draw % total.max(1) as u64) as usize;
+        for (segment, frames) in self.segments.iter().enumerate() {
+            if let Some(frame) = frames.get(nth) {
+                let offset =
+                    frame.range.start + (within % u64::from(frame.range.end - frame.range.start)) as u32;
+                return Some((segment as u32, offset..frame.range.end));
+            }
+            nth -= frames.len();
+        }
+        None
+    }
+}
+
+/// The frames in a program.
+fn frames_of(offset: u32, bytes: &[u8]) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    let mut at = 0;
+    while let Some(header) = bytes.get(at..at + HEADER_BYTES).filter(|header| header.starts_with(&MAGIC)) {
+        let number =
+            |range: Range<usize>| header[range].iter().rev().fold(0, |n: u64, b| n << 8 | u64::from(*b));
+        let len = (HEADER_BYTES + number(4..8) as usize).next_multiple_of(ALIGN);
+        let start = offset + at as u32;
+        frames.push(Frame { range: start..start + len as u32, kind: header[2], id: number(8..16) });
+        at += len;
+    }
+    frames
+}
+
+/// A medium that keeps [`Owners`].
+pub(crate) struct Watched {
+    medium: SimMedium,
+    sim: Rc<Sim>,
+    owners: Rc<RefCell<Owners>>,
+}
+
+impl Watched {
+    pub(crate) fn new(sim: &Rc<Sim>, owners: &Rc<RefCell<Owners>>) -> Self {
+        Self { medium: sim.medium(), sim: Rc::clone(sim), owners: Rc::clone(owners) }
+    }
+}
+
+impl Medium for Watched {
+    type Reader = SimReader;
+
+    fn geometry(&self) -> Geometry {
+        self.medium.geometry()
+    }
+
+    fn reader(&self) -> SimReader {
+        self.medium.reader()
+    }
+
+    fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        self.owners.borrow_mut().program(self.sim.operations(), segment, offset, bytes);
+        self.medium.program(segment, offset, bytes)
+    }
+
+    fn program_through(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        self.owners.borrow_mut().program(self.sim.operations(), segment, offset, bytes);
+        self.medium.program_through(segment, offset, bytes)
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.medium.sync()
+    }
+
+    fn start_erase(&mut self, segment: u32) -> Result<(), Error> {
+        self.owners.borrow_mut().erase(segment);
+        self.medium.start_erase(segment)
+    }
+
+    fn poll_erase(&mut self) -> Result<EraseProgress, Error> {
+        self.medium.poll_erase()
+    }
+}
