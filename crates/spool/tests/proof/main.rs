@@ -55,11 +55,11 @@ use workload::SCRIPTS;
 
 /// Workloads of each script on each geometry, at full scale; on the smallest geometry, where each recovery is cut
 /// everywhere, fewer.
-const CUT_WORKLOADS: u64 = 15;
+const CUT_WORKLOADS: u64 = 8;
 const CUT_WORKLOADS_SMALLEST: u64 = 1;
 /// In how many ways a cut is powered on.
 const POWER_ONS: u64 = 6;
-const ROT_WORKLOADS: u64 = 12;
+const ROT_WORKLOADS: u64 = 7;
 const ROT_CASES: u64 = 400;
 /// What a run at full scale must reach.
 const SINGLE_CUTS_MIN: u64 = 1_000_000;

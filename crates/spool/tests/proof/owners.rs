@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use penstock_flash::sim::{Fault, Sim, SimMedium, SimReader};
-use penstock_flash::{EraseProgress, Error, Geometry, Medium};
+use penstock_flash::{Erase, EraseProgress, Error, Geometry, Medium};
 
 /// The header of a frame, and the magic with which it begins (FORMAT.md).
 const HEADER_BYTES: usize = 24;
@@ -50,6 +50,8 @@ pub(crate) struct Owners {
     waiting: Vec<(u64, Fault)>,
     /// Bytes that stay bad, whatever is programmed over them.
     stuck: Vec<(u32, u32)>,
+    /// Whether what was programmed is read back.
+    reads_back: bool,
     /// Messages that were touched in a segment that was erased after that.
     pub(crate) erased: BTreeSet<u64>,
 }
@@ -61,6 +63,7 @@ impl Owners {
             touched: Touched::default(),
             waiting: Vec::new(),
             stuck: Vec::new(),
+            reads_back: geometry.erase == Erase::Physical,
             erased: BTreeSet::new(),
         }
     }
@@ -115,7 +118,9 @@ impl Owners {
         };
         if let Some(at) = self.waiting.iter().position(is_due) {
             let (_, fault) = self.waiting.remove(at);
-            new.iter().for_each(|frame| self.touch_frame(segment, frame));
+            // On cells it is read back before it counts, so that nothing may be lost to it.
+            let is_caught = fault == Fault::IgnoreProgram && self.reads_back;
+            new.iter().filter(|_| !is_caught).for_each(|frame| self.touch_frame(segment, frame));
             if let Fault::Misdirect { segment, offset } = fault {
                 self.touch(segment, offset..offset + bytes.len() as u32);
             }
