@@ -29,13 +29,13 @@ const STORED: [Stored; 2] = [
     Stored {
         name: "nor-8",
         geometry: GEOMETRIES[2].1,
-        image: include_bytes!("images/format-1-nor-8.img"),
+        image: include_bytes!("images/format-1-nor-8.volume"),
         content: include_str!("images/format-1-nor-8.txt"),
     },
     Stored {
         name: "block-512",
         geometry: GEOMETRIES[4].1,
-        image: include_bytes!("images/format-1-block-512.img"),
+        image: include_bytes!("images/format-1-block-512.volume"),
         content: include_str!("images/format-1-block-512.txt"),
     },
 ];
@@ -279,7 +279,7 @@ fn write_new_images() {
     let images = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/images");
     for Stored { name, geometry, .. } in STORED {
         let (sim, content) = furnish(geometry);
-        std::fs::write(images.join(format!("new-{name}.img")), sim.image()).unwrap();
+        std::fs::write(images.join(format!("new-{name}.volume")), sim.image()).unwrap();
         std::fs::write(images.join(format!("new-{name}.txt")), content).unwrap();
     }
 }
