@@ -4,9 +4,8 @@ use penstock_flash::{Erase, EraseProgress, Medium, UNIT_BYTES_MAX};
 
 use crate::Error;
 use crate::anchor::Anchors;
-use crate::frame::{FLAG_SKIPPABLE, Kind};
 use crate::log::{Buffers, Log, Start};
-use crate::segment::{Features, Layout, Purpose, Segment, State, read_header};
+use crate::segment::{Features, Layout, Segment, State, read_header};
 
 /// Makes an empty volume.
 ///
@@ -58,7 +57,7 @@ pub fn format<M: Medium>(
     let buffers = Buffers { hot: page(), moved: page(), status: page() };
     let mut log = Log::new(medium, buffers, start)?;
     log.format_anchors()?;
-    log.append(Purpose::Status, Kind::Nop, FLAG_SKIPPABLE, 0, &[], 0)?;
+    log.append_nop()?;
     log.close()
 }
 

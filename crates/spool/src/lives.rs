@@ -15,9 +15,8 @@ use penstock_flash::{Erase, EraseProgress, Medium};
 
 use crate::Error;
 use crate::frame::{self, Kind};
-use crate::log::{Log, NOTE_RESERVE, READ_BACK_BYTES, STATUS_FRAME_BYTES};
+use crate::log::{Log, NOTE_RESERVE, READ_BACK_BYTES, STATUS_FRAME_BYTES, expect_bytes};
 use crate::proof::{Branch, Protection};
-use crate::reading;
 use crate::record::{self, Life, SegmentRecord};
 use crate::reserve::{RESERVE_MOVED, RESERVE_STATUS};
 use crate::segment::{ANCHORS, FORMAT_VERSION, Purpose, Segment, SegmentHeader, State};
@@ -327,15 +326,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         if self.geometry.erase == Erase::Logical {
             return Ok(());
         }
-        let mut seen = [0; READ_BACK_BYTES];
-        for offset in (0..self.geometry.segment_bytes).step_by(READ_BACK_BYTES) {
+        (0..self.geometry.segment_bytes).step_by(READ_BACK_BYTES).try_for_each(|offset| {
             let len = READ_BACK_BYTES.min((self.geometry.segment_bytes - offset) as usize);
-            reading::read(&self.reader, segment, offset, &mut seen[..len])?;
-            if seen[..len].iter().any(|byte| *byte != 0xFF) {
-                return Err(penstock_flash::Error::Mismatch { segment, offset });
-            }
-        }
-        Ok(())
+            expect_bytes(&self.reader, segment, offset, &[0xFF; READ_BACK_BYTES][..len])
+        })
     }
 
     /// Whether an error speaks of one segment of a chip, not of the medium.

@@ -604,6 +604,16 @@ fn read_back<R: ReadAt>(
     if geometry.erase == Erase::Logical || !Protection::ReadBack.is_on() {
         return Ok(());
     }
+    expect_bytes(reader, segment, offset, bytes)
+}
+
+/// Whether a place reads as these bytes.
+pub(crate) fn expect_bytes<R: ReadAt>(
+    reader: &R,
+    segment: u32,
+    offset: u32,
+    bytes: &[u8],
+) -> Result<(), penstock_flash::Error> {
     let mut seen = [0; READ_BACK_BYTES];
     let mut at = offset;
     for part in bytes.chunks(READ_BACK_BYTES) {

@@ -234,7 +234,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         if !self.may_reclaim() {
             return Ok(false);
         }
-        if !matches!(self.reclaim.work, Some(Work::GivingUp(_))) {
+        if !self.is_giving_up() {
             let Some(victim) = self.oldest_kept() else { return Ok(false) };
             // What was under way with another victim begins anew the next time.
             self.drop_work();

@@ -13,14 +13,14 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use penstock_flash::{Medium, ReadAt};
 
 use crate::Error;
-use crate::frame::{FLAG_SKIPPABLE, Kind, PAYLOAD_BYTES_MAX};
+use crate::frame::PAYLOAD_BYTES_MAX;
 use crate::incoming::Incoming;
 use crate::index::Entry;
 use crate::proof::Branch;
 use crate::reader::{EnvelopeSeen, Message};
 use crate::record::MessageId;
 use crate::scrub_records::Records;
-use crate::segment::{Purpose, State, whole_headers};
+use crate::segment::{State, whole_headers};
 use crate::spool::Spool;
 
 /// How often what cannot be read right is read again: a disturbed read is seldom disturbed twice.
@@ -409,10 +409,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 }
                 self.sync()?;
                 // A mount prefers a copy of which a later group says that it was durable.
-                let told = self.in_reserve(|spool| {
-                    spool.log.append(Purpose::Status, Kind::Nop, FLAG_SKIPPABLE, 0, &[], 0)
-                });
-                if told.is_ok() {
+                if self.in_reserve(|spool| spool.log.append_nop()).is_ok() {
                     self.sync()?;
                 }
                 if let Some(entry) = self.index.get_mut(at.id) {

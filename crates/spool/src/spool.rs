@@ -541,7 +541,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 Branch::TailState.reach();
                 // By now it may have another value.
                 let value = self.meta.get(meta.namespace, &meta.key).map(<[u8]>::to_vec);
-                self.append_meta(Meta { value: value.unwrap_or(meta.value.clone()), ..meta.clone() })
+                self.append_meta(Meta { value: value.unwrap_or_else(|| meta.value.clone()), ..meta.clone() })
             }
             Note::Segment { record, .. } if tail.disbelieved.contains(&record.segment) => Ok(()),
             Note::Segment { record, .. } => self.rewrite_life(record.segment),

@@ -304,9 +304,16 @@ fn write_frame<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(
     log: &mut Log<M, B>,
     writing: &mut Writing,
 ) -> Result<usize, Error> {
-    let head = Item::Head { frames: writing.ends.len() as u32 + 1, segments: writing.segments.clone() };
-    let head = if writing.done == 0 { postcard::to_allocvec(&head).unwrap_or_default() } else { Vec::new() };
-    let payload = if writing.done == 0 { &head } else { writing.payload(writing.done - 1) };
+    let head;
+    let payload = match writing.done {
+        0 => {
+            let segments = writing.segments.clone();
+            let item = Item::Head { frames: writing.ends.len() as u32 + 1, segments };
+            head = postcard::to_allocvec(&item).unwrap_or_default();
+            &head
+        }
+        done => writing.payload(done - 1),
+    };
     let span = span_bytes(&log.layout, payload.len());
     let (mut segment, mut offset) = writing.place;
     if offset + span > log.layout.data_end() {

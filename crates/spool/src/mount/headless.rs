@@ -2,7 +2,7 @@
 //! elsewhere: the status head tells of each segment in use with its sequence number, and where that is lost too there
 //! are not many numbers to try.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use penstock_flash::ReadAt;
@@ -29,7 +29,7 @@ pub(crate) struct Search {
     known_sequences: BTreeSet<u64>,
     sequence_floor: u64,
     /// What was tried without a record, once for each segment.
-    guessed: BTreeMap<u32, ()>,
+    guessed: BTreeSet<u32>,
 }
 
 impl Search {
@@ -38,7 +38,7 @@ impl Search {
             tried: BTreeSet::new(),
             known_sequences: known_sequences.collect(),
             sequence_floor,
-            guessed: BTreeMap::new(),
+            guessed: BTreeSet::new(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Search {
             }
             let sequence = match row.recorded_in {
                 Some(_) if !is_next => self.tried.insert((segment, row.sequence)).then_some(row.sequence),
-                _ if self.guessed.insert(segment, ()).is_none() => self.guess(volume, segment, is_next),
+                _ if self.guessed.insert(segment) => self.guess(volume, segment, is_next),
                 _ => None,
             };
             let Some(sequence) = sequence else { continue };
@@ -140,6 +140,10 @@ fn read<R: ReadAt>(
         let is_status = survey.notes.iter().next().is_some() && !notes.any(is_mail);
         header.purpose = if is_status { Purpose::Status } else { Purpose::Hot };
     }
-    let survey = volume.survey(segment, header, volume.layout.data_start(), keep);
+    let survey = match keep {
+        Keep::Everything => Survey { header, ..survey },
+        // Without an index no more is held than what it asks for.
+        Keep::Segments => volume.survey(segment, header, volume.layout.data_start(), keep),
+    };
     Some(Survey { is_headless: true, ..survey })
 }
