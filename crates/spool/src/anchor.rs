@@ -32,7 +32,7 @@ const STATUS_MAX: usize = 20;
 
 /// A segment in one of its lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Life {
+pub(crate) struct Opened {
     pub(crate) segment: u32,
     pub(crate) sequence: u64,
 }
@@ -42,9 +42,9 @@ pub(crate) struct Life {
 pub(crate) struct Root {
     pub(crate) number: u64,
     /// The first segment of the checkpoint, if there is one that can be built upon.
-    pub(crate) checkpoint: Option<Life>,
+    pub(crate) checkpoint: Option<Opened>,
     /// The status segments opened since it was taken, in order.
-    pub(crate) status: Vec<Life>,
+    pub(crate) status: Vec<Opened>,
 }
 
 /// One anchor, as far as writing to it goes.
@@ -64,7 +64,7 @@ pub(crate) struct Anchors {
     anchors: [Anchor; ANCHORS as usize],
     root: Root,
     /// The status segments opened since a checkpoint was begun that is not yet whole.
-    status_since_begun: Option<Vec<Life>>,
+    status_since_begun: Option<Vec<Opened>>,
 }
 
 /// What was read of the anchors.
@@ -85,7 +85,7 @@ impl Anchors {
 
     /// Notes that a status segment is being opened.
     pub(crate) fn note_status(&mut self, segment: u32, sequence: u64) {
-        let life = Life { segment, sequence };
+        let life = Opened { segment, sequence };
         if self.root.status.len() == STATUS_MAX {
             self.root.checkpoint = None;
         } else {
@@ -103,7 +103,7 @@ impl Anchors {
 
     /// Forgets status segments that a stop caught at their opening.
     pub(crate) fn drop_never_opened(&mut self, segments: &[Segment]) {
-        let was_opened = |life: &Life| {
+        let was_opened = |life: &Opened| {
             segments.get(life.segment as usize).is_some_and(|row| row.sequence >= life.sequence)
         };
         self.root.status.retain(was_opened);
@@ -125,7 +125,7 @@ impl Anchors {
     }
 
     /// The checkpoint that was begun is durable, or came to nothing.
-    pub(crate) fn end_checkpoint(&mut self, checkpoint: Option<Life>) {
+    pub(crate) fn end_checkpoint(&mut self, checkpoint: Option<Opened>) {
         let status = self.status_since_begun.take();
         if let (Some(status), Some(_)) = (status, checkpoint) {
             self.root.checkpoint = checkpoint.filter(|_| status.len() <= STATUS_MAX);

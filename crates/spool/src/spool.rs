@@ -11,22 +11,17 @@ use penstock_flash::{Erase, EraseProgress, Medium};
 use crate::Error;
 use crate::checkpoint::{self, Checkpointer};
 use crate::events::{EventSegment, Events};
-use crate::frame::Kind;
 use crate::incoming::{Incoming, Pending};
 use crate::index::{Entry, Index, flash_bytes};
 use crate::log::{Buffers, Counters, Log, STATUS_FRAME_BYTES};
 use crate::mount::{self, Keep, MountReport, TailContent};
-use crate::proof::{Branch, Protection};
+use crate::proof::Branch;
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
-use crate::record::{
-    self, Begin, EVENT_TEXT_BYTES_MAX, Event, Fate, META_VALUE_BYTES_MAX, MessageId, Meta, RECIPIENTS_MAX,
-    Recipient, Status,
-};
+use crate::record::{Begin, Fate, MessageId, RECIPIENTS_MAX, Recipient};
 use crate::reserve::{ERASED_FLOOR_SHARE, RESERVE_MOVED, RESERVE_SEGMENTS};
 use crate::segment::{Purpose, Segment, State};
 use crate::state::MetaTable;
-use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
 
 /// What a message whose size was not declared reserves at first, and by which it grows, in bytes; on a small volume
 /// less, so that the open sessions of a busy minute do not fill it.
@@ -153,10 +148,10 @@ pub struct Spool<M: Medium, B> {
     free_at_mount: u32,
     pub(crate) pending: Vec<Pending>,
     /// Torn messages of which no record says so yet.
-    torn: Vec<MessageId>,
+    pub(crate) torn: Vec<MessageId>,
     /// What a power cut may have left half programmed, to be written anew.
-    tail: TailContent,
-    live_messages: usize,
+    pub(crate) tail: TailContent,
+    pub(crate) live_messages: usize,
     pub(crate) live_bytes: u64,
     pub(crate) kept_bytes: u64,
     reserved_bytes: u64,
@@ -484,98 +479,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(())
     }
 
-    /// Writes the tail anew after an unclean stop, before anything durable builds upon it. A message that cannot be
-    /// read now was never acknowledged: what was, is stable.
-    ///
-    /// All of it at once: up to the sync after it, no group and no header says that any of the tail is durable, so
-    /// until then each mount finds the whole tail again, and after it none of it matters.
-    fn settle_tail(&mut self) -> Result<(), Error> {
-        if !self.tail.is_empty() && Protection::TailAnew.is_on() {
-            let tail = core::mem::take(&mut self.tail);
-            let done = self.in_reserve(|spool| spool.write_tail(&tail));
-            if done.is_err() {
-                self.tail = tail;
-                return done;
-            }
-        }
-        self.tail = TailContent::default();
-        self.log.withholds_word = false;
-        Ok(())
-    }
-
-    fn write_tail(&mut self, tail: &TailContent) -> Result<(), Error> {
-        // These come first: to believe them at the next mount would let live bytes be erased.
-        tail.disbelieved.iter().copied().try_for_each(|segment| self.rewrite_life(segment))?;
-        if !tail.messages.is_empty() {
-            self.log.erase_proven()?;
-        }
-        for id in &tail.messages {
-            let Some(entry) = self.index.get(*id).copied().filter(Entry::is_live) else { continue };
-            match self.move_now(*id) {
-                Ok(true) => Branch::TailMoved.reach(),
-                Ok(false) => {
-                    Branch::TailFaded.reach();
-                    self.set_status(*id, &Status::of_all(entry.recipients, Fate::Torn))?;
-                }
-                // What can be read now counts as it stands.
-                Err(Error::Full) => Branch::TailNoRoom.reach(),
-                Err(error) => return Err(error),
-            }
-        }
-        for record in &tail.records {
-            match self.rewrite_tail_record(record, tail) {
-                Err(Error::Full) => Branch::TailNoRoom.reach(),
-                done => done?,
-            }
-        }
-        Ok(())
-    }
-
-    fn rewrite_tail_record(&mut self, record: &Note, tail: &TailContent) -> Result<(), Error> {
-        match record {
-            Note::Status { id, status, .. } => {
-                Branch::TailFates.reach();
-                self.rewrite_tail_fate(MessageId(*id), status)
-            }
-            Note::Meta { meta, .. } => {
-                Branch::TailState.reach();
-                // By now it may have another value.
-                let value = self.meta.get(meta.namespace, &meta.key).map(<[u8]>::to_vec);
-                self.append_meta(Meta { value: value.unwrap_or_else(|| meta.value.clone()), ..meta.clone() })
-            }
-            Note::Segment { record, .. } if tail.disbelieved.contains(&record.segment) => Ok(()),
-            Note::Segment { record, .. } => self.rewrite_life(record.segment),
-            Note::Commit { .. } => Ok(()),
-        }
-    }
-
-    /// Writes again what the tail says of a fate: as it is by now, or as it stood where messages are not known.
-    fn rewrite_tail_fate(&mut self, id: MessageId, status: &Status) -> Result<(), Error> {
-        if self.keeps_index() { self.rewrite_fate(id) } else { self.append_status(id, status) }
-    }
-
-    /// Whether nothing of the tail waits to be settled.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.tail.is_empty() && self.torn.is_empty()
-    }
-
-    /// Says of torn messages that they never counted, before anything durable says that their groups were.
-    fn record_torn(&mut self) -> Result<(), Error> {
-        let torn = core::mem::take(&mut self.torn);
-        self.in_reserve(|spool| {
-            for id in torn {
-                Branch::TornRecorded.reach();
-                let recipients = spool.index.get(id).map_or(0, |entry| entry.recipients);
-                match spool.append_status(id, &Status::of_all(recipients, Fate::Torn)) {
-                    // Without room for that it will be told of as damaged.
-                    Ok(()) | Err(Error::Full) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        })
-    }
-
     /// Puts a message that has become durable into the index.
     fn publish(&mut self, pending: Pending) {
         let Pending { entry, spans, reserved_bytes, purpose } = pending;
@@ -604,7 +507,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     /// Counts a message in the segments its frames stand in, if it is live.
-    fn count_body(&mut self, id: MessageId) {
+    pub(crate) fn count_body(&mut self, id: MessageId) {
         let Some(entry) = self.index.get(id).filter(|entry| entry.is_live()) else { return };
         let segments: Vec<u32> = self.index.segments_of(entry).collect();
         let share = entry.flash_bytes() / segments.len() as u64;
@@ -614,7 +517,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     /// Discounts a message from the segments its frames stand in, if it was counted.
-    fn uncount_body(&mut self, entry: &Entry) {
+    pub(crate) fn uncount_body(&mut self, entry: &Entry) {
         if !entry.is_live() {
             return;
         }
@@ -623,127 +526,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         for segment in segments {
             self.log.discount(segment, share);
         }
-    }
-
-    /// Notes what has become of recipients. It is durable after the next [`sync`](Self::sync).
-    ///
-    /// # Errors
-    /// [`Error::NoSuchMessage`], [`Error::NoSuchRecipient`]; [`Error::AlreadyFinal`] if one of them has a final fate
-    /// and this one is not; [`Error::ReadOnly`], [`Error::Write`].
-    pub fn set_status(&mut self, id: MessageId, status: &Status) -> Result<(), Error> {
-        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
-        let end = u32::from(status.first) + u32::from(status.count);
-        if status.count == 0 || end > u32::from(entry.recipients) {
-            return Err(Error::NoSuchRecipient(id));
-        }
-        let run = status.first..status.first + status.count;
-        if !status.fate.is_final() && run.clone().any(|r| self.index.fate(&entry, r).is_final()) {
-            return Err(Error::AlreadyFinal(id));
-        }
-        self.append_status(id, status)?;
-        // To find room for it, reclaim may have moved the message itself.
-        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
-        let was_live = entry.is_live();
-        // What is live is counted, so it is discounted as it was before the fate changes.
-        self.uncount_body(&entry);
-        self.index.apply(id, status);
-        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
-        self.count_body(id);
-        if was_live && !entry.is_live() {
-            self.live_messages -= 1;
-            self.live_bytes -= entry.flash_bytes().min(self.live_bytes);
-            self.kept_bytes += entry.flash_bytes();
-        }
-        Ok(())
-    }
-
-    /// Appends a status record and remembers where the newest one of that message stands.
-    pub(crate) fn append_status(&mut self, id: MessageId, status: &Status) -> Result<(), Error> {
-        let mut payload = [0; 64];
-        let len = record::encode(status, &mut payload)?;
-        let appended = self.with_room(|log| {
-            log.append(Purpose::Status, Kind::Status, 0, id.0, &payload[..len], NOTE_BYTES_MAX)
-        })?;
-        let note = Note::Status { group: appended.group, id: id.0, status: *status };
-        self.log.note(Purpose::Status, &note);
-        let before = self.index.get(id).and_then(Entry::status_segment);
-        if let Some(before) = before {
-            self.log.discount(before, STATUS_FRAME_BYTES);
-        }
-        if let Some(entry) = self.index.get_mut(id) {
-            entry.record_status(appended.place.segment, status.count == entry.recipients);
-            self.log.count(appended.place.segment, STATUS_FRAME_BYTES);
-            self.log.note_id(appended.place.segment, id.0);
-        }
-        Ok(())
-    }
-
-    /// Appends an event. It is durable after the next [`sync`](Self::sync). A text that is too long is cut.
-    ///
-    /// # Errors
-    /// [`Error::Full`], [`Error::ReadOnly`], [`Error::Write`].
-    pub fn record_event(&mut self, event: &Event) -> Result<(), Error> {
-        let mut event = event.clone();
-        let end = (0..=EVENT_TEXT_BYTES_MAX.min(event.text.len()))
-            .rev()
-            .find(|at| event.text.is_char_boundary(*at));
-        event.text.truncate(end.unwrap_or(0));
-        let mut payload = [0; EVENT_TEXT_BYTES_MAX + 64];
-        let len = record::encode(&event, &mut payload)?;
-        let id = event.message.map_or(0, |id| id.0);
-        let appended = self.with_room(|log| {
-            log.append(Purpose::Status, Kind::Event, crate::frame::FLAG_SKIPPABLE, id, &payload[..len], 0)
-        })?;
-        let segment = appended.place.segment;
-        self.log.note_time(segment, event.at.unix_ms);
-        if let Some(row) = self.log.segments.get_mut(segment as usize) {
-            row.event_bytes = row.event_bytes.saturating_add(appended.frame_bytes);
-        }
-        Ok(())
-    }
-
-    /// Puts a value under a key. It is durable after the next [`sync`](Self::sync). An empty value stands for none.
-    ///
-    /// # Errors
-    /// [`Error::FieldTooLong`], [`Error::Full`], [`Error::ReadOnly`], [`Error::Write`].
-    pub fn put_meta(&mut self, namespace: u8, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        if self.meta(namespace, key) == Some(value) {
-            return Ok(());
-        }
-        let meta = Meta { namespace, key: key.to_vec(), value: value.to_vec() };
-        self.meta.check(&meta)?;
-        if !self.keeps_index() && !self.is_settled() {
-            // What the tail says of this key is not known, and would be written anew after it.
-            self.sync()?;
-        }
-        self.append_meta(meta)
-    }
-
-    pub(crate) fn append_meta(&mut self, meta: Meta) -> Result<(), Error> {
-        let mut payload = [0; META_VALUE_BYTES_MAX + 128];
-        let len = record::encode(&meta, &mut payload)?;
-        let note_bytes = META_NOTE_BYTES + meta.key.len() + meta.value.len();
-        let appended =
-            self.with_room(|log| log.append(Purpose::Status, Kind::Meta, 0, 0, &payload[..len], note_bytes))?;
-        let segment = appended.place.segment;
-        if let Some(before) = self.meta.segment_of(&meta) {
-            self.log.discount(before, STATUS_FRAME_BYTES);
-        }
-        self.log.count(segment, STATUS_FRAME_BYTES);
-        self.meta.apply(&meta, segment);
-        self.log.note(Purpose::Status, &Note::Meta { group: appended.group, meta });
-        Ok(())
-    }
-
-    /// The value under a key.
-    pub fn meta(&self, namespace: u8, key: &[u8]) -> Option<&[u8]> {
-        self.meta.get(namespace, key).filter(|value| !value.is_empty())
-    }
-
-    /// All keys and values of a namespace, in order of key.
-    pub fn metas(&self, namespace: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let all = self.meta.iter().filter(move |(n, _, value)| *n == namespace && !value.is_empty());
-        all.map(|(_, key, value)| (key, value))
     }
 
     /// What is known of a message, kept ones among them.

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use penstock_flash::ReadAt;
 use serde::{Deserialize, Serialize};
 
-use crate::anchor::Life;
+use crate::anchor::Opened;
 use crate::frame::{Kind, Seed};
 use crate::index::{Index, Saved};
 use crate::mount::Keep;
@@ -36,7 +36,7 @@ pub(crate) struct Ground {
     pub(crate) index: Index,
     pub(crate) meta: MetaTable,
     /// The segments that the checkpoint itself stands in.
-    pub(crate) own: Vec<Life>,
+    pub(crate) own: Vec<Opened>,
 }
 
 impl Ground {
@@ -82,7 +82,7 @@ enum SavedState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Item {
     /// The first: how many frames the checkpoint has, this one included, and in which segments they stand.
-    Head { frames: u32, segments: Vec<Life> },
+    Head { frames: u32, segments: Vec<Opened> },
     /// The second.
     Counters(Counters),
     /// A segment; as many as there are, by number.
@@ -153,7 +153,7 @@ struct Items<R> {
     layout: Layout,
     volume: [u8; 16],
     /// The segments still to be read, the next one last.
-    segments: Vec<Life>,
+    segments: Vec<Opened>,
     seed: Seed,
     offset: u32,
     frames_left: u32,
@@ -199,7 +199,7 @@ pub(crate) fn read<R: ReadAt>(
     layout: &Layout,
     segments: u32,
     volume: [u8; 16],
-    first: Life,
+    first: Opened,
     keep: Keep,
 ) -> Option<Ground> {
     let ahead = keep.read_ahead_bytes().min(layout.segment_bytes as usize);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Counters, Item, payload_bytes_max, save_segment};
 use crate::Error;
-use crate::anchor::Life;
+use crate::anchor::Opened;
 use crate::frame::{self, Kind};
 use crate::log::Log;
 use crate::segment::{Layout, Purpose, State};
@@ -30,7 +30,7 @@ const OVERDUE: u64 = 3;
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
     /// The segments of the checkpoint that the newest root names.
-    current: Vec<Life>,
+    current: Vec<Opened>,
     writing: Option<Writing>,
     /// The log's next sequence number, and what had been programmed, when the last one was taken.
     taken_at_sequence: u64,
@@ -50,7 +50,7 @@ struct Writing {
     /// Where each of them ends.
     ends: Vec<usize>,
     /// The segments it will stand in, opened one in each step.
-    segments: Vec<Life>,
+    segments: Vec<Opened>,
     segments_wanted: usize,
     /// How many frames are programmed, the first included.
     done: usize,
@@ -117,7 +117,7 @@ impl Writing {
 
 impl Checkpointer {
     /// After a mount: the segments of the checkpoint it used, and whether it should not wait for the next one.
-    pub(crate) fn new(segments: u32, current: Vec<Life>, is_wanted: bool, next_sequence: u64) -> Self {
+    pub(crate) fn new(segments: u32, current: Vec<Opened>, is_wanted: bool, next_sequence: u64) -> Self {
         Self {
             current,
             writing: None,
@@ -254,7 +254,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             if let Ok(segment) = opened {
                 let row = &mut self.log.segments[segment as usize];
                 row.state = State::Sealed;
-                writing.segments.push(Life { segment, sequence: row.sequence });
+                writing.segments.push(Opened { segment, sequence: row.sequence });
             }
             self.checkpointer.writing = Some(writing);
             return opened.map(drop);

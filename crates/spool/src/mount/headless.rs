@@ -10,7 +10,7 @@ use penstock_flash::ReadAt;
 use super::lives::next_to_open;
 use super::survey::Survey;
 use super::{Keep, SUSPECTS, Volume};
-use crate::anchor::Life;
+use crate::anchor::Opened;
 use crate::frame::{self, Header};
 use crate::reading;
 use crate::segment::{FORMAT_VERSION, Features, Purpose, Segment, SegmentHeader, State};
@@ -47,7 +47,7 @@ impl Search {
     pub(crate) fn read_status<R: ReadAt>(
         &mut self,
         volume: &Volume<R>,
-        life: Life,
+        life: Opened,
         keep: Keep,
     ) -> Option<Survey> {
         let row = Segment::new(State::Quarantined);

@@ -12,7 +12,7 @@ use penstock_flash::ReadAt;
 use super::lives::{Newest, Records, enter_anchors, enter_header, enter_records, enter_survey, next_to_open};
 use super::survey::Survey;
 use super::{Keep, SUSPECTS, Surveyed, Volume};
-use crate::anchor::{Life as Opened, Root};
+use crate::anchor::{Opened, Root};
 use crate::checkpoint::{self, Ground};
 use crate::record::Life;
 use crate::segment::{Purpose, Segment, SegmentHeader, State};

@@ -26,7 +26,7 @@ use alloc::vec::Vec;
 use penstock_flash::{Geometry, Medium, ReadAt};
 
 use crate::Error;
-use crate::anchor::{self, Anchors, Life};
+use crate::anchor::{self, Anchors, Opened};
 use crate::checkpoint::Ground;
 use crate::frame::Seed;
 use crate::index::Index;
@@ -71,7 +71,7 @@ pub(crate) struct Mounted {
     pub(crate) tail: TailContent,
     pub(crate) report: MountReport,
     /// The segments of the checkpoint that was used.
-    pub(crate) checkpoint: Vec<Life>,
+    pub(crate) checkpoint: Vec<Opened>,
 }
 
 /// What a mount had to do and what it found wrong.
@@ -187,7 +187,7 @@ fn identify(headers: &[Option<SegmentHeader>], geometry: &Geometry) -> Result<[u
 fn survey_all<R: ReadAt>(
     volume: &Volume<R>,
     headers: Vec<Option<SegmentHeader>>,
-    told: &[Life],
+    told: &[Opened],
     keep: Keep,
 ) -> Surveyed {
     let belongs = |header: &SegmentHeader| header.volume == volume.id;
@@ -198,8 +198,8 @@ fn survey_all<R: ReadAt>(
     let features = headers.iter().fold(Features::default(), |all, (_, h)| all.with(h.features));
     let sequence_floor =
         headers.iter().map(|(_, header)| header.sequence).max().unwrap_or(0).saturating_add(1);
-    let has_header = |life: &&Life| headers.iter().any(|(_, header)| header.sequence == life.sequence);
-    let mut lost: Vec<Life> = told.iter().filter(|life| !has_header(life)).copied().collect();
+    let has_header = |life: &&Opened| headers.iter().any(|(_, header)| header.sequence == life.sequence);
+    let mut lost: Vec<Opened> = told.iter().filter(|life| !has_header(life)).copied().collect();
     let boot = headers.iter().map(|(_, header)| header.boot).max().unwrap_or(0);
     let msg_id_floor = headers.iter().map(|(_, header)| header.msg_id_floor).max().unwrap_or(0);
     let others: Vec<(u32, SegmentHeader)> =
@@ -244,7 +244,7 @@ fn survey_all<R: ReadAt>(
         lives::enter_anchors(&mut segments);
         lives::quarantine_headless(&mut segments, used_segments);
         // A segment that lost its header may hold mail, and word of other segments.
-        let given_up = |life: &Life| {
+        let given_up = |life: &Opened| {
             let record = records.newest.get(&life.segment).map(|newest| newest.record);
             record.is_some_and(|record| record.sequence >= life.sequence)
         };
