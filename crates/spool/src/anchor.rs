@@ -27,6 +27,8 @@ use crate::log::Log;
 use crate::segment::{ANCHORS, Layout, Purpose, SLOT_BYTES, Segment, SegmentHeader, State, read_header};
 use crate::{reading, record};
 
+/// The most segments that a root gives up.
+const GIVEN_UP_MAX: usize = 4;
 /// The most status segments that a root names; with more, there is no hint until the next checkpoint.
 const STATUS_MAX: usize = 20;
 
@@ -41,10 +43,14 @@ pub(crate) struct Opened {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Root {
     pub(crate) number: u64,
+    /// A group that was durable before it was written.
+    pub(crate) synced_group: u64,
     /// The first segment of the checkpoint, if there is one that can be built upon.
     pub(crate) checkpoint: Option<Opened>,
     /// The status segments opened since it was taken, in order.
     pub(crate) status: Vec<Opened>,
+    /// Lives of segments that are over, as a RETIRE would say.
+    pub(crate) given_up: Vec<Opened>,
 }
 
 /// One anchor, as far as writing to it goes.
@@ -107,6 +113,20 @@ impl Anchors {
             segments.get(life.segment as usize).is_some_and(|row| row.sequence >= life.sequence)
         };
         self.root.status.retain(was_opened);
+    }
+
+    /// Whether there is room to give up one more segment.
+    pub(crate) fn may_give_up(&self) -> bool {
+        self.root.given_up.len() < GIVEN_UP_MAX && self.anchors.iter().any(|anchor| !anchor.has_failed)
+    }
+
+    /// Forgets given up lives of which a record tells what came after.
+    pub(crate) fn drop_reused(&mut self, segments: &[Segment]) {
+        let is_told_here = |life: &Opened| {
+            let row = segments.get(life.segment as usize);
+            row.is_some_and(|row| row.sequence <= life.sequence && row.state == State::Erasable)
+        };
+        self.root.given_up.retain(is_told_here);
     }
 
     /// Whether the newest root names a checkpoint.
@@ -195,13 +215,14 @@ fn decode(bytes: &[u8], seed: Seed, offset: u32) -> Option<Root> {
         return None;
     }
     let root: Root = record::decode(payload)?;
-    (root.status.len() <= STATUS_MAX).then_some(root)
+    (root.status.len() <= STATUS_MAX && root.given_up.len() <= GIVEN_UP_MAX).then_some(root)
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     /// Writes the root as it now is to the anchors that have room. It is durable after the next barrier.
     pub(crate) fn write_root(&mut self) -> Result<(), Error> {
         self.anchors.root.number += 1;
+        self.anchors.root.synced_group = self.synced_group;
         if !(0..ANCHORS).any(|anchor| self.has_room(anchor)) {
             self.begin_anchor_now()?;
         }
@@ -212,6 +233,23 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             }
         }
         Ok(())
+    }
+
+    /// Says in a root, durably, that a segment is not needed any more.
+    pub(crate) fn give_up_by_root(&mut self, segment: u32) -> Result<(), Error> {
+        let row = &self.segments[segment as usize];
+        if row.purpose == Purpose::Checkpoint {
+            self.anchors.root.checkpoint = None;
+        }
+        self.anchors.root.given_up.push(Opened { segment, sequence: row.sequence });
+        self.write_root()?;
+        self.barrier()
+    }
+
+    /// Erases a segment that a durable root gives up.
+    pub(crate) fn erase_given_up(&mut self, segment: u32) -> Result<(), Error> {
+        self.segments[segment as usize].state = State::Erasable;
+        self.erase_now(segment).map(drop)
     }
 
     fn has_room(&self, anchor: u32) -> bool {
@@ -287,7 +325,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let mut root = self.anchors.root.clone();
         let mut payload = [0; SLOT_BYTES as usize - frame::HEADER_BYTES - frame::ALIGN];
         if record::encode(&root, &mut payload).is_err() {
-            root = Root { number: root.number, ..Root::default() };
+            root = Root { checkpoint: None, status: Vec::new(), ..root };
         }
         let (offset, room) = (self.layout.slot_offset(slot), self.layout.slot_bytes());
         let is_written = self.try_record(anchor, offset, room, Kind::Root, &root)?.is_ok();

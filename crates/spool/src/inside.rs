@@ -15,18 +15,19 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     pub fn inside(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let log = &self.log;
-        lines.push(format!(
-            "next message {}, durable up to group {}, {} segments used",
-            log.next_msg_id, log.synced_group, log.used_segments
-        ));
+        // Not the next id: who reads everything also comes upon messages of which nothing is left. After a stop both
+        // leave out more than that.
+        lines.push(format!("durable up to group {}, {} segments used", log.synced_group, log.used_segments));
         // Of an anchor that is being erased a checkpoint knows more than the medium.
         for (number, row) in log.segments.iter().enumerate().skip(ANCHORS as usize) {
             let (state, live) = (row.state, (row.live, row.live_bytes));
             let suspect = if row.is_suspect { ", suspect" } else { "" };
-            let content = if matches!(state, State::Sealed | State::Open) {
-                format!("{:?}, newest {}, events {}", row.purpose, row.newest_ms, row.event_bytes)
-            } else {
-                String::new()
+            let content = match state {
+                State::Sealed | State::Open => {
+                    format!("{:?}, newest {}, events {}", row.purpose, row.newest_ms, row.event_bytes)
+                }
+                State::Free => format!("since {}", row.free_since),
+                _ => String::new(),
             };
             let recorded_in = row.recorded_in;
             lines.push(format!(

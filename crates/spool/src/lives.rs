@@ -29,22 +29,20 @@ const RECORD_LIFE_BYTES: usize = 32;
 const RECORDS_WHILE_OPENING: usize = 3;
 
 /// The free segments in the order in which they are opened: first those never used, by index, since the count of used
-/// ones tells them from those that lost their header; then the one that has been free for longest.
-pub(crate) fn opening_order(
-    segments: &[Segment],
-    used_segments: u32,
-) -> impl Iterator<Item = (bool, u64, u32)> {
+/// ones tells them from those that lost their header; then the one that has been free for longest. So one that a stop
+/// caught at its opening stays the first until it is opened, however many others are freed before that.
+pub(crate) fn opening_order(segments: &[Segment]) -> impl Iterator<Item = (u64, u32)> {
     let free = (0u32..).zip(segments).filter(|(_, row)| row.state == State::Free);
-    free.map(move |(index, row)| (index < used_segments, row.sequence, index))
+    free.map(|(index, row)| (row.free_since, index))
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     /// Opens a segment for a head.
     pub(crate) fn open_segment(&mut self, purpose: Purpose) -> Result<(), Error> {
         debug_assert!(purpose.is_head());
-        self.opened[purpose as usize] += 1;
         if purpose == Purpose::Status {
             let segment = self.begin_segment(purpose)?;
+            self.opened[purpose as usize] += 1;
             self.anchors.note_status(segment, self.segments[segment as usize].sequence);
             self.write_root()?;
             self.barrier()?;
@@ -53,6 +51,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             return self.record_bad();
         }
         let segment = self.open_told(purpose)?;
+        self.opened[purpose as usize] += 1;
         self.enter(purpose, segment);
         Ok(())
     }
@@ -150,6 +149,13 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         Ok(appended.group)
     }
 
+    /// Says that a segment was erased, after all that are free by now.
+    fn record_clean(&mut self, segment: u32) -> Result<(), Error> {
+        let since = self.next_group;
+        self.segments[segment as usize].free_since = since;
+        self.record_life(segment, Life::Clean { since }).map(drop)
+    }
+
     /// Counts the status segment that now holds the newest record about `segment`, and discounts the one before.
     fn move_record(&mut self, segment: u32, status_segment: Option<u32>) {
         let before = core::mem::replace(&mut self.segments[segment as usize].recorded_in, status_segment);
@@ -181,8 +187,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         if self.free_segments() <= self.kept_back(purpose) {
             return Err(Error::Full);
         }
-        let next = opening_order(&self.segments, self.used_segments).min();
-        next.map(|(_, _, index)| index).ok_or(Error::Full)
+        opening_order(&self.segments).min().map(|(_, index)| index).ok_or(Error::Full)
     }
 
     /// Says that nothing in a sealed segment is needed any more.
@@ -256,7 +261,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             let row = &self.segments[segment as usize];
             let is_proven = matches!(row.state, State::Retired { group } if group <= self.proven_group);
             if is_proven && !row.is_leased() && self.erase_now(segment)? {
-                self.record_life(segment, Life::Clean)?;
+                self.record_clean(segment)?;
             }
         }
         Ok(())
@@ -273,7 +278,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             if segment < ANCHORS {
                 self.renew_anchor(segment, erased)?;
             } else if erased {
-                self.record_life(segment, Life::Clean)?;
+                self.record_clean(segment)?;
             } else {
                 self.record_bad()?;
             }

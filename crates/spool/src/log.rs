@@ -137,7 +137,7 @@ pub(crate) struct Log<M: Medium, B> {
     /// Segments found to be bad of which no record says so yet.
     pub(crate) bad_unrecorded: Vec<u32>,
     volume: [u8; 16],
-    next_group: u64,
+    pub(crate) next_group: u64,
     boot: u32,
     /// Something was programmed that no barrier followed, and whether a group is among it.
     unsynced: bool,

@@ -72,6 +72,8 @@ listed! {
         FrameDamaged,
         /// The newest root did not lead to all there is.
         HintsRefused,
+        /// A boot had too few segments, and gave one up without opening another.
+        GivenUpByRoot,
         /// Frames were read in a segment that had lost its header.
         HeadlessRead,
         /// A segment has a header and nothing else.

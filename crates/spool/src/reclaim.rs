@@ -10,11 +10,13 @@
 //!
 //! | part | what it does |
 //! |---|---|
+//! | `bare` | room for a boot that has none to begin with |
 //! | `choose` | which victim is next, and whether it is worth it |
 //! | `range` | which messages stand in a segment |
 //! | `moving` | live mail out of a victim; giving up what has none |
 //! | `status` | a status segment written anew |
 
+mod bare;
 mod choose;
 mod moving;
 mod range;
@@ -199,6 +201,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     pub(crate) fn reclaim_one(&mut self) -> Result<bool, Error> {
+        self.make_room_by_root()?;
         if !self.is_settled() {
             self.sync()?;
         }

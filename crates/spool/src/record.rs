@@ -320,8 +320,9 @@ pub(crate) enum Life {
     Used,
     /// What it held under that sequence number is no longer needed.
     Retired,
-    /// It was erased after that sequence number, and the erase came to its end.
-    Clean,
+    /// It was erased after that sequence number, and the erase came to its end. Where it stands among the free ones: more
+    /// is later.
+    Clean { since: u64 },
     /// It could not be erased or programmed any more: it is never used again.
     Bad,
 }

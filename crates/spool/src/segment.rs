@@ -268,6 +268,8 @@ pub(crate) struct Segment {
     pub(crate) purpose: Purpose,
     pub(crate) sequence: u64,
     pub(crate) erase_count: u32,
+    /// Where it stands among the free ones: more is later, and 0 if it was never used.
+    pub(crate) free_since: u64,
     /// Messages that need it, or records in it that nothing newer replaces.
     pub(crate) live: u32,
     /// The bytes of those, estimated alike when counted and when discounted.
@@ -317,6 +319,7 @@ impl Segment {
             purpose: Purpose::Hot,
             sequence: 0,
             erase_count: 0,
+            free_since: 0,
             live: 0,
             live_bytes: 0,
             held: 0,

@@ -447,6 +447,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Err(Error::ReadOnly);
         }
         let was_settled = self.is_settled();
+        if !was_settled {
+            self.make_room_by_root()?;
+        }
         self.record_torn()?;
         self.settle_tail()?;
         self.sync_log()?;

@@ -281,7 +281,8 @@ fn wear_is_spread_though_much_of_the_mail_never_moves() {
     let (with, moved_bytes) = spread(16);
     println!("spread {without} without levelling, {with} with; {moved_bytes} bytes moved");
     assert!(without > 40, "the cold segments took part by themselves: {without}");
-    assert!(with <= 2 * 16, "{with}");
+    // What was emptied to take its part waits for its turn among those that are free.
+    assert!(with <= 3 * 16, "{with}");
     assert!(moved_bytes < 10 * NOR.capacity_bytes(), "levelling cost {moved_bytes} bytes");
 }
 

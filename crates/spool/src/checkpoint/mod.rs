@@ -91,6 +91,7 @@ enum Item {
         purpose: Purpose,
         sequence: u64,
         erase_count: u32,
+        free_since: u64,
         recorded_in: Option<u32>,
         newest_ms: u64,
         event_bytes: u32,
@@ -120,6 +121,7 @@ fn save_segment(row: &Segment, open_at: Option<u32>) -> Item {
         purpose: row.purpose,
         sequence: row.sequence,
         erase_count: row.erase_count,
+        free_since: row.free_since,
         recorded_in: row.recorded_in,
         newest_ms: row.newest_ms,
         event_bytes: row.event_bytes,
@@ -255,6 +257,7 @@ impl Ground {
             purpose,
             sequence,
             erase_count,
+            free_since,
             recorded_in,
             newest_ms,
             event_bytes,
@@ -281,6 +284,7 @@ impl Ground {
         row.purpose = purpose;
         row.sequence = sequence;
         row.erase_count = erase_count;
+        row.free_since = free_since;
         row.recorded_in = recorded_in;
         row.newest_ms = newest_ms;
         row.event_bytes = event_bytes;

@@ -129,8 +129,14 @@ impl Checkpointer {
         }
     }
 
+    /// The checkpoint is given up: none of it counts any more.
+    pub(crate) fn lose(&mut self) {
+        self.current.clear();
+        self.is_wanted = true;
+    }
+
     /// Whether a segment belongs to a checkpoint that counts or is being written.
-    fn needs(&self, segment: u32) -> bool {
+    pub(crate) fn needs(&self, segment: u32) -> bool {
         let writing = self.writing.iter().flat_map(|writing| &writing.segments);
         self.current.iter().chain(writing).any(|life| life.segment == segment)
     }

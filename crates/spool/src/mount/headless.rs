@@ -62,12 +62,11 @@ impl Search {
         &mut self,
         volume: &Volume<R>,
         segments: &[Segment],
-        used_segments: u32,
         keep: Keep,
     ) -> Vec<Survey> {
         let mut found = Vec::new();
         // One that is free by all records but would be opened next: with frames in it, it was opened.
-        let next = next_to_open(segments, used_segments, SUSPECTS);
+        let next = next_to_open(segments, SUSPECTS);
         for (segment, row) in (0u32..).zip(segments) {
             let is_next = next.contains(&segment);
             if row.state != State::Quarantined && !is_next {

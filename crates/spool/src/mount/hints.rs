@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 
 use penstock_flash::ReadAt;
 
-use super::lives::{Newest, Records, enter_anchors, enter_header, enter_records, enter_survey, next_to_open};
+use super::lives::{
+    Newest, Records, enter_anchors, enter_given_up, enter_header, enter_records, enter_survey, next_to_open,
+};
 use super::survey::Survey;
 use super::{Keep, SUSPECTS, Surveyed, Volume};
 use crate::anchor::{Opened, Root};
@@ -36,7 +38,8 @@ pub(crate) fn survey_since<R: ReadAt>(
         |(segment, from): (u32, u32)| (Opened { segment, sequence: known[segment as usize].sequence }, from);
     let data_start = volume.layout.data_start();
     let status = open_status.into_iter().map(life).chain(root.status.iter().map(|s| (*s, data_start)));
-    let synced_group = anchors.iter().map(|header| header.synced_group).fold(base_group, u64::max);
+    let claims = anchors.iter().map(|header| header.synced_group);
+    let synced_group = claims.chain([root.synced_group]).fold(base_group, u64::max);
     let msg_id_floor = anchors.iter().map(|header| header.msg_id_floor).max().unwrap_or(0);
     let (surveys, missing) = (Vec::new(), Vec::new());
     let mut wanted = Wanted { volume, keep, surveys, missing, synced_group, msg_id_floor };
@@ -58,6 +61,9 @@ pub(crate) fn survey_since<R: ReadAt>(
     }
     let records = wanted.records(base_group);
     let is_given_up = |missing: &Opened| {
+        if root.given_up.contains(missing) {
+            return true;
+        }
         let Some(Newest { record, .. }) = records.newest.get(&missing.segment) else { return false };
         record.sequence > missing.sequence
             || record.sequence == missing.sequence && record.life >= Life::Retired
@@ -66,19 +72,25 @@ pub(crate) fn survey_since<R: ReadAt>(
         return None;
     }
     let mut rows = ground.segments.clone();
-    enter(&mut rows, &wanted.surveys, &records);
-    let floor = sequence_floor(&ground, &wanted.surveys, &records);
+    enter(&mut rows, &wanted.surveys, &records, root);
+    // A status segment is named before anything says that what was opened before it had been told of.
+    let appended = wanted.surveys.iter().filter(|survey| !survey.is_empty());
+    let floor = sequence_floor(&ground, appended, &records);
     let mut others = anchors;
     let mut never_opened = 0;
     // A segment may be in use and told of nowhere, also one of which not even the erase was told.
     let erasable = (0u32..).zip(&rows).filter(|(_, row)| row.state == State::Erasable).map(|(at, _)| at);
-    let erasable: Vec<u32> = erasable.collect();
-    let free = next_to_open(&rows, used_segments(&ground, &wanted.surveys, &records), 2 * SUSPECTS);
-    for suspect in free.into_iter().chain(erasable) {
+    // Each stop can leave one such, and those behind it are opened next.
+    let mut without_header = 0;
+    for suspect in next_to_open(&rows, rows.len()).into_iter().chain(erasable) {
+        let row = &rows[suspect as usize];
+        if row.state == State::Free && without_header == 2 * SUSPECTS {
+            continue;
+        }
         match volume.header(suspect) {
             Some(header) if header.sequence < floor => {
+                wanted.take_header(&header);
                 // An earlier stop caught it at its opening, and it was left for a later one to erase.
-                let row = &rows[suspect as usize];
                 if row.state == State::Free && header.sequence > row.sequence {
                     never_opened += SUSPECTS;
                 }
@@ -93,7 +105,7 @@ pub(crate) fn survey_since<R: ReadAt>(
                 never_opened += 1;
                 others.push(header);
             }
-            None => {}
+            None => without_header += 1,
         }
     }
     let records = wanted.records(base_group);
@@ -111,7 +123,7 @@ pub(crate) fn survey_since<R: ReadAt>(
         .iter()
         .filter(|header| header.purpose == Purpose::Anchor)
         .for_each(|header| enter_header(&mut segments, header));
-    enter(&mut segments, &surveys[..opened], &records);
+    enter(&mut segments, &surveys[..opened], &records, root);
     enter_anchors(&mut segments);
     let headers = || surveys.iter().map(|survey| &survey.header).chain(&others);
     let features = headers().fold(ground.counters.features, |all, header| all.with(header.features));
@@ -120,7 +132,7 @@ pub(crate) fn survey_since<R: ReadAt>(
     Some(Surveyed {
         sequence_floor: headers()
             .map(next_sequence)
-            .fold(sequence_floor(&ground, &surveys, &records), u64::max),
+            .fold(sequence_floor(&ground, surveys.iter(), &records), u64::max),
         used_segments: used_segments(&ground, &surveys[..opened], &records),
         never_opened: never_opened + surveys.len() - opened,
         disbelieved: records.disbelieved.iter().copied().collect(),
@@ -135,7 +147,7 @@ pub(crate) fn survey_since<R: ReadAt>(
 }
 
 /// The status segments that a root and its checkpoint know of.
-pub(crate) fn status_segments<R: ReadAt>(volume: &Volume<R>, root: Root) -> Vec<Opened> {
+pub(crate) fn status_segments<R: ReadAt>(volume: &Volume<R>, root: &Root) -> Vec<Opened> {
     let (reader, count) = (volume.reader.clone(), volume.geometry.segments);
     let ground = root
         .checkpoint
@@ -144,13 +156,14 @@ pub(crate) fn status_segments<R: ReadAt>(volume: &Volume<R>, root: Root) -> Vec<
     let in_use = |row: &Segment| row.state == State::Sealed && row.purpose == Purpose::Status;
     let known = (0u32..).zip(rows).filter(|(_, row)| in_use(row));
     let known = known.map(|(segment, row)| Opened { segment, sequence: row.sequence });
-    known.chain(root.status).collect()
+    known.chain(root.status.iter().copied()).collect()
 }
 
 /// Enters what is known of segments since the checkpoint.
-fn enter(segments: &mut [Segment], surveys: &[Survey], records: &Records) {
+fn enter(segments: &mut [Segment], surveys: &[Survey], records: &Records, root: &Root) {
     surveys.iter().for_each(|survey| enter_survey(segments, survey));
     enter_records(segments, records);
+    enter_given_up(segments, &root.given_up);
 }
 
 /// The segments that are to be read, and those of them that are not what they should be.
@@ -200,8 +213,8 @@ fn used_segments(ground: &Ground, surveys: &[Survey], records: &Records) -> u32 
     headers.chain(told).fold(ground.counters.used_segments, u32::max)
 }
 
-fn sequence_floor(ground: &Ground, surveys: &[Survey], records: &Records) -> u64 {
-    let headers = surveys.iter().map(|survey| survey.header.sequence);
+fn sequence_floor<'a>(ground: &Ground, surveys: impl Iterator<Item = &'a Survey>, records: &Records) -> u64 {
+    let headers = surveys.map(|survey| survey.header.sequence);
     let told = records.newest.values().map(|newest| newest.record.sequence);
     let next = |sequence: u64| sequence.saturating_add(1);
     headers.chain(told).map(next).fold(ground.counters.next_sequence, u64::max)

@@ -4,6 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::survey::Survey;
+use crate::anchor::Opened;
 use crate::lives::opening_order;
 use crate::proof::{Branch, Protection};
 use crate::record::{Life, SegmentRecord};
@@ -122,12 +123,26 @@ pub(crate) fn enter_records(segments: &mut [Segment], records: &Records) {
             Life::Used if Protection::Quarantine.is_on() => State::Quarantined,
             Life::Used => State::Free,
             Life::Retired => State::Erasable,
-            Life::Clean => State::Free,
+            Life::Clean { since } => {
+                row.free_since = since;
+                State::Free
+            }
             Life::Bad => State::Bad,
         };
         if row.state == State::Free || !is_this_life {
             row.newest_ms = 0;
             row.event_bytes = 0;
+        }
+    }
+}
+
+/// Enters that a root gives up segments.
+pub(crate) fn enter_given_up(segments: &mut [Segment], given_up: &[Opened]) {
+    for life in given_up {
+        let Some(row) = segments.get_mut(life.segment as usize) else { continue };
+        if row.sequence <= life.sequence && !matches!(row.state, State::Anchor | State::Bad) {
+            row.sequence = life.sequence;
+            row.state = State::Erasable;
         }
     }
 }
@@ -143,10 +158,10 @@ pub(crate) fn quarantine_headless(segments: &mut [Segment], used_segments: u32) 
 }
 
 /// The first free segments in the order in which they are opened.
-pub(crate) fn next_to_open(segments: &[Segment], used_segments: u32, count: usize) -> Vec<u32> {
-    let mut order: Vec<(bool, u64, u32)> = opening_order(segments, used_segments).collect();
+pub(crate) fn next_to_open(segments: &[Segment], count: usize) -> Vec<u32> {
+    let mut order: Vec<(u64, u32)> = opening_order(segments).collect();
     order.sort_unstable();
-    order.into_iter().take(count).map(|(_, _, segment)| segment).collect()
+    order.into_iter().take(count).map(|(_, segment)| segment).collect()
 }
 
 /// Enters a segment that no groups are appended to.

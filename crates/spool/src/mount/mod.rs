@@ -26,7 +26,7 @@ use alloc::vec::Vec;
 use penstock_flash::{Geometry, Medium, ReadAt};
 
 use crate::Error;
-use crate::anchor::{self, Anchors, Opened};
+use crate::anchor::{self, Anchors, Opened, Root};
 use crate::checkpoint::Ground;
 use crate::frame::Seed;
 use crate::index::Index;
@@ -147,25 +147,29 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     let reader = medium.reader();
     let anchor::Seen { headers, root, mut anchors } = anchor::read(&reader, &layout, keep.read_ahead_bytes());
 
+    let root = root.unwrap_or_default();
     let mut told = Vec::new();
     if uses_hints && let Some(header) = headers.first() {
         header.check(&geometry)?;
         let volume = Volume { reader: reader.clone(), layout, geometry, id: header.volume };
-        let root = root.unwrap_or_default();
         if let Some(surveyed) = hints::survey_since(&volume, &root, headers, keep) {
             anchors.drop_never_opened(&surveyed.segments);
+            anchors.drop_reused(&surveyed.segments);
             return Ok(finish(&volume, surveyed, anchors, keep, true));
         }
         Branch::HintsRefused.reach();
-        told = hints::status_segments(&volume, root);
+        told = hints::status_segments(&volume, &root);
     }
 
     let headers: Vec<Option<SegmentHeader>> =
         (0..geometry.segments).map(|segment| read_header(&reader, &layout, segment)).collect();
     let volume = Volume { id: identify(&headers, &geometry)?, reader, layout, geometry };
-    let surveyed = survey_all(&volume, headers, &told, keep);
+    let is_foreign = headers.iter().take(ANCHORS as usize).flatten().any(|header| header.volume != volume.id);
+    let root = if is_foreign { Root::default() } else { root };
+    let surveyed = survey_all(&volume, headers, &root, &told, keep);
     anchors.drop_checkpoint();
     anchors.drop_never_opened(&surveyed.segments);
+    anchors.drop_reused(&surveyed.segments);
     Ok(finish(&volume, surveyed, anchors, keep, false))
 }
 
@@ -187,6 +191,7 @@ fn identify(headers: &[Option<SegmentHeader>], geometry: &Geometry) -> Result<[u
 fn survey_all<R: ReadAt>(
     volume: &Volume<R>,
     headers: Vec<Option<SegmentHeader>>,
+    root: &Root,
     told: &[Opened],
     keep: Keep,
 ) -> Surveyed {
@@ -220,8 +225,7 @@ fn survey_all<R: ReadAt>(
             .iter()
             .map(|(_, header)| header.synced_group)
             .chain(surveys.iter().map(|survey| survey.synced_group))
-            .max()
-            .unwrap_or(0);
+            .fold(root.synced_group, u64::max);
         let records = Records::read(&surveys, 0, synced_group);
         let opened = records.count_opened(&surveys, 0);
         let counts = |header: &SegmentHeader| header.purpose == Purpose::Anchor || records.tell_of(header);
@@ -241,6 +245,7 @@ fn survey_all<R: ReadAt>(
         counting.iter().for_each(|header| lives::enter_header(&mut segments, header));
         surveys[..opened].iter().for_each(|survey| lives::enter_survey(&mut segments, survey));
         lives::enter_records(&mut segments, &records);
+        lives::enter_given_up(&mut segments, &root.given_up);
         lives::enter_anchors(&mut segments);
         lives::quarantine_headless(&mut segments, used_segments);
         // A segment that lost its header may hold mail, and word of other segments.
@@ -251,7 +256,7 @@ fn survey_all<R: ReadAt>(
         lost.retain(|life| !given_up(life));
         let found = lost.drain(..).filter_map(|life| search.read_status(volume, life, keep));
         let mut found: Vec<Survey> = found.collect();
-        found.extend(search.next(volume, &segments, used_segments, keep));
+        found.extend(search.next(volume, &segments, keep));
         if found.is_empty() {
             let ground = Ground::bare(0);
             let record_sequences = segments.iter().map(|row| row.sequence.saturating_add(1));
@@ -285,7 +290,7 @@ fn finish<R: ReadAt>(
 ) -> Mounted {
     let Surveyed { ground, surveys, mut segments, synced_group, features, .. } = surveyed;
     let suspects = surveyed.never_opened + SUSPECTS;
-    for suspect in lives::next_to_open(&segments, surveyed.used_segments, suspects) {
+    for suspect in lives::next_to_open(&segments, suspects) {
         segments[suspect as usize].is_suspect = true;
     }
     for row in segments.iter_mut().filter(|row| row.state == State::Erasable) {

@@ -9,7 +9,7 @@ use super::range::Search;
 use super::{Budget, MESSAGE_COST_BYTES, Victim, Work};
 use crate::Error;
 use crate::incoming::Incoming;
-use crate::index::{Entry, Left};
+use crate::index::Entry;
 use crate::proof::Branch;
 use crate::reader::Message;
 use crate::record::MessageId;
@@ -213,17 +213,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         work.has_begun = true;
         let index = &self.index;
         let touched = work.search.next(index, usize::MAX, |entry| index.touches(entry, segment));
-        for id in touched {
-            match self.index.leave(id, segment) {
-                Left::Nothing => {}
-                Left::Part => {
-                    if let Some(entry) = self.index.get_mut(id) {
-                        entry.set_damaged(true);
-                    }
-                }
-                Left::All => self.forget(id),
-            }
-        }
+        touched.into_iter().for_each(|id| self.leave(id, segment));
         let done = if work.search.is_done() { self.log.retire(segment).map(|()| true) } else { Ok(false) };
         if done != Ok(true) {
             self.reclaim.work = Some(Work::GivingUp(work));

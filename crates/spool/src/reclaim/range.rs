@@ -24,6 +24,10 @@ impl IdRange {
         self.first = self.first.min(id);
         self.last = self.last.max(id);
     }
+
+    pub(crate) fn holds(&self, id: u64) -> bool {
+        (self.first..=self.last).contains(&id)
+    }
 }
 
 /// How far a search through a range has come.

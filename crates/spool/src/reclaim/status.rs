@@ -113,7 +113,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let life = match row.state {
             State::Open | State::Sealed | State::Quarantined => Life::Used,
             State::Retired { .. } | State::Erasable => Life::Retired,
-            State::Free => Life::Clean,
+            State::Free => Life::Clean { since: row.free_since },
             State::Bad => Life::Bad,
             State::Anchor => return Ok(()),
         };

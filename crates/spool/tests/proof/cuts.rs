@@ -279,6 +279,7 @@ impl<'a> Cuts<'a> {
         if self.is_told {
             println!("mounted: {report:?}");
             println!("         {:?}", world.spool()?.info());
+            world.spool()?.inside().iter().for_each(|line| println!("         {line}"));
         }
         if by_scan {
             let options = MountOptions { uses_checkpoint: false, ..self.script.options() };
@@ -286,14 +287,9 @@ impl<'a> Cuts<'a> {
             let other = Spool::mount(twin.medium(), buffers(), options)
                 .map_err(|error| Broken::invariant(format!("no mount by a scan: {error}")))?;
             self.tally.count(GEOMETRIES[self.geometry].0, BOTH_WAYS);
-            // Which free segments are erased once more before use is a precaution, and a scan takes it more often. And
-            // a checkpoint remembers the id of a message of which nothing is left; both leave out many after a stop.
+            // Which free segments are erased once more before use is a precaution, and a scan takes it more often.
             let plain = |lines: Vec<String>| -> Vec<String> {
-                let without_id = |line: String| match line.strip_prefix("next message ") {
-                    Some(rest) => rest.split_once(", ").map_or_else(String::new, |(_, rest)| rest.into()),
-                    None => line,
-                };
-                lines.into_iter().map(|line| without_id(line.replace(", suspect", ""))).collect()
+                lines.into_iter().map(|line| line.replace(", suspect", "")).collect()
             };
             let (hinted, scanned) = (plain(world.spool()?.inside()), plain(other.inside()));
             if hinted != scanned {

@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `PENSTOCK_REPLAY` | a line such as `cuts nor-4 mixed 7: cut@123 on@99`: does that scenario alone |
 //! | `PENSTOCK_PROOF_SCALE` | how many workloads are run, in percent; 100 in release, 2 with debug assertions |
+//! | `PENSTOCK_PROOF_ONLY` | does only what is so called, such as `cuts nor-8`, `rot block-4k fates` or `loops` |
 //! | `PENSTOCK_PROVE_HOURS` | only cuts and rot, on workloads drawn at random, for so many hours (a fraction will do) |
 //! | `PENSTOCK_PROVE_SEED` | where those begin; printed, and drawn from the clock where it is not given |
 
@@ -154,6 +155,17 @@ fn prove() -> bool {
     let scale = number("PENSTOCK_PROOF_SCALE").unwrap_or(default) / 100.0;
     println!("proof at {:.0} % (PENSTOCK_PROOF_SCALE; all of it in a release build)", scale * 100.0);
     let scaled = |count: u64| ((count as f64 * scale).ceil() as u64).max(1);
+    let only = env::var("PENSTOCK_PROOF_ONLY").ok();
+    let is_wanted = |class: &str, geometry: usize, script: &workload::Script| {
+        let called = format!("{class} {} {}", GEOMETRIES[geometry].0, script.name);
+        only.as_ref().is_none_or(|only| called.contains(only.as_str()))
+    };
+    let mut loops = Tally::default();
+    if only.as_ref().is_none_or(|only| only == "loops") {
+        loops::crashes_in_a_row_use_up_nothing(&mut loops);
+        loops::boots_that_end_in_their_first_writes_use_up_nothing(&mut loops);
+        loops.print_failures();
+    }
     let mut cuts: Vec<Job> = Vec::new();
     let mut rots: Vec<Job> = Vec::new();
     for geometry in 0..GEOMETRIES.len() {
@@ -161,10 +173,12 @@ fn prove() -> bool {
             let is_smallest = geometry == cuts::SMALLEST;
             // What takes longest comes first.
             let workloads = if is_smallest { CUT_WORKLOADS_SMALLEST } else { CUT_WORKLOADS };
-            if !is_smallest || scale >= 1.0 {
+            if (!is_smallest || scale >= 1.0) && is_wanted("cuts", geometry, script) {
                 cuts.extend((1..=scaled(workloads)).map(|seed| cut_job(geometry, script, seed)));
             }
-            rots.extend((1..=scaled(ROT_WORKLOADS)).map(|seed| rot_job(geometry, script, seed)));
+            if is_wanted("rot", geometry, script) {
+                rots.extend((1..=scaled(ROT_WORKLOADS)).map(|seed| rot_job(geometry, script, seed)));
+            }
         }
     }
     let class_a = run(&cuts);
@@ -173,8 +187,10 @@ fn prove() -> bool {
     let class_b = run(&rots);
     println!("class B took until {:.0} s", begun.elapsed().as_secs_f64());
     class_b.print_failures();
-    let mut loops = Tally::default();
-    loops::crashes_in_a_row_use_up_nothing(&mut loops);
+    if only.is_some() {
+        println!("{}", class_a.verdict(&class_b));
+        return [class_a, class_b, loops].iter().all(|tally| tally.failures.is_empty());
+    }
     let mut passed = sabotage_all();
 
     let (single, recovery) =
