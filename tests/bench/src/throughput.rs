@@ -132,7 +132,7 @@ const LARGE: Load =
     Load { name: "4 MiB", body_bytes: 4 << 20, together: 1, total_bytes: 512 << 20, emmc: false };
 
 const LOADS: [Load; 7] = [
-    Load { together: 1, total_bytes: 16 << 20, ..SMALL },
+    Load { together: 1, total_bytes: 4 << 20, ..SMALL },
     SMALL,
     MIDDLE,
     LARGE,
