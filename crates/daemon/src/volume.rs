@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use penstock_flash as flash;
 use penstock_flash::{Erase, EraseProgress, Geometry, Medium as _};
-use penstock_flash_linux::{AlignedBuffer, Create, Volume, VolumeError};
+use penstock_flash_linux::{AlignedBuffer, Create, Volume, VolumeError, WriteBehind};
 use penstock_settings::Settings;
 use penstock_spool::{Buffers, MountOptions};
 use tracing::{info, warn};
@@ -19,9 +19,11 @@ use tracing::{info, warn};
 use crate::Error;
 
 #[cfg(not(feature = "faults"))]
-type Opened = Volume;
+type Disk = Volume;
 #[cfg(feature = "faults")]
-type Opened = penstock_flash_linux::Faulty<Volume>;
+type Disk = penstock_flash_linux::Faulty<Volume>;
+/// The disk, with a thread that writes while the storage thread appends.
+type Opened = WriteBehind<Disk>;
 
 /// The environment variable that names the faults of the medium, in builds for tests.
 #[cfg(feature = "faults")]
@@ -48,31 +50,33 @@ pub(crate) struct Medium(Arc<Mutex<Opened>>);
 
 impl Medium {
     fn new(opened: Volume) -> Result<Self, Error> {
-        Ok(Self(Arc::new(Mutex::new(with_faults(opened)?))))
+        let opened = WriteBehind::new(with_faults(opened)?).map_err(Error::System)?;
+        Ok(Self(Arc::new(Mutex::new(opened))))
     }
 
     fn lock(&self) -> MutexGuard<'_, Opened> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets writes be tried again after a sync that failed. What they do to what was in doubt is for the log to know:
-    /// to be called before a mount and at no other time.
+    /// Lets writes be tried again after a write or a sync that failed. What they do to what was in doubt is for the log
+    /// to know: to be called before a mount and at no other time.
     pub(crate) fn forget_failure(&self) {
         let mut opened = self.lock();
-        #[cfg(feature = "faults")]
-        opened.inner_mut().forget_failure();
-        #[cfg(not(feature = "faults"))]
         opened.forget_failure();
+        #[cfg(feature = "faults")]
+        opened.medium().inner_mut().forget_failure();
+        #[cfg(not(feature = "faults"))]
+        opened.medium().forget_failure();
     }
 }
 
 #[cfg(not(feature = "faults"))]
-fn with_faults(volume: Volume) -> Result<Opened, Error> {
+fn with_faults(volume: Volume) -> Result<Disk, Error> {
     Ok(volume)
 }
 
 #[cfg(feature = "faults")]
-fn with_faults(volume: Volume) -> Result<Opened, Error> {
+fn with_faults(volume: Volume) -> Result<Disk, Error> {
     let words = std::env::var(FAULTS_VARIABLE).unwrap_or_default();
     let faults = words.parse().map_err(|error| Error::Faults(format!("{error}")))?;
     if !words.is_empty() {
@@ -94,6 +98,10 @@ impl flash::Medium for Medium {
 
     fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), flash::Error> {
         self.lock().program(segment, offset, bytes)
+    }
+
+    fn program_behind(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), flash::Error> {
+        self.lock().program_behind(segment, offset, bytes)
     }
 
     fn program_through(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), flash::Error> {

@@ -2,12 +2,14 @@
 //!
 //! [`Volume`] is a regular file, written out in full when it is created, or a whole block device. It programs by
 //! direct I/O, so that an error is told where it happens and not at some later sync, and reads through the page
-//! cache, so that many small reads in a row cost one request. The README holds the measurements behind that.
+//! cache, so that many small reads in a row cost one request. [`WriteBehind`] lets its owner compute while it writes. The
+//! README holds the measurements behind that.
 //!
 //! What is in a volume is the log's business: a volume knows neither format nor header, and takes the size of its
 //! segments from its caller.
 
 mod aligned;
+mod behind;
 mod counters;
 mod create;
 mod error;
@@ -18,6 +20,7 @@ pub mod qualify;
 mod volume;
 
 pub use aligned::{ALIGN_BYTES, AlignedBuffer};
+pub use behind::{WriteBehind, WriteBehindReader};
 pub use counters::Counters;
 pub use create::Create;
 pub use error::VolumeError;

@@ -151,6 +151,17 @@ pub trait Medium {
     /// concerned then hold anything and must not be programmed again before an erase.
     fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error>;
 
+    /// As [`program`](Medium::program), but may return before it is done, so that the caller computes meanwhile: for who
+    /// has more to do before it waits for a sync. The bytes can be read back all the same; a reader waits for them if
+    /// need be.
+    ///
+    /// # Errors
+    /// As [`program`](Medium::program), about these bytes or others that were programmed so before. An error that comes
+    /// later is told by the next call of this method and by **every** [`sync`](Medium::sync) that follows.
+    fn program_behind(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        self.program(segment, offset, bytes)
+    }
+
     /// Programs whole units so that **these bytes** are durable when it returns (FUA, `RWF_DSYNC`). It promises
     /// nothing about what was programmed before it.
     ///
@@ -198,6 +209,10 @@ impl<M: Medium> Medium for &mut M {
 
     fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         (**self).program(segment, offset, bytes)
+    }
+
+    fn program_behind(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
+        (**self).program_behind(segment, offset, bytes)
     }
 
     fn program_through(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {

@@ -53,6 +53,17 @@ pub struct Counters {
     pub erases: u64,
 }
 
+/// How a group is given to the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// While the next one fills: more comes before anybody waits for a sync.
+    Behind,
+    /// At once.
+    Now,
+    /// At once, and durable.
+    Through,
+}
+
 /// An append point.
 #[derive(Debug)]
 pub(crate) struct Head<B> {
@@ -321,7 +332,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
                 return Ok(());
             }
             if head.len > 0 {
-                self.program_group(purpose, false)?;
+                self.give_group(purpose, How::Behind)?;
             } else if head.base > self.layout.data_start() {
                 self.seal_segment(purpose)?;
             } else {
@@ -333,6 +344,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     /// Ends the group of a head and programs it.
     pub(crate) fn program_group(&mut self, purpose: Purpose, through: bool) -> Result<(), Error> {
+        self.give_group(purpose, if through { How::Through } else { How::Now })
+    }
+
+    /// Ends the group of a head and gives it to the medium.
+    fn give_group(&mut self, purpose: Purpose, how: How) -> Result<(), Error> {
         let synced_group = self.synced_group;
         let head = &mut self.heads[purpose as usize];
         let Some(segment) = head.segment else { return Ok(()) };
@@ -348,11 +364,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let padded = end.next_multiple_of(self.layout.unit_bytes as usize);
         buffer[end..padded].fill(0xFF);
         let bytes = &head.buffer.as_ref()[..padded];
-        let done = if through {
-            self.medium.program_through(segment, head.base, bytes)
-        } else {
-            self.unsynced = true;
-            self.medium.program(segment, head.base, bytes)
+        self.unsynced |= how != How::Through;
+        let done = match how {
+            How::Behind => self.medium.program_behind(segment, head.base, bytes),
+            How::Now => self.medium.program(segment, head.base, bytes),
+            How::Through => self.medium.program_through(segment, head.base, bytes),
         };
         let done = done.and_then(|()| read_back(&self.geometry, &self.reader, segment, head.base, bytes));
         // Without it the next group begins in the unit that this one ends in.

@@ -3,8 +3,13 @@
 //! The medium is memory, a block device of 4 KiB sectors in its manners. Messages are of 4, 8, 16 … 256 KiB, as many of
 //! one kind as of another, which makes 72 KiB on average: what planners of Exchange reckon with is 75. Eight sessions
 //! share a sync on the way in, five on the way out.
+//!
+//! Wear is what the medium was asked to erase. The anchors, the first two segments, are told of apart: nothing else ever
+//! stands there, and roots are few.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use penstock_flash::sim::Rng;
@@ -19,13 +24,23 @@ const GEOMETRY: Geometry =
 const SESSIONS_IN: usize = 8;
 const SESSIONS_OUT: usize = 5;
 
+const ANCHORS: usize = 2;
+
 /// A medium in memory.
 #[derive(Clone)]
-pub struct Memory(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+pub struct Memory(Rc<RefCell<Cells>>);
+
+struct Cells {
+    bytes: Vec<u8>,
+    /// How often each segment was erased.
+    erases: Vec<u64>,
+}
 
 impl Memory {
     fn new() -> Self {
-        Self(std::rc::Rc::new(vec![0; GEOMETRY.capacity_bytes() as usize].into()))
+        let bytes = vec![0; GEOMETRY.capacity_bytes() as usize];
+        let erases = vec![0; GEOMETRY.segments as usize];
+        Self(Rc::new(RefCell::new(Cells { bytes, erases })))
     }
 }
 
@@ -36,7 +51,7 @@ fn address(segment: u32, offset: u32) -> usize {
 impl ReadAt for Memory {
     fn read(&self, segment: u32, offset: u32, into: &mut [u8]) -> Result<(), Error> {
         let at = address(segment, offset);
-        into.copy_from_slice(&self.0.borrow()[at..at + into.len()]);
+        into.copy_from_slice(&self.0.borrow().bytes[at..at + into.len()]);
         Ok(())
     }
 }
@@ -54,7 +69,7 @@ impl Medium for Memory {
 
     fn program(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         let at = address(segment, offset);
-        self.0.borrow_mut()[at..at + bytes.len()].copy_from_slice(bytes);
+        self.0.borrow_mut().bytes[at..at + bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 
@@ -62,7 +77,8 @@ impl Medium for Memory {
         Ok(())
     }
 
-    fn start_erase(&mut self, _segment: u32) -> Result<(), Error> {
+    fn start_erase(&mut self, segment: u32) -> Result<(), Error> {
+        self.0.borrow_mut().erases[segment as usize] += 1;
         Ok(())
     }
 
@@ -84,6 +100,7 @@ pub enum Order {
 
 /// A site's mail on a volume, coming and going.
 struct Site {
+    medium: Memory,
     spool: Bench<Memory>,
     mail: Mail,
     rng: Rng,
@@ -97,9 +114,17 @@ impl Site {
         let mut medium = Memory::new();
         format(&mut medium, *b"bench volume 001", false, |_, _| {}).unwrap();
         // Room for a checkpoint of more than it ever holds would be a large part of so small a volume.
-        let spool = mount(medium, MountOptions { messages_max: 100_000, ..MountOptions::default() });
+        let spool = mount(medium.clone(), MountOptions { messages_max: 100_000, ..MountOptions::default() });
         let (mail, rng) = (Mail::default(), Rng::new(7));
-        Self { spool, mail, rng, waiting: VecDeque::new(), taken_bytes: 0, longest_step: Duration::ZERO }
+        Self {
+            medium,
+            spool,
+            mail,
+            rng,
+            waiting: VecDeque::new(),
+            taken_bytes: 0,
+            longest_step: Duration::ZERO,
+        }
     }
 
     fn take(&mut self) {
@@ -169,12 +194,16 @@ pub fn run(order: Order, turnovers: u64) -> Value {
     let info = site.spool.info();
     let counters = site.spool.counters();
     let taken_bytes = site.taken_bytes - base.1;
+    let cells = site.medium.0.borrow();
+    let (anchors, others) = cells.erases.split_at(ANCHORS);
+    let (fewest, most) = (others.iter().min().unwrap(), others.iter().max().unwrap());
     json!({
         "write_amp": ratio(counters.programmed_bytes - base.0, taken_bytes),
         "taken_bytes": site.taken_bytes,
         "erases": counters.erases,
-        "erase_counts": [info.erase_counts.0, info.erase_counts.1],
-        "erase_spread": info.erase_counts.1 - info.erase_counts.0,
+        "erase_counts": [fewest, most],
+        "erase_spread": most - fewest,
+        "anchor_erase_counts": anchors,
         "free_bytes": info.free_bytes(),
         "longest_step_ms": (site.longest_step.as_secs_f64() * 1e4).round() / 10.0,
     })
