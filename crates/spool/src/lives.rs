@@ -78,7 +78,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let segment = self.pick_free(purpose)?;
+            let segment = match self.pick_free(purpose) {
+                Err(Error::Full) if purpose == Purpose::Status && self.may_use_reserve => {
+                    self.take_retired()?
+                }
+                picked => picked?,
+            };
             if self.segments[segment as usize].is_suspect {
                 Branch::SuspectErased.reach();
                 if !self.erase_now(segment)? {
@@ -119,6 +124,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             synced_group: self.synced_group,
             used_segments: self.used_segments,
             boot: self.boot(),
+            landmarks: self.landmarks,
         };
         let copies = if Protection::HeaderTwice.is_on() { 2 } else { 1 };
         for offset in self.layout.header_offsets().into_iter().take(copies) {
@@ -183,6 +189,26 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         }
         let next = opening_order(&self.segments, self.used_segments).min();
         next.map(|(_, _, index)| index).ok_or(Error::Full)
+    }
+
+    /// Erases, without a free segment to say once more that this is allowed, what the volume was found to have given up.
+    /// Else a stop with the last segment open would leave nothing that could ever be written to.
+    fn take_retired(&mut self) -> Result<u32, Error> {
+        let read_group = self.read_group;
+        let is_given_up = |row: &Segment| match row.state {
+            State::Retired { group } => group <= read_group,
+            State::Erasable => true,
+            _ => false,
+        };
+        let given_up = |row: &Segment| is_given_up(row) && !row.is_leased();
+        while let Some(segment) = self.segments.iter().position(given_up) {
+            Branch::RetiredTaken.reach();
+            let segment = segment as u32;
+            if self.erase_now(segment)? {
+                return Ok(segment);
+            }
+        }
+        Err(Error::Full)
     }
 
     /// Says that nothing in a sealed segment is needed any more.

@@ -70,6 +70,8 @@ listed! {
         SummaryRotten,
         /// A scan came upon a frame that was damaged, or a stretch without any.
         FrameDamaged,
+        /// Something that was durable is missing in a segment, or not whole.
+        RotFound,
         /// The newest root did not lead to all there is.
         HintsRefused,
         /// Frames were read in a segment that had lost its header.
@@ -114,6 +116,10 @@ listed! {
         LeftDamaged,
         /// Reclaim found no room for what it was moving, and gave up.
         MovingStopped,
+        /// Status had taken of its last segments, and others were given up at once.
+        ReserveRefilled,
+        /// No segment was free, and one that an earlier boot had given up was taken at once.
+        RetiredTaken,
         /// A segment was given up and an older copy of a message counts again.
         FallBack,
     }
