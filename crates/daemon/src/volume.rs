@@ -247,10 +247,11 @@ fn tell(mounted: &Mounted) {
             "messages on the volume are damaged; they are kept and not given out: `penstock queue` shows them"
         );
     }
-    if report.quarantined_segments > 0 {
+    let left_alone = report.quarantined_segments + report.rotten_segments;
+    if left_alone > 0 {
         warn!(
             code = "PS-D211",
-            segments = report.quarantined_segments,
+            segments = left_alone,
             "parts of the volume cannot be read and are left alone; plan to replace the disk"
         );
     }

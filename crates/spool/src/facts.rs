@@ -3,7 +3,7 @@
 use penstock_flash::Medium;
 
 use crate::record::MessageId;
-use crate::segment::{State, read_header};
+use crate::segment::{Segment, State, read_header};
 use crate::spool::Spool;
 
 /// What a volume is, and how its segments stand.
@@ -49,6 +49,18 @@ pub struct SegmentCounts {
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
+    /// The segments that are left alone since something in them cannot be read, or is missing that was durable: by
+    /// these a loss is told of where what was lost cannot be named.
+    pub fn unreadable_segments(&self) -> impl Iterator<Item = u32> {
+        let is_left_alone = |row: &Segment| {
+            row.state == State::Quarantined || row.state == State::Sealed && row.is_unreadable
+        };
+        (0u32..)
+            .zip(&self.log.segments)
+            .filter(move |(_, row)| is_left_alone(row))
+            .map(|(segment, _)| segment)
+    }
+
     /// What the volume is, and how its segments stand. Reads one header.
     pub fn facts(&self) -> Facts {
         let rows = &self.log.segments;
@@ -67,7 +79,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         let erases = || rows.iter().map(|row| row.erase_count);
         let mean = erases().map(u64::from).sum::<u64>() / rows.len().max(1) as u64;
-        let written = |row: &crate::segment::Segment| matches!(row.state, State::Open | State::Sealed);
+        let written = |row: &Segment| matches!(row.state, State::Open | State::Sealed);
         let newest = (0u32..).zip(rows).filter(|(_, row)| written(row)).max_by_key(|(_, row)| row.sequence);
         let header =
             newest.and_then(|(segment, _)| read_header(&self.log.medium.reader(), &self.log.layout, segment));

@@ -51,6 +51,7 @@ pub fn format<M: Medium>(
         boot: 0,
         features: Features::default(),
         anchors: Anchors::unknown(),
+        landmarks: Default::default(),
     };
     // The anchors make it a volume, and opening the status head writes the first root.
     let page = || alloc::vec![0u8; 4096.max(layout.unit_bytes as usize)];

@@ -25,6 +25,7 @@ mod incoming;
 mod index;
 #[cfg(feature = "proof")]
 mod inside;
+mod landmark;
 mod lives;
 mod log;
 mod mend;

@@ -118,6 +118,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             synced_group: self.synced_group,
             used_segments: self.used_segments,
             boot: self.boot(),
+            landmarks: self.landmarks,
         };
         let copies = if Protection::HeaderTwice.is_on() { 2 } else { 1 };
         for offset in self.layout.header_offsets().into_iter().take(copies) {

@@ -14,14 +14,16 @@ use penstock_flash::{Erase, Geometry, Medium, ReadAt};
 use crate::Error;
 use crate::anchor::Anchors;
 use crate::frame::{self, Kind, Seed};
+use crate::landmark::{self, Landmark};
 use crate::proof::{Branch, Protection};
 use crate::reading;
 use crate::record::{self, NUMBER_MAX, Place};
 use crate::segment::{Features, Layout, Purpose, Segment, State};
 use crate::summary::{self, Footer, Note, Notes, Proof};
 
-/// The payload of a GROUP_END: the group that was known durable, the number of frames, the chain of their CRCs.
-pub(crate) const GROUP_END_PAYLOAD_BYTES: usize = 16;
+/// The payload of a GROUP_END: the group that was known durable, the number of frames, the chain of their CRCs, and the
+/// landmarks.
+pub(crate) const GROUP_END_PAYLOAD_BYTES: usize = 16 + landmark::OF_HEADS_BYTES;
 const GROUP_END_BYTES: usize = frame::frame_bytes(GROUP_END_PAYLOAD_BYTES);
 
 /// Memory for the groups under construction, one buffer a head: each at least 4 KiB and a multiple of the program
@@ -77,7 +79,8 @@ pub(crate) struct Head<B> {
     group: u64,
     pub(crate) frames: u32,
     chain: u32,
-    last_group: u64,
+    /// The last group that was programmed, and where.
+    last: Landmark,
     notes: Notes,
 }
 
@@ -92,7 +95,7 @@ impl<B> Head<B> {
             group: 0,
             frames: 0,
             chain: 0,
-            last_group: 0,
+            last: Landmark::default(),
             notes: Notes::default(),
         }
     }
@@ -119,6 +122,7 @@ pub(crate) struct Start {
     pub(crate) boot: u32,
     pub(crate) features: Features,
     pub(crate) anchors: Anchors,
+    pub(crate) landmarks: landmark::OfHeads,
 }
 
 #[derive(Debug)]
@@ -140,6 +144,8 @@ pub(crate) struct Log<M: Medium, B> {
     pub(crate) next_sequence: u64,
     /// The highest group that a sync made durable.
     pub(crate) synced_group: u64,
+    /// The last group of each head that a barrier made durable.
+    pub(crate) landmarks: landmark::OfHeads,
     /// The highest group that a group says was durable which this mount saw become durable itself.
     pub(crate) proven_group: u64,
     pub(crate) used_segments: u32,
@@ -171,8 +177,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     pub(crate) fn new(medium: M, buffers: Buffers<B>, start: Start) -> Result<Self, Error> {
         let geometry = medium.geometry();
         let layout = Layout::of(&geometry)?;
-        let heads = [Head::new(buffers.hot), Head::new(buffers.moved), Head::new(buffers.status)];
-        for head in &heads {
+        let mut heads = [Head::new(buffers.hot), Head::new(buffers.moved), Head::new(buffers.status)];
+        for (head, landmark) in heads.iter_mut().zip(start.landmarks) {
+            head.last = landmark;
             let len = head.buffer.as_ref().len();
             if len < 4096 || !len.is_multiple_of(layout.unit_bytes as usize) {
                 return Err(Error::BadBuffer);
@@ -192,6 +199,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             next_sequence: start.next_sequence.min(NUMBER_MAX),
             next_group: start.next_group.min(NUMBER_MAX),
             synced_group: start.synced_group,
+            landmarks: start.landmarks,
             proven_group: 0,
             used_segments: start.used_segments,
             boot: start.boot,
@@ -349,7 +357,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     /// Ends the group of a head and gives it to the medium.
     fn give_group(&mut self, purpose: Purpose, how: How) -> Result<(), Error> {
-        let synced_group = self.synced_group;
+        let (synced_group, landmarks) = (self.synced_group, self.landmarks);
         let head = &mut self.heads[purpose as usize];
         let Some(segment) = head.segment else { return Ok(()) };
         let offset = head.base + head.len as u32;
@@ -358,7 +366,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let payload = &mut frame[frame::HEADER_BYTES..frame::HEADER_BYTES + GROUP_END_PAYLOAD_BYTES];
         payload[..8].copy_from_slice(&synced_group.to_le_bytes());
         payload[8..12].copy_from_slice(&head.frames.to_le_bytes());
-        payload[12..].copy_from_slice(&head.chain.to_le_bytes());
+        payload[12..16].copy_from_slice(&head.chain.to_le_bytes());
+        payload[16..].copy_from_slice(&landmark::encode(&landmarks, head.group));
         frame::seal(frame, GROUP_END_PAYLOAD_BYTES, Kind::GroupEnd, 0, head.group, head.seed, offset);
         let end = head.len + GROUP_END_BYTES;
         let padded = end.next_multiple_of(self.layout.unit_bytes as usize);
@@ -377,7 +386,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         head.len = 0;
         head.frames = 0;
         head.chain = 0;
-        head.last_group = head.group;
+        head.last = Landmark { segment, group: head.group };
         self.unsynced_group = true;
         self.counters.programmed_bytes += padded as u64;
         match purpose {
@@ -395,7 +404,14 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             return Ok(());
         }
         let done = self.medium.sync();
-        self.check_write(done)
+        self.check_write(done)?;
+        self.take_landmarks();
+        Ok(())
+    }
+
+    /// A barrier has made durable what was programmed: from now on each head's last group must be there.
+    fn take_landmarks(&mut self) {
+        self.landmarks = self.heads.each_ref().map(|head| head.last);
     }
 
     pub(crate) fn check_write<T>(&mut self, result: Result<T, penstock_flash::Error>) -> Result<T, Error> {
@@ -427,6 +443,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
                 return Ok(());
             }
             self.barrier()?;
+        } else {
+            self.take_landmarks();
         }
         self.counters.syncs += 1;
         self.unsynced = false;
@@ -443,7 +461,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     /// Writes the proofs of segments that were sealed before the sync that just succeeded.
     fn prove_sealed(&mut self) -> Result<(), Error> {
         while let Some(segment) = self.awaiting_proof.pop() {
-            let proof = Proof { synced_group: self.synced_group };
+            let proof = Proof { synced_group: self.synced_group, landmarks: self.landmarks };
             self.program_record(
                 segment,
                 self.layout.proof_offset(),
@@ -560,7 +578,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             summary_offset,
             notes_bytes: notes_bytes as u32,
             data_end,
-            last_group: head.last_group,
+            last_group: head.last.group,
             msg_id_floor: self.next_msg_id,
             newest_ms: self.segments[segment as usize].newest_ms,
             event_bytes: self.segments[segment as usize].event_bytes,

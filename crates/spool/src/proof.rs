@@ -70,6 +70,8 @@ listed! {
         SummaryRotten,
         /// A scan came upon a frame that was damaged, or a stretch without any.
         FrameDamaged,
+        /// Something that was durable is missing in a segment, or not whole.
+        RotFound,
         /// The newest root did not lead to all there is.
         HintsRefused,
         /// A boot had too few segments, and gave one up without opening another.
@@ -116,6 +118,8 @@ listed! {
         LeftDamaged,
         /// Reclaim found no room for what it was moving, and gave up.
         MovingStopped,
+        /// Status had taken of its last segments, and others were given up at once.
+        ReserveRefilled,
         /// A segment was given up and an older copy of a message counts again.
         FallBack,
     }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
+use crate::landmark;
 use crate::proof::Branch;
 use crate::reclaim::IdRange;
 use crate::summary::Notes;
@@ -62,7 +63,7 @@ pub(crate) const SEGMENTS_MIN: u32 = 16;
 pub(crate) const SEGMENT_BYTES_MIN: u32 = 4096;
 
 /// The room for a header frame. Its payload is far below; the rest is for later versions.
-pub(crate) const HEADER_FRAME_BYTES: u32 = 160;
+pub(crate) const HEADER_FRAME_BYTES: u32 = 192;
 /// The room for a footer or proof frame.
 pub(crate) const FOOTER_FRAME_BYTES: u32 = 96;
 /// The room for the frame of a root.
@@ -120,6 +121,8 @@ pub(crate) struct SegmentHeader {
     /// How many segments, from the first, were ever used.
     pub(crate) used_segments: u32,
     pub(crate) boot: u32,
+    /// The last durable group of each head.
+    pub(crate) landmarks: landmark::OfHeads,
 }
 
 impl SegmentHeader {
@@ -145,6 +148,8 @@ pub(crate) struct Layout {
     header_bytes: u32,
     footer_bytes: u32,
     pub(crate) segment_bytes: u32,
+    /// How many segments there are.
+    pub(crate) segments: u32,
 }
 
 impl Layout {
@@ -161,6 +166,7 @@ impl Layout {
             header_bytes: HEADER_FRAME_BYTES.next_multiple_of(unit_bytes),
             footer_bytes: FOOTER_FRAME_BYTES.next_multiple_of(unit_bytes),
             segment_bytes: geometry.segment_bytes,
+            segments: geometry.segments,
         };
         if layout.data_end() <= layout.data_start() || !geometry.segment_bytes.is_multiple_of(unit_bytes) {
             return Err(Error::BadGeometry);

@@ -19,7 +19,7 @@ use crate::proof::Branch;
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
 use crate::record::{Begin, Fate, MessageId, RECIPIENTS_MAX, Recipient};
-use crate::reserve::{ERASED_FLOOR_SHARE, RESERVE_MOVED, RESERVE_SEGMENTS};
+use crate::reserve::{ERASED_FLOOR_SHARE, RESERVE_MOVED, RESERVE_SEGMENTS, RESERVE_STATUS};
 use crate::segment::{Purpose, Segment, State};
 use crate::state::MetaTable;
 
@@ -464,6 +464,19 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         if self.is_checkpoint_overdue() {
             self.step_checkpoint()?;
+        }
+        self.refill_reserve()
+    }
+
+    /// Finds again what status has taken of its reserve. No stop leaves a segment that could be written on in, so the
+    /// next boot needs a free one before it can give any up: with none it could do nothing any more.
+    fn refill_reserve(&mut self) -> Result<(), Error> {
+        // Who may use the reserve is reclaim, which is about to do that.
+        while !self.log.may_use_reserve && self.log.free_segments() < RESERVE_STATUS {
+            Branch::ReserveRefilled.reach();
+            if !self.in_reserve(Self::reclaim_one)? {
+                break;
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use penstock_flash::ReadAt;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Header, Kind, Seed};
+use crate::landmark;
 use crate::mount::Keep;
 use crate::reading;
 use crate::record::{self, META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, Meta, SegmentRecord, Status};
@@ -156,6 +157,7 @@ pub(crate) struct Footer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Proof {
     pub(crate) synced_group: u64,
+    pub(crate) landmarks: landmark::OfHeads,
 }
 
 /// The payload of the frame of a kind that stands at the beginning of `bytes`, if it is whole.
@@ -297,7 +299,8 @@ mod tests {
         let mut payload = [0; 64];
         let len = record::encode(&footer, &mut payload).unwrap();
         put(&mut segment, layout.footer_offset(), Kind::Footer, &payload[..len]);
-        let len = record::encode(&Proof { synced_group: 6 }, &mut payload).unwrap();
+        let len =
+            record::encode(&Proof { synced_group: 6, landmarks: Default::default() }, &mut payload).unwrap();
         put(&mut segment, layout.proof_offset(), Kind::Proof, &payload[..len]);
         segment
     }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use penstock_flash::ReadAt;
 
 use crate::frame::{self, Header, Kind, Seed};
+use crate::landmark::{self, Landmarks};
 use crate::log::GROUP_END_PAYLOAD_BYTES;
 use crate::mend;
 use crate::mount::Keep;
@@ -136,13 +137,15 @@ pub(crate) struct Group {
 }
 
 /// All that a scan found in a segment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scan {
     pub(crate) notes: Notes,
     /// The groups whose end was found, in the order of their places and so of their numbers.
     pub(crate) groups: Vec<Group>,
     /// The highest group that any group here says was durable.
     pub(crate) synced_group: u64,
+    /// Groups that any group here says must be there.
+    pub(crate) landmarks: Landmarks,
     /// The highest message id seen.
     pub(crate) msg_id_max: u64,
     /// The newest time of a message or event seen.
@@ -156,15 +159,32 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
+    fn new(segments: u32) -> Self {
+        Self {
+            notes: Notes::default(),
+            groups: Vec::new(),
+            synced_group: 0,
+            landmarks: Landmarks::new(segments),
+            msg_id_max: 0,
+            newest_ms: 0,
+            event_bytes: 0,
+            damaged: 0,
+            has_unknown: false,
+        }
+    }
+
     /// Whether a group was found whole.
     pub(crate) fn is_whole(&self, number: u64) -> bool {
         let at = self.groups.partition_point(|group| group.number < number);
         self.groups[at..].iter().take_while(|group| group.number == number).any(|group| group.whole)
     }
 
-    /// Whether something before `synced_group`, which was all durable, cannot be read as it was written.
-    pub(crate) fn has_rot_before(&self, synced_group: u64) -> bool {
-        self.groups.iter().any(|group| !group.whole && group.number <= synced_group)
+    /// Whether anything is missing, or not whole, up to a group that must be here. What was found to follow something
+    /// that is missing is not whole either: a stretch without frames lies before its end.
+    pub(crate) fn lacks_any_to(&self, landmark: u64) -> bool {
+        let at = self.groups.partition_point(|group| group.number < landmark);
+        let last = self.groups.get(at);
+        last.is_none_or(|last| !last.whole) || self.groups[..at].iter().any(|group| !group.whole)
     }
 
     fn held_bytes(&self) -> usize {
@@ -175,8 +195,15 @@ impl Scan {
     fn prune(&mut self) {
         let synced_group = self.synced_group;
         self.notes.retain(|note| Keep::Segments.wants(note, synced_group));
-        let last = self.groups.last().copied();
-        self.groups.retain(|group| !group.whole || group.number > synced_group || Some(*group) == last);
+        // Where one is not whole, or none follows, the one before says how far all is there.
+        let mut follower_is_whole = false;
+        for group in self.groups.iter_mut().rev() {
+            let is_needed = !core::mem::replace(&mut follower_is_whole, group.whole);
+            if group.whole && !is_needed && group.number <= synced_group {
+                group.number = 0;
+            }
+        }
+        self.groups.retain(|group| group.number > 0);
     }
 }
 
@@ -191,7 +218,7 @@ pub(crate) fn scan<R: ReadAt>(
     mut offset: u32,
     keep: Keep,
 ) -> Scan {
-    let mut scan = Scan::default();
+    let mut scan = Scan::new(layout.segments);
     let mut prune_at = PRUNE_BYTES;
     let mut open = OpenGroup::default();
     let end = layout.data_end();
@@ -268,7 +295,8 @@ struct OpenGroup {
 impl OpenGroup {
     fn end(&mut self, scan: &mut Scan, number: u64, payload: &[u8]) {
         let ended = core::mem::take(self);
-        let Some((synced, frames, chain)) = decode_group_end(payload) else { return };
+        let Some((synced, frames, chain, landmarks)) = decode_group_end(payload, number) else { return };
+        scan.landmarks.add_of_heads(&landmarks);
         let whole = !ended.broken && frames == ended.frames && chain == ended.chain;
         scan.synced_group = scan.synced_group.max(synced);
         scan.groups.push(Group { number, whole });
@@ -281,14 +309,16 @@ impl OpenGroup {
     }
 }
 
-fn decode_group_end(payload: &[u8]) -> Option<(u64, u32, u32)> {
-    let payload: &[u8; GROUP_END_PAYLOAD_BYTES] = payload.try_into().ok()?;
+fn decode_group_end(payload: &[u8], number: u64) -> Option<(u64, u32, u32, landmark::OfHeads)> {
+    let payload: &[u8; GROUP_END_PAYLOAD_BYTES] = payload.first_chunk()?;
     let (synced, rest) = payload.split_first_chunk()?;
-    let (frames, chain) = rest.split_first_chunk()?;
+    let (frames, rest) = rest.split_first_chunk()?;
+    let (chain, landmarks) = rest.split_first_chunk()?;
     Some((
         u64::from_le_bytes(*synced),
         u32::from_le_bytes(*frames),
-        u32::from_le_bytes(chain.try_into().ok()?),
+        u32::from_le_bytes(*chain),
+        landmark::decode(landmarks.first_chunk()?, number),
     ))
 }
 

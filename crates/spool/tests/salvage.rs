@@ -89,7 +89,7 @@ fn a_volume_that_is_whole_gives_all_mail_with_its_fates() {
 fn without_any_header_every_message_is_found_by_its_frames() {
     for (name, geometry) in GEOMETRIES {
         let (mut image, mails) = image(geometry);
-        let head = 2 * 160u32.next_multiple_of(geometry.unit_bytes.max(16)) as usize;
+        let head = 2 * 192u32.next_multiple_of(geometry.unit_bytes.max(16)) as usize;
         for segment in image.chunks_mut(geometry.segment_bytes as usize) {
             segment[..head].fill(0x55);
         }

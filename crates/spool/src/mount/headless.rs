@@ -12,6 +12,7 @@ use super::survey::Survey;
 use super::{Keep, SUSPECTS, Volume};
 use crate::anchor::Opened;
 use crate::frame::{self, Header};
+use crate::landmark;
 use crate::reading;
 use crate::segment::{FORMAT_VERSION, Features, Purpose, Segment, SegmentHeader, State};
 use crate::summary::Note;
@@ -51,9 +52,8 @@ impl Search {
         keep: Keep,
     ) -> Option<Survey> {
         let row = Segment::new(State::Quarantined);
-        let survey = read(volume, life.segment, &row, life.sequence, keep)?;
+        let survey = self.read_as(volume, life.segment, &row, life.sequence, keep)?;
         self.tried.insert((life.segment, life.sequence));
-        self.known_sequences.insert(life.sequence);
         Some(survey)
     }
 
@@ -64,26 +64,48 @@ impl Search {
         segments: &[Segment],
         keep: Keep,
     ) -> Vec<Survey> {
-        let mut found = Vec::new();
         // One that is free by all records but would be opened next: with frames in it, it was opened.
         let next = next_to_open(segments, SUSPECTS);
-        for (segment, row) in (0u32..).zip(segments) {
+        let is_wanted = |segment: u32, row: &Segment| {
             let is_next = next.contains(&segment);
-            if row.state != State::Quarantined && !is_next {
-                continue;
+            (row.state == State::Quarantined || is_next).then_some(is_next)
+        };
+        let wanted: Vec<(u32, &Segment, bool)> = (0u32..)
+            .zip(segments)
+            .filter_map(|(segment, row)| Some((segment, row, is_wanted(segment, row)?)))
+            .collect();
+        let is_told = |row: &Segment, is_next: bool| row.recorded_in.is_some() && !is_next;
+        let mut found = Vec::new();
+        for (segment, row, _) in wanted.iter().filter(|(_, row, is_next)| is_told(row, *is_next)) {
+            if self.tried.insert((*segment, row.sequence)) {
+                found.extend(self.read_as(volume, *segment, row, row.sequence, keep));
             }
-            let sequence = match row.recorded_in {
-                Some(_) if !is_next => self.tried.insert((segment, row.sequence)).then_some(row.sequence),
-                _ if self.guessed.insert(segment) => self.guess(volume, segment, is_next),
-                _ => None,
-            };
-            let Some(sequence) = sequence else { continue };
-            if let Some(survey) = read(volume, segment, row, sequence, keep) {
-                self.known_sequences.insert(sequence);
-                found.push(survey);
+        }
+        // What these tell may spare a guess, which on block media can find an earlier life of a segment.
+        if !found.is_empty() {
+            return found;
+        }
+        for (segment, row, is_next) in wanted.iter().filter(|(_, row, is_next)| !is_told(row, *is_next)) {
+            if self.guessed.insert(*segment)
+                && let Some(sequence) = self.guess(volume, *segment, *is_next)
+            {
+                found.extend(self.read_as(volume, *segment, row, sequence, keep));
             }
         }
         found
+    }
+
+    fn read_as<R: ReadAt>(
+        &mut self,
+        volume: &Volume<R>,
+        segment: u32,
+        row: &Segment,
+        sequence: u64,
+        keep: Keep,
+    ) -> Option<Survey> {
+        let survey = read(volume, segment, row, sequence, keep)?;
+        self.known_sequences.insert(sequence);
+        Some(survey)
     }
 
     /// The sequence number under which a frame can be read near the beginning of a segment.
@@ -126,6 +148,7 @@ fn read<R: ReadAt>(
         synced_group: 0,
         used_segments: segment + 1,
         boot: 0,
+        landmarks: landmark::OfHeads::default(),
     };
     let survey = volume.survey(segment, header.clone(), volume.layout.data_start(), Keep::Everything);
     let holds_anything =

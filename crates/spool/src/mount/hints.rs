@@ -12,10 +12,11 @@ use penstock_flash::ReadAt;
 use super::lives::{
     Newest, Records, enter_anchors, enter_given_up, enter_header, enter_records, enter_survey, next_to_open,
 };
-use super::survey::Survey;
+use super::survey::{Survey, landmarks};
 use super::{Keep, SUSPECTS, Surveyed, Volume};
 use crate::anchor::{Opened, Root};
 use crate::checkpoint::{self, Ground};
+use crate::landmark::Landmarks;
 use crate::record::Life;
 use crate::segment::{Purpose, Segment, SegmentHeader, State};
 
@@ -42,7 +43,16 @@ pub(crate) fn survey_since<R: ReadAt>(
     let synced_group = claims.chain([root.synced_group]).fold(base_group, u64::max);
     let msg_id_floor = anchors.iter().map(|header| header.msg_id_floor).max().unwrap_or(0);
     let (surveys, missing) = (Vec::new(), Vec::new());
-    let mut wanted = Wanted { volume, keep, surveys, missing, synced_group, msg_id_floor };
+    let landmarks_of_headers = Landmarks::new(count);
+    let mut wanted = Wanted {
+        volume,
+        keep,
+        surveys,
+        missing,
+        synced_group,
+        msg_id_floor,
+        landmarks: landmarks_of_headers,
+    };
     status.for_each(|(opened, from)| wanted.add(opened, from));
     let records = wanted.records(base_group);
 
@@ -109,15 +119,15 @@ pub(crate) fn survey_since<R: ReadAt>(
         }
     }
     let records = wanted.records(base_group);
-    let Wanted { surveys, synced_group, msg_id_floor, .. } = wanted;
-    let has_rot = |survey: &Survey| {
-        let scan = survey.scan.as_ref();
-        survey.header.purpose == Purpose::Status && scan.is_some_and(|scan| scan.has_rot_before(synced_group))
-    };
+    let Wanted { surveys, synced_group, msg_id_floor, landmarks: named, .. } = wanted;
+    let mut landmarks = landmarks(&surveys, &others, volume.geometry.segments);
+    landmarks.add_all(&named);
+    let has_rot =
+        |survey: &Survey| survey.header.purpose == Purpose::Status && survey.has_rot(&landmarks, base_group);
     if surveys.iter().any(has_rot) {
         return None;
     }
-    let opened = records.count_opened(&surveys, ground.counters.next_sequence);
+    let opened = records.count_opened(&surveys, &landmarks, ground.counters.next_sequence);
     let mut segments = ground.segments.clone();
     others
         .iter()
@@ -136,6 +146,7 @@ pub(crate) fn survey_since<R: ReadAt>(
         used_segments: used_segments(&ground, &surveys[..opened], &records),
         never_opened: never_opened + surveys.len() - opened,
         disbelieved: records.disbelieved.iter().copied().collect(),
+        landmarks,
         msg_id_floor,
         boot,
         features,
@@ -176,6 +187,8 @@ struct Wanted<'a, R> {
     synced_group: u64,
     /// Message ids below this one may be in use, by what was seen of segments without groups.
     msg_id_floor: u64,
+    /// What the headers of segments without groups name.
+    landmarks: Landmarks,
 }
 
 impl<R: ReadAt> Wanted<'_, R> {
@@ -198,6 +211,7 @@ impl<R: ReadAt> Wanted<'_, R> {
     fn take_header(&mut self, header: &SegmentHeader) {
         self.synced_group = self.synced_group.max(header.synced_group);
         self.msg_id_floor = self.msg_id_floor.max(header.msg_id_floor);
+        self.landmarks.add_of_heads(&header.landmarks);
     }
 
     /// What those read so far say of segments.

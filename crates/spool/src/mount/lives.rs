@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::survey::Survey;
 use crate::anchor::Opened;
+use crate::landmark::Landmarks;
 use crate::lives::opening_order;
 use crate::proof::{Branch, Protection};
 use crate::record::{Life, SegmentRecord};
@@ -66,10 +67,19 @@ impl Records {
     /// How many of the surveys, which are in order of sequence, are of segments that were opened. Whoever opens one makes
     /// its header durable and tells of it before anything else is done. So where the newest are empty and no record
     /// tells of them, they were caught at that, and their headers may be gone by the next mount: they count as never
-    /// opened, which is what that mount must find too. Below `known_sequence` all were opened.
-    pub(crate) fn count_opened(&self, surveys: &[Survey], known_sequence: u64) -> usize {
+    /// opened, which is what that mount must find too. Below `known_sequence` all were opened, and one in which a landmark
+    /// says that something stood has lost that.
+    pub(crate) fn count_opened(
+        &self,
+        surveys: &[Survey],
+        landmarks: &Landmarks,
+        known_sequence: u64,
+    ) -> usize {
         let was_opened = |survey: &Survey| {
-            survey.header.sequence < known_sequence || !survey.is_empty() || self.tell_of(&survey.header)
+            survey.header.sequence < known_sequence
+                || !survey.is_empty()
+                || self.tell_of(&survey.header)
+                || survey.landmark(landmarks).is_some()
         };
         let count = surveys.iter().rposition(was_opened).map_or(0, |last| last + 1);
         if count < surveys.len() {

@@ -30,6 +30,7 @@ use crate::anchor::{self, Anchors, Opened, Root};
 use crate::checkpoint::Ground;
 use crate::frame::Seed;
 use crate::index::Index;
+use crate::landmark::Landmarks;
 use crate::log::Start;
 use crate::proof::Branch;
 use crate::record::MessageId;
@@ -88,6 +89,8 @@ pub struct MountReport {
     /// Frames, or stretches without any, that could not be read as they were written. The torn end of a cut write is
     /// among them.
     pub damaged_frames: u32,
+    /// Segments in which something that was durable is missing, or is not as it was written. They are left alone.
+    pub rotten_segments: u32,
     /// Segments that were used but have no header, and are left alone.
     pub quarantined_segments: u32,
     /// Segments that could not be erased or programmed, and are not used any more.
@@ -131,6 +134,8 @@ struct Surveyed {
     /// The rows of all segments.
     segments: Vec<Segment>,
     synced_group: u64,
+    /// Groups that must be there.
+    landmarks: Landmarks,
     features: Features,
     /// Sequence numbers below this one may be in use, and how many segments were ever used.
     sequence_floor: u64,
@@ -227,7 +232,9 @@ fn survey_all<R: ReadAt>(
             .chain(surveys.iter().map(|survey| survey.synced_group))
             .fold(root.synced_group, u64::max);
         let records = Records::read(&surveys, 0, synced_group);
-        let opened = records.count_opened(&surveys, 0);
+        let other_headers = others.iter().map(|(_, header)| header);
+        let landmarks = survey::landmarks(&surveys, other_headers, volume.geometry.segments);
+        let opened = records.count_opened(&surveys, &landmarks, 0);
         let counts = |header: &SegmentHeader| header.purpose == Purpose::Anchor || records.tell_of(header);
         let counting: Vec<&SegmentHeader> =
             others.iter().map(|(_, header)| header).filter(|header| counts(header)).collect();
@@ -256,13 +263,17 @@ fn survey_all<R: ReadAt>(
         lost.retain(|life| !given_up(life));
         let found = lost.drain(..).filter_map(|life| search.read_status(volume, life, keep));
         let mut found: Vec<Survey> = found.collect();
-        found.extend(search.next(volume, &segments, keep));
+        if found.is_empty() {
+            // Only then: what such a segment tells of others may be needed to know what they are.
+            found.extend(search.next(volume, &segments, keep));
+        }
         if found.is_empty() {
             let ground = Ground::bare(0);
             let record_sequences = segments.iter().map(|row| row.sequence.saturating_add(1));
             let sequence_floor = record_sequences.fold(sequence_floor, u64::max);
             return Surveyed {
                 ground,
+                landmarks,
                 surveys,
                 never_opened,
                 disbelieved: records.disbelieved.into_iter().collect(),
@@ -322,7 +333,17 @@ fn finish<R: ReadAt>(
     let floor = ground.counters.next_msg_id.max(surveyed.msg_id_floor);
     let next_msg_id = floors.fold(floor, u64::max).max(1).saturating_add(gap(ID_GAP));
     let next_sequence = surveyed.sequence_floor.saturating_add(gap(SEQUENCE_GAP));
+    let base_group = ground.counters.synced_group;
+    for survey in surveys.iter().filter(|survey| survey.has_rot(&surveyed.landmarks, base_group)) {
+        let row = &mut segments[survey.segment as usize];
+        if row.state == State::Sealed && row.sequence == survey.header.sequence {
+            Branch::RotFound.reach();
+            row.is_unreadable = true;
+            report.rotten_segments += 1;
+        }
+    }
     let last_group = survey::last_group(&surveys).max(synced_group);
+    let of_heads = survey::newest_of_heads(&surveys, &surveyed.landmarks);
     let checkpoint = if from_checkpoint { ground.own.clone() } else { Vec::new() };
     let mut disbelieved = surveyed.disbelieved;
     // A segment that lost its header and stands in no record, or only in its own, is told of from now on.
@@ -347,6 +368,7 @@ fn finish<R: ReadAt>(
         boot: surveyed.boot.wrapping_add(1),
         features,
         anchors,
+        landmarks: of_heads,
     };
     Mounted { start, index, meta, torn, tail, report, checkpoint }
 }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use penstock_flash::ReadAt;
 
 use super::{Keep, Volume};
+use crate::landmark::{self, Landmark, Landmarks};
 use crate::proof::Branch;
 use crate::segment::{Purpose, SegmentHeader};
 use crate::summary::{self, Note, Notes};
@@ -22,6 +23,8 @@ pub(crate) struct Survey {
     pub(crate) event_bytes: u32,
     /// The highest group that anything here says was durable.
     pub(crate) synced_group: u64,
+    /// Groups that anything here says must be there.
+    pub(crate) landmarks: Landmarks,
     /// Message ids below this one may be in use.
     pub(crate) msg_id_floor: u64,
     /// It lost its header: what stands in it is read, and it is left alone.
@@ -51,12 +54,37 @@ impl Survey {
     }
 }
 
+impl Survey {
+    /// Whether something that was durable is missing, or not whole. Of what stands in groups up to `base_group` the scan
+    /// may not have been asked.
+    ///
+    /// The landmark decides, and not what is known durable by now: what an earlier stop tore was never durable, and
+    /// later groups have passed it.
+    pub(crate) fn has_rot(&self, landmarks: &Landmarks, base_group: u64) -> bool {
+        let (Some(scan), Some(landmark)) = (&self.scan, self.landmark(landmarks)) else { return false };
+        landmark.group > base_group && scan.lacks_any_to(landmark.group)
+    }
+
+    /// The last group that must be there. What was said of an earlier life of the segment is no concern of this one; when
+    /// one that has lost its header began, nothing tells.
+    pub(crate) fn landmark(&self, landmarks: &Landmarks) -> Option<Landmark> {
+        let group = landmarks.last_in(self.segment)?;
+        let is_of_this_life = group > self.header.synced_group && !self.is_headless;
+        is_of_this_life.then_some(Landmark { segment: self.segment, group })
+    }
+}
+
 impl<R: ReadAt> Volume<R> {
     /// Surveys a segment, what was appended from `from` on where it has to be scanned.
     pub(crate) fn survey(&self, segment: u32, header: SegmentHeader, from: u32, keep: Keep) -> Survey {
         let seed = self.seed(header.sequence);
-        let (synced_group, msg_id_floor) = (header.synced_group, header.msg_id_floor);
+        let (mut synced_group, msg_id_floor) = (header.synced_group, header.msg_id_floor);
+        let mut landmarks = Landmarks::new(self.geometry.segments);
+        landmarks.add_of_heads(&header.landmarks);
         if let Some((footer, proof)) = summary::read_footer(&self.reader, &self.layout, seed, segment) {
+            synced_group = synced_group.max(proof.synced_group);
+            landmarks.add(Landmark { segment, group: footer.last_group });
+            landmarks.add_of_heads(&proof.landmarks);
             let wanted = keep == Keep::Everything || header.purpose == Purpose::Status;
             let notes = if wanted {
                 summary::read_notes(&self.reader, &self.layout, seed, segment, &footer, keep)
@@ -71,7 +99,8 @@ impl<R: ReadAt> Volume<R> {
                     scan: None,
                     newest_ms: footer.newest_ms,
                     event_bytes: footer.event_bytes,
-                    synced_group: synced_group.max(proof.synced_group),
+                    synced_group,
+                    landmarks,
                     msg_id_floor: msg_id_floor.max(footer.msg_id_floor),
                     is_headless: false,
                 };
@@ -82,6 +111,7 @@ impl<R: ReadAt> Volume<R> {
         let ahead = keep.read_ahead_bytes().min(self.layout.segment_bytes as usize);
         let mut window = Window::new(self.reader.clone(), segment, self.layout.segment_bytes, ahead);
         let mut scan = walk::scan(&mut window, &self.layout, seed, from, keep);
+        landmarks.add_all(&scan.landmarks);
         Survey {
             segment,
             header,
@@ -89,6 +119,7 @@ impl<R: ReadAt> Volume<R> {
             newest_ms: scan.newest_ms,
             event_bytes: scan.event_bytes,
             synced_group: synced_group.max(scan.synced_group),
+            landmarks,
             msg_id_floor: msg_id_floor.max(scan.msg_id_max.saturating_add(1)),
             scan: Some(scan),
             is_headless: false,
@@ -115,6 +146,28 @@ impl Keep {
 pub(crate) fn last_group(surveys: &[Survey]) -> u64 {
     let groups = surveys.iter().filter_map(|survey| survey.scan.as_ref()).flat_map(|scan| &scan.groups);
     groups.map(|group| group.number).max().unwrap_or(0)
+}
+
+/// All that is said of groups that must be there, by what was surveyed and by the headers of other segments.
+pub(crate) fn landmarks<'a>(
+    surveys: &[Survey],
+    others: impl IntoIterator<Item = &'a SegmentHeader>,
+    segments: u32,
+) -> Landmarks {
+    let mut all = Landmarks::new(segments);
+    surveys.iter().for_each(|survey| all.add_all(&survey.landmarks));
+    others.into_iter().for_each(|header| all.add_of_heads(&header.landmarks));
+    all
+}
+
+/// The newest landmark of each head, as far as it stands in what was surveyed.
+pub(crate) fn newest_of_heads(surveys: &[Survey], landmarks: &Landmarks) -> landmark::OfHeads {
+    Purpose::HEADS.map(|purpose| {
+        let of_head = surveys.iter().filter(|survey| survey.header.purpose == purpose);
+        let newest =
+            of_head.filter_map(|survey| survey.landmark(landmarks)).max_by_key(|landmark| landmark.group);
+        newest.unwrap_or_default()
+    })
 }
 
 /// The last group of the run of whole groups, each after the one before, that begins behind `synced_group`.

@@ -124,6 +124,11 @@ impl<'a> Recipe<'a> {
         (self.narrow(geometry), self.narrow(geometry))
     }
 
+    /// A segment and a group for each of the three heads.
+    fn landmarks(&mut self, geometry: &Geometry) -> [(u32, u64); 3] {
+        core::array::from_fn(|_| (self.narrow(geometry), self.number(geometry)))
+    }
+
     fn extents(&mut self, geometry: &Geometry) -> Vec<(u32, u32, u32)> {
         (0..self.below(40))
             .map(|_| (self.narrow(geometry), self.narrow(geometry), self.narrow(geometry)))
@@ -288,13 +293,13 @@ fn lie(recipe: &mut Recipe, geometry: &Geometry, kind: u8, frame: FrameAt) -> Ve
     let encoded = match kind {
         SEGMENT_HEADER => {
             let honest = (
-                (0u16, 0u32, 0u32, 0u32, VOLUME),
+                (1u16, 0u32, 0u32, 0u32, VOLUME),
                 (g.segments, g.segment_bytes, g.unit_bytes, frame.segment),
             );
             let numbers: (u64, u32) = (recipe.number(g), recipe.narrow(g));
             let floors: (u64, u64, u32, u32) =
                 (recipe.number(g), recipe.number(g), recipe.narrow(g), recipe.narrow(g));
-            postcard::to_allocvec(&(honest, numbers, recipe.byte() % 3, floors))
+            postcard::to_allocvec(&(honest, numbers, recipe.byte() % 3, floors, recipe.landmarks(g)))
         }
         EXTENTS => {
             // Among others, one that comes before itself.
@@ -323,9 +328,19 @@ fn lie(recipe: &mut Recipe, geometry: &Geometry, kind: u8, frame: FrameAt) -> Ve
                 (recipe.number(g), recipe.number(g), recipe.number(g), recipe.narrow(g));
             postcard::to_allocvec(&(places, rest))
         }
-        // PROOF is a varint; of GROUP_END the first eight bytes are the number, the others are put right anyway.
-        PROOF => postcard::to_allocvec(&recipe.number(g)),
-        _ => return [recipe.number(g).to_le_bytes(), [0; 8]].concat(),
+        PROOF => {
+            let number: u64 = recipe.number(g);
+            postcard::to_allocvec(&(number, recipe.landmarks(g)))
+        }
+        // Of GROUP_END the first eight bytes are a number and the next eight are put right anyway; then landmarks.
+        _ => {
+            let mut payload = [recipe.number(g).to_le_bytes(), [0; 8]].concat();
+            for (segment, back) in recipe.landmarks(g) {
+                payload.extend(segment.to_le_bytes());
+                payload.extend((back as u32).to_le_bytes());
+            }
+            return payload;
+        }
     };
     encoded.unwrap()
 }

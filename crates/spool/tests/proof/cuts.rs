@@ -306,6 +306,9 @@ impl<'a> Cuts<'a> {
         if report.quarantined_segments > 0 {
             return Err(Broken::invariant("a segment is quarantined though nothing rots"));
         }
+        if report.rotten_segments > 0 {
+            return Err(Broken::invariant("something durable is missing in a segment though nothing rots"));
+        }
         if report.damaged_messages > 0 {
             return Err(Broken { kind: Kind::Lost, what: "a message is damaged though nothing rots".into() });
         }

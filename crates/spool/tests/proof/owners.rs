@@ -19,6 +19,8 @@ const ALIGN: usize = 16;
 const SEGMENT_HEADER: u8 = 1;
 const STATUS: u8 = 7;
 const META: u8 = 8;
+/// Those that tell of what was durable before them.
+const TELLING: [u8; 3] = [SEGMENT_HEADER, 11, 14];
 
 /// A frame that was programmed.
 #[derive(Clone, Debug)]
@@ -26,20 +28,30 @@ struct Frame {
     range: Range<u32>,
     kind: u8,
     id: u64,
+    /// How many barriers there had been.
+    barriers: u64,
+}
+
+/// What a frame that can be touched says something of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum About {
+    Message(u64),
+    Fate(u64),
+    State,
+}
+
+/// Where frames about one thing were touched.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Touches {
+    pub(crate) segments: BTreeSet<u32>,
+    /// How many barriers there had been when the last of the frames was programmed.
+    barriers: u64,
+    /// The log stopped when nothing on the medium could tell that one of them had to be there.
+    pub(crate) went_unnoticed: bool,
 }
 
 /// What faults have touched so far.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Touched {
-    /// Messages of which a frame was touched, with the segments it stood in.
-    pub(crate) messages: BTreeMap<u64, BTreeSet<u32>>,
-    /// Messages of which a fate was touched.
-    pub(crate) fates: BTreeSet<u64>,
-    /// Some state was.
-    pub(crate) state: bool,
-    /// Anything was.
-    pub(crate) anything: bool,
-}
+pub(crate) type Touched = BTreeMap<About, Touches>;
 
 /// Where the frames of a medium are.
 #[derive(Clone, Debug)]
@@ -54,6 +66,14 @@ pub(crate) struct Owners {
     reads_back: bool,
     /// Messages that were touched in a segment that was erased after that.
     pub(crate) erased: BTreeSet<u64>,
+    /// Barriers so far.
+    barriers: u64,
+    /// How many of them something programmed can tell of, by itself.
+    told: u64,
+    /// The same of what was made durable.
+    told_durably: u64,
+    /// The operation of the last barrier, and how many those before it had told of durably.
+    last_barrier: (u64, u64),
 }
 
 impl Owners {
@@ -65,13 +85,36 @@ impl Owners {
             stuck: Vec::new(),
             reads_back: geometry.erase == Erase::Physical,
             erased: BTreeSet::new(),
+            barriers: 0,
+            told: 0,
+            told_durably: 0,
+            last_barrier: (0, 0),
         }
     }
 
-    /// Forgets what was touched and erased so far.
-    pub(crate) fn begin_case(&mut self) {
+    /// Forgets what was touched and erased so far, after a cut in that operation.
+    pub(crate) fn begin_case(&mut self, cut: u64) {
         self.touched = Touched::default();
         self.erased.clear();
+        let (operation, told_before) = self.last_barrier;
+        if operation == cut {
+            // The power failed in it.
+            self.told_durably = told_before;
+        }
+    }
+
+    /// The log stopped, and another one mounts what is there. A frame that was programmed after the last barrier of which
+    /// anything tells could be missing without a trace.
+    fn mounted(&mut self) {
+        for touches in self.touched.values_mut() {
+            touches.went_unnoticed |= touches.barriers >= self.told_durably;
+        }
+    }
+
+    fn barrier(&mut self, operation: u64) {
+        self.last_barrier = (operation, self.told_durably);
+        self.told_durably = self.told;
+        self.barriers += 1;
     }
 
     /// A fault will strike at that operation, or has struck if it speaks of none.
@@ -98,20 +141,19 @@ impl Owners {
     }
 
     fn touch_frame(&mut self, segment: u32, frame: &Frame) {
-        let touched = &mut self.touched;
-        touched.anything = true;
-        match frame.kind {
-            STATUS => drop(touched.fates.insert(frame.id)),
-            META => touched.state = true,
-            kind if kind > SEGMENT_HEADER && kind < STATUS => {
-                touched.messages.entry(frame.id).or_default().insert(segment);
-            }
-            _ => {}
-        }
+        let about = match frame.kind {
+            STATUS => About::Fate(frame.id),
+            META => About::State,
+            kind if kind > SEGMENT_HEADER && kind < STATUS => About::Message(frame.id),
+            _ => return,
+        };
+        let touches = self.touched.entry(about).or_default();
+        touches.segments.insert(segment);
+        touches.barriers = touches.barriers.max(frame.barriers);
     }
 
     fn program(&mut self, now: u64, segment: u32, offset: u32, bytes: &[u8]) {
-        let new = frames_of(offset, bytes);
+        let new = frames_of(offset, bytes, self.barriers);
         let is_due = |(at, fault): &(u64, Fault)| {
             *at <= now
                 && matches!(fault, Fault::IgnoreProgram | Fault::Misdirect { .. } | Fault::FailProgram { .. })
@@ -130,12 +172,19 @@ impl Owners {
                 new.iter().filter(|f| f.range.contains(&stuck)).for_each(|f| self.touch_frame(segment, f));
             }
         }
+        if new.iter().any(|frame| TELLING.contains(&frame.kind)) {
+            self.told = self.barriers;
+        }
         Rc::make_mut(&mut self.segments[segment as usize]).extend(new);
     }
 
     fn erase(&mut self, segment: u32) {
-        let touched = self.touched.messages.iter().filter(|(_, segments)| segments.contains(&segment));
-        self.erased.extend(touched.map(|(id, _)| *id));
+        let here = self.touched.iter().filter(|(_, touches)| touches.segments.contains(&segment));
+        let messages = here.filter_map(|(about, _)| match about {
+            About::Message(id) => Some(*id),
+            About::Fate(_) | About::State => None,
+        });
+        self.erased.extend(messages);
         self.segments[segment as usize] = Rc::default();
     }
 
@@ -156,7 +205,7 @@ impl Owners {
 }
 
 /// The frames in a program.
-fn frames_of(offset: u32, bytes: &[u8]) -> Vec<Frame> {
+fn frames_of(offset: u32, bytes: &[u8], barriers: u64) -> Vec<Frame> {
     let mut frames = Vec::new();
     let mut at = 0;
     while let Some(header) = bytes.get(at..at + HEADER_BYTES).filter(|header| header.starts_with(&MAGIC)) {
@@ -164,7 +213,7 @@ fn frames_of(offset: u32, bytes: &[u8]) -> Vec<Frame> {
             |range: Range<usize>| header[range].iter().rev().fold(0, |n: u64, b| n << 8 | u64::from(*b));
         let len = (HEADER_BYTES + number(4..8) as usize).next_multiple_of(ALIGN);
         let start = offset + at as u32;
-        frames.push(Frame { range: start..start + len as u32, kind: header[2], id: number(8..16) });
+        frames.push(Frame { range: start..start + len as u32, kind: header[2], id: number(8..16), barriers });
         at += len;
     }
     frames
@@ -179,6 +228,7 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(sim: &Rc<Sim>, owners: &Rc<RefCell<Owners>>) -> Self {
+        owners.borrow_mut().mounted();
         Self { medium: sim.medium(), sim: Rc::clone(sim), owners: Rc::clone(owners) }
     }
 }
@@ -200,12 +250,22 @@ impl Medium for Watched {
     }
 
     fn program_through(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), Error> {
-        self.owners.borrow_mut().program(self.sim.operations(), segment, offset, bytes);
-        self.medium.program_through(segment, offset, bytes)
+        let operation = self.sim.operations();
+        self.owners.borrow_mut().program(operation, segment, offset, bytes);
+        let done = self.medium.program_through(segment, offset, bytes);
+        if done.is_ok() {
+            self.owners.borrow_mut().barrier(operation);
+        }
+        done
     }
 
     fn sync(&mut self) -> Result<(), Error> {
-        self.medium.sync()
+        let operation = self.sim.operations();
+        let done = self.medium.sync();
+        if done.is_ok() {
+            self.owners.borrow_mut().barrier(operation);
+        }
+        done
     }
 
     fn start_erase(&mut self, segment: u32) -> Result<(), Error> {

@@ -6,23 +6,24 @@
 //! never erased; and the box never stops: when a write fails, the log is mounted anew as the daemon does and goes on.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use penstock_flash::sim::{Fault, Rng, Sim, Story};
-use penstock_flash::{Erase, Geometry};
-use penstock_spool::{Error, MessageId, MountReport};
+use penstock_flash::{Erase, Geometry, Medium};
+use penstock_spool::{Error, Fate, MessageId, Spool};
 
 use crate::common::{GEOMETRIES, formatted};
 use crate::ledger::{self, Ledger, Look, Wrong};
-use crate::owners::{Owners, Touched, Watched};
+use crate::owners::{About, Owners, Touched, Touches, Watched};
 use crate::replay::{Class, Line, mix};
 use crate::tally::{Failure, Kind, Tally};
 use crate::workload::{Act, Connect, Script, Trouble, World};
 
-/// How cases are called in the tally that end in a flaw which is awaited to be mended.
-const UNTOLD: &str = "awaited: lost, and not told of";
-const ERASED: &str = "awaited: lost, and erased";
+/// How what was lost is called in the tally where nothing can tell of it: it was the last that was written before a stop,
+/// and nothing that was written and made durable after it says that it had to be there.
+const UNNOTICED: &str = "lost with the last write";
 
 /// Cases from one workload.
 const CASES_A_WORKLOAD: u64 = 400;
@@ -99,62 +100,18 @@ struct Exception {
 }
 
 impl Exception {
-    const ALL: &'static [Self] = &[
-        Self {
-            what: &[What::Endurance],
-            why: "on block media, segments that fail for ever: a device that has no spare blocks left is replaced",
-        },
-        Self {
-            what: &[What::IgnoreProgram, What::Misdirect],
-            why: "on block media, programs that go astray and report success: nothing is read back, and a gap in \
-                  the groups is not told of",
-        },
-    ];
+    const ALL: &'static [Self] = &[Self {
+        what: &[What::Endurance],
+        why: "on block media, segments that fail for ever: a device that has no spare blocks left is replaced",
+    }];
 }
-
-/// A flaw of the log that is known and not mended yet. Cases that end in one are counted and printed, and do not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flaw {
-    /// Something was lost that a fault touched, and nothing tells of it.
-    Untold,
-    /// Where something damaged stood was erased.
-    Erased,
-}
-
-/// The flaws that are awaited to be mended, and why they are there. Empty when the log keeps all its promises.
-const AWAITED: &[(Flaw, &str)] = &[
-    (
-        Flaw::Untold,
-        "a scan that ends at rot counts no damage: on block media old bytes may follow, not blank ones",
-    ),
-    (Flaw::Erased, "a scan that comes upon damage does not keep the segment from being given up"),
-];
-
-/// Cases that are known to fail and not mended yet: what went wrong, how that shows, and why it is there.
-const AWAITED_CASES: &[(What, &str, &str)] = &[
-    (What::Misdirect, "which nothing touched", "mail beside what a misdirected program hit is lost with it"),
-    (What::FailErase, "without a segment to spare", "restarts after a failing erase can use up the reserve"),
-];
-
-/// How such cases are called in the tally.
-const FAILS: &str = "awaited: fails";
 
 /// The exceptions as they are printed with the verdict.
 pub(crate) fn print_exceptions() {
     for exception in Exception::ALL {
         println!("left out: {:?} {}", exception.what, exception.why);
     }
-    println!("AWAITED: a free segment that a scan finds suspect may not be so by checkpoint; not compared");
-    for (what, how, why) in AWAITED_CASES {
-        println!("AWAITED: {what:?} ({how}): {why}");
-    }
-    for (flaw, why) in AWAITED {
-        println!("AWAITED: {flaw:?}: {why}");
-    }
 }
-
-/// Whether frames of a segment that lost both its headers are found. If not, all that stands in it counts as touched.
-const HEADLESS_FRAMES_ARE_TRIED: bool = true;
 
 /// The class B cases of one workload.
 pub(crate) struct Rot<'a> {
@@ -175,11 +132,11 @@ struct Point {
 }
 
 /// How a case ended.
-struct Broken(Kind, String, Option<Flaw>);
+struct Broken(Kind, String);
 
 impl Broken {
     fn of(kind: Kind, what: String) -> Self {
-        Self(kind, what, None)
+        Self(kind, what)
     }
 }
 
@@ -203,7 +160,7 @@ impl<'a> Rot<'a> {
     pub(crate) fn run(&mut self, cases: u64) {
         let (ledger, points) = match self.points() {
             Ok(done) => done,
-            Err(Broken(kind, what, _)) => return self.fail(kind, what, 0, &Story::default()),
+            Err(Broken(kind, what)) => return self.fail(kind, what, 0, &Story::default()),
         };
         for case in 0..cases.min(CASES_A_WORKLOAD) {
             if !self.case(&ledger, &points, case) {
@@ -216,7 +173,7 @@ impl<'a> Rot<'a> {
         (self.is_told, self.strictly) = (true, true);
         match self.points() {
             Ok((ledger, points)) => drop(self.case(&ledger, &points, case)),
-            Err(Broken(kind, what, _)) => self.fail(kind, what, case, &Story::default()),
+            Err(Broken(kind, what)) => self.fail(kind, what, case, &Story::default()),
         }
     }
 
@@ -265,22 +222,7 @@ impl<'a> Rot<'a> {
         self.tally.note_branches();
         match done {
             Ok(Ok(())) => true,
-            Ok(Err(Broken(.., Some(flaw))))
-                if AWAITED.iter().any(|(known, _)| *known == flaw) && !self.is_told =>
-            {
-                self.tally.hit += 1;
-                self.tally.reported += u64::from(flaw != Flaw::Untold);
-                self.tally.count(name, if flaw == Flaw::Untold { UNTOLD } else { ERASED });
-                true
-            }
-            Ok(Err(Broken(_, text, _)))
-                if !self.is_told
-                    && AWAITED_CASES.iter().any(|(known, how, _)| *known == what && text.contains(how)) =>
-            {
-                self.tally.count(name, FAILS);
-                true
-            }
-            Ok(Err(Broken(kind, text, _))) => {
+            Ok(Err(Broken(kind, text))) => {
                 self.fail(kind, format!("{}: {text}", what.name()), case, &sim.story());
                 false
             }
@@ -300,38 +242,34 @@ impl<'a> Rot<'a> {
         rng: &mut Rng,
     ) -> Result<(), Broken> {
         let owners = Rc::new(RefCell::new(point.owners.clone()));
-        owners.borrow_mut().begin_case();
+        owners.borrow_mut().begin_case(point.cut);
         sim.power_on(rng.next_u64());
         let faults = faults(what, sim, &owners.borrow(), rng);
         for (at, fault) in faults {
             owners.borrow_mut().expect(at, fault);
             sim.inject_at(at, fault);
-            if let (What::Headless, false, Fault::Unreadable { segment, .. }) =
-                (what, HEADLESS_FRAMES_ARE_TRIED, fault)
-            {
-                owners.borrow_mut().touch(segment, 0..sim.geometry().segment_bytes);
-            }
         }
         let seed = rng.next_u64();
-        let mut reports = Vec::new();
-        let mut world = self.mount(sim, &owners, ledger, seed, &mut reports)?;
-        self.judge(&mut world, &owners, &reports, "after the mount", false)?;
+        let mut told = Told::default();
+        let mut world = self.mount(sim, &owners, ledger, seed)?;
+        self.judge(&mut world, &owners, &mut told, "after the mount", false)?;
         let mut restarts = 0;
         for n in 0..ACTS {
             let act = if n % 10 == 9 { world.perform(Act::Sync) } else { world.act() };
-            self.go_on(&mut world, act, &mut restarts, &mut reports)?;
+            self.go_on(&mut world, act, &mut restarts)?;
         }
         let synced = world.perform(Act::Sync);
-        self.go_on(&mut world, synced, &mut restarts, &mut reports)?;
-        self.judge(&mut world, &owners, &reports, "after work went on", true)?;
+        self.go_on(&mut world, synced, &mut restarts)?;
+        self.judge(&mut world, &owners, &mut told, "after work went on", true)?;
         let ledger = world.stop();
         if rng.one_in(2) {
             sim.power_on(rng.next_u64());
         }
-        let mut world = self.mount(sim, &owners, &ledger, seed, &mut reports)?;
-        let lost = self.judge(&mut world, &owners, &reports, "after a second mount", true)?;
-        self.tally.hit += lost;
-        self.tally.reported += lost;
+        let mut world = self.mount(sim, &owners, &ledger, seed)?;
+        let Cost { hit, reported } =
+            self.judge(&mut world, &owners, &mut told, "after a second mount", true)?;
+        self.tally.hit += hit;
+        self.tally.reported += reported;
         Ok(())
     }
 
@@ -342,7 +280,6 @@ impl<'a> Rot<'a> {
         owners: &Rc<RefCell<Owners>>,
         ledger: &Ledger,
         seed: u64,
-        reports: &mut Vec<MountReport>,
     ) -> Result<World<Watched>, Broken> {
         let mut tries = 0;
         let mut world = loop {
@@ -352,11 +289,11 @@ impl<'a> Rot<'a> {
                 Err(error) => return Err(Broken::of(Kind::Invariant, format!("no mount: {error}"))),
             }
         };
-        let report = world.spool()?.mount_report();
+        world.is_told = self.is_told;
         if self.is_told {
-            println!("mounted: {report:?}");
+            let (report, left_alone) = (world.spool()?.mount_report(), &world.left_alone);
+            println!("mounted: {report:?}, left alone {left_alone:?}");
         }
-        reports.push(report);
         Ok(world)
     }
 
@@ -366,7 +303,6 @@ impl<'a> Rot<'a> {
         world: &mut World<Watched>,
         mut done: Result<(), Trouble>,
         restarts: &mut u32,
-        reports: &mut Vec<MountReport>,
     ) -> Result<(), Broken> {
         while let Err(Trouble::Stopped(error)) = &done {
             if !matches!(error, Error::Write(_) | Error::ReadOnly) {
@@ -383,68 +319,107 @@ impl<'a> Rot<'a> {
                 println!("the log stopped: {error}");
             }
             done = world.restart();
-            if done.is_ok() {
-                reports.push(world.spool()?.mount_report());
-            }
         }
         Ok(done?)
     }
 
-    /// Whether what is wrong is what the faults touched, is told of, and has not been erased. Gives how much is lost.
+    /// Whether what is wrong is what the faults touched, is told of, and has not been erased.
     fn judge(
-        &self,
+        &mut self,
         world: &mut World<Watched>,
         owners: &Rc<RefCell<Owners>>,
-        reports: &[MountReport],
+        told: &mut Told,
         when: &str,
         settled: bool,
-    ) -> Result<u64, Broken> {
+    ) -> Result<Cost, Broken> {
         let wrongs = world.wrongs(Look { settled, bodies: true, closely: false });
         let owners = owners.borrow();
         if self.is_told {
             println!("{when}: {wrongs:?}, touched {:?}", owners.touched);
         }
-        let told = reports
-            .iter()
-            .any(|r| r.damaged_frames + r.quarantined_segments + r.torn_messages + r.damaged_messages > 0);
-        let mut lost = 0;
+        told.segments.extend(&world.left_alone);
+        let mut cost = Cost::default();
         for wrong in wrongs {
-            let told = told || matches!(wrong, Wrong::Unreadable(_, Error::Damaged(_)));
             let is_finished = |id| world.ledger.story(id).is_some_and(ledger::Story::is_finished);
-            if let Err(kind) = permitted(&wrong, &owners.touched, is_finished) {
-                return Err(Broken::of(kind, format!("{when}: {wrong:?}, which nothing touched")));
+            let touches = permitted(&wrong, &owners.touched, is_finished)
+                .map_err(|kind| Broken::of(kind, format!("{when}: {wrong:?}, which nothing touched")))?;
+            if told.tells_of(&wrong, touches, world.spool()?) {
+                cost.hit += 1;
+                cost.reported += 1;
+            } else if touches.went_unnoticed {
+                let (name, _) = GEOMETRIES[self.geometry];
+                self.tally.count(name, UNNOTICED);
+            } else {
+                return Err(Broken::of(
+                    Kind::Invariant,
+                    format!("{when}: {wrong:?}, and nothing tells of it"),
+                ));
             }
-            if !told {
-                let text = format!("{when}: {wrong:?}, and nothing tells of it");
-                return Err(Broken(Kind::Invariant, text, Some(Flaw::Untold)));
-            }
-            lost += 1;
             let story = wrong.message().and_then(|id| world.ledger.story(id).map(|story| (id, story)));
             let Some((id, story)) = story else { continue };
             let is_gone = matches!(wrong, Wrong::Lost(_) | Wrong::Unreadable(..));
-            if is_gone && !story.is_finished() && owners.erased.contains(&id.0) {
-                let text = format!("{when}: {wrong:?}, and where it stood was erased");
-                return Err(Broken(Kind::Lost, text, Some(Flaw::Erased)));
+            if is_gone && !touches.went_unnoticed && !story.is_finished() && owners.erased.contains(&id.0) {
+                return Err(Broken::of(
+                    Kind::Lost,
+                    format!("{when}: {wrong:?}, and where it stood was erased"),
+                ));
             }
         }
-        Ok(lost)
+        Ok(cost)
     }
 }
 
-/// Whether faults that touched this may cost that; the kind of failure where not.
-fn permitted(wrong: &Wrong, touched: &Touched, is_finished: impl Fn(MessageId) -> bool) -> Result<(), Kind> {
-    let (is_it, kind) = match wrong {
-        Wrong::Altered(_) | Wrong::Stranger(_) => (false, Kind::Half),
-        // Of finished mail a part may be given up; that shows when the record that it is finished is lost.
-        Wrong::Unreadable(id, _) if touched.fates.contains(&id.0) && is_finished(*id) => (true, Kind::Lost),
-        Wrong::Lost(id) | Wrong::Unreadable(id, _) => (touched.messages.contains_key(&id.0), Kind::Lost),
-        Wrong::SentAgain(id, _) | Wrong::OtherFate(id, ..) => {
-            (touched.fates.contains(&id.0), Kind::Invariant)
+/// What the faults of a case have cost in the end, and how much of that the log has reported.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    hit: u64,
+    reported: u64,
+}
+
+/// What the log itself has told of.
+#[derive(Debug, Default)]
+struct Told {
+    /// Segments that it left alone.
+    segments: BTreeSet<u32>,
+    /// Messages that it refused to give out, or said were torn.
+    messages: BTreeSet<MessageId>,
+}
+
+impl Told {
+    /// Whether the log told of this, be it by the message or by the segment that a touched part of it stood in.
+    fn tells_of<M: Medium>(&mut self, wrong: &Wrong, touches: &Touches, spool: &Spool<M, Vec<u8>>) -> bool {
+        if let Some(id) = wrong.message() {
+            let fates = spool.fates(id);
+            let is_torn = fates.is_some_and(|fates| fates.iter().all(|(.., fate)| *fate == Fate::Torn));
+            if is_torn || matches!(wrong, Wrong::Unreadable(_, Error::Damaged(_))) {
+                self.messages.insert(id);
+            }
+            if self.messages.contains(&id) {
+                return true;
+            }
         }
-        Wrong::OldState(_) => (touched.state, Kind::Invariant),
-        Wrong::EventLost(_) | Wrong::EventStranger => (true, Kind::Invariant),
-    };
-    if is_it { Ok(()) } else { Err(kind) }
+        touches.segments.iter().any(|segment| self.segments.contains(segment))
+    }
+}
+
+/// What faults touched of the thing that is wrong; the kind of failure where they may not cost that.
+fn permitted<'t>(
+    wrong: &Wrong,
+    touched: &'t Touched,
+    is_finished: impl Fn(MessageId) -> bool,
+) -> Result<&'t Touches, Kind> {
+    let message = |id: &MessageId| touched.get(&About::Message(id.0));
+    let fate = |id: &MessageId| touched.get(&About::Fate(id.0));
+    match wrong {
+        Wrong::Altered(_) | Wrong::Stranger(_) | Wrong::EventLost(_) | Wrong::EventStranger => {
+            Err(Kind::Half)
+        }
+        // Of finished mail a part may be given up; that shows when the record that it is finished is lost.
+        Wrong::Unreadable(id, _) if is_finished(*id) => fate(id).or(message(id)).ok_or(Kind::Lost),
+        Wrong::Lost(id) | Wrong::Unreadable(id, _) => message(id).ok_or(Kind::Lost),
+        Wrong::SentAgain(id, _) | Wrong::OtherFate(id, ..) => fate(id).ok_or(Kind::Invariant),
+        Wrong::OldState(_) => touched.get(&About::State).ok_or(Kind::Invariant),
+    }
 }
 
 /// The faults of a case, each with its operation.
@@ -472,13 +447,13 @@ fn faults(what: What, sim: &Sim, owners: &Owners, rng: &mut Rng) -> Vec<(u64, Fa
             let unit = geometry.unit_bytes.max(16);
             let (offset, len_bytes) = (offset / unit * unit, unit * (1 + rng.below(3) as u32));
             // One of the two headers stays.
-            let header_bytes = 160u32.next_multiple_of(unit);
+            let header_bytes = 192u32.next_multiple_of(unit);
             let end = if offset < header_bytes { header_bytes } else { geometry.segment_bytes };
             let len_bytes = len_bytes.min(end - offset);
             vec![(now, Fault::Unreadable { segment, offset, len_bytes })]
         }
         What::Headless => {
-            let len_bytes = 2 * 160u32.next_multiple_of(geometry.unit_bytes.max(16));
+            let len_bytes = 2 * 192u32.next_multiple_of(geometry.unit_bytes.max(16));
             vec![(now, Fault::Unreadable { segment, offset: 0, len_bytes })]
         }
         What::Misdirect => {

@@ -4,6 +4,7 @@
 //! and the [`Ledger`] of what was promised. A workload first ages the volume, so that segments are used again, and then
 //! acts while the simulator keeps a copy of the medium for a cut in each operation.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use penstock_flash::Medium;
@@ -263,6 +264,10 @@ pub(crate) struct World<M: Medium> {
     sending: Vec<Sending>,
     reading: Option<Message<M::Reader>>,
     in_doubt: bool,
+    /// Segments that any mount has left alone, since something in them cannot be read or is missing.
+    pub(crate) left_alone: BTreeSet<u32>,
+    /// What each mount said is printed.
+    pub(crate) is_told: bool,
 }
 
 /// Events that a workload records at most: more would be too many for the log to keep.
@@ -283,7 +288,22 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         let number = (seed & 0xFFFF_FFFF) << 16;
         let (spool, in_doubt) = (Some(spool), ledger.is_in_doubt());
         let (sending, reading) = (Vec::new(), None);
-        Ok(Self { sim, connect, ledger, script, spool, rng, number, sending, reading, in_doubt })
+        let left_alone = spool.iter().flat_map(Spool::unreadable_segments).collect();
+        let is_told = false;
+        Ok(Self {
+            sim,
+            connect,
+            ledger,
+            script,
+            spool,
+            rng,
+            number,
+            sending,
+            reading,
+            in_doubt,
+            left_alone,
+            is_told,
+        })
     }
 
     /// What is not as it must be.
@@ -631,6 +651,10 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         }
         match Spool::mount((self.connect)(&self.sim), buffers(), self.script.options()) {
             Ok(spool) => {
+                if self.is_told {
+                    println!("mounted: {:?}, {:?}", spool.mount_report(), spool.facts().segments);
+                }
+                self.left_alone.extend(spool.unreadable_segments());
                 self.spool = Some(spool);
                 Ok(())
             }
