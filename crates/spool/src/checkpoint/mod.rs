@@ -289,3 +289,6 @@ impl Ground {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -268,6 +268,8 @@ fn a_mount_by_the_checkpoint_finds_what_one_by_a_scan_finds() {
             assert_both_ways_agree(name, &sim);
         }
         println!("{name}: {mounts} mounts, {by_checkpoint} by a checkpoint");
-        assert!(by_checkpoint > mounts / 2, "{name}: too few to mean anything");
+        // No stop of all these leaves anything that only a scan would find: but for the first mount, of a volume that has
+        // no checkpoint yet, each gets by with it.
+        assert_eq!(by_checkpoint, mounts - 1, "{name}");
     }
 }
