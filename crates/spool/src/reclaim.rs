@@ -257,4 +257,4 @@ fn is_candidate(row: &Segment) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -345,3 +345,6 @@ fn finish<R: ReadAt>(
     };
     Mounted { start, index, meta, torn, tail, report, checkpoint }
 }
+
+#[cfg(test)]
+mod tests;

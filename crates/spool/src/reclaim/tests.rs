@@ -10,12 +10,12 @@ use super::*;
 use crate::log::Buffers;
 use crate::spool::MountOptions;
 
-pub(super) const NOR: Geometry =
+pub(crate) const NOR: Geometry =
     Geometry { segments: 64, segment_bytes: 16384, unit_bytes: 16, erase: Erase::Physical };
 
-pub(super) type SimSpool = Spool<SimMedium, Vec<u8>>;
+pub(crate) type SimSpool = Spool<SimMedium, Vec<u8>>;
 
-pub(super) fn spool(geometry: Geometry, options: MountOptions) -> SimSpool {
+pub(crate) fn spool(geometry: Geometry, options: MountOptions) -> SimSpool {
     let sim = Sim::new(geometry).unwrap();
     crate::format(&mut sim.medium(), [1; 16], false, |_, _| {}).unwrap();
     let buffers = Buffers { hot: vec![0; 16384], moved: vec![0; 8192], status: vec![0; 8192] };
@@ -23,7 +23,7 @@ pub(super) fn spool(geometry: Geometry, options: MountOptions) -> SimSpool {
 }
 
 /// Makes a segment one that is full, with so many live bytes in one message or record.
-pub(super) fn seal(
+pub(crate) fn seal(
     spool: &mut SimSpool,
     segment: u32,
     purpose: Purpose,

@@ -208,7 +208,7 @@ fn room_is_made_by_what_costs_least() {
         .iter_mut()
         .filter(|row| row.state == State::Sealed)
         .for_each(|row| row.state = State::Bad);
-    let mut chosen = |spool: &mut SimSpool| {
+    let chosen = |spool: &mut SimSpool| {
         spool.reclaim.work = None;
         spool.choose_for_room();
         begun(spool)
