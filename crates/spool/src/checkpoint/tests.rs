@@ -131,6 +131,14 @@ fn a_checkpoint_names_no_segment_that_there_is_not() {
     };
     assert!(with(SEGMENTS - 1).is_some());
     assert!(with(SEGMENTS).is_none());
+    let with_value_in = |segment: u32| {
+        let mut all = items(0, 0);
+        let meta = Meta { namespace: 1, key: vec![1], value: vec![2] };
+        all.insert(all.len() - 1, Item::Meta { meta, segment });
+        written(head(2, &[FIRST]), &[&all]).read()
+    };
+    assert!(with_value_in(SEGMENTS - 1).is_some());
+    assert!(with_value_in(SEGMENTS).is_none());
 }
 
 #[test]

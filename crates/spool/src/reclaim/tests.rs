@@ -36,3 +36,20 @@ pub(crate) fn seal(
     (row.live, row.live_bytes) = (u32::from(live_bytes > 0), live_bytes);
     row
 }
+
+/// Stores a message with an empty body, which is durable then.
+pub(crate) fn store(spool: &mut SimSpool, recipients: usize) -> crate::MessageId {
+    let recipient = crate::Recipient { address: "recipient@example.org".into(), ..Default::default() };
+    let recipients = vec![recipient; recipients];
+    let incoming = spool.begin(&crate::Begin::default(), &recipients, Some(0)).unwrap();
+    let id = spool.commit(incoming).unwrap();
+    spool.sync().unwrap();
+    id
+}
+
+impl SimSpool {
+    /// Begins to give up a segment, as a step would go on with.
+    pub(crate) fn give_up_later(&mut self, segment: u32) {
+        self.begin_giving_up(segment);
+    }
+}

@@ -209,6 +209,7 @@ fn a_mount_to_append_finds_the_segments_free_that_a_full_one_finds() {
             image[..2 * geometry.segment_bytes as usize].fill(0);
             for sim in [sim.clone(), Sim::from_image(geometry, &image).unwrap()] {
                 let (full, to_append) = (mount(sim.medium()).unwrap(), mount_append(&sim));
+                assert_eq!(to_append.metas(1).count(), 0, "{name}: no state is held");
                 assert_eq!(
                     to_append.info().segments,
                     full.info().segments,

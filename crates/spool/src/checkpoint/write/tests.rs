@@ -66,3 +66,89 @@ fn the_first_frame_names_hundreds_of_segments_in_the_smallest_one() {
     }
     assert!(head_bytes_max(200) <= payload_bytes_max(&layout(16, 4096)));
 }
+
+mod when {
+    use super::*;
+    use crate::reclaim::tests::{NOR, SimSpool, seal, spool};
+    use crate::spool::MountOptions;
+
+    fn wants(spool: &mut SimSpool, opened: u64, written: u64, intervals: u64) -> bool {
+        spool.checkpointer.taken_at_sequence = spool.log.next_sequence - opened;
+        spool.log.counters.programmed_bytes = 1_000_000;
+        spool.checkpointer.taken_at_bytes = 1_000_000 - written;
+        spool.wants_checkpoint(intervals)
+    }
+
+    fn taken_once() -> SimSpool {
+        let mut spool = spool(NOR, MountOptions::default());
+        spool.put_meta(1, b"key", b"value").unwrap();
+        spool.sync().unwrap();
+        assert!(spool.wants_checkpoint(1), "there is none yet");
+        spool.checkpoint_now().unwrap();
+        spool.log.next_sequence = 500;
+        spool.checkpointer.size_bytes = 1000;
+        spool
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_when_enough_was_opened_and_written_since() {
+        let mut spool = taken_once();
+        assert_eq!(spool.checkpointer.interval, 4, "a sixteenth of the segments");
+        assert!(wants(&mut spool, 4, 16_000, 1));
+        assert!(!wants(&mut spool, 3, 16_000, 1) && !wants(&mut spool, 4, 15_999, 1));
+        assert!(wants(&mut spool, 12, 16_000, 3) && !wants(&mut spool, 11, 16_000, 3));
+        spool.checkpointer.size_bytes = 2000;
+        assert!(!wants(&mut spool, 4, 31_999, 1) && wants(&mut spool, 4, 32_000, 1));
+        let interval = |segments| Checkpointer::new(segments, Vec::new(), false, 0).interval;
+        assert_eq!([16, 100, 2048].map(interval), [2, 6, 64]);
+    }
+
+    #[test]
+    fn many_status_segments_make_one_due_if_anything_was_opened_since_it_was_taken() {
+        let mut spool = taken_once();
+        (0..10).for_each(|n| spool.log.anchors.note_status(40, n));
+        assert!(wants(&mut spool, 1, 0, 1));
+        assert!(!wants(&mut spool, 0, 0, 1));
+    }
+
+    #[test]
+    fn what_is_half_given_up_is_no_state_to_go_on_from() {
+        let mut spool = taken_once();
+        spool.checkpointer.is_wanted = true;
+        seal(&mut spool, 10, Purpose::Hot, 30, 0);
+        spool.give_up_later(10);
+        assert_eq!(spool.step_checkpoint(), Ok(false));
+        assert!(spool.checkpointer.writing.is_none() && !spool.is_checkpoint_overdue());
+        spool.finish_giving_up().unwrap();
+        assert!(matches!(spool.log.segments[10].state, State::Retired { .. }));
+        assert_eq!(spool.step_checkpoint(), Ok(true));
+        assert!(spool.checkpointer.writing.is_some() && spool.is_checkpoint_overdue());
+    }
+
+    #[test]
+    fn one_that_is_only_wanted_waits_for_an_idle_time_and_one_that_is_late_does_not() {
+        let mut spool = taken_once();
+        let mut is_overdue = |is_wanted: bool, opened: u64| {
+            spool.checkpointer.is_wanted = is_wanted;
+            wants(&mut spool, opened, 16_000, 1);
+            spool.is_checkpoint_overdue()
+        };
+        assert!(!is_overdue(true, 0) && !is_overdue(false, 11) && is_overdue(false, 12));
+        assert!(!is_overdue(true, 12), "a mount that got by without may take its time");
+    }
+
+    #[test]
+    fn a_stale_checkpoint_goes_and_the_one_that_counts_stays() {
+        let mut spool = taken_once();
+        let current = spool.checkpointer.current.clone();
+        assert!(!current.is_empty());
+        assert_eq!(spool.retire_stale_checkpoint(), Ok(false));
+        seal(&mut spool, 10, Purpose::Hot, 30, 0);
+        seal(&mut spool, 11, Purpose::Checkpoint, 31, 0).is_unreadable = true;
+        assert_eq!(spool.retire_stale_checkpoint(), Ok(false));
+        seal(&mut spool, 12, Purpose::Checkpoint, 32, 0);
+        assert_eq!(spool.retire_stale_checkpoint(), Ok(true));
+        assert!(matches!(spool.log.segments[12].state, State::Retired { .. }));
+        assert!(current.iter().all(|life| spool.log.segments[life.segment as usize].state == State::Sealed));
+    }
+}

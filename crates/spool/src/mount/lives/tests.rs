@@ -22,7 +22,7 @@ fn newest_of_9(surveys: &[Survey], base_group: u64, synced_group: u64) -> (Optio
 #[test]
 fn what_stands_later_is_newer_unless_it_tells_of_an_older_life() {
     let (used, retired) = (told(11, 9, 50, Life::Used), told(12, 9, 50, Life::Retired));
-    let both = [status(20, &[used.clone()]), status(21, &[retired.clone()])];
+    let both = [status(20, core::slice::from_ref(&used)), status(21, core::slice::from_ref(&retired))];
     assert_eq!(newest_of_9(&both, 0, 100), (Some((50, Life::Retired)), false));
     assert_eq!(newest_of_9(&[status(20, &[retired, used.clone()])], 0, 100).0, Some((50, Life::Used)));
     let older = [status(20, &[used, told(13, 9, 49, Life::Bad)])];
@@ -71,6 +71,12 @@ fn the_newest_segments_were_never_opened_if_they_are_empty_and_told_of_nowhere()
     assert_eq!(none.count_opened(&[empty(5), empty(6), empty(7)], 6), 1, "a checkpoint knows the first");
     let told = Records::read(&[status(20, &[told(11, 9, 6, Life::Used)])], 0, 100);
     assert_eq!(told.count_opened(&[empty(5), empty(6), empty(7)], 0), 2);
+    let reaches = |surveys: &[Survey]| {
+        Branch::take_reached().for_each(drop);
+        none.count_opened(surveys, 0);
+        Branch::take_reached().any(|branch| branch == Branch::NeverOpened)
+    };
+    assert!(reaches(&[filled(5), empty(6)]) && !reaches(&[empty(5), filled(6)]));
 }
 
 /// A row as it is before records are entered.
@@ -172,4 +178,19 @@ fn never_used_segments_are_opened_first_and_then_the_one_that_was_free_for_longe
     segments[1].state = State::Sealed;
     assert_eq!(next_to_open(&segments, 5, 9), [5, 6, 4, 2, 0, 3]);
     assert_eq!(next_to_open(&segments, 5, 2), [5, 6]);
+}
+
+#[test]
+fn anchors_are_what_they_are_whatever_stands_in_them() {
+    let mut segments: Vec<Segment> = (0..5).map(|_| Segment::new(State::Free)).collect();
+    segments[1].recorded_in = Some(4);
+    let header =
+        |segment: u32| survey(segment, 60 + u64::from(segment), Purpose::Checkpoint, &[], None).header;
+    [0, 3, 77].iter().for_each(|segment| enter_header(&mut segments, &header(*segment)));
+    enter_anchors(&mut segments);
+    let seen = |row: &Segment| (row.state, row.purpose, row.sequence, row.erase_count, row.recorded_in);
+    assert_eq!(seen(&segments[0]), (State::Anchor, Purpose::Anchor, 60, 5, None));
+    assert_eq!(seen(&segments[1]), (State::Anchor, Purpose::Anchor, 0, 0, None));
+    assert_eq!(seen(&segments[2]), (State::Free, Purpose::Hot, 0, 0, None));
+    assert_eq!(seen(&segments[3]), (State::Sealed, Purpose::Checkpoint, 63, 5, None));
 }

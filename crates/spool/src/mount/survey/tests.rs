@@ -83,7 +83,10 @@ fn a_scan_vouches_for_whole_groups_within_the_run_and_a_proof_for_all() {
     let vouched = |group| scanned.vouches_for(&fate_in(group), 6);
     assert!(vouched(4) && vouched(6));
     assert!(!vouched(5), "it is not whole");
+    Branch::take_reached().for_each(drop);
+    assert!(vouched(6) && !Branch::take_reached().any(|branch| branch == Branch::BeyondGap));
     assert!(!scanned.vouches_for(&fate_in(6), 5), "it stands beyond a gap");
+    assert!(Branch::take_reached().any(|branch| branch == Branch::BeyondGap));
     assert!(survey(7, 7, Purpose::Hot, &[], None).vouches_for(&fate_in(9), 5));
 }
 
