@@ -334,3 +334,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,8 +58,8 @@ pub(crate) fn mended_header(bytes: &[u8], seed: Seed, offset: u32) -> Option<Hea
     let bit = if syndrome.is_power_of_two() {
         HEADER_CRC_AT * 8 + syndrome.trailing_zeros() as usize
     } else {
-        let bit = flipped_bit(syndrome, HEADER_CRC_AT + OFFSET_BYTES)?;
-        (bit < HEADER_CRC_AT * 8).then_some(bit)?
+        // Where that is a bit of the offset, what it flips is another, and the header is none.
+        flipped_bit(syndrome, HEADER_CRC_AT + OFFSET_BYTES)?
     };
     flip(&mut header, bit);
     Header::decode(&header, seed, offset)

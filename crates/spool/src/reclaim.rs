@@ -258,3 +258,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 fn is_candidate(row: &Segment) -> bool {
     row.state == State::Sealed && row.held == 0 && !row.is_unreadable && !row.is_leased()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -51,7 +51,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             }
         }
         for record in &tail.records {
-            match self.rewrite_tail_record(record, tail) {
+            match self.rewrite_tail_record(record) {
                 Err(Error::Full) => Branch::TailNoRoom.reach(),
                 done => done?,
             }
@@ -59,7 +59,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(())
     }
 
-    fn rewrite_tail_record(&mut self, record: &Note, tail: &TailContent) -> Result<(), Error> {
+    fn rewrite_tail_record(&mut self, record: &Note) -> Result<(), Error> {
         match record {
             Note::Status { id, status, .. } => {
                 Branch::TailFates.reach();
@@ -71,7 +71,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
                 let value = self.meta.get(meta.namespace, &meta.key).map(<[u8]>::to_vec);
                 self.append_meta(Meta { value: value.unwrap_or_else(|| meta.value.clone()), ..meta.clone() })
             }
-            Note::Segment { record, .. } if tail.disbelieved.contains(&record.segment) => Ok(()),
             Note::Segment { record, .. } => self.rewrite_life(record.segment),
             Note::Commit { .. } => Ok(()),
         }

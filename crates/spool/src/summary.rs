@@ -21,6 +21,9 @@ use crate::walk::Window;
 pub(crate) const NOTE_BYTES_MAX: usize = 48;
 /// The most bytes that the note of a META record takes beyond its key and value.
 pub(crate) const META_NOTE_BYTES: usize = 32;
+/// More than the longest of notes takes, that of a META record. Where so much is no note, nothing more will be.
+const WHOLE_NOTE_BYTES_MAX: usize = 2048;
+const _: () = assert!(META_NOTE_BYTES + META_KEY_BYTES_MAX + META_VALUE_BYTES_MAX < WHOLE_NOTE_BYTES_MAX);
 /// What even the smallest segments may collect.
 const NOTES_BYTES_FLOOR: usize = 1024;
 /// The most payload that a SUMMARY frame carries.
@@ -220,7 +223,7 @@ pub(crate) fn read_notes<R: ReadAt>(
             at = end;
         }
         rest.drain(..at);
-        if rest.len() > NOTE_BYTES_MAX + META_NOTE_BYTES + META_KEY_BYTES_MAX + META_VALUE_BYTES_MAX {
+        if rest.len() > WHOLE_NOTE_BYTES_MAX {
             return None;
         }
     }
@@ -370,5 +373,29 @@ mod tests {
             Some((bound, bytes_of(&notes)))
         );
         assert!(read_proven(&sealed(&layout, &notes, 1), &layout).is_none(), "one byte more");
+    }
+
+    #[test]
+    fn a_long_note_may_go_on_in_the_next_frame() {
+        let layout = layout(1 << 21);
+        // From each place before the end of the first frame.
+        for fill in 0..40 {
+            let meta = |len: usize| Note::Meta {
+                group: u64::MAX - 1,
+                meta: Meta {
+                    namespace: 1,
+                    key: alloc::vec![7; META_KEY_BYTES_MAX],
+                    value: alloc::vec![1; len],
+                },
+            };
+            let mut notes = alloc::vec![meta(fill)];
+            notes.extend((0..40).map(|_| meta(META_VALUE_BYTES_MAX)));
+            let segment = sealed(&layout, &notes, 0);
+            assert_eq!(
+                read_proven(&segment, &layout).map(|(.., read)| read),
+                Some(bytes_of(&notes)),
+                "{fill}"
+            );
+        }
     }
 }

@@ -377,3 +377,6 @@ fn note_of(kind: Option<Kind>, header: &Header, payload: &[u8], segment: u32, of
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

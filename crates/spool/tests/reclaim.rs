@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use common::*;
 use penstock_flash::sim::{Fault, Rng, Sim};
 use penstock_flash::{Erase, Geometry};
-use penstock_spool::{Buffers, Error, Fate, MessageId, MountOptions, STEP_BYTES, Spool, Step};
+use penstock_spool::{Buffers, Error, Event, Fate, MessageId, MountOptions, STEP_BYTES, Spool, Step};
 
 const DISK: Geometry = geometry(512, 128 * 1024, 96, Erase::Logical);
 const NOR: Geometry = geometry(16, 16 * 1024, 64, Erase::Physical);
@@ -430,4 +430,85 @@ fn the_erased_floor_is_kept_for_who_takes_the_mail_when_this_one_cannot() {
         assert!(free >= floor, "{free} segments are erased");
         site.check_contract();
     }
+}
+
+/// Records an event about a message, or about none, and syncs it.
+fn tell(site: &mut Site, code: u16, message: Option<MessageId>) {
+    let event = Event { at: stamp(site.now_ms), code, message, text: "x".repeat(100) };
+    site.spool.record_event(&event).unwrap();
+    site.spool.sync().unwrap();
+}
+
+#[test]
+fn the_oldest_events_go_when_there_are_too_many_but_not_those_of_mail_that_waits() {
+    for (geometry, share_bytes) in [(NOR, NOR.capacity_bytes() / 16), (DISK, DISK.capacity_bytes() / 16)] {
+        let mut site = Site::new(geometry, MountOptions::default());
+        let waiting = site.take(1000);
+        let gone = site.take(1000);
+        site.spool.sync().unwrap();
+        for number in 0..20 {
+            tell(&mut site, 1, Some(waiting));
+            tell(&mut site, 2, Some(gone));
+            site.now_ms += number;
+        }
+        delivered(&mut site.spool, gone);
+        site.waiting.clear();
+        // Mail comes and goes, so that room is short, and each time there is something to tell of.
+        let turns = 3 * share_bytes / 100;
+        for turn in 0..turns {
+            tell(&mut site, 3, None);
+            if turn % 4 == 0 {
+                let id = site.take(u64::from(geometry.segment_bytes) / 8);
+                site.spool.sync().unwrap();
+                delivered(&mut site.spool, id);
+                site.tidy();
+            }
+        }
+        site.tidy();
+        let mut counts = [0u64; 4];
+        let events: Vec<Event> = site.spool.events().collect();
+        events.iter().for_each(|event| counts[usize::from(event.code)] += 1);
+        println!("{counts:?} of {turns}");
+        assert_eq!(counts[1], 20, "the custody of mail that waits is kept");
+        assert_eq!(counts[2], 0, "the oldest of the others went");
+        assert!(counts[3] < turns * 3 / 4, "{counts:?} of {turns}: there is a bound");
+        assert!(counts[3] > share_bytes / 200 / 4, "{counts:?}: and no more go than must");
+        assert_eq!(events.last().map(|event| event.at.unix_ms), Some(site.now_ms), "the newest is there");
+        site.check_contract();
+    }
+}
+
+#[test]
+fn events_go_by_age_only_when_the_clock_can_be_trusted() {
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    for (days, trusted, expected) in [(89, true, 10), (91, true, 0), (91, false, 10)] {
+        let mut site = Site::new(NOR, MountOptions::default());
+        (0..10).for_each(|_| tell(&mut site, 1, None));
+        site.now_ms += days * DAY_MS;
+        // State that changes fills status segments, which are written anew.
+        for value in 0..6000u32 {
+            site.spool.put_meta(1, b"key", &value.to_le_bytes()).unwrap();
+            site.spool.sync().unwrap();
+            let now = penstock_spool::Stamp { trusted, ..stamp(site.now_ms) };
+            if value % 10 == 0 {
+                let id = site.take(4000);
+                site.spool.sync().unwrap();
+                delivered(&mut site.spool, id);
+                while site.spool.step(now).unwrap() != Step::Idle {}
+            }
+        }
+        let events = site.spool.events().filter(|event| event.code == 1).count();
+        assert_eq!(events, expected, "after {days} days, trusted {trusted}");
+        site.check_contract();
+    }
+}
+
+#[test]
+fn what_wears_alike_is_not_moved_for_that() {
+    let mut site = Site::new(NOR, MountOptions { wear_gap_max: 16, ..MountOptions::default() });
+    site.flow(40, NOR.capacity_bytes() / 3, oldest);
+    let counts = &site.sim.erase_counts()[2..];
+    assert!(*counts.iter().min().unwrap() > 16, "{counts:?}");
+    assert_eq!(site.spool.counters().moved_bytes, 0);
+    site.check_contract();
 }

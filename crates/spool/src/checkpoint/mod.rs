@@ -293,3 +293,6 @@ impl Ground {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -335,3 +335,6 @@ fn write_frame<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>>(
     writing.done += 1;
     Ok(span as usize)
 }
+
+#[cfg(test)]
+mod tests;

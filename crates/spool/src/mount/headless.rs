@@ -156,7 +156,8 @@ fn read<R: ReadAt>(
     if !holds_anything {
         return None;
     }
-    if row.recorded_in.is_none() {
+    // A record about an earlier life says nothing of what this one was for.
+    if row.recorded_in.is_none() || row.sequence != sequence {
         let is_mail = |note: Note| matches!(note, Note::Commit { .. });
         let mut notes = survey.notes.iter();
         let is_status = survey.notes.iter().next().is_some() && !notes.any(is_mail);

@@ -191,3 +191,6 @@ pub(crate) fn enter_anchors(segments: &mut [Segment]) {
         row.recorded_in = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -372,3 +372,6 @@ fn finish<R: ReadAt>(
     };
     Mounted { start, index, meta, torn, tail, report, checkpoint }
 }
+
+#[cfg(test)]
+mod tests;

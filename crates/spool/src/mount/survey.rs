@@ -184,3 +184,6 @@ pub(crate) fn unbroken_to(surveys: &[Survey], synced_group: u64) -> u64 {
     }
     unbroken_to
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -228,3 +228,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         trial.is_futile(self.live_bytes, self.log.next_sequence, segment_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -236,3 +236,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

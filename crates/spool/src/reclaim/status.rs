@@ -147,3 +147,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         undelivered || !(old || crowded)
     }
 }
+
+#[cfg(test)]
+mod tests;

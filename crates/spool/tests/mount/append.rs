@@ -185,3 +185,39 @@ fn appending_gives_nothing_up_and_ends_with_the_free_segments() {
         }
     }
 }
+
+#[test]
+fn a_mount_to_append_finds_the_segments_free_that_a_full_one_finds() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut rng = Rng::new(815);
+        let mut number = 0;
+        for _ in 0..25 {
+            let mut spool = mount(sim.medium()).unwrap();
+            for _ in 0..rng.below(120) {
+                number += 1;
+                act(&mut rng, number, &mut spool);
+            }
+            if rng.one_in(2) {
+                spool.close().unwrap();
+            } else {
+                drop(spool);
+                let _ = sim.power_on(SEED_KEEP_ALL);
+            }
+            // By the newest root, and by the headers of all segments.
+            let mut image = sim.image();
+            image[..2 * geometry.segment_bytes as usize].fill(0);
+            for sim in [sim.clone(), Sim::from_image(geometry, &image).unwrap()] {
+                let (full, to_append) = (mount(sim.medium()).unwrap(), mount_append(&sim));
+                assert_eq!(to_append.metas(1).count(), 0, "{name}: no state is held");
+                assert_eq!(
+                    to_append.info().segments,
+                    full.info().segments,
+                    "{name}; replay: {}",
+                    sim.story()
+                );
+                assert_eq!(to_append.mount_report().clean, full.mount_report().clean, "{name}");
+            }
+        }
+    }
+}

@@ -110,6 +110,7 @@ fn a_mount_of_64_mib_of_nor_reads_at_most_4_mb() {
         show("NOR, 64 MiB, clean", messages, read, memory);
         assert!(read.bytes <= 4_000_000 && read.requests <= 50, "{read:?}");
         assert!(memory <= memory_max(geometry, spool.info().index_bytes), "{memory}");
+        assert!(spool.info().index_bytes <= 32 * messages + 64 * 1024, "{}", spool.info().index_bytes);
 
         // And when the power fails after much was delivered and taken.
         let queued: Vec<MessageId> = spool.queue(MessageId(0)).map(|message| message.id).take(5000).collect();
@@ -268,6 +269,8 @@ fn a_mount_by_the_checkpoint_finds_what_one_by_a_scan_finds() {
             assert_both_ways_agree(name, &sim);
         }
         println!("{name}: {mounts} mounts, {by_checkpoint} by a checkpoint");
-        assert!(by_checkpoint > mounts / 2, "{name}: too few to mean anything");
+        // No stop of all these leaves anything that only a scan would find: but for the first mount, of a volume that has
+        // no checkpoint yet, each gets by with it.
+        assert_eq!(by_checkpoint, mounts - 1, "{name}");
     }
 }

@@ -1,0 +1,480 @@
+//! What a mount makes of what a stop, a fault or rot left behind, told by what can be seen from outside.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict")]
+
+mod common;
+
+use common::*;
+use penstock_flash::sim::{Fault, SEED_KEEP_ALL, Sim, SimMedium};
+use penstock_flash::{Erase, Geometry};
+use penstock_spool::proof::Branch;
+use penstock_spool::proof::frames::{self, FrameAt};
+use penstock_spool::{Error, Fate, MessageId, MountOptions, MountReport, Spool, Step};
+
+/// Kinds of frames, as `FORMAT.md` numbers them.
+const SEGMENT_HEADER: u8 = 1;
+const COMMIT: u8 = 6;
+const STATUS: u8 = 7;
+const SEGMENT_STATE: u8 = 10;
+
+/// Mounts by the header of every segment.
+fn mount_by_scan(medium: SimMedium) -> TestSpool {
+    let options = MountOptions { uses_checkpoint: false, ..MountOptions::default() };
+    Spool::mount(medium, buffers(), options).unwrap()
+}
+
+/// Stores and syncs messages of such a size, the first with that number.
+fn store_some(spool: &mut TestSpool, first: u64, count: u64, size_bytes: usize) -> Vec<(MessageId, Mail)> {
+    let numbers = first..first + count;
+    numbers
+        .map(|number| {
+            let mail = mail(number, 3, size_bytes);
+            let id = store(spool, &mail, 1000).unwrap();
+            spool.sync().unwrap();
+            (id, mail)
+        })
+        .collect()
+}
+
+fn assert_whole(spool: &mut TestSpool, mails: &[(MessageId, Mail)], how: &str) {
+    for (id, mail) in mails {
+        assert_eq!(read(spool, *id).as_ref(), Ok(mail), "{how}: {id}");
+    }
+}
+
+fn flip(sim: &Sim, frame: &FrameAt, offset: u32) {
+    sim.inject(Fault::Flip { segment: frame.segment, offset: frame.offset + offset, mask: 4 });
+}
+
+/// Flips a bit in both copies of a segment's header.
+fn lose_header(sim: &Sim, frames: &[FrameAt], segment: u32) {
+    let headers = frames.iter().filter(|frame| frame.segment == segment && frame.kind == SEGMENT_HEADER);
+    assert_eq!(headers.map(|header| flip(sim, header, 5)).count(), 2);
+}
+
+#[test]
+fn a_mount_tells_what_it_had_to_do() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        store_some(&mut spool, 1, 4, 300);
+        let found_nothing = MountReport::default();
+        let medium = spool.close().unwrap();
+        Branch::take_reached().for_each(drop);
+        let clean = mount(medium).unwrap().mount_report();
+        assert!(!Branch::take_reached().any(|branch| branch == Branch::Quarantined), "{name}");
+        // The two segments that were open when the checkpoint was taken.
+        let expected = MountReport { clean: true, from_checkpoint: true, read_segments: 2, ..found_nothing };
+        assert_eq!(clean, expected, "{name}");
+
+        let mut spool = mount(sim.medium()).unwrap();
+        store_some(&mut spool, 5, 1, 300);
+        let medium = spool.into_medium();
+        let crashed = mount(medium).unwrap().mount_report();
+        let expected = MountReport { from_checkpoint: true, scanned_segments: 2, ..found_nothing };
+        assert_eq!(MountReport { read_segments: 0, ..crashed }, expected, "{name}");
+        assert!(crashed.read_segments >= 4, "{name}: {crashed:?}");
+        let scanned = mount_by_scan(sim.medium()).mount_report();
+        assert!(scanned.read_segments >= crashed.read_segments, "{name}: {scanned:?}");
+        let read_segments = crashed.read_segments;
+        assert_eq!(MountReport { from_checkpoint: true, read_segments, ..scanned }, crashed, "{name}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_a_mount_got_by_with_stays_until_there_is_another() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mails = store_some(&mut spool, 1, 3, 300);
+        assert!(!spool.mount_report().from_checkpoint, "{name}: there was none");
+        // Idle times are enough for the first one.
+        tidy(&mut spool);
+        let mut medium = spool.into_medium();
+        for boot in 0..5 {
+            let mut spool = mount(medium).unwrap();
+            assert!(spool.mount_report().from_checkpoint, "{name}, boot {boot}");
+            assert_whole(&mut spool, &mails, name);
+            tidy(&mut spool);
+            medium = spool.into_medium();
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_several_segments_is_taken_and_mounted_by() {
+    for (name, geometry) in GEOMETRIES {
+        // Small mail, and enough of it that no one segment holds the index.
+        let messages = geometry.segment_bytes / 12;
+        let geometry = Geometry { segments: 16 + messages * 600 / geometry.segment_bytes * 3, ..geometry };
+        for more in 0..8 {
+            let sim = formatted(geometry);
+            let mut spool = mount(sim.medium()).unwrap();
+            for number in 0..u64::from(messages) + 5 * more {
+                store(&mut spool, &mail(number % 7, 1, 0), 1).unwrap();
+                if number % 20 == 0 {
+                    spool.sync().unwrap();
+                }
+            }
+            let spool = mount(spool.close().unwrap()).unwrap();
+            let report = spool.mount_report();
+            assert!(report.clean && report.from_checkpoint, "{name}, {more}: {report:?}");
+            assert_eq!(spool.info().messages as u64, u64::from(messages) + 5 * more, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_root_that_names_many_status_segments_calls_for_a_checkpoint() {
+    // So many messages that what is written between two checkpoints could be far more than twenty status segments.
+    let geometry = geometry(16, 4096, 512, Erase::Physical);
+    let sim = formatted(geometry);
+    let mut spool = mount(sim.medium()).unwrap();
+    for number in 0..1500 {
+        store(&mut spool, &mail(number % 7, 1, 0), 1).unwrap();
+        if number % 20 == 19 {
+            spool.sync().unwrap();
+        }
+    }
+    tidy(&mut spool);
+    for value in 0..2500u32 {
+        spool.put_meta(1, &[value as u8 % 16], &[value as u8; 100]).unwrap();
+        spool.sync().unwrap();
+        if value % 10 == 0 {
+            tidy(&mut spool);
+        }
+    }
+    assert!(spool.counters().status_bytes > 60 * 4096, "it was sixty status segments");
+    let spool = mount(spool.into_medium()).unwrap();
+    assert!(spool.mount_report().from_checkpoint);
+}
+
+#[test]
+fn what_a_cut_left_in_the_tail_is_written_anew_and_not_needed_where_it_stood() {
+    for (name, geometry) in GEOMETRIES {
+        for size_bytes in [0, 300, geometry.segment_bytes as usize * 3 / 2] {
+            let sim = formatted(geometry);
+            let mut spool = mount(sim.medium()).unwrap();
+            let known = store_some(&mut spool, 1, 3, 300);
+            spool.put_meta(1, b"old", b"value").unwrap();
+            spool.sync().unwrap();
+            let before = sim.image();
+            // Mail, a fate and state are programmed, and the power fails in the sync.
+            let mut under_way = Vec::new();
+            if size_bytes > 0 {
+                let new = mail(10, 2, size_bytes);
+                under_way.push((store(&mut spool, &new, 500).unwrap(), new));
+            }
+            spool.set_status(known[0].0, &fate(1, 1, Fate::Delivered)).unwrap();
+            spool.put_meta(1, b"key", b"value").unwrap();
+            spool.put_meta(1, b"old", b"another").unwrap();
+            // Without mail there is one write, and that is written through.
+            sim.cut_after(if size_bytes > 0 { 2 } else { 0 });
+            assert!(spool.sync().is_err(), "{name}");
+            Branch::take_reached().for_each(drop);
+            let mut spool = mount(sim.power_on(SEED_KEEP_ALL)).unwrap();
+            let how = format!("{name}, {size_bytes} bytes; replay: {}", sim.story());
+            assert_whole(&mut spool, &under_way, &how);
+            let after = sim.image();
+            let touched = (0..before.len()).filter(|at| after[*at] != before[*at]).step_by(8);
+            let touched: Vec<usize> = touched.collect();
+            assert!(!touched.is_empty());
+            // What comes between the mount and the first sync is newer than the tail.
+            spool.put_meta(1, b"old", b"newest").unwrap();
+            spool.sync().unwrap();
+            let reached: Vec<Branch> = Branch::take_reached().collect();
+            let mut expected = vec![Branch::TailToSettle, Branch::TailFates, Branch::TailState];
+            expected.extend((size_bytes > 0).then_some(Branch::TailMoved));
+            for branch in expected {
+                assert!(reached.contains(&branch), "{how}: {branch:?} was not entered");
+            }
+            // And no more than that: what was known durable stays where it stands.
+            assert!(spool.counters().moved_bytes < size_bytes as u64 + 2 * 1024 + 3 * 4096, "{how}");
+            // Its cells fade.
+            let segment_bytes = geometry.segment_bytes as usize;
+            for at in touched {
+                let (segment, offset) = ((at / segment_bytes) as u32, (at % segment_bytes) as u32);
+                sim.inject(Fault::Flip { segment, offset, mask: 0x40 });
+            }
+            for mut spool in [mount(sim.medium()).unwrap(), mount_by_scan(sim.medium())] {
+                assert_whole(&mut spool, &known, &how);
+                assert_whole(&mut spool, &under_way, &how);
+                let fates = [(0, 1, Fate::Queued), (1, 1, Fate::Delivered), (2, 1, Fate::Queued)];
+                assert_eq!(spool.fates(known[0].0).unwrap(), fates, "{how}");
+                assert_eq!(spool.meta(1, b"key"), Some(&b"value"[..]), "{how}");
+                assert_eq!(spool.meta(1, b"old"), Some(&b"newest"[..]), "{how}");
+                assert_eq!(spool.mount_report().damaged_messages, 0, "{how}");
+            }
+        }
+    }
+}
+
+#[test]
+fn mail_and_fates_are_found_in_segments_that_lost_their_header() {
+    for (name, geometry) in GEOMETRIES {
+        let volume = || {
+            let sim = formatted(geometry);
+            let mut spool = mount(sim.medium()).unwrap();
+            let mails = store_some(&mut spool, 1, 8, geometry.segment_bytes as usize / 4);
+            spool.set_status(mails[2].0, &fate(1, 2, Fate::Delivered)).unwrap();
+            spool.close().unwrap();
+            let frames = frames::find(&sim.image(), &geometry);
+            (sim, mails, frames)
+        };
+        let (_, _, found) = volume();
+        let mut segments: Vec<u32> = found
+            .iter()
+            .filter(|frame| [COMMIT, STATUS].contains(&frame.kind))
+            .map(|frame| frame.segment)
+            .collect();
+        segments.dedup();
+        segments.sort_unstable();
+        segments.dedup();
+        assert!(segments.len() >= 3, "{name}");
+        for segment in segments {
+            let how = format!("{name}, segment {segment}");
+            let (sim, mails, frames) = volume();
+            lose_header(&sim, &frames, segment);
+            let mut by_hints = mount(sim.medium()).unwrap();
+            assert_whole(&mut by_hints, &mails, &how);
+            let fates = [(0, 1, Fate::Queued), (1, 2, Fate::Delivered)];
+            assert_eq!(by_hints.fates(mails[2].0).unwrap(), fates, "{how}");
+            Branch::take_reached().for_each(drop);
+            let mut spool = mount_by_scan(sim.medium());
+            let reached: Vec<Branch> = Branch::take_reached().collect();
+            assert!(reached.contains(&Branch::HeadlessRead), "{how}");
+            assert_eq!(spool.mount_report().quarantined_segments, 1, "{how}");
+            let stands_there = |sim: &Sim| {
+                let bytes = geometry.segment_bytes as usize;
+                sim.image()[segment as usize * bytes..][..bytes].to_vec()
+            };
+            let before = stands_there(&sim);
+            for boot in 0..3 {
+                assert_whole(&mut spool, &mails, &how);
+                let fates = [(0, 1, Fate::Queued), (1, 2, Fate::Delivered)];
+                assert_eq!(spool.fates(mails[2].0).unwrap(), fates, "{how}");
+                // Mail comes and goes, but nothing there is taken for free.
+                for (id, _) in
+                    store_some(&mut spool, 100 * (boot + 1), 12, geometry.segment_bytes as usize / 3)
+                {
+                    delivered(&mut spool, id);
+                    spool.sync().unwrap();
+                    tidy(&mut spool);
+                }
+                assert_eq!(stands_there(&sim), before, "{how}");
+                spool = mount(spool.into_medium()).unwrap();
+            }
+            assert!(spool.mount_report().quarantined_segments <= 1, "{how}");
+            assert_eq!(sim.counters().violations, 0, "{how}");
+        }
+        assert!(!Branch::take_reached().any(|branch| branch == Branch::Damaged), "{name}");
+    }
+}
+
+#[test]
+fn mail_is_found_in_a_segment_of_which_neither_header_nor_record_is_left() {
+    for (name, geometry) in GEOMETRIES {
+        for was_used in [false, true] {
+            let tried =
+                (5..12).filter(|mails| neither_header_nor_record_is_left(name, geometry, was_used, *mails));
+            assert!(tried.count() > 0, "{name}");
+        }
+    }
+}
+
+/// The segment, the sequence and whether it is in use, by a record about a segment.
+fn told_by(payload: &[u8]) -> (u32, u64, bool) {
+    let mut numbers = payload.iter();
+    let mut number = || {
+        let (mut value, mut shift) = (0, 0);
+        for byte in numbers.by_ref() {
+            value |= u64::from(byte & 0x7F) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        value
+    };
+    let [segment, sequence, _erase_count, _purpose, life] = std::array::from_fn(|_| number());
+    (segment as u32, sequence, life == 0)
+}
+
+/// The segment opened last, for the first time or again, loses its header and the word of its opening. Whether it was
+/// one with mail.
+fn neither_header_nor_record_is_left(name: &str, geometry: Geometry, was_used: bool, count: u64) -> bool {
+    let how = &format!("{name}, used before: {was_used}, {count} messages");
+    let sim = formatted(geometry);
+    let mut spool = mount(sim.medium()).unwrap();
+    let mut mails = if was_used { turns(&mut spool, &geometry, 60).0 } else { Vec::new() };
+    mails.extend(store_some(&mut spool, 1000, count, geometry.segment_bytes as usize / 4));
+    drop(spool);
+    let (image, frames) = (sim.image(), frames::find(&sim.image(), &geometry));
+    let told = |frame: &FrameAt| told_by(&image[frame.payload(&geometry)..][..frame.len_bytes as usize]);
+    let records = frames.iter().filter(|frame| frame.kind == SEGMENT_STATE);
+    let newest = records.filter(|record| told(record).2).max_by_key(|record| told(record).1).unwrap();
+    let segment = told(newest).0;
+    if !frames.iter().any(|frame| frame.segment == segment && frame.kind == COMMIT) {
+        return false;
+    }
+    lose_header(&sim, &frames, segment);
+    flip(&sim, newest, 24);
+    assert_whole(&mut mount_by_scan(sim.medium()), &mails, how);
+    assert_whole(&mut mount(sim.medium()).unwrap(), &mails, how);
+    // And again, when that was told of.
+    let mut spool = mount(sim.medium()).unwrap();
+    let more = store_some(&mut spool, 20, 4, 300);
+    tidy(&mut spool);
+    let mut spool = mount_by_scan(spool.into_medium());
+    assert_whole(&mut spool, &mails, how);
+    assert_whole(&mut spool, &more, how);
+    assert_eq!(sim.counters().violations, 0, "{how}");
+    true
+}
+
+/// Takes mail and delivers it, some turns of it. The mail that was acknowledged and is not delivered.
+fn turns(
+    spool: &mut TestSpool,
+    geometry: &Geometry,
+    turns: u64,
+) -> (Vec<(MessageId, Mail)>, Result<(), Error>) {
+    let mut known = Vec::new();
+    let mut turn = |number: u64| -> Result<(), Error> {
+        let mail = mail(number, 1, geometry.segment_bytes as usize / 3);
+        let id = store(spool, &mail, 1000)?;
+        spool.sync()?;
+        known.push((id, mail));
+        if known.len() > 6 {
+            let (id, _) = known.remove(0);
+            spool.set_status(id, &fate(0, 1, Fate::Delivered))?;
+            spool.sync()?;
+        }
+        while spool.step(stamp(0))? != Step::Idle {}
+        Ok(())
+    };
+    let done = (0..turns).try_for_each(&mut turn);
+    (known, done)
+}
+
+#[test]
+fn where_a_segment_cannot_be_opened_a_chip_goes_on_with_another_and_a_disk_stops() {
+    for (name, geometry) in GEOMETRIES {
+        for failures in 1..=5 {
+            let mut most_bad = 0;
+            for operation in 0..60 {
+                let sim = formatted(geometry);
+                let mut spool = mount(sim.medium()).unwrap();
+                for _ in 0..failures {
+                    sim.inject_at(sim.operations() + operation, Fault::FailProgram { code: 5 });
+                }
+                let (known, done) = turns(&mut spool, &geometry, 8);
+                let how = format!("{name}; replay: {}", sim.story());
+                assert_eq!(done.is_err(), spool.info().read_only, "{how}");
+                let mut spool = mount(sim.power_on(SEED_KEEP_ALL)).unwrap();
+                let bad = spool.mount_report().bad_segments;
+                assert_whole(&mut spool, &known, &how);
+                assert!(bad == 0 || geometry.erase == Erase::Physical, "{how}: {bad} bad");
+                if done.is_ok() {
+                    most_bad = most_bad.max(bad);
+                }
+            }
+            // Four are tried in turn.
+            let expected = if geometry.erase == Erase::Physical && failures < 4 { failures } else { 0 };
+            assert!(most_bad >= expected && most_bad <= 3, "{name}: {most_bad} bad of {failures}");
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_an_erase_left_as_it_was_is_not_used() {
+    for (name, geometry) in GEOMETRIES.into_iter().filter(|(_, geometry)| geometry.erase == Erase::Physical) {
+        let mut found = 0;
+        for operation in (0..400).step_by(3) {
+            let sim = formatted(geometry);
+            let mut spool = mount(sim.medium()).unwrap();
+            sim.inject_at(sim.operations() + operation, Fault::IgnoreErase);
+            let (known, done) = turns(&mut spool, &geometry, 60);
+            let how = format!("{name}; replay: {}", sim.story());
+            assert_eq!((done, sim.counters().violations), (Ok(()), 0), "{how}");
+            let mut spool = mount(spool.into_medium()).unwrap();
+            assert_whole(&mut spool, &known, &how);
+            found += spool.mount_report().bad_segments;
+        }
+        assert!(found > 20, "{name}: {found}");
+    }
+}
+
+#[test]
+fn kept_mail_makes_room_in_an_index_that_is_full() {
+    let (name, geometry) = GEOMETRIES[2];
+    let sim = formatted(geometry);
+    let options = MountOptions { messages_max: 12, ..MountOptions::default() };
+    let mut spool = Spool::mount(sim.medium(), buffers(), options).unwrap();
+    let size_bytes = geometry.segment_bytes as usize / 4;
+    let waiting = store_some(&mut spool, 1, 1, size_bytes);
+    let mut last = None;
+    for number in 2..60 {
+        let (id, _) = store_some(&mut spool, number, 1, size_bytes).remove(0);
+        delivered(&mut spool, id);
+        spool.sync().unwrap();
+        last = Some(id);
+    }
+    let info = spool.info();
+    assert!(info.messages + info.kept_messages <= 12, "{info:?}");
+    assert_whole(&mut spool, &waiting, name);
+    assert!(read(&mut spool, last.unwrap()).is_ok(), "the oldest went");
+}
+
+#[test]
+fn a_segment_that_a_cut_may_have_caught_and_that_cannot_be_erased_is_not_opened() {
+    for (name, geometry) in GEOMETRIES.into_iter().filter(|(_, geometry)| geometry.erase == Erase::Physical) {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mut mails = store_some(&mut spool, 1, 3, 300);
+        let mut spool = mount(spool.into_medium()).unwrap();
+        sim.inject(Fault::FailErase { code: 5 });
+        mails.extend(store_some(&mut spool, 10, 4, geometry.segment_bytes as usize / 2));
+        assert_eq!(sim.counters().violations, 0, "{name}");
+        let mut spool = mount(spool.into_medium()).unwrap();
+        assert_eq!(spool.mount_report().bad_segments, 1, "{name}");
+        assert_whole(&mut spool, &mails, name);
+    }
+}
+
+#[test]
+fn clean_stops_in_a_row_write_nothing() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        store_some(&mut spool, 1, 3, 300);
+        spool.close().unwrap();
+        let image = sim.image();
+        for _ in 0..3 {
+            mount(sim.medium()).unwrap().close().unwrap();
+        }
+        assert_eq!(sim.image(), image, "{name}");
+    }
+}
+
+#[test]
+fn a_bit_that_no_erase_sets_is_found_before_the_segment_is_used_again() {
+    for (name, geometry) in GEOMETRIES.into_iter().filter(|(_, geometry)| geometry.erase == Erase::Physical) {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let (_, done) = turns(&mut spool, &geometry, 30);
+        assert_eq!(done, Ok(()), "{name}");
+        // A byte of a body, in the segment of the oldest mail: it reads as it should while that stands there.
+        let image = sim.image();
+        let frames = frames::find(&image, &geometry);
+        let oldest = frames.iter().filter(|frame| frame.kind == 4).min_by_key(|frame| frame.msg_id).unwrap();
+        let at = oldest.payload(&geometry) + oldest.len_bytes as usize / 2;
+        let mask = 1 << image[at].trailing_ones();
+        let offset = (at % geometry.segment_bytes as usize) as u32;
+        sim.inject(Fault::Stuck { segment: oldest.segment, offset, mask, ones: false });
+        let (known, done) = turns(&mut spool, &geometry, 60);
+        assert_eq!((done, sim.counters().violations), (Ok(()), 0), "{name}");
+        let mut spool = mount(spool.into_medium()).unwrap();
+        assert_eq!(spool.mount_report().bad_segments, 1, "{name}");
+        assert_whole(&mut spool, &known, name);
+    }
+}
