@@ -38,7 +38,9 @@ fn before_a_segment_is_opened_there_is_room_to_tell_of_it_and_of_what_went_bad()
         told(&|log| (0..count).for_each(|_| log.append_nop().unwrap()));
     }
     for count in 0..80 {
-        told(&|log| (0..count).for_each(|_| log.record_life(50, Life::Clean).map(drop).unwrap()));
+        told(&|log| {
+            (0..count).for_each(|_| log.record_life(50, Life::Clean { since: 1 }).map(drop).unwrap())
+        });
     }
 }
 

@@ -78,6 +78,7 @@ impl Written {
         let mut payload = synced_group.to_le_bytes().to_vec();
         payload.extend(frames.to_le_bytes());
         payload.extend(chain.to_le_bytes());
+        payload.extend(landmark::encode(&landmark::OfHeads::default(), group));
         self.frame(Kind::GroupEnd as u8, 0, group, &payload);
         self.at = layout().align_up(self.at);
         (self.frames, self.chain) = (0, 0);
@@ -185,7 +186,7 @@ fn a_group_is_whole_if_all_its_frames_are_there_as_they_were_written() {
     let notes: Vec<u64> = scan.notes.iter().map(|note| note.group()).collect();
     assert_eq!(notes, [10, 10, 11, 12, 13], "but what is whole in them counts");
     assert!(scan.is_whole(10) && !scan.is_whole(11) && scan.is_whole(14) && !scan.is_whole(15));
-    assert!(!scan.has_rot_before(10) && scan.has_rot_before(11));
+    assert!(!scan.lacks_any_to(10) && scan.lacks_any_to(11) && scan.lacks_any_to(14));
 }
 
 #[test]
