@@ -66,10 +66,11 @@ impl Search {
         keep: Keep,
     ) -> Vec<Survey> {
         let mut found = Vec::new();
-        // One that is free by all records but would be opened next: with frames in it, it was opened.
+        // One that is free by all records but would be opened next: with frames in it, it was opened. So it may be with one
+        // that waits for its erase by all records that are believed.
         let next = next_to_open(segments, used_segments, SUSPECTS);
         for (segment, row) in (0u32..).zip(segments) {
-            let is_next = next.contains(&segment);
+            let is_next = next.contains(&segment) || row.state == State::Erasable;
             if row.state != State::Quarantined && !is_next {
                 continue;
             }
