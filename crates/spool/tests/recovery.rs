@@ -478,3 +478,32 @@ fn a_bit_that_no_erase_sets_is_found_before_the_segment_is_used_again() {
         assert_whole(&mut spool, &known, name);
     }
 }
+
+#[test]
+fn a_status_segment_that_only_a_root_tells_of_is_read_though_its_beginning_is_gone() {
+    let (name, geometry) = GEOMETRIES[5];
+    let sim = formatted(geometry);
+    let mut spool = mount(sim.medium()).unwrap();
+    let mails = store_some(&mut spool, 1, 8, 300);
+    for (id, _) in &mails {
+        spool.set_status(*id, &fate(1, 1, Fate::Delivered)).unwrap();
+        spool.sync().unwrap();
+    }
+    drop(spool);
+    let frames = frames::find(&sim.image(), &geometry);
+    let mut fates = frames.iter().filter(|frame| frame.kind == STATUS);
+    let first = fates.next().unwrap();
+    // Its header, and all that could tell under which sequence number it was written.
+    lose_header(&sim, &frames, first.segment);
+    let before = |frame: &&FrameAt| frame.segment == first.segment && frame.offset < first.offset;
+    let groups = frames.iter().filter(before).filter(|frame| frame.kind != SEGMENT_HEADER);
+    groups.for_each(|frame| flip(&sim, frame, 5));
+    for mut spool in [mount(sim.medium()).unwrap(), mount_by_scan(sim.medium())] {
+        assert_whole(&mut spool, &mails, name);
+    }
+    let spool = mount(sim.medium()).unwrap();
+    for (id, _) in &mails {
+        let fates = [(0, 1, Fate::Queued), (1, 1, Fate::Delivered), (2, 1, Fate::Queued)];
+        assert_eq!(spool.fates(*id).unwrap(), fates, "{name}: {id}");
+    }
+}
