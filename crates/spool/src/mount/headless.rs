@@ -64,10 +64,11 @@ impl Search {
         segments: &[Segment],
         keep: Keep,
     ) -> Vec<Survey> {
-        // One that is free by all records but would be opened next: with frames in it, it was opened.
+        // One that is free by all records but would be opened next: with frames in it, it was opened. So it may be with one
+        // that waits for its erase by all records that are believed.
         let next = next_to_open(segments, SUSPECTS);
         let is_wanted = |segment: u32, row: &Segment| {
-            let is_next = next.contains(&segment);
+            let is_next = next.contains(&segment) || row.state == State::Erasable;
             (row.state == State::Quarantined || is_next).then_some(is_next)
         };
         let wanted: Vec<(u32, &Segment, bool)> = (0u32..)
