@@ -409,7 +409,7 @@ mod tests {
         }
         let layout = layout(1 << 21);
         let mut segment = sealed(&layout, &(0..6000).map(note).collect::<Vec<_>>(), 0);
-        put(&mut segment, layout.data_start(), Kind::Summary, &[0xFF; SUMMARY_PAYLOAD_BYTES]);
+        put(&mut segment, layout.data_start(), Kind::Summary, &alloc::vec![0xFF; SUMMARY_PAYLOAD_BYTES]);
         let (footer, _) = read_footer(&segment, &layout, seed(), 0).unwrap();
         let read = core::cell::Cell::new(0);
         let notes = read_notes(&Counted(&segment, &read), &layout, seed(), 0, &footer, Keep::Segments);
