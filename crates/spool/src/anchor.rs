@@ -115,9 +115,14 @@ impl Anchors {
         self.root.status.retain(was_opened);
     }
 
-    /// Whether there is room to give up one more segment.
-    pub(crate) fn may_give_up(&self) -> bool {
-        self.root.given_up.len() < GIVEN_UP_MAX && self.anchors.iter().any(|anchor| !anchor.has_failed)
+    /// Whether a root can say, or says already, that this life is over.
+    pub(crate) fn may_give_up(&self, life: &Opened) -> bool {
+        let has_room = self.root.given_up.len() < GIVEN_UP_MAX;
+        (has_room || self.gives_up(life)) && self.anchors.iter().any(|anchor| !anchor.has_failed)
+    }
+
+    pub(crate) fn gives_up(&self, life: &Opened) -> bool {
+        self.root.given_up.contains(life)
     }
 
     /// The lives that the newest root gives up.
@@ -246,7 +251,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         if row.purpose == Purpose::Checkpoint {
             self.anchors.root.checkpoint = None;
         }
-        self.anchors.root.given_up.push(Opened { segment, sequence: row.sequence });
+        let life = Opened { segment, sequence: row.sequence };
+        if !self.anchors.gives_up(&life) {
+            self.anchors.root.given_up.push(life);
+        }
         self.write_root()?;
         self.barrier()
     }

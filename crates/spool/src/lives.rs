@@ -367,7 +367,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     /// Tells of segments that were found to be bad.
     fn record_bad(&mut self) -> Result<(), Error> {
         while let Some(segment) = self.bad_unrecorded.pop() {
-            self.record_life(segment, Life::Bad)?;
+            // Of an anchor nothing is told: what could be erased or not shows at the next attempt.
+            if segment >= ANCHORS {
+                self.record_life(segment, Life::Bad)?;
+            }
         }
         Ok(())
     }

@@ -474,8 +474,11 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         // Who may use the reserve is reclaim, which is about to do that.
         while !self.log.may_use_reserve && self.log.free_segments() < RESERVE_STATUS {
             Branch::ReserveRefilled.reach();
-            if !self.in_reserve(Self::reclaim_one)? {
-                break;
+            match self.in_reserve(Self::reclaim_one) {
+                Ok(true) => {}
+                // What was to be durable is so.
+                Ok(false) | Err(Error::Full) => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use penstock_flash::Medium;
 
 use super::is_candidate;
 use crate::Error;
+use crate::anchor::Opened;
 use crate::index::Left;
 use crate::proof::Branch;
 use crate::record::MessageId;
@@ -24,7 +25,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         while self.log.opened[Purpose::Status as usize] == 0
             && self.log.free_segments() <= RESERVE_MOVED
-            && self.log.anchors.may_give_up()
             && let Some(victim) = self.victim_for_root()
         {
             Branch::GivenUpByRoot.reach();
@@ -41,11 +41,13 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// What can be given up on the strength of what is durable, whatever becomes of the tail: what is retired already,
     /// and mail of which none is live and none is spoken of in the tail. The checkpoint last, which spares reading.
     fn victim_for_root(&self) -> Option<u32> {
-        let synced_group = self.log.synced_group;
+        let (synced_group, anchors) = (self.log.synced_group, &self.log.anchors);
         let is_retired = |state: State| matches!(state, State::Retired { group } if group <= synced_group);
         let rank = |segment: u32| {
             let row = &self.log.segments[segment as usize];
+            let life = Opened { segment, sequence: row.sequence };
             match row.purpose {
+                _ if !anchors.may_give_up(&life) => None,
                 _ if is_retired(row.state) && !row.is_leased() => Some(0),
                 _ if !is_candidate(row) => None,
                 Purpose::Checkpoint => Some(if self.checkpointer.needs(segment) { 3 } else { 1 }),
