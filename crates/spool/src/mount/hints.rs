@@ -118,6 +118,8 @@ pub(crate) fn survey_since<R: ReadAt>(
             None => without_header += 1,
         }
     }
+    // One table of segments less while the one that counts is made.
+    drop(rows);
     let records = wanted.records(base_group);
     let Wanted { surveys, synced_group, msg_id_floor, landmarks: named, .. } = wanted;
     let mut landmarks = landmarks(&surveys, &others, volume.geometry.segments);
