@@ -120,6 +120,11 @@ impl Anchors {
         self.root.given_up.len() < GIVEN_UP_MAX && self.anchors.iter().any(|anchor| !anchor.has_failed)
     }
 
+    /// The lives that the newest root gives up.
+    pub(crate) fn given_up(&self) -> Vec<Opened> {
+        self.root.given_up.clone()
+    }
+
     /// Forgets given up lives of which a record tells what came after.
     pub(crate) fn drop_reused(&mut self, segments: &[Segment]) {
         let is_told_here = |life: &Opened| {
@@ -248,7 +253,10 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     /// Erases a segment that a durable root gives up.
     pub(crate) fn erase_given_up(&mut self, segment: u32) -> Result<(), Error> {
-        self.segments[segment as usize].state = State::Erasable;
+        let row = &mut self.segments[segment as usize];
+        row.state = State::Erasable;
+        // One that a stop caught at its opening stays the first to be opened.
+        row.free_since = self.next_group;
         self.erase_now(segment).map(drop)
     }
 

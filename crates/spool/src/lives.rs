@@ -14,6 +14,7 @@
 use penstock_flash::{Erase, EraseProgress, Medium};
 
 use crate::Error;
+use crate::anchor::Opened;
 use crate::frame::{self, Kind};
 use crate::log::{Log, NOTE_RESERVE, READ_BACK_BYTES, STATUS_FRAME_BYTES, expect_bytes};
 use crate::proof::{Branch, Protection};
@@ -48,6 +49,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             self.barrier()?;
             self.enter(purpose, segment);
             self.record_life(segment, Life::Used)?;
+            self.record_given_up()?;
             return self.record_bad();
         }
         let segment = self.open_told(purpose)?;
@@ -155,6 +157,17 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         let since = self.next_group;
         self.segments[segment as usize].free_since = since;
         self.record_life(segment, Life::Clean { since }).map(drop)
+    }
+
+    /// Says of segments that a root gave up that they were erased.
+    fn record_given_up(&mut self) -> Result<(), Error> {
+        for Opened { segment, sequence } in self.anchors.given_up() {
+            let row = &self.segments[segment as usize];
+            if row.state == State::Free && row.sequence == sequence {
+                self.record_clean(segment)?;
+            }
+        }
+        Ok(())
     }
 
     /// Counts the status segment that now holds the newest record about `segment`, and discounts the one before.

@@ -235,9 +235,26 @@ impl Layout {
     }
 }
 
-/// Reads a segment's header from whichever copy is whole. Whether it fits the medium is left to the caller.
+/// Reads a segment's header from whichever copy is whole; the newer one, since on media that erase nothing a write that
+/// never came leaves the copy of an earlier life. Whether it fits the medium is left to the caller.
 pub(crate) fn read_header<R: ReadAt>(reader: &R, layout: &Layout, segment: u32) -> Option<SegmentHeader> {
-    layout.header_offsets().into_iter().find_map(|offset| read_header_copy(reader, segment, offset))
+    let [first, second] = layout.header_offsets();
+    let mut bytes = [0; (penstock_flash::UNIT_BYTES_MAX + HEADER_FRAME_BYTES) as usize];
+    let both = &mut bytes[..(second + HEADER_FRAME_BYTES) as usize];
+    let copies = if reading::read(reader, segment, first, both).is_ok() {
+        [first, second].map(|offset| {
+            let copy = both[offset as usize..].first_chunk()?;
+            decode_header(copy, offset)
+        })
+    } else {
+        // A read fails as a whole where any of it cannot be read.
+        [first, second].map(|offset| read_header_copy(reader, segment, offset))
+    };
+    let copies = copies.map(|copy| copy.filter(|header| header.segment == segment));
+    if copies[0].is_none() && copies[1].is_some() {
+        Branch::SecondHeader.reach();
+    }
+    copies.into_iter().flatten().max_by_key(|header| header.sequence)
 }
 
 /// How many copies of a segment's header are whole.
@@ -250,11 +267,7 @@ pub(crate) fn whole_headers<R: ReadAt>(reader: &R, layout: &Layout, segment: u32
 fn read_header_copy<R: ReadAt>(reader: &R, segment: u32, offset: u32) -> Option<SegmentHeader> {
     let mut bytes = [0; HEADER_FRAME_BYTES as usize];
     reading::read(reader, segment, offset, &mut bytes).ok()?;
-    let record = decode_header(&bytes, offset)?;
-    if offset > 0 {
-        Branch::SecondHeader.reach();
-    }
-    (record.segment == segment).then_some(record)
+    decode_header(&bytes, offset).filter(|header| header.segment == segment)
 }
 
 /// The header of a segment, of whichever, from its bytes.

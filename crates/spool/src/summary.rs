@@ -376,6 +376,48 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_that_would_reach_beyond_its_place_is_none() {
+        let layout = layout(1 << 15);
+        let notes: Vec<Note> = (0..20).map(note).collect();
+        let mut segment = sealed(&layout, &notes, 0);
+        let footer = read_footer(&segment, &layout, seed(), 0).map(|(footer, _)| footer).unwrap();
+        let room = summary_bytes(&layout, footer.notes_bytes as usize);
+        let mut is_read = |summary_offset: u32| {
+            let mut payload = [0; 64];
+            let len = record::encode(&Footer { summary_offset, ..footer }, &mut payload).unwrap();
+            put(&mut segment, layout.footer_offset(), Kind::Footer, &payload[..len]);
+            read_footer(&segment, &layout, seed(), 0).is_some()
+        };
+        assert!(is_read(layout.data_end() - room));
+        assert!(!is_read(layout.data_end() - room + 16));
+        assert!(!is_read(u32::MAX));
+    }
+
+    #[test]
+    fn where_the_first_frame_holds_no_notes_no_other_is_read() {
+        struct Counted<'a>(&'a Bytes, &'a core::cell::Cell<usize>);
+        impl Clone for Counted<'_> {
+            fn clone(&self) -> Self {
+                Self(self.0, self.1)
+            }
+        }
+        impl ReadAt for Counted<'_> {
+            fn read(&self, segment: u32, offset: u32, into: &mut [u8]) -> Result<(), penstock_flash::Error> {
+                self.1.set(self.1.get() + into.len());
+                self.0.read(segment, offset, into)
+            }
+        }
+        let layout = layout(1 << 21);
+        let mut segment = sealed(&layout, &(0..6000).map(note).collect::<Vec<_>>(), 0);
+        put(&mut segment, layout.data_start(), Kind::Summary, &alloc::vec![0xFF; SUMMARY_PAYLOAD_BYTES]);
+        let (footer, _) = read_footer(&segment, &layout, seed(), 0).unwrap();
+        let read = core::cell::Cell::new(0);
+        let notes = read_notes(&Counted(&segment, &read), &layout, seed(), 0, &footer, Keep::Segments);
+        assert!(notes.is_none());
+        assert!(read.get() <= frame::frame_bytes(SUMMARY_PAYLOAD_BYTES), "{} bytes", read.get());
+    }
+
+    #[test]
     fn a_long_note_may_go_on_in_the_next_frame() {
         let layout = layout(1 << 21);
         // From each place before the end of the first frame.

@@ -159,7 +159,7 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    fn new(segments: u32) -> Self {
+    pub(crate) fn new(segments: u32) -> Self {
         Self {
             notes: Notes::default(),
             groups: Vec::new(),

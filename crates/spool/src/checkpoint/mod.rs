@@ -131,8 +131,8 @@ fn save_segment(row: &Segment, open_at: Option<u32>) -> Item {
 
 /// The longest payload of a CHECKPOINT frame: with its header whole units, and within a segment.
 fn payload_bytes_max(layout: &Layout) -> usize {
-    let room = layout.data_bytes().min(crate::frame::PAYLOAD_BYTES_MAX as u32);
-    (room - room % layout.unit_bytes) as usize - crate::frame::HEADER_BYTES
+    // Both are whole units.
+    layout.data_bytes().min(crate::frame::PAYLOAD_BYTES_MAX as u32) as usize - crate::frame::HEADER_BYTES
 }
 
 /// The most segments that a checkpoint of so many messages may take.

@@ -20,10 +20,10 @@ type SimLog = Log<SimMedium, Vec<u8>>;
 
 #[test]
 fn before_a_segment_is_opened_there_is_room_to_tell_of_it_and_of_what_went_bad() {
-    let told = |fill: &dyn Fn(&mut SimLog)| {
+    let told = |fill: &dyn Fn(&mut SimSpool)| {
         let mut spool = new_spool(SMALL);
+        fill(&mut spool);
         let log = &mut spool.log;
-        fill(log);
         log.mark_bad(40);
         log.mark_bad(41);
         let opened = log.open_told(Purpose::Hot).unwrap();
@@ -35,10 +35,13 @@ fn before_a_segment_is_opened_there_is_room_to_tell_of_it_and_of_what_went_bad()
     };
     // The head is full of frames, or of notes.
     for count in 0..160 {
-        told(&|log| (0..count).for_each(|_| log.append_nop().unwrap()));
+        told(&|spool| (0..count).for_each(|_| spool.log.append_nop().unwrap()));
     }
-    for count in 0..80 {
-        told(&|log| (0..count).for_each(|_| log.record_life(50, Life::Clean).map(drop).unwrap()));
+    for len in 150..350 {
+        told(&|spool| {
+            spool.put_meta(1, b"long", &[7; 700]).unwrap();
+            spool.put_meta(1, b"key", &vec![7; len]).unwrap();
+        });
     }
 }
 

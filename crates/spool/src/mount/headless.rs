@@ -64,10 +64,11 @@ impl Search {
         segments: &[Segment],
         keep: Keep,
     ) -> Vec<Survey> {
-        // One that is free by all records but would be opened next: with frames in it, it was opened.
+        // One that is free by all records but would be opened next: with frames in it, it was opened. So it may be with one
+        // that waits for its erase by all records that are believed.
         let next = next_to_open(segments, SUSPECTS);
         let is_wanted = |segment: u32, row: &Segment| {
-            let is_next = next.contains(&segment);
+            let is_next = next.contains(&segment) || row.state == State::Erasable;
             (row.state == State::Quarantined || is_next).then_some(is_next)
         };
         let wanted: Vec<(u32, &Segment, bool)> = (0u32..)
@@ -85,9 +86,9 @@ impl Search {
         if !found.is_empty() {
             return found;
         }
-        for (segment, row, is_next) in wanted.iter().filter(|(_, row, is_next)| !is_told(row, *is_next)) {
+        for (segment, row, _) in wanted.iter().filter(|(_, row, is_next)| !is_told(row, *is_next)) {
             if self.guessed.insert(*segment)
-                && let Some(sequence) = self.guess(volume, *segment, *is_next)
+                && let Some(sequence) = self.guess(volume, *segment, row.sequence)
             {
                 found.extend(self.read_as(volume, *segment, row, sequence, keep));
             }
@@ -109,12 +110,14 @@ impl Search {
     }
 
     /// The sequence number under which a frame can be read near the beginning of a segment.
-    fn guess<R: ReadAt>(&self, volume: &Volume<R>, segment: u32, is_next: bool) -> Option<u64> {
+    ///
+    /// Only a number above that of the last life that a record tells of: on block media that one's frames are still there.
+    fn guess<R: ReadAt>(&self, volume: &Volume<R>, segment: u32, last_life: u64) -> Option<u64> {
         let start = volume.layout.data_start();
         let mut bytes = alloc::vec![0; LOOK_BYTES.min(volume.layout.data_bytes() as usize)];
         reading::read(&volume.reader, segment, start, &mut bytes).ok()?;
         let highest = self.sequence_floor.saturating_add(AHEAD);
-        let lowest = if is_next { self.sequence_floor } else { highest.saturating_sub(TRIES_MAX) };
+        let lowest = highest.saturating_sub(TRIES_MAX).max(last_life.saturating_add(1));
         let fits = |sequence: &u64| {
             let seed = volume.seed(*sequence);
             let offsets = (0..bytes.len()).step_by(frame::ALIGN);

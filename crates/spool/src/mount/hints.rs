@@ -83,27 +83,22 @@ pub(crate) fn survey_since<R: ReadAt>(
     }
     let mut rows = ground.segments.clone();
     enter(&mut rows, &wanted.surveys, &records, root);
-    // A status segment is named before anything says that what was opened before it had been told of.
-    let appended = wanted.surveys.iter().filter(|survey| !survey.is_empty());
-    let floor = sequence_floor(&ground, appended, &records);
     let mut others = anchors;
     let mut never_opened = 0;
     // A segment may be in use and told of nowhere, also one of which not even the erase was told.
     let erasable = (0u32..).zip(&rows).filter(|(_, row)| row.state == State::Erasable).map(|(at, _)| at);
     // Each stop can leave one such, and those behind it are opened next.
-    let mut without_header = 0;
+    let mut not_opened = 0;
     for suspect in next_to_open(&rows, rows.len()).into_iter().chain(erasable) {
         let row = &rows[suspect as usize];
-        if row.state == State::Free && without_header == 2 * SUSPECTS {
+        if row.state == State::Free && not_opened == 2 * SUSPECTS {
             continue;
         }
         match volume.header(suspect) {
-            Some(header) if header.sequence < floor => {
+            // Of its last life, or of one that ended before.
+            Some(header) if header.sequence <= row.sequence => {
+                not_opened += usize::from(row.state == State::Free);
                 wanted.take_header(&header);
-                // An earlier stop caught it at its opening, and it was left for a later one to erase.
-                if row.state == State::Free && header.sequence > row.sequence {
-                    never_opened += SUSPECTS;
-                }
             }
             // No root names this status segment, so there was a newer root.
             Some(SegmentHeader { purpose: Purpose::Status, .. }) => return None,
@@ -115,7 +110,7 @@ pub(crate) fn survey_since<R: ReadAt>(
                 never_opened += 1;
                 others.push(header);
             }
-            None => without_header += 1,
+            None => not_opened += usize::from(row.state == State::Free),
         }
     }
     // One table of segments less while the one that counts is made.
@@ -144,7 +139,7 @@ pub(crate) fn survey_since<R: ReadAt>(
     Some(Surveyed {
         sequence_floor: headers()
             .map(next_sequence)
-            .fold(sequence_floor(&ground, surveys.iter(), &records), u64::max),
+            .fold(sequence_floor(&ground, &surveys, &records), u64::max),
         used_segments: used_segments(&ground, &surveys[..opened], &records),
         never_opened: never_opened + surveys.len() - opened,
         disbelieved: records.disbelieved.iter().copied().collect(),
@@ -229,8 +224,8 @@ fn used_segments(ground: &Ground, surveys: &[Survey], records: &Records) -> u32 
     headers.chain(told).fold(ground.counters.used_segments, u32::max)
 }
 
-fn sequence_floor<'a>(ground: &Ground, surveys: impl Iterator<Item = &'a Survey>, records: &Records) -> u64 {
-    let headers = surveys.map(|survey| survey.header.sequence);
+fn sequence_floor(ground: &Ground, surveys: &[Survey], records: &Records) -> u64 {
+    let headers = surveys.iter().map(|survey| survey.header.sequence);
     let told = records.newest.values().map(|newest| newest.record.sequence);
     let next = |sequence: u64| sequence.saturating_add(1);
     headers.chain(told).map(next).fold(ground.counters.next_sequence, u64::max)

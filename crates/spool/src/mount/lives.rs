@@ -150,7 +150,8 @@ pub(crate) fn enter_records(segments: &mut [Segment], records: &Records) {
 pub(crate) fn enter_given_up(segments: &mut [Segment], given_up: &[Opened]) {
     for life in given_up {
         let Some(row) = segments.get_mut(life.segment as usize) else { continue };
-        if row.sequence <= life.sequence && !matches!(row.state, State::Anchor | State::Bad) {
+        let is_erased = row.state == State::Free && row.sequence == life.sequence;
+        if row.sequence <= life.sequence && !is_erased && !matches!(row.state, State::Anchor | State::Bad) {
             row.sequence = life.sequence;
             row.state = State::Erasable;
         }

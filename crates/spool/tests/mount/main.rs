@@ -235,10 +235,12 @@ fn assert_both_ways_agree(name: &str, sim: &Sim) {
     let scanned = MountOptions { uses_checkpoint: false, ..MountOptions::default() };
     let scanned = Spool::mount(sim.medium(), buffers(), scanned).unwrap().inside();
     let hinted = mount(sim.medium()).unwrap();
-    for (hinted, scanned) in hinted.inside().iter().zip(&scanned) {
-        assert_eq!(hinted, scanned, "{name}; replay: {}", sim.story());
-    }
-    assert_eq!(hinted.inside().len(), scanned.len(), "{name}");
+    let hinted = hinted.inside();
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|line| !those.contains(line)).cloned().collect()
+    };
+    let differences = (only(&hinted, &scanned), only(&scanned, &hinted));
+    assert_eq!(differences, (Vec::new(), Vec::new()), "{name}, by checkpoint and by scan; {}", sim.story());
 }
 
 #[test]
@@ -269,8 +271,11 @@ fn a_mount_by_the_checkpoint_finds_what_one_by_a_scan_finds() {
             assert_both_ways_agree(name, &sim);
         }
         println!("{name}: {mounts} mounts, {by_checkpoint} by a checkpoint");
-        // No stop of all these leaves anything that only a scan would find: but for the first mount, of a volume that has
-        // no checkpoint yet, each gets by with it.
-        assert_eq!(by_checkpoint, mounts - 1, "{name}");
+        // No stop of all these leaves anything that only a scan would find. Before the first mount there is no checkpoint,
+        // and a boot that has no room to begin with may give it up.
+        assert!(
+            by_checkpoint < mounts && by_checkpoint > mounts * 9 / 10,
+            "{name}: {by_checkpoint} of {mounts}"
+        );
     }
 }

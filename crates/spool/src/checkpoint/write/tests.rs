@@ -151,4 +151,60 @@ mod when {
         assert!(matches!(spool.log.segments[12].state, State::Retired { .. }));
         assert!(current.iter().all(|life| spool.log.segments[life.segment as usize].state == State::Sealed));
     }
+
+    /// A volume that knows of so many messages.
+    fn with_messages(geometry: Geometry, count: u64) -> SimSpool {
+        let mut spool = spool(geometry, MountOptions::default());
+        let commit = crate::record::Place { segment: 9, offset: 64 };
+        (1..=count)
+            .for_each(|id| spool.index.insert(crate::index::Entry::new(id << 20, commit, 100, 1), &[]));
+        spool
+    }
+
+    #[test]
+    fn a_step_programs_a_piece_of_a_checkpoint() {
+        let mut spool = with_messages(Geometry { segment_bytes: 1 << 20, ..NOR }, 40_000);
+        spool.begin_checkpoint().unwrap();
+        let (mut steps, mut most) = (0, 0);
+        while spool.checkpointer.writing.is_some() {
+            let before = spool.log.counters.programmed_bytes;
+            assert_eq!(spool.step_checkpoint(), Ok(true));
+            most = most.max(spool.log.counters.programmed_bytes - before);
+            steps += 1;
+        }
+        assert!(steps >= 3 && spool.log.anchors.has_checkpoint());
+        // A frame more, and what opening a segment or naming the checkpoint takes.
+        assert!(most <= (STEP_BYTES + 64 * 1024 + 4096) as u64, "{most} bytes in a step");
+        assert!(most >= STEP_BYTES as u64, "{most} bytes in a step");
+    }
+
+    #[test]
+    fn a_checkpoint_that_one_frame_cannot_name_is_not_taken() {
+        let mut spool = with_messages(Geometry { segments: 1024, segment_bytes: 4096, ..NOR }, 100_000);
+        spool.begin_checkpoint().unwrap();
+        assert!(spool.checkpointer.writing.is_none() && !spool.log.anchors.has_checkpoint());
+    }
+
+    #[test]
+    fn a_frame_may_end_where_its_segment_does() {
+        let mut spool = new_spool_with_segment_10();
+        let layout = spool.log.layout;
+        let span = span_bytes(&layout, 1000);
+        let mut writing = Writing {
+            items: vec![7; 1000],
+            ends: vec![1000],
+            segments: vec![Opened { segment: 10, sequence: 30 }],
+            segments_wanted: 1,
+            done: 1,
+            place: (0, layout.data_end() - span),
+        };
+        assert_eq!(write_frame(&mut spool.log, &mut writing), Ok(span as usize));
+        assert_eq!((writing.place, writing.done), ((0, layout.data_end()), 2));
+    }
+
+    fn new_spool_with_segment_10() -> SimSpool {
+        let mut spool = spool(NOR, MountOptions::default());
+        seal(&mut spool, 10, Purpose::Checkpoint, 30, 0);
+        spool
+    }
 }

@@ -1,5 +1,6 @@
 use super::super::survey::tests::survey;
 use super::*;
+use crate::landmark::{Landmark, Landmarks};
 use crate::walk::{Group, Scan};
 
 /// What a record of group `group` says of a segment.
@@ -37,7 +38,7 @@ fn a_record_that_is_not_known_durable_keeps_a_segment_and_gives_none_away() {
     for (life, group, believed) in [
         (Life::Retired, 30, true),
         (Life::Retired, 31, false),
-        (Life::Clean, 31, false),
+        (Life::Clean { since: 1 }, 31, false),
         (Life::Bad, 31, false),
         (Life::Used, 31, true),
     ] {
@@ -59,24 +60,35 @@ fn what_a_checkpoint_knew_is_not_told_again_and_not_forgotten() {
 
 #[test]
 fn the_newest_segments_were_never_opened_if_they_are_empty_and_told_of_nowhere() {
-    let empty = |sequence: u64| survey(9, sequence, Purpose::Hot, &[], Some(Scan::default()));
+    let empty = |sequence: u64| survey(9, sequence, Purpose::Hot, &[], Some(Scan::new(10)));
     let filled = |sequence: u64| {
-        let scan = Scan { groups: [Group { number: 1, whole: true }].into(), ..Scan::default() };
+        let scan = Scan { groups: [Group { number: 1, whole: true }].into(), ..Scan::new(10) };
         survey(9, sequence, Purpose::Hot, &[], Some(scan))
     };
     let none = Records::default();
-    assert_eq!(none.count_opened(&[empty(5), empty(6)], 0), 0);
-    assert_eq!(none.count_opened(&[filled(5), empty(6), empty(7)], 0), 1);
-    assert_eq!(none.count_opened(&[empty(5), filled(6), empty(7)], 0), 2, "all before one that was opened");
-    assert_eq!(none.count_opened(&[empty(5), empty(6), empty(7)], 6), 1, "a checkpoint knows the first");
+    let mut landmarks = Landmarks::new(10);
+    assert_eq!(none.count_opened(&[empty(5), empty(6)], &landmarks, 0), 0);
+    assert_eq!(none.count_opened(&[filled(5), empty(6), empty(7)], &landmarks, 0), 1);
+    assert_eq!(
+        none.count_opened(&[empty(5), filled(6), empty(7)], &landmarks, 0),
+        2,
+        "all before one that was opened"
+    );
+    assert_eq!(
+        none.count_opened(&[empty(5), empty(6), empty(7)], &landmarks, 6),
+        1,
+        "a checkpoint knows the first"
+    );
     let told = Records::read(&[status(20, &[told(11, 9, 6, Life::Used)])], 0, 100);
-    assert_eq!(told.count_opened(&[empty(5), empty(6), empty(7)], 0), 2);
+    assert_eq!(told.count_opened(&[empty(5), empty(6), empty(7)], &landmarks, 0), 2);
     let reaches = |surveys: &[Survey]| {
         Branch::take_reached().for_each(drop);
-        none.count_opened(surveys, 0);
+        none.count_opened(surveys, &landmarks, 0);
         Branch::take_reached().any(|branch| branch == Branch::NeverOpened)
     };
     assert!(reaches(&[filled(5), empty(6)]) && !reaches(&[empty(5), filled(6)]));
+    landmarks.add(Landmark { segment: 9, group: 1 });
+    assert_eq!(none.count_opened(&[empty(5)], &landmarks, 0), 1, "something stood there");
 }
 
 /// A row as it is before records are entered.
@@ -106,7 +118,7 @@ fn a_record_says_where_a_segment_stands() {
         // There is a header, but of a life before that.
         (sealed(), 51, Life::Used, State::Quarantined),
         (sealed(), 50, Life::Retired, State::Erasable),
-        (sealed(), 50, Life::Clean, State::Free),
+        (sealed(), 50, Life::Clean { since: 1 }, State::Free),
         (sealed(), 50, Life::Bad, State::Bad),
         (row(State::Anchor, 50), 50, Life::Retired, State::Anchor),
         // It was opened again since.
@@ -127,7 +139,7 @@ fn what_stood_in_a_segment_goes_with_that_life_of_it() {
     assert_eq!(seen(&same), (50, 1000, 64, 7, Some(20)));
     let retired = after(row(State::Sealed, 50), Purpose::Hot, 50, Life::Retired);
     assert_eq!(seen(&retired), (50, 1000, 64, 7, Some(20)));
-    let clean = after(row(State::Sealed, 50), Purpose::Hot, 50, Life::Clean);
+    let clean = after(row(State::Sealed, 50), Purpose::Hot, 50, Life::Clean { since: 1 });
     assert_eq!(seen(&clean), (50, 0, 0, 7, Some(20)));
     let another = after(row(State::Sealed, 50), Purpose::Moved, 51, Life::Retired);
     assert_eq!(seen(&another), (51, 0, 0, 7, Some(20)));
@@ -151,7 +163,7 @@ fn a_survey_adds_to_what_a_checkpoint_knew_or_begins_anew() {
     let known = || row(State::Sealed, 50);
     // A summary is of the whole segment, a scan of what came after the checkpoint.
     assert_eq!(surveyed(known(), 50, None), (State::Sealed, Purpose::Hot, 50, 1000, 8));
-    let scan = || Some(Scan::default());
+    let scan = || Some(Scan::new(10));
     assert_eq!(surveyed(known(), 50, scan()), (State::Sealed, Purpose::Hot, 50, 1000, 72));
     let anew = (State::Sealed, Purpose::Moved, 51, 900, 8);
     assert_eq!(surveyed(known(), 51, scan()), anew);
@@ -172,12 +184,12 @@ fn what_was_used_and_has_neither_header_nor_record_is_left_alone() {
 #[test]
 fn never_used_segments_are_opened_first_and_then_the_one_that_was_free_for_longest() {
     let mut segments: Vec<Segment> = (0..7).map(|_| Segment::new(State::Free)).collect();
-    for (row, sequence) in segments.iter_mut().zip([8, 6, 7, 9, 5]) {
-        row.sequence = sequence;
+    for (row, since) in segments.iter_mut().zip([8, 6, 7, 9, 5]) {
+        row.free_since = since;
     }
     segments[1].state = State::Sealed;
-    assert_eq!(next_to_open(&segments, 5, 9), [5, 6, 4, 2, 0, 3]);
-    assert_eq!(next_to_open(&segments, 5, 2), [5, 6]);
+    assert_eq!(next_to_open(&segments, 9), [5, 6, 4, 2, 0, 3]);
+    assert_eq!(next_to_open(&segments, 2), [5, 6]);
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(crate) fn survey(
         synced_group: 0,
         used_segments: 0,
         boot: 0,
+        landmarks: Default::default(),
     };
     let mut collected = Notes::default();
     notes.iter().for_each(|note| collected.push(note));
@@ -37,6 +38,7 @@ pub(crate) fn survey(
         newest_ms: 0,
         event_bytes: 0,
         synced_group: 0,
+        landmarks: Landmarks::new(32),
         msg_id_floor: 0,
         is_headless: false,
     }
@@ -44,7 +46,7 @@ pub(crate) fn survey(
 
 fn scan(groups: &[(u64, bool)]) -> Scan {
     let groups = groups.iter().map(|&(number, whole)| Group { number, whole }).collect();
-    Scan { groups, ..Scan::default() }
+    Scan { groups, ..Scan::new(32) }
 }
 
 fn scanned(groups: &[(u64, bool)]) -> Survey {

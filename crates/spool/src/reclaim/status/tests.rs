@@ -59,3 +59,21 @@ fn old_and_surplus_events_go_but_not_those_of_mail_that_waits() {
     }
     assert!(keeps(Some(waiting), true, at(1001 + age_max_ms, true)));
 }
+
+#[test]
+fn segments_that_writing_anew_opens_are_counted_against_it() {
+    let geometry = penstock_flash::Geometry { segment_bytes: 4096, ..NOR };
+    let mut spool = spool(geometry, MountOptions::default());
+    spool.put_meta(1, b"key", &[7; 900]).unwrap();
+    seal(&mut spool, 10, Purpose::Status, 30, 0);
+    // As if it held the word on all of them, which takes more than a segment.
+    spool.log.segments.iter_mut().skip(11).for_each(|row| row.recorded_in = Some(10));
+    spool.begin_rewriting(10);
+    let before = spool.log.opened[Purpose::Status as usize];
+    while spool.reclaim.work.is_some() {
+        spool.go_on(Stamp::default()).unwrap();
+    }
+    let opened = spool.log.opened[Purpose::Status as usize] - before;
+    assert!(opened > 0);
+    assert_eq!((spool.reclaim.rewrites.opened, spool.reclaim.moves.opened), (opened, 0));
+}
