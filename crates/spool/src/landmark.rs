@@ -8,7 +8,7 @@
 //! Who names a group says nothing of another life of its segment: numbers of groups grow, and when a segment is opened
 //! its header says up to which of them all was durable, those of its earlier lives among them.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,20 +69,23 @@ pub(crate) fn decode(bytes: &[u8; OF_HEADS_BYTES], of: u64) -> OfHeads {
 pub(crate) struct Landmarks {
     /// How many segments there are: what is said of others is a lie.
     segments: u32,
-    groups: BTreeMap<u32, u64>,
+    /// In order of segment. Most things name few, and a mount holds many of these.
+    newest: Vec<Landmark>,
 }
 
 impl Landmarks {
     pub(crate) fn new(segments: u32) -> Self {
-        Self { segments, groups: BTreeMap::new() }
+        Self { segments, newest: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, landmark: Landmark) {
         if landmark.group == 0 || landmark.segment >= self.segments {
             return;
         }
-        let known = self.groups.entry(landmark.segment).or_default();
-        *known = landmark.group.max(*known);
+        match self.newest.binary_search_by_key(&landmark.segment, |known| known.segment) {
+            Ok(at) => self.newest[at].group = landmark.group.max(self.newest[at].group),
+            Err(at) => self.newest.insert(at, landmark),
+        }
     }
 
     pub(crate) fn add_of_heads(&mut self, landmarks: &OfHeads) {
@@ -90,12 +93,13 @@ impl Landmarks {
     }
 
     pub(crate) fn add_all(&mut self, others: &Self) {
-        others.groups.iter().for_each(|(&segment, &group)| self.add(Landmark { segment, group }));
+        others.newest.iter().for_each(|landmark| self.add(*landmark));
     }
 
     /// The last group that must be in a segment, unless it was used again since.
     pub(crate) fn last_in(&self, segment: u32) -> Option<u64> {
-        self.groups.get(&segment).copied()
+        let at = self.newest.binary_search_by_key(&segment, |known| known.segment).ok()?;
+        self.newest.get(at).map(|landmark| landmark.group)
     }
 }
 

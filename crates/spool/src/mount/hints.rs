@@ -113,6 +113,8 @@ pub(crate) fn survey_since<R: ReadAt>(
             None => not_opened += usize::from(row.state == State::Free),
         }
     }
+    // One table of segments less while the one that counts is made.
+    drop(rows);
     let records = wanted.records(base_group);
     let Wanted { surveys, synced_group, msg_id_floor, landmarks: named, .. } = wanted;
     let mut landmarks = landmarks(&surveys, &others, volume.geometry.segments);

@@ -111,7 +111,7 @@ impl<R: ReadAt> Volume<R> {
         let ahead = keep.read_ahead_bytes().min(self.layout.segment_bytes as usize);
         let mut window = Window::new(self.reader.clone(), segment, self.layout.segment_bytes, ahead);
         let mut scan = walk::scan(&mut window, &self.layout, seed, from, keep);
-        landmarks.add_all(&scan.landmarks);
+        landmarks.add_all(&core::mem::replace(&mut scan.landmarks, Landmarks::new(0)));
         Survey {
             segment,
             header,
