@@ -16,7 +16,7 @@ use penstock_flash::{Erase, EraseProgress, Medium};
 use crate::Error;
 use crate::anchor::Opened;
 use crate::frame::{self, Kind};
-use crate::log::{Log, NOTE_RESERVE, READ_BACK_BYTES, STATUS_FRAME_BYTES, expect_bytes};
+use crate::log::{How, Log, NOTE_RESERVE, READ_BACK_BYTES, STATUS_FRAME_BYTES, expect_bytes};
 use crate::proof::{Branch, Protection};
 use crate::record::{self, Life, SegmentRecord};
 use crate::reserve::{RESERVE_MOVED, RESERVE_STATUS};
@@ -70,7 +70,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             self.segments[segment as usize].state = State::Sealed;
         }
         told?;
-        self.program_group(Purpose::Status, false)?;
+        self.program_group(Purpose::Status, How::Now)?;
         Ok(segment)
     }
 
@@ -186,6 +186,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         self.segments.iter().filter(|s| s.state == State::Free).count() as u32
     }
 
+    /// Whether there are so many, without counting them all.
+    pub(crate) fn has_free(&self, segments: u32) -> bool {
+        let free = self.segments.iter().filter(|row| row.state == State::Free);
+        free.take(segments as usize).count() == segments as usize
+    }
+
     /// How many free segments a purpose leaves to others.
     pub(crate) fn kept_back(&self, purpose: Purpose) -> u32 {
         match purpose {
@@ -263,9 +269,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     /// Erases at once what an earlier boot had the proof to give up.
     pub(crate) fn erase_proven(&mut self) -> Result<(), Error> {
-        let proven =
-            |row: &Segment| matches!(row.state, State::Retired { group } if group <= self.synced_group);
-        if !self.segments.iter().any(proven) {
+        if !self.segments.iter().any(|row| row.is_retired_by(self.synced_group)) {
             return Ok(());
         }
         // What says so may be on the brink itself: a group of this boot has to be durable that says it too.
@@ -273,8 +277,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         self.sync()?;
         for segment in 0..self.geometry.segments {
             let row = &self.segments[segment as usize];
-            let is_proven = matches!(row.state, State::Retired { group } if group <= self.proven_group);
-            if is_proven && !row.is_leased() && self.erase_now(segment)? {
+            if row.is_retired_by(self.proven_group) && !row.is_leased() && self.erase_now(segment)? {
                 self.record_clean(segment)?;
             }
         }

@@ -55,9 +55,9 @@ pub struct Counters {
     pub erases: u64,
 }
 
-/// How a group is given to the medium.
+/// How a group is programmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
+pub(crate) enum How {
     /// While the next one fills: more comes before anybody waits for a sync.
     Behind,
     /// At once.
@@ -340,7 +340,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
                 return Ok(());
             }
             if head.len > 0 {
-                self.give_group(purpose, How::Behind)?;
+                self.program_group(purpose, How::Behind)?;
             } else if head.base > self.layout.data_start() {
                 self.seal_segment(purpose)?;
             } else {
@@ -351,12 +351,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     }
 
     /// Ends the group of a head and programs it.
-    pub(crate) fn program_group(&mut self, purpose: Purpose, through: bool) -> Result<(), Error> {
-        self.give_group(purpose, if through { How::Through } else { How::Now })
-    }
-
-    /// Ends the group of a head and gives it to the medium.
-    fn give_group(&mut self, purpose: Purpose, how: How) -> Result<(), Error> {
+    pub(crate) fn program_group(&mut self, purpose: Purpose, how: How) -> Result<(), Error> {
         let (synced_group, landmarks) = (self.synced_group, self.landmarks);
         let head = &mut self.heads[purpose as usize];
         let Some(segment) = head.segment else { return Ok(()) };
@@ -435,7 +430,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             !self.unsynced && self.heads.iter().filter(pending).count() == 1 && Protection::Sync.is_on();
         for purpose in Purpose::HEADS {
             if self.heads[purpose as usize].frames > 0 {
-                self.program_group(purpose, through)?;
+                self.program_group(purpose, if through { How::Through } else { How::Now })?;
             }
         }
         if !through {

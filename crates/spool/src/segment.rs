@@ -244,13 +244,12 @@ pub(crate) fn read_header<R: ReadAt>(reader: &R, layout: &Layout, segment: u32) 
     let copies = if reading::read(reader, segment, first, both).is_ok() {
         [first, second].map(|offset| {
             let copy = both[offset as usize..].first_chunk()?;
-            decode_header(copy, offset)
+            decode_header(copy, offset).filter(|header| header.segment == segment)
         })
     } else {
         // A read fails as a whole where any of it cannot be read.
         [first, second].map(|offset| read_header_copy(reader, segment, offset))
     };
-    let copies = copies.map(|copy| copy.filter(|header| header.segment == segment));
     if copies[0].is_none() && copies[1].is_some() {
         Branch::SecondHeader.reach();
     }
@@ -362,6 +361,11 @@ impl Segment {
     pub(crate) fn discount(&mut self, bytes: u64) {
         self.live = self.live.saturating_sub(1);
         self.live_bytes = self.live_bytes.saturating_sub(bytes);
+    }
+
+    /// Whether its RETIRE stands in a group up to this one.
+    pub(crate) fn is_retired_by(&self, last_group: u64) -> bool {
+        matches!(self.state, State::Retired { group } if group <= last_group)
     }
 
     /// It is opened.

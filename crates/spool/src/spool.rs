@@ -472,7 +472,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// next boot needs a free one before it can give any up: with none it could do nothing any more.
     fn refill_reserve(&mut self) -> Result<(), Error> {
         // Who may use the reserve is reclaim, which is about to do that.
-        while !self.log.may_use_reserve && self.log.free_segments() < RESERVE_STATUS {
+        while !self.log.may_use_reserve && !self.log.has_free(RESERVE_STATUS) {
             Branch::ReserveRefilled.reach();
             match self.in_reserve(Self::reclaim_one) {
                 Ok(true) => {}

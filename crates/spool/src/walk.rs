@@ -310,7 +310,7 @@ impl OpenGroup {
 }
 
 fn decode_group_end(payload: &[u8], number: u64) -> Option<(u64, u32, u32, landmark::OfHeads)> {
-    let payload: &[u8; GROUP_END_PAYLOAD_BYTES] = payload.first_chunk()?;
+    let payload: &[u8; GROUP_END_PAYLOAD_BYTES] = payload.try_into().ok()?;
     let (synced, rest) = payload.split_first_chunk()?;
     let (frames, rest) = rest.split_first_chunk()?;
     let (chain, landmarks) = rest.split_first_chunk()?;

@@ -52,7 +52,7 @@ impl Search {
         keep: Keep,
     ) -> Option<Survey> {
         let row = Segment::new(State::Quarantined);
-        let survey = self.read_as(volume, life.segment, &row, life.sequence, keep)?;
+        let survey = self.read(volume, life.segment, &row, life.sequence, keep)?;
         self.tried.insert((life.segment, life.sequence));
         Some(survey)
     }
@@ -67,46 +67,29 @@ impl Search {
         // One that is free by all records but would be opened next: with frames in it, it was opened. So it may be with one
         // that waits for its erase by all records that are believed.
         let next = next_to_open(segments, SUSPECTS);
-        let is_wanted = |segment: u32, row: &Segment| {
-            let is_next = next.contains(&segment) || row.state == State::Erasable;
-            (row.state == State::Quarantined || is_next).then_some(is_next)
-        };
-        let wanted: Vec<(u32, &Segment, bool)> = (0u32..)
-            .zip(segments)
-            .filter_map(|(segment, row)| Some((segment, row, is_wanted(segment, row)?)))
-            .collect();
-        let is_told = |row: &Segment, is_next: bool| row.recorded_in.is_some() && !is_next;
+        let wanted = (0u32..).zip(segments).filter(|(segment, row)| {
+            matches!(row.state, State::Quarantined | State::Erasable) || next.contains(segment)
+        });
+        let is_told = |row: &Segment| row.state == State::Quarantined && row.recorded_in.is_some();
+        let (told, untold): (Vec<_>, Vec<_>) = wanted.partition(|(_, row)| is_told(row));
         let mut found = Vec::new();
-        for (segment, row, _) in wanted.iter().filter(|(_, row, is_next)| is_told(row, *is_next)) {
-            if self.tried.insert((*segment, row.sequence)) {
-                found.extend(self.read_as(volume, *segment, row, row.sequence, keep));
+        for (segment, row) in told {
+            if self.tried.insert((segment, row.sequence)) {
+                found.extend(self.read(volume, segment, row, row.sequence, keep));
             }
         }
         // What these tell may spare a guess, which on block media can find an earlier life of a segment.
         if !found.is_empty() {
             return found;
         }
-        for (segment, row, _) in wanted.iter().filter(|(_, row, is_next)| !is_told(row, *is_next)) {
-            if self.guessed.insert(*segment)
-                && let Some(sequence) = self.guess(volume, *segment, row.sequence)
+        for (segment, row) in untold {
+            if self.guessed.insert(segment)
+                && let Some(sequence) = self.guess(volume, segment, row.sequence)
             {
-                found.extend(self.read_as(volume, *segment, row, sequence, keep));
+                found.extend(self.read(volume, segment, row, sequence, keep));
             }
         }
         found
-    }
-
-    fn read_as<R: ReadAt>(
-        &mut self,
-        volume: &Volume<R>,
-        segment: u32,
-        row: &Segment,
-        sequence: u64,
-        keep: Keep,
-    ) -> Option<Survey> {
-        let survey = read(volume, segment, row, sequence, keep)?;
-        self.known_sequences.insert(sequence);
-        Some(survey)
     }
 
     /// The sequence number under which a frame can be read near the beginning of a segment.
@@ -126,50 +109,52 @@ impl Search {
         };
         (lowest..highest).rev().filter(|sequence| !self.known_sequences.contains(sequence)).find(fits)
     }
-}
 
-/// Surveys a segment as if its header had been read.
-fn read<R: ReadAt>(
-    volume: &Volume<R>,
-    segment: u32,
-    row: &Segment,
-    sequence: u64,
-    keep: Keep,
-) -> Option<Survey> {
-    let mut header = SegmentHeader {
-        format: FORMAT_VERSION,
-        features: Features::default(),
-        volume: volume.id,
-        segments: volume.geometry.segments,
-        segment_bytes: volume.geometry.segment_bytes,
-        unit_bytes: volume.geometry.unit_bytes,
-        segment,
-        sequence,
-        erase_count: row.erase_count,
-        purpose: row.purpose,
-        msg_id_floor: 0,
-        synced_group: 0,
-        used_segments: segment + 1,
-        boot: 0,
-        landmarks: landmark::OfHeads::default(),
-    };
-    let survey = volume.survey(segment, header.clone(), volume.layout.data_start(), Keep::Everything);
-    let holds_anything =
-        survey.is_proven() || survey.scan.as_ref().is_some_and(|scan| !scan.groups.is_empty());
-    if !holds_anything {
-        return None;
+    /// Surveys a segment as if its header had been read.
+    fn read<R: ReadAt>(
+        &mut self,
+        volume: &Volume<R>,
+        segment: u32,
+        row: &Segment,
+        sequence: u64,
+        keep: Keep,
+    ) -> Option<Survey> {
+        let mut header = SegmentHeader {
+            format: FORMAT_VERSION,
+            features: Features::default(),
+            volume: volume.id,
+            segments: volume.geometry.segments,
+            segment_bytes: volume.geometry.segment_bytes,
+            unit_bytes: volume.geometry.unit_bytes,
+            segment,
+            sequence,
+            erase_count: row.erase_count,
+            purpose: row.purpose,
+            msg_id_floor: 0,
+            synced_group: 0,
+            used_segments: segment + 1,
+            boot: 0,
+            landmarks: landmark::OfHeads::default(),
+        };
+        let survey = volume.survey(segment, header.clone(), volume.layout.data_start(), Keep::Everything);
+        let holds_anything =
+            survey.is_proven() || survey.scan.as_ref().is_some_and(|scan| !scan.groups.is_empty());
+        if !holds_anything {
+            return None;
+        }
+        self.known_sequences.insert(sequence);
+        // A record about an earlier life says nothing of what this one was for.
+        if row.recorded_in.is_none() || row.sequence != sequence {
+            let is_mail = |note: Note| matches!(note, Note::Commit { .. });
+            let mut notes = survey.notes.iter();
+            let is_status = survey.notes.iter().next().is_some() && !notes.any(is_mail);
+            header.purpose = if is_status { Purpose::Status } else { Purpose::Hot };
+        }
+        let survey = match keep {
+            Keep::Everything => Survey { header, ..survey },
+            // Without an index no more is held than what it asks for.
+            Keep::Segments => volume.survey(segment, header, volume.layout.data_start(), keep),
+        };
+        Some(Survey { is_headless: true, ..survey })
     }
-    // A record about an earlier life says nothing of what this one was for.
-    if row.recorded_in.is_none() || row.sequence != sequence {
-        let is_mail = |note: Note| matches!(note, Note::Commit { .. });
-        let mut notes = survey.notes.iter();
-        let is_status = survey.notes.iter().next().is_some() && !notes.any(is_mail);
-        header.purpose = if is_status { Purpose::Status } else { Purpose::Hot };
-    }
-    let survey = match keep {
-        Keep::Everything => Survey { header, ..survey },
-        // Without an index no more is held than what it asks for.
-        Keep::Segments => volume.survey(segment, header, volume.layout.data_start(), keep),
-    };
-    Some(Survey { is_headless: true, ..survey })
 }

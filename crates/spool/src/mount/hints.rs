@@ -12,7 +12,7 @@ use penstock_flash::ReadAt;
 use super::lives::{
     Newest, Records, enter_anchors, enter_given_up, enter_header, enter_records, enter_survey, next_to_open,
 };
-use super::survey::{Survey, landmarks};
+use super::survey::Survey;
 use super::{Keep, SUSPECTS, Surveyed, Volume};
 use crate::anchor::{Opened, Root};
 use crate::checkpoint::{self, Ground};
@@ -39,20 +39,16 @@ pub(crate) fn survey_since<R: ReadAt>(
         |(segment, from): (u32, u32)| (Opened { segment, sequence: known[segment as usize].sequence }, from);
     let data_start = volume.layout.data_start();
     let status = open_status.into_iter().map(life).chain(root.status.iter().map(|s| (*s, data_start)));
-    let claims = anchors.iter().map(|header| header.synced_group);
-    let synced_group = claims.chain([root.synced_group]).fold(base_group, u64::max);
-    let msg_id_floor = anchors.iter().map(|header| header.msg_id_floor).max().unwrap_or(0);
-    let (surveys, missing) = (Vec::new(), Vec::new());
-    let landmarks_of_headers = Landmarks::new(count);
     let mut wanted = Wanted {
         volume,
         keep,
-        surveys,
-        missing,
-        synced_group,
-        msg_id_floor,
-        landmarks: landmarks_of_headers,
+        surveys: Vec::new(),
+        missing: Vec::new(),
+        synced_group: root.synced_group.max(base_group),
+        msg_id_floor: 0,
+        landmarks: Landmarks::new(count),
     };
+    anchors.iter().for_each(|header| wanted.take_header(header));
     status.for_each(|(opened, from)| wanted.add(opened, from));
     let records = wanted.records(base_group);
 
@@ -71,12 +67,11 @@ pub(crate) fn survey_since<R: ReadAt>(
     }
     let records = wanted.records(base_group);
     let is_given_up = |missing: &Opened| {
-        if root.given_up.contains(missing) {
-            return true;
-        }
-        let Some(Newest { record, .. }) = records.newest.get(&missing.segment) else { return false };
-        record.sequence > missing.sequence
-            || record.sequence == missing.sequence && record.life >= Life::Retired
+        let is_over = |Newest { record, .. }: &Newest| {
+            record.sequence > missing.sequence
+                || record.sequence == missing.sequence && record.life >= Life::Retired
+        };
+        root.given_up.contains(missing) || records.newest.get(&missing.segment).is_some_and(is_over)
     };
     if !wanted.missing.iter().all(is_given_up) {
         return None;
@@ -116,9 +111,8 @@ pub(crate) fn survey_since<R: ReadAt>(
     // One table of segments less while the one that counts is made.
     drop(rows);
     let records = wanted.records(base_group);
-    let Wanted { surveys, synced_group, msg_id_floor, landmarks: named, .. } = wanted;
-    let mut landmarks = landmarks(&surveys, &others, volume.geometry.segments);
-    landmarks.add_all(&named);
+    let Wanted { surveys, synced_group, msg_id_floor, mut landmarks, .. } = wanted;
+    surveys.iter().for_each(|survey| landmarks.add_all(&survey.landmarks));
     let has_rot =
         |survey: &Survey| survey.header.purpose == Purpose::Status && survey.has_rot(&landmarks, base_group);
     if surveys.iter().any(has_rot) {
@@ -184,7 +178,7 @@ struct Wanted<'a, R> {
     synced_group: u64,
     /// Message ids below this one may be in use, by what was seen of segments without groups.
     msg_id_floor: u64,
-    /// What the headers of segments without groups name.
+    /// What the headers of segments without groups name, each a group that must be there.
     landmarks: Landmarks,
 }
 

@@ -158,8 +158,6 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
         header.check(&geometry)?;
         let volume = Volume { reader: reader.clone(), layout, geometry, id: header.volume };
         if let Some(surveyed) = hints::survey_since(&volume, &root, headers, keep) {
-            anchors.drop_never_opened(&surveyed.segments);
-            anchors.drop_reused(&surveyed.segments);
             return Ok(finish(&volume, surveyed, anchors, keep, true));
         }
         Branch::HintsRefused.reach();
@@ -173,8 +171,6 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     let root = if is_foreign { Root::default() } else { root };
     let surveyed = survey_all(&volume, headers, &root, &told, keep);
     anchors.drop_checkpoint();
-    anchors.drop_never_opened(&surveyed.segments);
-    anchors.drop_reused(&surveyed.segments);
     Ok(finish(&volume, surveyed, anchors, keep, false))
 }
 
@@ -232,8 +228,9 @@ fn survey_all<R: ReadAt>(
             .chain(surveys.iter().map(|survey| survey.synced_group))
             .fold(root.synced_group, u64::max);
         let records = Records::read(&surveys, 0, synced_group);
-        let other_headers = others.iter().map(|(_, header)| header);
-        let landmarks = survey::landmarks(&surveys, other_headers, volume.geometry.segments);
+        let mut landmarks = Landmarks::new(volume.geometry.segments);
+        surveys.iter().for_each(|survey| landmarks.add_all(&survey.landmarks));
+        others.iter().for_each(|(_, header)| landmarks.add_of_heads(&header.landmarks));
         let opened = records.count_opened(&surveys, &landmarks, 0);
         let counts = |header: &SegmentHeader| header.purpose == Purpose::Anchor || records.tell_of(header);
         let counting: Vec<&SegmentHeader> =
@@ -295,10 +292,12 @@ fn survey_all<R: ReadAt>(
 fn finish<R: ReadAt>(
     volume: &Volume<R>,
     surveyed: Surveyed,
-    anchors: Anchors,
+    mut anchors: Anchors,
     keep: Keep,
     from_checkpoint: bool,
 ) -> Mounted {
+    anchors.drop_never_opened(&surveyed.segments);
+    anchors.drop_reused(&surveyed.segments);
     let Surveyed { ground, surveys, mut segments, synced_group, features, .. } = surveyed;
     let suspects = surveyed.never_opened + SUSPECTS;
     for suspect in lives::next_to_open(&segments, suspects) {

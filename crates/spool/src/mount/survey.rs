@@ -52,9 +52,7 @@ impl Survey {
         }
         vouched
     }
-}
 
-impl Survey {
     /// Whether something that was durable is missing, or not whole. Of what stands in groups up to `base_group` the scan
     /// may not have been asked.
     ///
@@ -146,18 +144,6 @@ impl Keep {
 pub(crate) fn last_group(surveys: &[Survey]) -> u64 {
     let groups = surveys.iter().filter_map(|survey| survey.scan.as_ref()).flat_map(|scan| &scan.groups);
     groups.map(|group| group.number).max().unwrap_or(0)
-}
-
-/// All that is said of groups that must be there, by what was surveyed and by the headers of other segments.
-pub(crate) fn landmarks<'a>(
-    surveys: &[Survey],
-    others: impl IntoIterator<Item = &'a SegmentHeader>,
-    segments: u32,
-) -> Landmarks {
-    let mut all = Landmarks::new(segments);
-    surveys.iter().for_each(|survey| all.add_all(&survey.landmarks));
-    others.into_iter().for_each(|header| all.add_of_heads(&header.landmarks));
-    all
 }
 
 /// The newest landmark of each head, as far as it stands in what was surveyed.

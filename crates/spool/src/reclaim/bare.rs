@@ -7,13 +7,13 @@
 use penstock_flash::Medium;
 
 use super::is_candidate;
+use super::range::Search;
 use crate::Error;
 use crate::anchor::Opened;
-use crate::index::Left;
 use crate::proof::Branch;
 use crate::record::MessageId;
 use crate::reserve::RESERVE_MOVED;
-use crate::segment::{Purpose, State};
+use crate::segment::Purpose;
 use crate::spool::Spool;
 use crate::summary::Note;
 
@@ -42,13 +42,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// and mail of which none is live and none is spoken of in the tail. The checkpoint last, which spares reading.
     fn victim_for_root(&self) -> Option<u32> {
         let (synced_group, anchors) = (self.log.synced_group, &self.log.anchors);
-        let is_retired = |state: State| matches!(state, State::Retired { group } if group <= synced_group);
         let rank = |segment: u32| {
             let row = &self.log.segments[segment as usize];
             let life = Opened { segment, sequence: row.sequence };
             match row.purpose {
                 _ if !anchors.may_give_up(&life) => None,
-                _ if is_retired(row.state) && !row.is_leased() => Some(0),
+                _ if row.is_retired_by(synced_group) && !row.is_leased() => Some(0),
                 _ if !is_candidate(row) => None,
                 Purpose::Checkpoint => Some(if self.checkpointer.needs(segment) { 3 } else { 1 }),
                 Purpose::Hot | Purpose::Moved if row.live == 0 && !self.tail_speaks_of(segment) => Some(2),
@@ -72,22 +71,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Forgets the finished messages in a segment that a durable root gives up.
     fn forget_all_in(&mut self, segment: u32) {
-        let index = &self.index;
-        let touched = index.iter_from(MessageId(0)).filter(|entry| index.touches(entry, segment));
-        let touched: alloc::vec::Vec<MessageId> = touched.map(|entry| MessageId(entry.id)).collect();
-        touched.into_iter().for_each(|id| self.leave(id, segment));
-    }
-
-    /// Forgets that a finished message has anything in a segment.
-    pub(super) fn leave(&mut self, id: MessageId, segment: u32) {
-        match self.index.leave(id, segment) {
-            Left::Nothing => {}
-            Left::Part => {
-                if let Some(entry) = self.index.get_mut(id) {
-                    entry.set_damaged(true);
-                }
-            }
-            Left::All => self.forget(id),
+        let mut search = Search::through(self.log.segments[segment as usize].ids);
+        while !search.is_done() {
+            self.forget_next_in(segment, &mut search);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::range::Search;
 use super::{Budget, MESSAGE_COST_BYTES, Victim, Work};
 use crate::Error;
 use crate::incoming::Incoming;
-use crate::index::Entry;
+use crate::index::{Entry, Left};
 use crate::proof::Branch;
 use crate::reader::Message;
 use crate::record::MessageId;
@@ -211,14 +211,29 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Ok(());
         }
         work.has_begun = true;
-        let index = &self.index;
-        let touched = work.search.next(index, usize::MAX, |entry| index.touches(entry, segment));
-        touched.into_iter().for_each(|id| self.leave(id, segment));
+        self.forget_next_in(segment, &mut work.search);
         let done = if work.search.is_done() { self.log.retire(segment).map(|()| true) } else { Ok(false) };
         if done != Ok(true) {
             self.reclaim.work = Some(Work::GivingUp(work));
         }
         done.map(drop)
+    }
+
+    /// Forgets of the next piece of the finished messages what they have in a segment.
+    pub(super) fn forget_next_in(&mut self, segment: u32, search: &mut Search) {
+        let index = &self.index;
+        let touched = search.next(index, usize::MAX, |entry| index.touches(entry, segment));
+        for id in touched {
+            match self.index.leave(id, segment) {
+                Left::Nothing => {}
+                Left::Part => {
+                    if let Some(entry) = self.index.get_mut(id) {
+                        entry.set_damaged(true);
+                    }
+                }
+                Left::All => self.forget(id),
+            }
+        }
     }
 
     /// Whether a segment is being forgotten, perhaps half of it.
