@@ -159,12 +159,13 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         self.record_life(segment, Life::Clean { since }).map(drop)
     }
 
-    /// Says of segments that a root gave up that they were erased.
+    /// Says of segments that a root gave up when they were erased. Each status segment says it again while the root does,
+    /// and none may say that it was later: a stop that loses this one must leave the order in which they are opened.
     fn record_given_up(&mut self) -> Result<(), Error> {
         for Opened { segment, sequence } in self.anchors.given_up() {
             let row = &self.segments[segment as usize];
             if row.state == State::Free && row.sequence == sequence {
-                self.record_clean(segment)?;
+                self.record_life(segment, Life::Clean { since: row.free_since })?;
             }
         }
         Ok(())

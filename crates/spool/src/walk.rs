@@ -154,6 +154,8 @@ pub(crate) struct Scan {
     pub(crate) event_bytes: u32,
     /// Frames whose payload was damaged, and stretches in which no frame could be read.
     pub(crate) damaged: u32,
+    /// Behind the last frame lies a place that the medium fails to read. Whether anything stood there nothing tells.
+    pub(crate) ends_unreadable: bool,
     /// There is a frame that this version does not know and may not pass over: something here may be live.
     pub(crate) has_unknown: bool,
 }
@@ -169,6 +171,7 @@ impl Scan {
             newest_ms: 0,
             event_bytes: 0,
             damaged: 0,
+            ends_unreadable: false,
             has_unknown: false,
         }
     }
@@ -228,14 +231,17 @@ pub(crate) fn scan<R: ReadAt>(
             // Rot, or the end of what was written. Go on where the next frame could begin a group: later groups may
             // have been acknowledged.
             open.broken = true;
-            offset = match next_frame(window, layout, seed, offset, end) {
-                Some(next) => {
+            match next_frame(window, layout, seed, offset, end) {
+                Next::Frame(next) => {
                     Branch::FrameDamaged.reach();
                     scan.damaged += 1;
-                    next
+                    offset = next;
                 }
-                None => break,
-            };
+                Next::None { is_readable } => {
+                    scan.ends_unreadable = !is_readable;
+                    break;
+                }
+            }
             continue;
         };
         let kind = Kind::from_u8(header.kind);
@@ -322,28 +328,33 @@ fn decode_group_end(payload: &[u8], number: u64) -> Option<(u64, u32, u32, landm
     ))
 }
 
-/// The next offset at which a frame stands, after a stretch in which none could be read.
-fn next_frame<R: ReadAt>(
-    window: &mut Window<R>,
-    layout: &Layout,
-    seed: Seed,
-    offset: u32,
-    end: u32,
-) -> Option<u32> {
+/// What follows a stretch in which no frame could be read.
+enum Next {
+    /// A frame at this offset.
+    Frame(u32),
+    /// No frame any more, and whether all that follows could be read.
+    None { is_readable: bool },
+}
+
+fn next_frame<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: Seed, offset: u32, end: u32) -> Next {
     let step = frame::ALIGN as u32;
+    let mut is_readable = window.get(offset, 1).is_ok();
     let mut at = offset.next_multiple_of(step);
     at += step;
     while at < end {
         if window.header(seed, at).is_some() {
-            return Some(at);
+            return Next::Frame(at);
         }
         at = match window.get(at, 1) {
             Ok(_) => at + step,
-            // An unreadable place: the next unit may be readable again.
-            Err(_) => layout.align_up(at + 1),
+            Err(_) => {
+                is_readable = false;
+                // The next unit may be readable again.
+                layout.align_up(at + 1)
+            }
         };
     }
-    None
+    Next::None { is_readable }
 }
 
 /// When the message or event of a frame came, in Unix ms; 0 for other frames.

@@ -86,8 +86,9 @@ pub struct MountReport {
     pub read_segments: u32,
     /// Segments that were scanned whole.
     pub scanned_segments: u32,
-    /// Frames, or stretches without any, that could not be read as they were written. The torn end of a cut write is
-    /// among them.
+    /// Frames, or stretches without any, that could not be read as they were written. Among them are the torn end of a cut
+    /// write, and places at the end of what was written that the medium fails to read: whether anything stood there
+    /// nothing tells.
     pub damaged_frames: u32,
     /// Segments in which something that was durable is missing, or is not as it was written. They are left alone.
     pub rotten_segments: u32,
@@ -312,7 +313,8 @@ fn finish<R: ReadAt>(
     }
     let count = |wanted: State| segments.iter().filter(|row| row.state == wanted).count() as u32;
     let headless = surveys.iter().filter(|survey| survey.is_headless).count() as u32;
-    let has_unknown = surveys.iter().filter_map(|s| s.scan.as_ref()).any(|scan| scan.has_unknown);
+    let scans = || surveys.iter().filter_map(|survey| survey.scan.as_ref());
+    let has_unknown = scans().any(|scan| scan.has_unknown);
     let newest_boot = surveys.iter().map(|survey| survey.header.boot).max();
     let mut report = MountReport {
         // A clean stop leaves none of the segments open that were opened since the mount before it. Those that earlier
@@ -321,7 +323,7 @@ fn finish<R: ReadAt>(
         from_checkpoint,
         read_segments: surveys.len() as u32,
         scanned_segments: surveys.iter().filter(|survey| !survey.is_proven()).count() as u32,
-        damaged_frames: surveys.iter().filter_map(|survey| survey.scan.as_ref()).map(|s| s.damaged).sum(),
+        damaged_frames: scans().map(|scan| scan.damaged + u32::from(scan.ends_unreadable)).sum(),
         quarantined_segments: count(State::Quarantined) + headless,
         bad_segments: count(State::Bad),
         append_only: !features.allow_reclaim() || has_unknown,

@@ -234,6 +234,27 @@ fn a_scan_goes_on_behind_what_it_cannot_read() {
 }
 
 #[test]
+fn a_scan_tells_of_what_it_cannot_read_where_writing_ended() {
+    let mut written = Written::new();
+    written.fate(1);
+    written.end(1, 0);
+    let last = written.fate(2) as usize;
+    written.end(2, 0);
+    let end = written.at as usize;
+    let seen = |unreadable| {
+        let scan = written.scan_with(unreadable, Keep::Everything);
+        (groups(&scan).len(), scan.damaged, scan.ends_unreadable)
+    };
+    assert_eq!(seen(0..0), (2, 0, false));
+    assert_eq!(seen(last..end), (1, 0, true), "the last group may have been there");
+    let unit_bytes = layout().unit_bytes as usize;
+    assert_eq!(seen(end..end + unit_bytes), (2, 0, true));
+    let data_end = layout().data_end() as usize;
+    assert_eq!(seen(data_end - unit_bytes..data_end), (2, 0, true));
+    assert_eq!(seen(data_end..data_end + unit_bytes), (2, 0, false), "no group stands there");
+}
+
+#[test]
 fn a_scan_sums_up_what_it_passes() {
     let mut written = Written::new();
     let received = |unix_ms| Stamp { unix_ms, ..Stamp::default() };

@@ -125,6 +125,8 @@ pub(crate) enum Wrong {
     Altered(MessageId),
     /// There, though it was never committed, or is known to be gone.
     Stranger(MessageId),
+    /// Told of as damaged, though nobody was told that it was taken. It is not given out.
+    Leftover(MessageId),
     /// A final fate that was sure is not final any more.
     SentAgain(MessageId, u16),
     /// A fate that nobody noted, or an older one than the last that was sure.
@@ -145,6 +147,7 @@ impl Wrong {
             | Self::Unreadable(id, _)
             | Self::Altered(id)
             | Self::Stranger(id)
+            | Self::Leftover(id)
             | Self::SentAgain(id, _)
             | Self::OtherFate(id, ..) => Some(id),
             Self::OldState(_) | Self::EventLost(_) | Self::EventStranger => None,
@@ -321,11 +324,15 @@ impl Ledger {
         let known = |id: MessageId| self.story(id).is_some_and(|story| story.when.gone == NEVER);
         let all = spool.queue(MessageId(0)).chain(spool.kept(MessageId(0)));
         // A torn message is among the kept ones until its segment goes; it was never there.
-        let strangers = all.map(|summary| summary.id).filter(|id| !known(*id));
         let is_torn = |id: MessageId| {
             spool.fates(id).is_some_and(|fates| fates.iter().all(|(.., fate)| *fate == Fate::Torn))
         };
-        wrongs.extend(strangers.filter(|id| !is_torn(*id)).map(Wrong::Stranger));
+        let strangers: Vec<MessageId> =
+            all.map(|summary| summary.id).filter(|id| !known(*id) && !is_torn(*id)).collect();
+        for id in strangers {
+            let is_refused = matches!(read(spool, id), Err(Error::Damaged(_)));
+            wrongs.push(if is_refused { Wrong::Leftover(id) } else { Wrong::Stranger(id) });
+        }
         self.check_state(spool, &mut wrongs);
         if look.closely {
             self.check_events(spool, &mut wrongs);

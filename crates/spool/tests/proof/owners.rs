@@ -30,6 +30,29 @@ struct Frame {
     id: u64,
     /// How many barriers there had been.
     barriers: u64,
+    /// A fault struck it.
+    is_touched: bool,
+}
+
+impl Frame {
+    /// Notes that a fault struck it.
+    fn touch(&mut self, segment: u32, touched: &mut Touched) {
+        self.is_touched = true;
+        let about = match self.kind {
+            STATUS => About::Fate(self.id),
+            META => About::State,
+            kind if kind > SEGMENT_HEADER && kind < STATUS => About::Message(self.id),
+            _ => return,
+        };
+        let touches = touched.entry(about).or_default();
+        touches.segments.insert(segment);
+        touches.barriers = touches.barriers.max(self.barriers);
+    }
+
+    /// Whether it tells of what was durable when it was programmed, and can be relied upon to.
+    fn tells(&self) -> bool {
+        !self.is_touched && TELLING.contains(&self.kind)
+    }
 }
 
 /// What a frame that can be touched says something of.
@@ -68,12 +91,8 @@ pub(crate) struct Owners {
     pub(crate) erased: BTreeSet<u64>,
     /// Barriers so far.
     barriers: u64,
-    /// How many of them something programmed can tell of, by itself.
-    told: u64,
-    /// The same of what was made durable.
-    told_durably: u64,
-    /// The operation of the last barrier, and how many those before it had told of durably.
-    last_barrier: (u64, u64),
+    /// The operation of the last one.
+    last_barrier: u64,
 }
 
 impl Owners {
@@ -86,9 +105,7 @@ impl Owners {
             reads_back: geometry.erase == Erase::Physical,
             erased: BTreeSet::new(),
             barriers: 0,
-            told: 0,
-            told_durably: 0,
-            last_barrier: (0, 0),
+            last_barrier: 0,
         }
     }
 
@@ -96,24 +113,25 @@ impl Owners {
     pub(crate) fn begin_case(&mut self, cut: u64) {
         self.touched = Touched::default();
         self.erased.clear();
-        let (operation, told_before) = self.last_barrier;
-        if operation == cut {
+        if self.last_barrier == cut && self.barriers > 0 {
             // The power failed in it.
-            self.told_durably = told_before;
+            self.barriers -= 1;
         }
     }
 
     /// The log stopped, and another one mounts what is there. A frame that was programmed after the last barrier of which
-    /// anything tells could be missing without a trace.
+    /// anything durable tells could be missing without a trace.
     fn mounted(&mut self) {
+        let frames = self.segments.iter().flat_map(|frames| frames.iter());
+        let durable = frames.filter(|frame| frame.barriers < self.barriers && frame.tells());
+        let told = durable.map(|frame| frame.barriers).max().unwrap_or(0);
         for touches in self.touched.values_mut() {
-            touches.went_unnoticed |= touches.barriers >= self.told_durably;
+            touches.went_unnoticed |= touches.barriers >= told;
         }
     }
 
     fn barrier(&mut self, operation: u64) {
-        self.last_barrier = (operation, self.told_durably);
-        self.told_durably = self.told;
+        self.last_barrier = operation;
         self.barriers += 1;
     }
 
@@ -134,26 +152,14 @@ impl Owners {
 
     /// Touches all frames that reach into a range.
     pub(crate) fn touch(&mut self, segment: u32, range: Range<u32>) {
-        let Some(frames) = self.segments.get(segment as usize).map(Rc::clone) else { return };
-        for frame in frames.iter().filter(|f| f.range.start < range.end && range.start < f.range.end) {
-            self.touch_frame(segment, frame);
-        }
-    }
-
-    fn touch_frame(&mut self, segment: u32, frame: &Frame) {
-        let about = match frame.kind {
-            STATUS => About::Fate(frame.id),
-            META => About::State,
-            kind if kind > SEGMENT_HEADER && kind < STATUS => About::Message(frame.id),
-            _ => return,
-        };
-        let touches = self.touched.entry(about).or_default();
-        touches.segments.insert(segment);
-        touches.barriers = touches.barriers.max(frame.barriers);
+        let Self { segments, touched, .. } = self;
+        let Some(frames) = segments.get_mut(segment as usize) else { return };
+        let is_in_range = |f: &&mut Frame| f.range.start < range.end && range.start < f.range.end;
+        Rc::make_mut(frames).iter_mut().filter(is_in_range).for_each(|frame| frame.touch(segment, touched));
     }
 
     fn program(&mut self, now: u64, segment: u32, offset: u32, bytes: &[u8]) {
-        let new = frames_of(offset, bytes, self.barriers);
+        let mut new = frames_of(offset, bytes, self.barriers);
         let is_due = |(at, fault): &(u64, Fault)| {
             *at <= now
                 && matches!(fault, Fault::IgnoreProgram | Fault::Misdirect { .. } | Fault::FailProgram { .. })
@@ -162,18 +168,16 @@ impl Owners {
             let (_, fault) = self.waiting.remove(at);
             // On cells it is read back before it counts, so that nothing may be lost to it.
             let is_caught = fault == Fault::IgnoreProgram && self.reads_back;
-            new.iter().filter(|_| !is_caught).for_each(|frame| self.touch_frame(segment, frame));
+            if !is_caught {
+                new.iter_mut().for_each(|frame| frame.touch(segment, &mut self.touched));
+            }
             if let Fault::Misdirect { segment, offset } = fault {
                 self.touch(segment, offset..offset + bytes.len() as u32);
             }
         }
-        for (stuck_segment, stuck) in self.stuck.clone() {
-            if stuck_segment == segment {
-                new.iter().filter(|f| f.range.contains(&stuck)).for_each(|f| self.touch_frame(segment, f));
-            }
-        }
-        if new.iter().any(|frame| TELLING.contains(&frame.kind)) {
-            self.told = self.barriers;
+        for (_, stuck) in self.stuck.iter().filter(|(stuck_segment, _)| *stuck_segment == segment) {
+            let is_struck = |frame: &&mut Frame| frame.range.contains(stuck);
+            new.iter_mut().filter(is_struck).for_each(|frame| frame.touch(segment, &mut self.touched));
         }
         Rc::make_mut(&mut self.segments[segment as usize]).extend(new);
     }
@@ -213,7 +217,13 @@ fn frames_of(offset: u32, bytes: &[u8], barriers: u64) -> Vec<Frame> {
             |range: Range<usize>| header[range].iter().rev().fold(0, |n: u64, b| n << 8 | u64::from(*b));
         let len = (HEADER_BYTES + number(4..8) as usize).next_multiple_of(ALIGN);
         let start = offset + at as u32;
-        frames.push(Frame { range: start..start + len as u32, kind: header[2], id: number(8..16), barriers });
+        frames.push(Frame {
+            range: start..start + len as u32,
+            kind: header[2],
+            id: number(8..16),
+            barriers,
+            is_touched: false,
+        });
         at += len;
     }
     frames

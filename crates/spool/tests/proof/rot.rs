@@ -343,7 +343,9 @@ impl<'a> Rot<'a> {
             let is_finished = |id| world.ledger.story(id).is_some_and(ledger::Story::is_finished);
             let touches = permitted(&wrong, &owners.touched, is_finished)
                 .map_err(|kind| Broken::of(kind, format!("{when}: {wrong:?}, which nothing touched")))?;
-            if told.tells_of(&wrong, touches, world.spool()?) {
+            // Where nothing says that something had to be there, a read that fails still tells of the place.
+            let fails_to_read = touches.went_unnoticed && world.spool()?.mount_report().damaged_frames > 0;
+            if told.tells_of(&wrong, touches, world.spool()?) || fails_to_read {
                 cost.hit += 1;
                 cost.reported += 1;
             } else if touches.went_unnoticed {
@@ -391,7 +393,8 @@ impl Told {
         if let Some(id) = wrong.message() {
             let fates = spool.fates(id);
             let is_torn = fates.is_some_and(|fates| fates.iter().all(|(.., fate)| *fate == Fate::Torn));
-            if is_torn || matches!(wrong, Wrong::Unreadable(_, Error::Damaged(_))) {
+            let is_refused = matches!(wrong, Wrong::Unreadable(_, Error::Damaged(_)) | Wrong::Leftover(_));
+            if is_torn || is_refused {
                 self.messages.insert(id);
             }
             if self.messages.contains(&id) {
@@ -417,7 +420,10 @@ fn permitted<'t>(
         // Of finished mail a part may be given up; that shows when the record that it is finished is lost.
         Wrong::Unreadable(id, _) if is_finished(*id) => fate(id).or(message(id)).ok_or(Kind::Lost),
         Wrong::Lost(id) | Wrong::Unreadable(id, _) => message(id).ok_or(Kind::Lost),
-        Wrong::SentAgain(id, _) | Wrong::OtherFate(id, ..) => fate(id).ok_or(Kind::Invariant),
+        // That it was torn stands in a fate.
+        Wrong::SentAgain(id, _) | Wrong::OtherFate(id, ..) | Wrong::Leftover(id) => {
+            fate(id).ok_or(Kind::Invariant)
+        }
         Wrong::OldState(_) => touched.get(&About::State).ok_or(Kind::Invariant),
     }
 }

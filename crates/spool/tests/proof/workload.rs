@@ -270,6 +270,10 @@ pub(crate) struct World<M: Medium> {
     pub(crate) is_told: bool,
 }
 
+/// The anchors, the heads, the reserve and two checkpoints. Of a chip of which fewer have not gone bad nobody can ask for
+/// room: it may refuse, and must not lose.
+const SEGMENTS_NEEDED: u32 = 12;
+
 /// Events that a workload records at most: more would be too many for the log to keep.
 const EVENTS_MAX: usize = 24;
 
@@ -473,7 +477,8 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         }
         // Fates may take the last segment, but then housekeeping must have what makes room.
         self.tidy()?;
-        if self.free_segments()? > 0 {
+        let segments = self.spool()?.facts().segments;
+        if segments.free > 0 || segments.total - segments.bad < SEGMENTS_NEEDED {
             return Ok(());
         }
         Err(Trouble::Broken("acknowledged without a segment to spare, and housekeeping finds none".into()))
