@@ -16,6 +16,10 @@ const SEGMENT_HEADER: u8 = 1;
 const COMMIT: u8 = 6;
 const STATUS: u8 = 7;
 const SEGMENT_STATE: u8 = 10;
+const GROUP_END: u8 = 11;
+/// Lives of segments, numbered likewise.
+const USED: u64 = 0;
+const LEFT: u64 = 4;
 
 /// Mounts by the header of every segment.
 fn mount_by_scan(medium: SimMedium) -> TestSpool {
@@ -282,22 +286,18 @@ fn mail_is_found_in_a_segment_of_which_neither_header_nor_record_is_left() {
     }
 }
 
+/// The numbers of a record: of one about a segment the segment, its sequence, its erases, its purpose, its life and what
+/// goes with that.
+fn numbers_in(payload: &[u8]) -> Vec<u64> {
+    let numbers = payload.split_inclusive(|byte| byte & 0x80 == 0);
+    let value = |bytes: &[u8]| bytes.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F));
+    numbers.map(value).collect()
+}
+
 /// The segment, the sequence and whether it is in use, by a record about a segment.
 fn told_by(payload: &[u8]) -> (u32, u64, bool) {
-    let mut numbers = payload.iter();
-    let mut number = || {
-        let (mut value, mut shift) = (0, 0);
-        for byte in numbers.by_ref() {
-            value |= u64::from(byte & 0x7F) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        value
-    };
-    let [segment, sequence, _erase_count, _purpose, life] = std::array::from_fn(|_| number());
-    (segment as u32, sequence, life == 0)
+    let numbers = numbers_in(payload);
+    (numbers[0] as u32, numbers[1], matches!(numbers[4], USED | LEFT))
 }
 
 /// The segment opened last, for the first time or again, loses its header and the word of its opening. Whether it was
@@ -438,6 +438,51 @@ fn a_segment_that_a_cut_may_have_caught_and_that_cannot_be_erased_is_not_opened(
         let mut spool = mount(spool.into_medium()).unwrap();
         assert_eq!(spool.mount_report().bad_segments, 1, "{name}");
         assert_whole(&mut spool, &mails, name);
+    }
+}
+
+#[test]
+fn the_first_write_after_a_stop_tells_how_far_segments_go_that_were_left_open() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mails = store_some(&mut spool, 1, 3, 300);
+        // So that something names the last of the mail.
+        delivered(&mut spool, mails[0].0);
+        spool.sync().unwrap();
+        drop(spool);
+        let image = sim.image();
+        let frames = frames::find(&image, &geometry);
+        let segment = frames.iter().rfind(|frame| frame.kind == COMMIT).unwrap().segment;
+        let ends = frames.iter().filter(|frame| (frame.segment, frame.kind) == (segment, GROUP_END));
+        let last_group = ends.map(|frame| frame.msg_id).max().unwrap();
+
+        let mut spool = mount(sim.medium()).unwrap();
+        store_some(&mut spool, 4, 1, 300);
+        let lines =
+            [spool.inside(), mount(sim.medium()).unwrap().inside(), mount_by_scan(sim.medium()).inside()];
+        for lines in lines {
+            let of_segment =
+                lines.iter().find(|line| line.starts_with(&format!("segment {segment}:"))).unwrap();
+            assert!(of_segment.ends_with(&format!(" to {last_group}")), "{name}: {of_segment}");
+        }
+        let image = sim.image();
+        let records = frames::find(&image, &geometry).into_iter().filter(|f| f.kind == SEGMENT_STATE);
+        let numbers = records.map(|record| {
+            let start = record.payload(&geometry);
+            numbers_in(&image[start..start + record.len_bytes as usize])
+        });
+        let told: Vec<Vec<u64>> = numbers.filter(|numbers| numbers[0] == u64::from(segment)).collect();
+        // Once, and by a record of the same life as the one that says it was opened.
+        assert_eq!(
+            told.iter().filter(|numbers| numbers[4..] == [LEFT, last_group]).count(),
+            1,
+            "{name}: {told:?}"
+        );
+        assert!(
+            told.iter().any(|numbers| numbers[..2] == told[0][..2] && numbers[4..] == [USED]),
+            "{told:?}"
+        );
     }
 }
 

@@ -17,7 +17,6 @@ use super::{Keep, SUSPECTS, Surveyed, Volume};
 use crate::anchor::{Opened, Root};
 use crate::checkpoint::{self, Ground};
 use crate::landmark::Landmarks;
-use crate::record::Life;
 use crate::segment::{Purpose, Segment, SegmentHeader, State};
 
 /// Surveys what a root leads to, besides the anchors with their headers; `None` if it does not lead everywhere.
@@ -56,7 +55,7 @@ pub(crate) fn survey_since<R: ReadAt>(
     open_mail.into_iter().map(life).for_each(|(opened, from)| wanted.add(opened, from));
     for Newest { record, .. } in records.newest.values() {
         let opened_since = record.sequence >= ground.counters.next_sequence;
-        if !opened_since || record.life != Life::Used {
+        if !opened_since || !record.life.is_in_use() {
             continue;
         }
         if record.purpose.holds_mail() {
@@ -69,7 +68,7 @@ pub(crate) fn survey_since<R: ReadAt>(
     let is_given_up = |missing: &Opened| {
         let is_over = |Newest { record, .. }: &Newest| {
             record.sequence > missing.sequence
-                || record.sequence == missing.sequence && record.life >= Life::Retired
+                || record.sequence == missing.sequence && !record.life.is_in_use()
         };
         root.given_up.contains(missing) || records.newest.get(&missing.segment).is_some_and(is_over)
     };
@@ -113,6 +112,7 @@ pub(crate) fn survey_since<R: ReadAt>(
     let records = wanted.records(base_group);
     let Wanted { surveys, synced_group, msg_id_floor, mut landmarks, .. } = wanted;
     surveys.iter().for_each(|survey| landmarks.add_all(&survey.landmarks));
+    records.add_landmarks(&mut landmarks);
     let has_rot =
         |survey: &Survey| survey.header.purpose == Purpose::Status && survey.has_rot(&landmarks, base_group);
     if surveys.iter().any(has_rot) {

@@ -30,7 +30,7 @@ use crate::anchor::{self, Anchors, Opened, Root};
 use crate::checkpoint::Ground;
 use crate::frame::Seed;
 use crate::index::Index;
-use crate::landmark::Landmarks;
+use crate::landmark::{Landmark, Landmarks};
 use crate::log::Start;
 use crate::proof::Branch;
 use crate::record::MessageId;
@@ -232,6 +232,7 @@ fn survey_all<R: ReadAt>(
         let mut landmarks = Landmarks::new(volume.geometry.segments);
         surveys.iter().for_each(|survey| landmarks.add_all(&survey.landmarks));
         others.iter().for_each(|(_, header)| landmarks.add_of_heads(&header.landmarks));
+        records.add_landmarks(&mut landmarks);
         let opened = records.count_opened(&surveys, &landmarks, 0);
         let counts = |header: &SegmentHeader| header.purpose == Purpose::Anchor || records.tell_of(header);
         let counting: Vec<&SegmentHeader> =
@@ -343,6 +344,7 @@ fn finish<R: ReadAt>(
             report.rotten_segments += 1;
         }
     }
+    let left_open = note_left_open(&surveys, &surveyed.landmarks, &mut segments);
     let last_group = survey::last_group(&surveys).max(synced_group);
     let of_heads = survey::newest_of_heads(&surveys, &surveyed.landmarks);
     let checkpoint = if from_checkpoint { ground.own.clone() } else { Vec::new() };
@@ -354,8 +356,9 @@ fn finish<R: ReadAt>(
             recorded_in.is_none_or(|recorded_in| recorded_in == *segment)
         }),
     );
-    let found = take_content(volume, ground, surveys, &mut segments, synced_group, disbelieved, keep);
+    let found = take_content(volume, ground, surveys, &mut segments, synced_group, keep);
     let Content { index, meta, torn, tail, damaged_messages } = found;
+    let tail = TailContent { disbelieved, left_open, ..tail };
     report.torn_messages = torn.len() as u32;
     report.damaged_messages = damaged_messages;
     let start = Start {
@@ -372,6 +375,21 @@ fn finish<R: ReadAt>(
         landmarks: of_heads,
     };
     Mounted { start, index, meta, torn, tail, report, checkpoint }
+}
+
+/// Notes how far the segments go that a stop has left open, as far as anything tells, and which of them that is new of.
+/// What tells it may be given up before they are.
+fn note_left_open(surveys: &[Survey], landmarks: &Landmarks, segments: &mut [Segment]) -> Vec<u32> {
+    let left_open = surveys.iter().filter(|survey| !survey.is_proven());
+    let landmarks =
+        left_open.filter_map(|survey| Some((survey.landmark(landmarks)?, survey.header.sequence)));
+    let is_new = |(landmark, sequence): (Landmark, u64)| {
+        let row = segments.get_mut(landmark.segment as usize)?;
+        let is_this_life = row.state == State::Sealed && row.sequence == sequence;
+        (is_this_life && core::mem::replace(&mut row.last_group, landmark.group) != landmark.group)
+            .then_some(landmark.segment)
+    };
+    landmarks.filter_map(is_new).collect()
 }
 
 #[cfg(test)]

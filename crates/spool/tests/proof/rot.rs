@@ -293,6 +293,7 @@ impl<'a> Rot<'a> {
         if self.is_told {
             let (report, left_alone) = (world.spool()?.mount_report(), &world.left_alone);
             println!("mounted: {report:?}, left alone {left_alone:?}");
+            world.spool()?.inside().iter().for_each(|line| println!("         {line}"));
         }
         Ok(world)
     }

@@ -41,6 +41,7 @@ fn a_record_that_is_not_known_durable_keeps_a_segment_and_gives_none_away() {
         (Life::Clean { since: 1 }, 31, false),
         (Life::Bad, 31, false),
         (Life::Used, 31, true),
+        (Life::Left { last_group: 10 }, 31, true),
     ] {
         let surveys = [status(20, &[used.clone(), told(group, 9, 50, life)])];
         let expected = if believed { life } else { Life::Used };
@@ -117,6 +118,8 @@ fn a_record_says_where_a_segment_stands() {
         (row(State::Free, 0), 50, Life::Used, State::Quarantined),
         // There is a header, but of a life before that.
         (sealed(), 51, Life::Used, State::Quarantined),
+        (sealed(), 50, Life::Left { last_group: 10 }, State::Sealed),
+        (sealed(), 51, Life::Left { last_group: 10 }, State::Quarantined),
         (sealed(), 50, Life::Retired, State::Erasable),
         (sealed(), 50, Life::Clean { since: 1 }, State::Free),
         (sealed(), 50, Life::Bad, State::Bad),
@@ -147,6 +150,21 @@ fn what_stood_in_a_segment_goes_with_that_life_of_it() {
     // A record that is older than the header says nothing.
     let older = after(row(State::Sealed, 50), Purpose::Moved, 49, Life::Retired);
     assert_eq!((seen(&older), older.purpose), ((50, 1000, 64, 7, None), Purpose::Hot));
+}
+
+#[test]
+fn how_far_a_stop_left_a_segment_is_told_of_its_newest_record_alone() {
+    let left = Life::Left { last_group: 10 };
+    let row = |life| after(row(State::Sealed, 50), Purpose::Hot, 50, life);
+    assert_eq!((row(left).last_group, row(Life::Used).last_group), (10, 0));
+    let named = |notes: &[Note]| {
+        let mut landmarks = Landmarks::new(10);
+        Records::read(&[status(20, notes)], 0, 100).add_landmarks(&mut landmarks);
+        landmarks.last_in(9)
+    };
+    assert_eq!(named(&[told(11, 9, 50, left)]), Some(10));
+    assert_eq!(named(&[told(11, 9, 50, Life::Used)]), None);
+    assert_eq!(named(&[told(11, 9, 50, left), told(12, 9, 50, Life::Retired)]), None);
 }
 
 #[test]
