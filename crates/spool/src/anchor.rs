@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
 use crate::log::Log;
+use crate::record::NUMBER_MAX;
 use crate::segment::{ANCHORS, Layout, Purpose, SLOT_BYTES, Segment, SegmentHeader, State, read_header};
 use crate::{reading, record};
 
@@ -212,20 +213,26 @@ fn newest_root<R: ReadAt>(
             }
         }
         let roots = slots.zip(bytes.chunks(slot_bytes));
-        let roots = roots.filter_map(|(slot, bytes)| decode(bytes, seed, layout.slot_offset(slot)));
+        let roots = roots.filter_map(|(slot, bytes)| decode(bytes, seed, layout, slot));
         newest = roots.chain(newest).max_by_key(|root| root.number);
     }
     newest
 }
 
-fn decode(bytes: &[u8], seed: Seed, offset: u32) -> Option<Root> {
-    let header = Header::decode(bytes, seed, offset)?;
+/// The root in a slot. One that names what there cannot be is a lie, and is none.
+fn decode(bytes: &[u8], seed: Seed, layout: &Layout, slot: u32) -> Option<Root> {
+    let header = Header::decode(bytes, seed, layout.slot_offset(slot))?;
     let payload = bytes.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.len as usize)?;
     if header.kind != Kind::Root as u8 || seed.crc(payload) != header.payload_crc {
         return None;
     }
     let root: Root = record::decode(payload)?;
-    (root.status.len() <= STATUS_MAX && root.given_up.len() <= GIVEN_UP_MAX).then_some(root)
+    let mut named = root.checkpoint.iter().chain(&root.status).chain(&root.given_up);
+    let is_sane = root.number < NUMBER_MAX
+        && root.status.len() <= STATUS_MAX
+        && root.given_up.len() <= GIVEN_UP_MAX
+        && named.all(|life| life.segment < layout.segments);
+    is_sane.then_some(root)
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::proof::Branch;
-use crate::record::{Fate, MessageId, Place, Status};
+use crate::record::{Fate, MessageId, Place, RECIPIENTS_MAX, Status};
 
 /// What is known of a message without reading flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +230,8 @@ impl Index {
         let places = core::iter::once(&(saved.commit, saved.spans.clone()))
             .chain(&saved.copies)
             .all(|(commit, spans)| commit.segment < segments && spans.iter().all(|span| *span < segments));
-        if !in_order || !fates_fit || !places || saved.status_segment.is_some_and(|s| s >= segments) {
+        let is_told_within = saved.status_segment.is_none_or(|segment| segment < segments);
+        if !in_order || !fates_fit || !places || !is_told_within || saved.recipients > RECIPIENTS_MAX {
             return None;
         }
         let is_open = |fate: &u8| !Fate::from_u8(*fate).is_final();

@@ -139,6 +139,9 @@ fn a_walk_reads_ahead_and_nothing_twice() {
     window.read_ahead(20);
     assert!(window.get(4000, 10).is_ok());
     assert_eq!(reads.take(), [(4000, 20)]);
+    for beyond in [SEGMENT_BYTES, SEGMENT_BYTES + 8, u32::MAX] {
+        assert_eq!(window.get(beyond, 24), Ok(&[][..]), "what a record says may lie anywhere");
+    }
 }
 
 #[test]
