@@ -26,7 +26,7 @@ use crate::frame::{self, Header, Kind, Seed};
 use crate::log::Log;
 use crate::record::NUMBER_MAX;
 use crate::segment::{ANCHORS, Layout, Purpose, SLOT_BYTES, Segment, SegmentHeader, State, read_header};
-use crate::{reading, record};
+use crate::{landmark, reading, record};
 
 /// The most segments that a root gives up.
 const GIVEN_UP_MAX: usize = 4;
@@ -52,6 +52,8 @@ pub(crate) struct Root {
     pub(crate) status: Vec<Opened>,
     /// Lives of segments that are over, as a RETIRE would say.
     pub(crate) given_up: Vec<Opened>,
+    /// The last group of each head that was durable.
+    pub(crate) landmarks: landmark::OfHeads,
 }
 
 /// One anchor, as far as writing to it goes.
@@ -240,6 +242,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     pub(crate) fn write_root(&mut self) -> Result<(), Error> {
         self.anchors.root.number += 1;
         self.anchors.root.synced_group = self.synced_group;
+        self.anchors.root.landmarks = self.landmarks;
         if !(0..ANCHORS).any(|anchor| self.has_room(anchor)) {
             self.begin_anchor_now()?;
         }

@@ -47,6 +47,7 @@ pub(crate) fn survey_since<R: ReadAt>(
         msg_id_floor: 0,
         landmarks: Landmarks::new(count),
     };
+    wanted.landmarks.add_of_heads(&root.landmarks);
     anchors.iter().for_each(|header| wanted.take_header(header));
     status.for_each(|(opened, from)| wanted.add(opened, from));
     let records = wanted.records(base_group);

@@ -232,6 +232,7 @@ fn survey_all<R: ReadAt>(
         let mut landmarks = Landmarks::new(volume.geometry.segments);
         surveys.iter().for_each(|survey| landmarks.add_all(&survey.landmarks));
         others.iter().for_each(|(_, header)| landmarks.add_of_heads(&header.landmarks));
+        landmarks.add_of_heads(&root.landmarks);
         records.add_landmarks(&mut landmarks);
         let opened = records.count_opened(&surveys, &landmarks, 0);
         let counts = |header: &SegmentHeader| header.purpose == Purpose::Anchor || records.tell_of(header);

@@ -353,7 +353,8 @@ fn lie(recipe: &mut Recipe, geometry: &Geometry, kind: u8, frame: FrameAt) -> Ve
             // A checkpoint that there may be.
             let checkpoint = if recipe.coin() { None } else { Some(recipe.opened(g)) };
             let (number, synced_group) = (recipe.number(g), recipe.number(g));
-            let root: Root = (number, synced_group, checkpoint, recipe.lives(g), recipe.lives(g));
+            let root: Root =
+                (number, synced_group, checkpoint, recipe.lives(g), recipe.lives(g), recipe.landmarks(g));
             postcard::to_allocvec(&root)
         }
         FOOTER => {

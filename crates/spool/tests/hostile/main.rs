@@ -133,10 +133,7 @@ fn seeds() -> impl Iterator<Item = Vec<u8>> {
 
 #[test]
 fn a_forged_volume_stops_nothing_and_is_read_within_bounds() {
-    recipes(150000)
-        .skip_while(|_| false)
-        .chain(seeds())
-        .for_each(|recipe| forge::exercise(&forge::forge(&recipe)));
+    recipes(3000).chain(seeds()).for_each(|recipe| forge::exercise(&forge::forge(&recipe)));
 }
 
 #[test]
