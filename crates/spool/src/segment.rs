@@ -65,7 +65,7 @@ pub(crate) const SEGMENT_BYTES_MIN: u32 = 4096;
 /// The room for a header frame. Its payload is far below; the rest is for later versions.
 pub(crate) const HEADER_FRAME_BYTES: u32 = 192;
 /// The room for a footer or proof frame.
-pub(crate) const FOOTER_FRAME_BYTES: u32 = 96;
+pub(crate) const FOOTER_FRAME_BYTES: u32 = 112;
 /// The room for the frame of a root.
 pub(crate) const SLOT_BYTES: u32 = 256;
 /// The most slots that an anchor uses.

@@ -152,7 +152,7 @@ fn room_is_put_aside_for_a_checkpoint_of_all_there_can_be() {
     assert_eq!(segments_max(&layout, 16, 1_000_000), entries(16 * data_bytes / 512, 16));
     assert_eq!(segments_max(&layout, 1024, 1_000_000), entries(1024 * data_bytes / 512, 1024));
     assert_eq!(segments_max(&layout, 1024, 130), entries(130, 1024));
-    assert_eq!([entries(130, 1024), entries(1024 * data_bytes / 512, 1024)], [8, 59]);
+    assert_eq!([entries(130, 1024), entries(1024 * data_bytes / 512, 1024)], [9, 60]);
     assert!(segment_bytes > data_bytes);
     // What stands in a checkpoint of the longest names and numbers is no longer than that.
     fn len(item: &impl Serialize) -> usize {

@@ -28,7 +28,8 @@ pub(crate) struct TailContent {
     pub(crate) messages: Vec<MessageId>,
     /// Fates, state and records about segments, in the order in which they were written.
     pub(crate) records: Vec<Note>,
-    /// Segments of which a record there is not believed: once the tail is built upon it would count.
+    /// Segments of which a record there is not believed, and would count once the tail is built upon; and those of which
+    /// none counts any more.
     pub(crate) disbelieved: Vec<u32>,
     /// Segments that a stop has left open of which no record says yet how far they go.
     pub(crate) left_open: Vec<u32>,
@@ -89,6 +90,7 @@ pub(crate) fn take_content<R: ReadAt>(
     taking.drop_torn();
     taking.gather_tail(&surveys);
     drop(surveys);
+    taking.leave_what_counts_no_more();
     taking.count_live();
     taking.content
 }
@@ -313,6 +315,30 @@ impl<R: ReadAt> Taking<'_, R> {
         }
         if !tail.is_empty() {
             Branch::TailToSettle.reach();
+        }
+    }
+
+    /// Lets go of segments that count no more, whose places may be another one's by now. What was told there is told anew. Every newest word stands in one that counts, unless rot
+    /// has taken it: then an older one, or a checkpoint, is what is left.
+    fn leave_what_counts_no_more(&mut self) {
+        let rows = &*self.segments;
+        let counts = |segment: u32| {
+            let is_status = |row: &Segment| row.state == State::Sealed && row.purpose == Purpose::Status;
+            rows.get(segment as usize).is_some_and(is_status)
+        };
+        let untold = |row: &Segment| row.recorded_in.is_some_and(|segment| !counts(segment));
+        let lives = (0u32..).zip(rows).filter(|(_, row)| untold(row)).map(|(segment, _)| segment);
+        let lives: Vec<u32> = lives.collect();
+        let Content { index, meta, tail, .. } = &mut self.content;
+        let group = self.synced_group;
+        index.leave_parts(|segment, later| held_before(rows, segment, later));
+        let fates = index.leave_status(counts).into_iter();
+        let fates = fates.map(|id| Note::Status { group, id: id.0, status: Status::of_all(0, Fate::Queued) });
+        tail.records.extend(fates);
+        tail.records.extend(meta.leave_segments(counts).into_iter().map(|meta| Note::Meta { group, meta }));
+        for segment in lives {
+            self.segments[segment as usize].recorded_in = None;
+            self.content.tail.disbelieved.push(segment);
         }
     }
 

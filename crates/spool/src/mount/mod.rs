@@ -359,6 +359,7 @@ fn finish<R: ReadAt>(
     );
     let found = take_content(volume, ground, surveys, &mut segments, synced_group, keep);
     let Content { index, meta, torn, tail, damaged_messages } = found;
+    disbelieved.extend(tail.disbelieved);
     let tail = TailContent { disbelieved, left_open, ..tail };
     report.torn_messages = torn.len() as u32;
     report.damaged_messages = damaged_messages;

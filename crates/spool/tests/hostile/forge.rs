@@ -359,13 +359,12 @@ fn lie(recipe: &mut Recipe, geometry: &Geometry, kind: u8, frame: FrameAt) -> Ve
         }
         FOOTER => {
             let places: (u32, u32, u32) = (recipe.narrow(g), recipe.narrow(g), recipe.narrow(g));
-            let rest: (u64, u64, u64, u32) =
-                (recipe.number(g), recipe.number(g), recipe.number(g), recipe.narrow(g));
-            postcard::to_allocvec(&(places, rest))
+            let footer: Footer = (places, (recipe.number(g), recipe.number(g), recipe.narrow(g)));
+            postcard::to_allocvec(&footer)
         }
         PROOF => {
             let number: u64 = recipe.number(g);
-            postcard::to_allocvec(&(number, recipe.landmarks(g)))
+            postcard::to_allocvec(&(number, recipe.landmarks(g), recipe.number(g)))
         }
         // Of GROUP_END the first eight bytes are a number and the next eight are put right anyway; then landmarks.
         _ => {

@@ -14,8 +14,8 @@ type Status = (u16, u16, u8, u16, u16, Stamp);
 pub(crate) type SegmentRecord = (u32, u64, u32, u8, Life);
 /// Number, synced group, checkpoint, status segments, segments given up, landmarks.
 pub(crate) type Root = (u64, u64, Option<Opened>, Vec<Opened>, Vec<Opened>, [Opened; 3]);
-/// What a FOOTER says: three places, then group, id and time, and the bytes of events.
-pub(crate) type Footer = ((u32, u32, u32), (u64, u64, u64, u32));
+/// What a FOOTER says: three places, then id and time, and the bytes of events.
+pub(crate) type Footer = ((u32, u32, u32), (u64, u64, u32));
 
 /// Where a segment stands.
 #[derive(Serialize, Deserialize)]
