@@ -213,7 +213,7 @@ impl<R: ReadAt> Wanted<'_, R> {
 }
 
 fn used_segments(ground: &Ground, surveys: &[Survey], records: &Records) -> u32 {
-    let headers = surveys.iter().map(|survey| survey.header.used_segments.max(survey.segment + 1));
+    let headers = surveys.iter().map(|survey| survey.header.used_segments);
     let told = records.newest.keys().map(|segment| segment.saturating_add(1));
     headers.chain(told).fold(ground.counters.used_segments, u32::max)
 }
