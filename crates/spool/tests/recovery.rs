@@ -480,30 +480,68 @@ fn a_bit_that_no_erase_sets_is_found_before_the_segment_is_used_again() {
 }
 
 #[test]
-fn a_status_segment_that_only_a_root_tells_of_is_read_though_its_beginning_is_gone() {
+fn a_status_segment_that_only_a_root_or_a_checkpoint_tells_of_is_read_though_its_beginning_is_gone() {
     let (name, geometry) = GEOMETRIES[5];
-    let sim = formatted(geometry);
-    let mut spool = mount(sim.medium()).unwrap();
-    let mails = store_some(&mut spool, 1, 8, 300);
-    for (id, _) in &mails {
-        spool.set_status(*id, &fate(1, 1, Fate::Delivered)).unwrap();
-        spool.sync().unwrap();
+    for is_clean in [false, true] {
+        let how = &format!("{name}, clean: {is_clean}");
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mails = store_some(&mut spool, 1, 8, 300);
+        for (id, _) in &mails {
+            spool.set_status(*id, &fate(1, 1, Fate::Delivered)).unwrap();
+            spool.sync().unwrap();
+        }
+        // A clean stop takes a checkpoint, and the root after it names none of the segments before.
+        if is_clean {
+            spool.close().unwrap();
+        } else {
+            drop(spool);
+        }
+        let frames = frames::find(&sim.image(), &geometry);
+        let mut fates = frames.iter().filter(|frame| frame.kind == STATUS);
+        let first = fates.next().unwrap();
+        // Its header, and all that could tell under which sequence number it was written.
+        lose_header(&sim, &frames, first.segment);
+        let before = |frame: &&FrameAt| frame.segment == first.segment && frame.offset < first.offset;
+        let groups = frames.iter().filter(before).filter(|frame| frame.kind != SEGMENT_HEADER);
+        groups.for_each(|frame| flip(&sim, frame, 5));
+        for mut spool in [mount(sim.medium()).unwrap(), mount_by_scan(sim.medium())] {
+            assert_whole(&mut spool, &mails, how);
+        }
+        let spool = mount(sim.medium()).unwrap();
+        for (id, _) in &mails {
+            let fates = [(0, 1, Fate::Queued), (1, 1, Fate::Delivered), (2, 1, Fate::Queued)];
+            assert_eq!(spool.fates(*id).unwrap(), fates, "{how}: {id}");
+        }
     }
-    drop(spool);
-    let frames = frames::find(&sim.image(), &geometry);
-    let mut fates = frames.iter().filter(|frame| frame.kind == STATUS);
-    let first = fates.next().unwrap();
-    // Its header, and all that could tell under which sequence number it was written.
-    lose_header(&sim, &frames, first.segment);
-    let before = |frame: &&FrameAt| frame.segment == first.segment && frame.offset < first.offset;
-    let groups = frames.iter().filter(before).filter(|frame| frame.kind != SEGMENT_HEADER);
-    groups.for_each(|frame| flip(&sim, frame, 5));
-    for mut spool in [mount(sim.medium()).unwrap(), mount_by_scan(sim.medium())] {
-        assert_whole(&mut spool, &mails, name);
-    }
-    let spool = mount(sim.medium()).unwrap();
-    for (id, _) in &mails {
-        let fates = [(0, 1, Fate::Queued), (1, 1, Fate::Delivered), (2, 1, Fate::Queued)];
-        assert_eq!(spool.fates(*id).unwrap(), fates, "{name}: {id}");
+}
+
+#[test]
+fn a_segment_opened_since_the_checkpoint_is_missed_where_it_lost_its_header() {
+    for (name, geometry) in GEOMETRIES {
+        let mut tried = 0;
+        for nth in 0.. {
+            let sim = formatted(geometry);
+            let mut spool = mount(sim.medium()).unwrap();
+            let size_bytes = geometry.segment_bytes as usize / 4;
+            let mut mails = store_some(&mut spool, 1, 3, size_bytes);
+            let mut spool = mount(spool.close().unwrap()).unwrap();
+            let since = store_some(&mut spool, 10, 8, size_bytes);
+            drop(spool);
+            let frames = frames::find(&sim.image(), &geometry);
+            let is_new = |frame: &&FrameAt| frame.kind == COMMIT && frame.msg_id >= since[0].0.0;
+            let segments: Vec<u32> = frames.iter().filter(is_new).map(|frame| frame.segment).collect();
+            let segments = std::collections::BTreeSet::from_iter(segments);
+            let Some(segment) = segments.into_iter().nth(nth) else { break };
+            lose_header(&sim, &frames, segment);
+            let how = format!("{name}, segment {segment}");
+            mails.extend(since);
+            let mut spool = mount(sim.medium()).unwrap();
+            let report = spool.mount_report();
+            assert_eq!((report.from_checkpoint, report.quarantined_segments), (false, 1), "{how}");
+            assert_whole(&mut spool, &mails, &how);
+            tried += 1;
+        }
+        assert!(tried > 1, "{name}");
     }
 }

@@ -162,3 +162,11 @@ fn room_is_put_aside_for_a_checkpoint_of_all_there_can_be() {
         len(&items(1, 1)[17]) <= MESSAGE_BYTES as usize && len(&items(1, 1)[5]) <= SEGMENT_BYTES as usize
     );
 }
+
+#[test]
+fn a_count_of_messages_that_is_a_lie_takes_no_memory() {
+    let volume = written(head(2, &[FIRST]), &[&items(3, u64::MAX)]);
+    let taken = allocation_counter::measure(|| assert!(volume.read().is_none()));
+    // A few segments' worth: the copy of the volume, and what is read ahead.
+    assert!(taken.bytes_max < 16 * 4096, "{} bytes", taken.bytes_max);
+}

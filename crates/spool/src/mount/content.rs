@@ -325,3 +325,6 @@ impl<R: ReadAt> Taking<'_, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

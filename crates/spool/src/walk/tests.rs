@@ -304,6 +304,17 @@ fn a_scan_ends_at_the_summary() {
 }
 
 #[test]
+fn nothing_is_damaged_between_the_last_group_and_a_footer() {
+    let mut written = Written::new();
+    written.fate(1);
+    written.end(1, 0);
+    written.at = layout().data_end();
+    written.frame(Kind::Footer as u8, 0, 0, b"footer");
+    let scan = written.scan();
+    assert_eq!((groups(&scan), scan.damaged), (vec![(1, true)], 0));
+}
+
+#[test]
 fn without_an_index_a_scan_holds_the_tail_and_no_more_while_it_goes_on() {
     let mut written = Written::new();
     let mut count = 0;

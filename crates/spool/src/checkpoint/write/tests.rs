@@ -19,6 +19,9 @@ fn items_are_packed_into_as_few_payloads_as_hold_them_whole() {
     assert_eq!(items.len(), 3 + 4 + 2 + 6 + 20 + 6);
     // 4 and 5; 3 and 7, which is all there may be; what is longer than a payload alone; the rest.
     assert_eq!(ends, [9, 19, 40, 41]);
+    let mut packer = Packer { items: Vec::new(), ends: Vec::new(), max: 10 };
+    [20, 0].iter().for_each(|len| packer.push(&vec![7u8; *len]));
+    assert_eq!(packer.finish().1, [21, 22], "no payload is empty");
     let place = (0, 0);
     let mut writing = Writing { items, ends, segments: Vec::new(), segments_wanted: 0, done: 0, place };
     let payloads: Vec<usize> = (0..4).map(|frame| writing.payload(frame).len()).collect();
@@ -150,6 +153,15 @@ mod when {
         assert_eq!(spool.retire_stale_checkpoint(), Ok(true));
         assert!(matches!(spool.log.segments[12].state, State::Retired { .. }));
         assert!(current.iter().all(|life| spool.log.segments[life.segment as usize].state == State::Sealed));
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_given_up_is_needed_no_more_and_another_is_wanted() {
+        let mut spool = taken_once();
+        let first = spool.checkpointer.current[0].segment;
+        assert!(spool.checkpointer.needs(first) && !spool.wants_checkpoint(1));
+        spool.checkpointer.lose();
+        assert!(!spool.checkpointer.needs(first) && spool.wants_checkpoint(1));
     }
 
     /// A volume that knows of so many messages.
