@@ -13,6 +13,7 @@ use penstock_spool::{Error, Fate, MessageId, MountOptions, MountReport, Spool, S
 
 /// Kinds of frames, as `FORMAT.md` numbers them.
 const SEGMENT_HEADER: u8 = 1;
+const CHUNK: u8 = 4;
 const COMMIT: u8 = 6;
 const STATUS: u8 = 7;
 const SEGMENT_STATE: u8 = 10;
@@ -512,6 +513,40 @@ fn a_status_segment_that_only_a_root_or_a_checkpoint_tells_of_is_read_though_its
         for (id, _) in &mails {
             let fates = [(0, 1, Fate::Queued), (1, 1, Fate::Delivered), (2, 1, Fate::Queued)];
             assert_eq!(spool.fates(*id).unwrap(), fates, "{how}: {id}");
+        }
+        // The first write tells of it elsewhere, so that nothing need be guessed any more.
+        let mut spool = spool;
+        spool.put_meta(1, b"key", b"value").unwrap();
+        spool.sync().unwrap();
+        drop(spool);
+        let (image, frames) = (sim.image(), frames::find(&sim.image(), &geometry));
+        let is_told = frames.iter().filter(|frame| frame.kind == SEGMENT_STATE).any(|frame| {
+            let payload = &image[frame.payload(&geometry)..][..frame.len_bytes as usize];
+            frame.segment != first.segment && told_by(payload).0 == first.segment
+        });
+        assert!(is_told, "{how}");
+    }
+}
+
+#[test]
+fn a_segment_of_which_something_durable_is_not_whole_is_told_of() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mails = store_some(&mut spool, 1, 4, 300);
+        drop(spool);
+        let seen = |spool: &TestSpool| -> (u32, Vec<u32>) {
+            (spool.mount_report().rotten_segments, spool.unreadable_segments().collect())
+        };
+        assert_eq!(seen(&mount(sim.medium()).unwrap()), (0, vec![]), "{name}");
+        // A byte of the first body: later groups say of its group that it was durable.
+        let frames = frames::find(&sim.image(), &geometry);
+        let body = frames.iter().find(|frame| frame.kind == CHUNK && frame.msg_id == mails[0].0.0).unwrap();
+        flip(&sim, body, 40);
+        for mut spool in [mount(sim.medium()).unwrap(), mount_by_scan(sim.medium())] {
+            assert_eq!(seen(&spool), (1, vec![body.segment]), "{name}");
+            assert!(read(&mut spool, mails[0].0).is_err(), "{name}");
+            assert_whole(&mut spool, &mails[1..], name);
         }
     }
 }

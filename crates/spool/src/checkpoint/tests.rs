@@ -88,7 +88,7 @@ fn a_checkpoint_is_read_as_it_was_taken() {
         (ground.segments.len(), state(4), state(5), state(6)),
         (16, State::Sealed, State::Sealed, State::Free)
     );
-    assert_eq!(ground.segments[4].sequence, 41);
+    assert_eq!((ground.segments[4].sequence, ground.counters.messages), (41, 3));
     assert!(ground.index.get(MessageId(3)).is_some());
     // Over two frames, the second in another segment.
     let second = Opened { segment: 9, sequence: 50 };

@@ -259,6 +259,7 @@ fn a_scan_sums_up_what_it_passes() {
     let mut written = Written::new();
     let received = |unix_ms| Stamp { unix_ms, ..Stamp::default() };
     written.record(Kind::Begin, 40, &Begin { received: received(5000), ..Begin::default() });
+    assert_eq!(written.scan().newest_ms, 5000);
     written.frame(Kind::Chunk as u8, 0, 41, b"body");
     // The number of a status is a message's, and that may have been given up long ago.
     written.fate(90);
@@ -285,6 +286,7 @@ fn only_a_frame_that_may_not_be_passed_over_makes_a_segment_unknown() {
         [(200, 0, true), (200, frame::FLAG_SKIPPABLE, false), (Kind::Nop as u8, 0, false)]
     {
         let mut written = Written::new();
+        written.frame(kind, flags, 0, &[]);
         written.frame(kind, flags, 0, &[]);
         written.end(1, 0);
         let scan = written.scan();
