@@ -243,3 +243,18 @@ fn what_a_root_gives_up_waits_for_its_erase_unless_more_is_known_of_it() {
     let seen: Vec<(State, u64)> = segments.iter().map(|row| (row.state, row.sequence)).collect();
     assert_eq!(seen, expected);
 }
+
+#[test]
+fn a_life_is_over_when_its_retirement_or_a_later_one_is_told_of() {
+    let tells_end = |sequence: u64, life: Life| {
+        let records = Records::read(&[status(20, &[told(11, 9, sequence, life)])], 0, 100);
+        records.tell_end_of(&Opened { segment: 9, sequence: 50 })
+    };
+    assert!(
+        tells_end(50, Life::Retired) && tells_end(50, Life::Clean { since: 1 }) && tells_end(50, Life::Bad)
+    );
+    assert!(!tells_end(50, Life::Used));
+    assert!(tells_end(51, Life::Used), "it was opened again");
+    assert!(!tells_end(49, Life::Retired), "that was the life before");
+    assert!(!Records::default().tell_end_of(&Opened { segment: 9, sequence: 50 }));
+}
