@@ -580,3 +580,66 @@ fn a_segment_opened_since_the_checkpoint_is_missed_where_it_lost_its_header() {
         assert!(tried > 1, "{name}");
     }
 }
+
+#[test]
+fn rot_in_a_status_segment_makes_a_mount_read_all_headers_and_rot_in_mail_does_not() {
+    for (name, geometry) in GEOMETRIES {
+        for kind in [STATUS, CHUNK] {
+            let how = &format!("{name}, kind {kind}");
+            let sim = formatted(geometry);
+            let spool = mount(sim.medium()).unwrap();
+            let mut spool = mount(spool.close().unwrap()).unwrap();
+            let mails = store_some(&mut spool, 1, 4, 300);
+            let mut spool = mount(spool.close().unwrap()).unwrap();
+            let since = store_some(&mut spool, 10, 3, 300);
+            for (id, _) in &since {
+                spool.set_status(*id, &fate(1, 1, Fate::Delivered)).unwrap();
+                spool.sync().unwrap();
+            }
+            drop(spool);
+            assert!(mount(sim.medium()).unwrap().mount_report().from_checkpoint, "{how}");
+            let frames = frames::find(&sim.image(), &geometry);
+            let is_it = |frame: &&FrameAt| frame.kind == kind && frame.msg_id == since[0].0.0;
+            flip(&sim, frames.iter().find(is_it).unwrap(), 28);
+            let mut spool = mount(sim.medium()).unwrap();
+            let report = spool.mount_report();
+            assert_eq!((report.from_checkpoint, report.rotten_segments), (kind == CHUNK, 1), "{how}");
+            assert_whole(&mut spool, &mails, how);
+            assert_whole(&mut spool, &since[1..], how);
+        }
+    }
+}
+
+/// The segments that have a header, and their sequence numbers.
+fn sequences(sim: &Sim, geometry: &Geometry) -> std::collections::BTreeMap<u32, u64> {
+    let (image, frames) = (sim.image(), frames::find(&sim.image(), geometry));
+    let headers = frames.iter().filter(|frame| frame.kind == SEGMENT_HEADER);
+    let sequence_of = |frame: &FrameAt| {
+        // Behind the format, the features and the volume's id: the geometry, the segment and its sequence number.
+        let payload = &image[frame.payload(geometry)..][..frame.len_bytes as usize];
+        let at = payload.windows(VOLUME.len()).position(|id| id == VOLUME).unwrap() + VOLUME.len();
+        let mut numbers = payload[at..].split_inclusive(|byte| byte & 0x80 == 0);
+        let number = numbers.nth(4).unwrap();
+        number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F))
+    };
+    headers.map(|frame| (frame.segment, sequence_of(frame))).collect()
+}
+
+#[test]
+fn no_two_openings_take_the_same_number() {
+    for (name, geometry) in GEOMETRIES {
+        for is_clean in [true, false] {
+            let sim = formatted(geometry);
+            for boot in 0..6 {
+                let mut spool = mount(sim.medium()).unwrap();
+                store_some(&mut spool, boot, 1, 300);
+                if is_clean {
+                    spool.close().unwrap();
+                }
+                let sequences = sequences(&sim, &geometry);
+                let distinct = std::collections::BTreeSet::from_iter(sequences.values());
+                assert_eq!(distinct.len(), sequences.len(), "{name}, clean: {is_clean}: {sequences:?}");
+            }
+        }
+    }
+}
