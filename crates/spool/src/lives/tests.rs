@@ -191,3 +191,22 @@ fn free_segments_are_counted_as_far_as_it_is_asked() {
     let free = spool.log.free_segments();
     assert!(spool.log.has_free(0) && spool.log.has_free(free) && !spool.log.has_free(free + 1));
 }
+
+#[test]
+fn a_retired_segment_is_not_erased_before_a_group_says_that_its_retirement_was_durable() {
+    let mut spool = new_spool(NOR);
+    spool.put_meta(1, b"key", b"value").unwrap();
+    spool.sync().unwrap();
+    let log = &mut spool.log;
+    seal_row(log, 10);
+    log.retire(10).unwrap();
+    let State::Retired { group } = log.segments[10].state else { panic!("it was retired") };
+    while log.proven_group < group {
+        assert!(log.step_erase().unwrap());
+        assert!(log.proven_group >= group || log.segments[10].state == State::Retired { group });
+    }
+    for _ in 0..100 {
+        log.step_erase().unwrap();
+    }
+    assert_eq!(log.segments[10].state, State::Free);
+}

@@ -215,3 +215,6 @@ fn sequence_floor(ground: &Ground, records: &Records) -> u64 {
     let told = records.newest.values().map(|newest| newest.record.sequence.saturating_add(1));
     told.fold(ground.counters.next_sequence, u64::max)
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,6 +138,25 @@ mod when {
         };
         assert!(!is_overdue(true, 0) && !is_overdue(false, 11) && is_overdue(false, 12));
         assert!(!is_overdue(true, 12), "a mount that got by without may take its time");
+        seal(&mut spool, 10, Purpose::Hot, 30, 0);
+        spool.give_up_later(10);
+        spool.checkpointer.is_wanted = false;
+        assert!(wants(&mut spool, 12, 16_000, 3) && !spool.is_checkpoint_overdue(), "half is given up");
+    }
+
+    #[test]
+    fn a_stop_takes_a_checkpoint_if_anything_was_written_since_the_mount() {
+        let mut spool = taken_once();
+        let first = spool.checkpointer.current.clone();
+        spool.checkpoint_now().unwrap();
+        assert_ne!(spool.checkpointer.current, first);
+        let current = spool.checkpointer.current.clone();
+        spool.log.counters.groups = 0;
+        spool.checkpoint_now().unwrap();
+        assert_eq!(spool.checkpointer.current, current);
+        spool.log.anchors.drop_checkpoint();
+        spool.checkpoint_now().unwrap();
+        assert_ne!(spool.checkpointer.current, current, "the root names none");
     }
 
     #[test]
