@@ -133,5 +133,9 @@ mod tests {
             landmarks.add(Landmark { segment, group });
         }
         assert_eq!([0, 1, 2, 4].map(|segment| landmarks.last_in(segment)), [None, Some(9), None, None]);
+        let mut all = Landmarks::new(4);
+        all.add_of_heads(&[1, 3, 0].map(|segment| Landmark { segment, group: 6 }));
+        all.add_all(&landmarks);
+        assert_eq!([0, 1, 2, 3].map(|segment| all.last_in(segment)), [Some(6), Some(9), None, Some(6)]);
     }
 }

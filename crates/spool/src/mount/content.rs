@@ -368,3 +368,6 @@ impl<R: ReadAt> Taking<'_, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,13 +66,7 @@ pub(crate) fn survey_since<R: ReadAt>(
         }
     }
     let records = wanted.records(base_group);
-    let is_given_up = |missing: &Opened| {
-        let is_over = |Newest { record, .. }: &Newest| {
-            record.sequence > missing.sequence
-                || record.sequence == missing.sequence && !record.life.is_in_use()
-        };
-        root.given_up.contains(missing) || records.newest.get(&missing.segment).is_some_and(is_over)
-    };
+    let is_given_up = |missing: &Opened| root.given_up.contains(missing) || records.tell_end_of(missing);
     if !wanted.missing.iter().all(is_given_up) {
         return None;
     }
@@ -132,9 +126,7 @@ pub(crate) fn survey_since<R: ReadAt>(
     let boot = headers().map(|header| header.boot).fold(ground.counters.boot, u32::max);
     let next_sequence = |header: &SegmentHeader| header.sequence.saturating_add(1);
     Some(Surveyed {
-        sequence_floor: headers()
-            .map(next_sequence)
-            .fold(sequence_floor(&ground, &surveys, &records), u64::max),
+        sequence_floor: headers().map(next_sequence).fold(sequence_floor(&ground, &records), u64::max),
         used_segments: used_segments(&ground, &surveys[..opened], &records),
         never_opened: never_opened + surveys.len() - opened,
         disbelieved: records.disbelieved.iter().copied().collect(),
@@ -214,14 +206,16 @@ impl<R: ReadAt> Wanted<'_, R> {
 }
 
 fn used_segments(ground: &Ground, surveys: &[Survey], records: &Records) -> u32 {
-    let headers = surveys.iter().map(|survey| survey.header.used_segments.max(survey.segment + 1));
+    let headers = surveys.iter().map(|survey| survey.header.used_segments);
     let told = records.newest.keys().map(|segment| segment.saturating_add(1));
     headers.chain(told).fold(ground.counters.used_segments, u32::max)
 }
 
-fn sequence_floor(ground: &Ground, surveys: &[Survey], records: &Records) -> u64 {
-    let headers = surveys.iter().map(|survey| survey.header.sequence);
-    let told = records.newest.values().map(|newest| newest.record.sequence);
-    let next = |sequence: u64| sequence.saturating_add(1);
-    headers.chain(told).map(next).fold(ground.counters.next_sequence, u64::max)
+/// What is beyond the headers: a segment of the checkpoint was opened when its counters were taken already.
+fn sequence_floor(ground: &Ground, records: &Records) -> u64 {
+    let told = records.newest.values().map(|newest| newest.record.sequence.saturating_add(1));
+    told.fold(ground.counters.next_sequence, u64::max)
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,13 @@ impl Records {
         }
     }
 
+    /// Whether the newest that was said of a segment is that this life of it is over.
+    pub(crate) fn tell_end_of(&self, life: &Opened) -> bool {
+        self.newest.get(&life.segment).is_some_and(|Newest { record, .. }| {
+            record.sequence > life.sequence || record.sequence == life.sequence && !record.life.is_in_use()
+        })
+    }
+
     /// How many of the surveys, which are in order of sequence, are of segments that were opened. Whoever opens one makes
     /// its header durable and tells of it before anything else is done. So where the newest are empty and no record
     /// tells of them, they were caught at that, and their headers may be gone by the next mount: they count as never

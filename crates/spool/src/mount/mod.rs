@@ -245,7 +245,7 @@ fn survey_all<R: ReadAt>(
             .chain(counting.iter().copied())
             // An anchor may have been begun anew in the middle of an opening.
             .filter(|header| header.purpose != Purpose::Anchor)
-            .map(|header| header.used_segments.max(header.segment + 1))
+            .map(|header| header.used_segments)
             .max()
             .unwrap_or(0);
         let mut segments = Ground::bare(volume.geometry.segments).segments;

@@ -224,3 +224,55 @@ fn anchors_are_what_they_are_whatever_stands_in_them() {
     assert_eq!(seen(&segments[2]), (State::Free, Purpose::Hot, 0, 0, None));
     assert_eq!(seen(&segments[3]), (State::Sealed, Purpose::Checkpoint, 63, 5, None));
 }
+
+#[test]
+fn what_a_root_gives_up_waits_for_its_erase_unless_more_is_known_of_it() {
+    let row = |state: State, sequence: u64| {
+        let mut row = Segment::new(state);
+        row.sequence = sequence;
+        row
+    };
+    let mut segments = [
+        row(State::Anchor, 10),
+        row(State::Bad, 11),
+        row(State::Sealed, 12),
+        row(State::Sealed, 14),
+        row(State::Free, 14),
+        row(State::Free, 14),
+        row(State::Quarantined, 16),
+    ];
+    let mut given_up: Vec<Opened> = [10, 11, 12, 13, 14, 15, 16]
+        .into_iter()
+        .zip(0..)
+        .map(|(sequence, segment)| Opened { segment, sequence })
+        .collect();
+    given_up.push(Opened { segment: 99, sequence: 17 });
+    enter_given_up(&mut segments, &given_up);
+    let expected = [
+        (State::Anchor, 10),
+        (State::Bad, 11),
+        (State::Erasable, 12),
+        // It was used again since; it was erased; it was in use once more, of which no record was left.
+        (State::Sealed, 14),
+        (State::Free, 14),
+        (State::Erasable, 15),
+        (State::Erasable, 16),
+    ];
+    let seen: Vec<(State, u64)> = segments.iter().map(|row| (row.state, row.sequence)).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_life_is_over_when_its_retirement_or_a_later_one_is_told_of() {
+    let tells_end = |sequence: u64, life: Life| {
+        let records = Records::read(&[status(20, &[told(11, 9, sequence, life)])], 0, 100);
+        records.tell_end_of(&Opened { segment: 9, sequence: 50 })
+    };
+    assert!(
+        tells_end(50, Life::Retired) && tells_end(50, Life::Clean { since: 1 }) && tells_end(50, Life::Bad)
+    );
+    assert!(!tells_end(50, Life::Used));
+    assert!(tells_end(51, Life::Used), "it was opened again");
+    assert!(!tells_end(49, Life::Retired), "that was the life before");
+    assert!(!Records::default().tell_end_of(&Opened { segment: 9, sequence: 50 }));
+}
