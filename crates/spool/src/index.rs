@@ -314,7 +314,9 @@ impl Index {
 
     /// Takes from each message the segment that told of it, if nothing there counts any more. Gives the messages.
     pub(crate) fn leave_status(&mut self, counts: impl Fn(u32) -> bool) -> Vec<MessageId> {
-        let is_lost = |entry: &&mut Entry| entry.status_segment().is_some_and(|segment| !counts(segment));
+        let is_lost = |entry: &&mut Entry| {
+            entry.flags & FLAG_GONE == 0 && entry.status_segment().is_some_and(|segment| !counts(segment))
+        };
         let lost = self.entries.iter_mut().filter(is_lost).map(|entry| {
             entry.status_segment = NO_SEGMENT;
             MessageId(entry.id)

@@ -318,8 +318,9 @@ impl<R: ReadAt> Taking<'_, R> {
         }
     }
 
-    /// Lets go of segments that count no more, whose places may be another one's by now. What was told there is told anew. Every newest word stands in one that counts, unless rot
-    /// has taken it: then an older one, or a checkpoint, is what is left.
+    /// Lets go of segments that count no more: something else may be counted in their place by now. What was told there is
+    /// told anew. Every newest word stands in a segment that counts, unless rot has taken it: then an older one is left, or
+    /// what a checkpoint says.
     fn leave_what_counts_no_more(&mut self) {
         let rows = &*self.segments;
         let counts = |segment: u32| {

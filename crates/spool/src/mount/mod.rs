@@ -158,7 +158,7 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     if uses_hints && let Some(header) = headers.first() {
         header.check(&geometry)?;
         let volume = Volume { reader: reader.clone(), layout, geometry, id: header.volume };
-        if let Some(surveyed) = hints::survey_since(&volume, &root, headers, keep) {
+        if let Some(surveyed) = hints::survey_since(&volume, &root, &headers, keep) {
             return Ok(finish(&volume, surveyed, anchors, keep, true));
         }
         Branch::HintsRefused.reach();
