@@ -111,3 +111,6 @@ fn unless_full(done: Result<(), Error>) -> Result<(), Error> {
         done => done,
     }
 }
+
+#[cfg(test)]
+mod tests;

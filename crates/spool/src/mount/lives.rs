@@ -73,6 +73,11 @@ impl Records {
         }
     }
 
+    /// Whether anything was said of a segment since this life of it began: then that tells where it stands.
+    pub(crate) fn tell_since(&self, life: &Opened) -> bool {
+        self.newest.get(&life.segment).is_some_and(|newest| newest.record.sequence >= life.sequence)
+    }
+
     /// Whether the newest that was said of a segment is that this life of it is over.
     pub(crate) fn tell_end_of(&self, life: &Opened) -> bool {
         self.newest.get(&life.segment).is_some_and(|Newest { record, .. }| {

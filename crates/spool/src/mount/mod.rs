@@ -256,11 +256,7 @@ fn survey_all<R: ReadAt>(
         lives::enter_anchors(&mut segments);
         lives::quarantine_headless(&mut segments, used_segments);
         // A segment that lost its header may hold mail, and word of other segments.
-        let given_up = |life: &Opened| {
-            let record = records.newest.get(&life.segment).map(|newest| newest.record);
-            record.is_some_and(|record| record.sequence >= life.sequence)
-        };
-        lost.retain(|life| !given_up(life));
+        lost.retain(|life| !records.tell_since(life));
         let found = lost.drain(..).filter_map(|life| search.read_status(volume, life, keep));
         let mut found: Vec<Survey> = found.collect();
         if found.is_empty() {

@@ -276,3 +276,11 @@ fn a_life_is_over_when_its_retirement_or_a_later_one_is_told_of() {
     assert!(!tells_end(49, Life::Retired), "that was the life before");
     assert!(!Records::default().tell_end_of(&Opened { segment: 9, sequence: 50 }));
 }
+
+#[test]
+fn a_record_about_the_life_before_tells_nothing_of_a_segment() {
+    let records = Records::read(&[status(20, &[told(11, 9, 50, Life::Used)])], 0, 100);
+    let tells = |segment, sequence| records.tell_since(&Opened { segment, sequence });
+    assert!(tells(9, 49) && tells(9, 50));
+    assert!(!tells(9, 51) && !tells(8, 50));
+}
