@@ -45,7 +45,17 @@ fn state(group: u64) -> Note {
 }
 
 /// What a mount takes from these segments, of which those `given_up` are known to be over.
-fn taken(mut ground: Ground, surveys: Vec<Survey>, given_up: &[u32], keep: Keep) -> Content {
+fn taken(ground: Ground, surveys: Vec<Survey>, given_up: &[u32], keep: Keep) -> Content {
+    taken_with_rows(ground, surveys, given_up, keep).0
+}
+
+/// The same, with the table of segments that is left.
+fn taken_with_rows(
+    mut ground: Ground,
+    surveys: Vec<Survey>,
+    given_up: &[u32],
+    keep: Keep,
+) -> (Content, Vec<Segment>) {
     let (segment_bytes, unit_bytes) = (4096, 16);
     let geometry = Geometry { segments: 32, segment_bytes, unit_bytes, erase: Erase::Physical };
     let layout = Layout::of(&geometry).unwrap();
@@ -59,7 +69,8 @@ fn taken(mut ground: Ground, surveys: Vec<Survey>, given_up: &[u32], keep: Keep)
         row.recorded_in = ground.segments[survey.segment as usize].recorded_in;
         ground.segments[survey.segment as usize].sequence = row.sequence;
     }
-    take_content(&volume, ground, surveys, &mut rows, DURABLE, keep)
+    let content = take_content(&volume, ground, surveys, &mut rows, DURABLE, keep);
+    (content, rows)
 }
 
 fn taken_anew(surveys: Vec<Survey>, given_up: &[u32]) -> Content {
@@ -123,11 +134,12 @@ fn what_was_told_in_a_segment_that_was_given_up_is_told_anew_and_counted_nowhere
 
 #[test]
 fn a_life_that_was_told_of_in_a_segment_that_was_given_up_is_told_anew() {
-    for (given_up, told_anew) in [(vec![7], vec![5]), (vec![], vec![])] {
+    for (given_up, told_anew, live) in [(vec![7], vec![5], 0), (vec![], vec![], 1)] {
         let mut ground = Ground::bare(32);
         ground.segments[5].recorded_in = Some(7);
         let surveys = vec![proven(5, Purpose::Hot, &[]), proven(7, Purpose::Status, &[])];
-        assert_eq!(taken(ground, surveys, &given_up, Keep::Everything).tail.disbelieved, told_anew);
+        let (found, rows) = taken_with_rows(ground, surveys, &given_up, Keep::Everything);
+        assert_eq!((found.tail.disbelieved, rows[7].live), (told_anew, live));
     }
 }
 
