@@ -576,6 +576,38 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_a_checkpoint_is_taken_only_if_it_can_be_one() {
+        const SEGMENTS: u32 = 16;
+        let saved = Saved {
+            id: 8,
+            commit: Place { segment: 15, offset: 64 },
+            size_bytes: 100,
+            recipients: 1,
+            status_segment: Some(15),
+            fate: 0,
+            flags: 0,
+            attempts: 0,
+            fates: Vec::new(),
+            spans: alloc::vec![15],
+            copies: Vec::new(),
+        };
+        let is_taken = |saved: Saved| with_one(1).load(saved, SEGMENTS).is_some();
+        assert!(is_taken(saved.clone()));
+        assert!(is_taken(Saved { status_segment: None, ..saved.clone() }));
+        assert!(is_taken(Saved { recipients: RECIPIENTS_MAX, ..saved.clone() }));
+        for lie in [
+            Saved { id: 7, ..saved.clone() },
+            Saved { fates: alloc::vec![0], ..saved.clone() },
+            Saved { commit: Place { segment: SEGMENTS, offset: 64 }, ..saved.clone() },
+            Saved { spans: alloc::vec![SEGMENTS], ..saved.clone() },
+            Saved { status_segment: Some(SEGMENTS), ..saved.clone() },
+            Saved { recipients: RECIPIENTS_MAX + 1, ..saved.clone() },
+        ] {
+            assert!(!is_taken(lie.clone()), "{lie:?}");
+        }
+    }
+
+    #[test]
     fn messages_come_and_go_in_any_order() {
         let mut index = Index::default();
         for id in (0..5000u64).rev() {

@@ -127,6 +127,23 @@ fn only_a_whole_root_is_one() {
 }
 
 #[test]
+fn a_root_that_names_what_there_cannot_be_is_none() {
+    let read = |lie: Root| {
+        let first = anchor(0, 1, &[(0, root(5)), (1, lie)]);
+        read_both(&[first, anchor(1, 1, &[])], 4096).0.root.map(|root| root.number)
+    };
+    assert_eq!(read(root(NUMBER_MAX - 1)), Some(NUMBER_MAX - 1));
+    assert_eq!(read(root(NUMBER_MAX)), Some(5), "there would be no number after it");
+    for (segment, is_one) in [(GEOMETRY.segments - 1, true), (GEOMETRY.segments, false)] {
+        let life = Opened { segment, sequence: 4 };
+        let expected = Some(if is_one { 6 } else { 5 });
+        assert_eq!(read(Root { checkpoint: Some(life), ..root(6) }), expected);
+        assert_eq!(read(Root { status: vec![life], ..root(6) }), expected);
+        assert_eq!(read(Root { given_up: vec![life], ..root(6) }), expected);
+    }
+}
+
+#[test]
 fn a_root_names_twenty_status_segments_and_beyond_that_no_checkpoint() {
     let mut anchors = Anchors::unknown();
     let checkpoint = Some(Opened { segment: 5, sequence: 50 });

@@ -100,6 +100,19 @@ fn a_checkpoint_is_read_as_it_was_taken() {
 }
 
 #[test]
+fn a_checkpoint_says_how_far_the_segments_go_that_a_stop_left_open() {
+    let mut all = items(0, 0);
+    let mut left = Segment::new(State::Sealed);
+    let whole = save_segment(&left, None);
+    assert!(matches!(whole, Item::Segment { state: SavedState::Sealed, .. }));
+    left.last_group = 77;
+    (all[1], all[2]) = (whole, save_segment(&left, None));
+    let ground = written(head(2, &[FIRST]), &[&all]).read().unwrap();
+    let seen = |segment: usize| (ground.segments[segment].state, ground.segments[segment].last_group);
+    assert_eq!([seen(0), seen(1)], [(State::Sealed, 0), (State::Sealed, 77)]);
+}
+
+#[test]
 fn a_checkpoint_that_contradicts_itself_is_none() {
     let items_of = |count, told| written(head(2, &[FIRST]), &[&items(count, told)]);
     assert!(items_of(3, 4).read().is_none(), "a message is missing");

@@ -42,3 +42,35 @@ fn what_is_live_counts_after_a_mount_as_it_counted_before() {
     let mounted = SimSpool::mount(medium, buffers(), crate::MountOptions::default()).unwrap();
     assert_eq!(live(&mounted), expected);
 }
+
+#[test]
+fn a_mount_notes_how_far_the_segments_go_that_a_stop_left_open_and_tells_what_is_new() {
+    let scanned = |segment: u32, sequence: u64| Survey {
+        scan: Some(crate::walk::Scan::new(8)),
+        ..survey(segment, sequence, Purpose::Hot, &[], None)
+    };
+    let mut segments = Ground::bare(8).segments;
+    for (segment, row) in segments.iter_mut().enumerate() {
+        (row.state, row.sequence) = (State::Sealed, 50 + segment as u64);
+    }
+    segments[2].last_group = 1000;
+    segments[3].last_group = 999;
+    segments[4].state = State::Erasable;
+    let mut landmarks = Landmarks::new(8);
+    (0..7).for_each(|segment| landmarks.add(Landmark { segment, group: 1000 }));
+    let surveys = [
+        survey(0, 50, Purpose::Hot, &[], None),
+        scanned(1, 51),
+        scanned(2, 52),
+        scanned(3, 53),
+        scanned(4, 54),
+        // Another life of it counts.
+        scanned(5, 54),
+        // Nothing names a group of it.
+        scanned(7, 57),
+    ];
+    assert_eq!(note_left_open(&surveys, &landmarks, &mut segments), [1, 3]);
+    let noted: Vec<u64> = segments.iter().map(|row| row.last_group).collect();
+    assert_eq!(noted, [0, 1000, 1000, 1000, 0, 0, 0, 0]);
+    assert!(note_left_open(&surveys, &landmarks, &mut segments).is_empty(), "once");
+}

@@ -33,3 +33,10 @@ fn nothing_is_built_upon_a_tail_that_is_not_settled() {
     spool.tail.messages.clear();
     assert_eq!((spool.is_settled(), spool.step_checkpoint()), (true, Ok(true)));
 }
+
+#[test]
+fn only_what_finds_no_room_stays_as_it_stands() {
+    assert_eq!(unless_full(Ok(())), Ok(()));
+    assert_eq!(unless_full(Err(Error::Full)), Ok(()));
+    assert_eq!(unless_full(Err(Error::ReadOnly)), Err(Error::ReadOnly));
+}

@@ -3,7 +3,7 @@ use alloc::vec;
 use penstock_flash::{Erase, Geometry};
 
 use super::super::survey::tests::survey;
-use super::*;
+use super::{counts as is_counted, *};
 use crate::record::Meta;
 use crate::segment::Layout;
 use crate::walk::{Group, Scan};
@@ -45,7 +45,17 @@ fn state(group: u64) -> Note {
 }
 
 /// What a mount takes from these segments, of which those `given_up` are known to be over.
-fn taken(mut ground: Ground, surveys: Vec<Survey>, given_up: &[u32], keep: Keep) -> Content {
+fn taken(ground: Ground, surveys: Vec<Survey>, given_up: &[u32], keep: Keep) -> Content {
+    taken_with_rows(ground, surveys, given_up, keep).0
+}
+
+/// The same, with the table of segments that is left.
+fn taken_with_rows(
+    mut ground: Ground,
+    surveys: Vec<Survey>,
+    given_up: &[u32],
+    keep: Keep,
+) -> (Content, Vec<Segment>) {
     let (segment_bytes, unit_bytes) = (4096, 16);
     let geometry = Geometry { segments: 32, segment_bytes, unit_bytes, erase: Erase::Physical };
     let layout = Layout::of(&geometry).unwrap();
@@ -56,9 +66,11 @@ fn taken(mut ground: Ground, surveys: Vec<Survey>, given_up: &[u32], keep: Keep)
         row.state = if given_up.contains(&survey.segment) { State::Erasable } else { State::Sealed };
         row.purpose = survey.header.purpose;
         row.sequence = survey.header.sequence;
+        row.recorded_in = ground.segments[survey.segment as usize].recorded_in;
         ground.segments[survey.segment as usize].sequence = row.sequence;
     }
-    take_content(&volume, ground, surveys, &mut rows, DURABLE, keep)
+    let content = take_content(&volume, ground, surveys, &mut rows, DURABLE, keep);
+    (content, rows)
 }
 
 fn taken_anew(surveys: Vec<Survey>, given_up: &[u32]) -> Content {
@@ -118,6 +130,64 @@ fn what_was_told_in_a_segment_that_was_given_up_is_told_anew_and_counted_nowhere
         "{:?}",
         tail.records
     );
+}
+
+#[test]
+fn a_life_that_was_told_of_in_a_segment_that_was_given_up_is_told_anew() {
+    for (given_up, told_anew, live) in [(vec![7], vec![5], 0), (vec![], vec![], 1)] {
+        let mut ground = Ground::bare(32);
+        ground.segments[5].recorded_in = Some(7);
+        let surveys = vec![proven(5, Purpose::Hot, &[]), proven(7, Purpose::Status, &[])];
+        let (found, rows) = taken_with_rows(ground, surveys, &given_up, Keep::Everything);
+        assert_eq!((found.tail.disbelieved, rows[7].live), (told_anew, live));
+    }
+}
+
+#[test]
+fn a_survey_counts_if_its_segment_is_in_use_by_that_life_and_for_that() {
+    let row = |state, purpose, sequence| {
+        let mut rows = Ground::bare(6).segments;
+        (rows[5].state, rows[5].purpose, rows[5].sequence) = (state, purpose, sequence);
+        rows
+    };
+    let mail = proven(5, Purpose::Hot, &[]);
+    let counts = |rows: &[Segment]| is_counted(rows, &mail);
+    assert!(counts(&row(State::Sealed, Purpose::Hot, 105)));
+    assert!(counts(&row(State::Sealed, Purpose::Moved, 105)), "of which head may be a guess");
+    assert!(!counts(&row(State::Sealed, Purpose::Status, 105)));
+    assert!(!counts(&row(State::Sealed, Purpose::Hot, 106)));
+    assert!(!counts(&row(State::Erasable, Purpose::Hot, 105)));
+    let fates = proven(5, Purpose::Status, &[]);
+    assert!(!is_counted(&row(State::Sealed, Purpose::Hot, 105), &fates));
+    assert!(!is_counted(&[], &fates));
+}
+
+#[test]
+fn parts_of_messages_stand_in_segments_of_mail_that_were_opened_before_the_end_was_written() {
+    let mut rows = Ground::bare(6).segments;
+    for (segment, state, purpose, sequence) in [
+        (1, State::Sealed, Purpose::Hot, 10),
+        (2, State::Sealed, Purpose::Status, 11),
+        (3, State::Erasable, Purpose::Hot, 12),
+        (4, State::Sealed, Purpose::Moved, 13),
+    ] {
+        let row = &mut rows[segment];
+        (row.state, row.purpose, row.sequence) = (state, purpose, sequence);
+    }
+    let holding: Vec<u32> = (0..7).filter(|segment| holds_mail(&rows, *segment)).collect();
+    assert_eq!(holding, [1, 4]);
+    let before = |later: u32| -> Vec<u32> { (0..7).filter(|s| held_before(&rows, *s, later)).collect() };
+    assert_eq!((before(4), before(1)), (vec![1], vec![]));
+}
+
+#[test]
+fn a_message_for_more_recipients_than_any_log_writes_is_none() {
+    let found = |recipients: u16| {
+        let Note::Commit { group, id, offset, size_bytes, wide, .. } = commit(9, 1) else { return false };
+        let note = Note::Commit { group, id, offset, size_bytes, recipients, wide };
+        taken_anew(vec![proven(5, Purpose::Hot, &[note])], &[]).index.get(MessageId(1)).is_some()
+    };
+    assert_eq!([RECIPIENTS_MAX, RECIPIENTS_MAX + 1, u16::MAX].map(found), [true, false, false]);
 }
 
 #[test]

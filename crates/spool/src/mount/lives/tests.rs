@@ -168,6 +168,14 @@ fn how_far_a_stop_left_a_segment_is_told_of_its_newest_record_alone() {
 }
 
 #[test]
+fn how_far_a_stop_left_a_segment_is_forgotten_with_that_life_of_it() {
+    let mut row = Segment::new(State::Free);
+    row.last_group = 10;
+    row.begin_life(Purpose::Hot, 51);
+    assert_eq!((row.state, row.last_group), (State::Open, 0));
+}
+
+#[test]
 fn a_survey_adds_to_what_a_checkpoint_knew_or_begins_anew() {
     let surveyed = |known: Segment, sequence, scan: Option<Scan>| {
         let mut segments: Vec<Segment> = (0..10).map(|_| Segment::new(State::Free)).collect();
