@@ -18,6 +18,9 @@ const COMMIT: u8 = 6;
 const STATUS: u8 = 7;
 const SEGMENT_STATE: u8 = 10;
 const GROUP_END: u8 = 11;
+const FOOTER: u8 = 13;
+const PROOF: u8 = 14;
+const ROOT: u8 = 17;
 /// Lives of segments, numbered likewise.
 const USED: u64 = 0;
 const LEFT: u64 = 4;
@@ -484,6 +487,113 @@ fn the_first_write_after_a_stop_tells_how_far_segments_go_that_were_left_open() 
             told.iter().any(|numbers| numbers[..2] == told[0][..2] && numbers[4..] == [USED]),
             "{told:?}"
         );
+    }
+}
+
+/// Takes the landmarks out of frames of these kinds, and the last group out of records that tell of one.
+fn without_landmarks(image: &[u8], geometry: &Geometry, kinds: &[u8]) -> Vec<u8> {
+    let mut image = image.to_vec();
+    let found = frames::find(&image, geometry);
+    for frame in found.iter().filter(|frame| kinds.contains(&frame.kind)) {
+        let start = frame.payload(geometry);
+        let payload = &mut image[start..start + frame.len_bytes as usize];
+        // Six numbers, in a proof before its last one; a record about a segment ends with its last group, if it has one.
+        let (numbers, after) = match frame.kind {
+            GROUP_END => {
+                payload[16..40].fill(0);
+                continue;
+            }
+            PROOF => (6, 1),
+            SEGMENT_STATE if numbers_in(payload)[4] == LEFT => (1, 0),
+            SEGMENT_STATE => continue,
+            _ => (6, 0),
+        };
+        let mut ends = (0..payload.len()).rev().filter(|at| payload[*at] & 0x80 == 0);
+        let last = ends.nth(after).unwrap();
+        let before = ends.nth(numbers - 1).unwrap();
+        // As many bytes as before, that say 0.
+        payload[before + 1..=last].iter_mut().for_each(|byte| *byte &= 0x80);
+    }
+    frames::reseal(&mut image, geometry, &found);
+    image
+}
+
+/// The kinds of frames that have landmarks. A proof also has the last group of its own segment.
+const TELLERS: [u8; 5] = [SEGMENT_HEADER, SEGMENT_STATE, GROUP_END, PROOF, ROOT];
+
+#[test]
+fn whatever_names_the_last_group_of_a_segment_is_enough_to_miss_it() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        store_some(&mut spool, 9, 1, 300);
+        // A checkpoint, so that what comes after it is found by hints.
+        tidy(&mut spool);
+        let mails = store_some(&mut spool, 1, 2, 300);
+        delivered(&mut spool, mails[0].0);
+        spool.sync().unwrap();
+        let image = sim.image();
+        let frames = frames::find(&image, &geometry);
+        let segment = frames.iter().rfind(|frame| frame.kind == COMMIT).unwrap().segment;
+        let ends = frames.iter().filter(|frame| (frame.segment, frame.kind) == (segment, GROUP_END));
+        let last = *ends.max_by_key(|frame| frame.msg_id).unwrap();
+        // Until another segment was opened and a root told of it, and the one before has its proof.
+        let roots =
+            |sim: &Sim| frames::find(&sim.image(), &geometry).iter().filter(|f| f.kind == ROOT).count();
+        let before = roots(&sim);
+        for number in 0..500_u32 {
+            if roots(&sim) > before {
+                break;
+            }
+            spool.put_meta(1, &[number as u8 % 8], &[7; 900]).unwrap();
+            spool.sync().unwrap();
+        }
+        spool.sync().unwrap();
+        let mut spool = mount(spool.into_medium()).unwrap();
+        spool.put_meta(1, b"key", b"value").unwrap();
+        spool.sync().unwrap();
+        drop(spool);
+        let image = sim.image();
+        let is_missed = |silent: &[u8]| {
+            let sim = Sim::from_image(geometry, &without_landmarks(&image, &geometry, silent)).unwrap();
+            flip(&sim, &last, 5);
+            let missed = |spool: &TestSpool| spool.unreadable_segments().any(|missed| missed == segment);
+            let by_scan = missed(&mount_by_scan(sim.power_on(SEED_KEEP_ALL)));
+            let hinted = mount(sim.medium()).unwrap();
+            assert!(hinted.mount_report().from_checkpoint, "{name}, {silent:?}");
+            assert_eq!(missed(&hinted), by_scan, "{name}, {silent:?}");
+            by_scan
+        };
+        assert!(!is_missed(&TELLERS), "{name}: nothing names it");
+        for teller in TELLERS {
+            let others: Vec<u8> = TELLERS.into_iter().filter(|other| *other != teller).collect();
+            assert!(is_missed(&others), "{name}: only frames of kind {teller} name it");
+        }
+    }
+}
+
+#[test]
+fn the_last_group_of_a_sealed_segment_is_missed_though_its_footer_is_gone_too() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        // Over several segments, of which those in the middle are sealed.
+        let large = mail(1, 1, geometry.segment_bytes as usize * 3);
+        store(&mut spool, &large, 1000).unwrap();
+        spool.sync().unwrap();
+        drop(spool);
+        let frames = frames::find(&sim.image(), &geometry);
+        let sealed = frames.iter().filter(|frame| frame.kind == PROOF).map(|frame| frame.segment);
+        let segment = sealed.max().unwrap();
+        let in_it =
+            |kind: u8| frames.iter().filter(move |frame| (frame.segment, frame.kind) == (segment, kind));
+        let last = in_it(GROUP_END).max_by_key(|frame| frame.msg_id).unwrap();
+        let image = without_landmarks(&sim.image(), &geometry, &TELLERS);
+        let sim = Sim::from_image(geometry, &image).unwrap();
+        in_it(FOOTER).chain([last]).for_each(|frame| flip(&sim, frame, 5));
+        for spool in [mount(sim.medium()).unwrap(), mount_by_scan(sim.medium())] {
+            assert_eq!(spool.unreadable_segments().collect::<Vec<_>>(), [segment], "{name}");
+        }
     }
 }
 
