@@ -46,6 +46,15 @@ Examples:
         settings: PathBuf,
     },
 
+    /// Be the first process of a box; what its kernel starts
+    #[command(
+        hide = true,
+        after_help = "\
+Examples:
+  penstock init    only the kernel of a box can do that"
+    )]
+    Init,
+
     #[command(flatten)]
     Ask(Ask),
 

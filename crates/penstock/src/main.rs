@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod commands;
 mod failure;
+mod init;
 mod text;
 
 use std::io::{self, Write};
