@@ -6,6 +6,7 @@
 mod args;
 mod client;
 mod commands;
+mod console;
 mod failure;
 mod init;
 mod text;

@@ -105,6 +105,11 @@ impl Appliance {
     /// Presses the power key and waits until the power is off.
     pub fn press_power_key(&mut self) -> ExitStatus {
         self.monitor().execute("system_powerdown", &json!({}));
+        self.wait_until_off()
+    }
+
+    /// Waits until the power is off.
+    pub fn wait_until_off(&mut self) -> ExitStatus {
         self.process.take().expect("it is plugged in").wait()
     }
 

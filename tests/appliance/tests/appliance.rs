@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use penstock_appliance::console::Console;
 use penstock_appliance::machine::{Appliance, settings_before};
 use penstock_appliance::storm::storm;
 use penstock_peers::client::Client;
@@ -105,4 +106,42 @@ fn a_disk_with_something_else_on_it_is_not_touched() {
     assert_eq!(begin[510..512], [0x55, 0xAA]);
     begin[510..512].fill(0);
     assert!(begin.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn the_console_answers_a_person_and_a_program() {
+    let sink = Sink::start(0, 1);
+    sink.behave(Manner::Say(Stage::Mail, "451 4.3.2 not now".into()));
+    let mut appliance = Appliance::start(&settings_before(sink.address()));
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+
+    let mut console = Console::take(appliance.serial());
+    for (command, says) in [
+        ("status", "penstock.example"),
+        ("queue", "someone@example.com"),
+        ("spool", "/dev/vda"),
+        ("show d-1", "you@example.org"),
+        ("net", "10.0.2.15"),
+        ("smtp", "220 sink.example"),
+        ("clock", "chip    20"),
+        ("mem", "KiB  in all"),
+        ("config", "hostname = \"penstock.example\""),
+        ("report", "--- report ends"),
+        ("hold --reason test", "hold"),
+    ] {
+        let answer = console.ask(command);
+        assert!(answer.last == "OK" && answer.text.contains(says), "{command}: {answer:?}");
+    }
+    assert!(console.ask("events").text.contains("console"), "who asked is in the ledger");
+    for (command, code) in [
+        ("nonsense", "ERR PS-K001"),
+        ("export d-1 --reason curious", "ERR PS-K004"),
+        ("volume format /dev/vda", "ERR PS-K001"),
+    ] {
+        assert_eq!(console.ask(command).last, code, "{command}");
+    }
+    assert_eq!(console.ask("power-off").last, "OK");
+    let status = appliance.wait_until_off();
+    assert!(status.success(), "{status}");
+    assert!(appliance.serial_log().contains("as the console asks"), "{}", appliance.serial_log());
 }

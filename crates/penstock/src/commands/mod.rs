@@ -34,6 +34,7 @@ impl Command {
             Self::Settings(_)
             | Self::Serve { .. }
             | Self::Init
+            | Self::Console
             | Self::Completions { .. }
             | Self::Man { .. } => false,
         }
@@ -69,6 +70,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Completions { shell } => docs::completions(shell, &mut screen)?,
         Command::Man { dir } => docs::man(dir.as_deref(), &mut screen)?,
         Command::Serve { settings } => serve::run(&settings)?,
+        Command::Console => crate::console::run()?,
         Command::Init => match crate::init::run()? {},
     }
     Ok(screen.flush()?)

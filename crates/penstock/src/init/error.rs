@@ -30,6 +30,8 @@ pub(crate) enum Error {
     Disk { path: PathBuf, source: io::Error },
     /// There is no hardware watchdog.
     NoWatchdog(io::Error),
+    /// There is no serial line, or it cannot be given to the console.
+    NoSerialLine(io::Error),
     /// There is no power key.
     NoPowerKey(io::Error),
 }
@@ -49,6 +51,7 @@ impl Error {
             Self::Disk { .. } => "PS-I030",
             Self::NoWatchdog(_) => "PS-I040",
             Self::NoPowerKey(_) => "PS-I041",
+            Self::NoSerialLine(_) => "PS-I042",
         }
     }
 
@@ -84,6 +87,7 @@ impl fmt::Display for Error {
             Self::NoWatchdog(source) => {
                 write!(f, "no hardware watchdog ({source}): a box that hangs has to be restarted by hand")
             }
+            Self::NoSerialLine(source) => write!(f, "no serial line for a console: {source}"),
             Self::NoPowerKey(source) => {
                 write!(f, "no power key ({source}): use `power-off` at the console before pulling the plug")
             }

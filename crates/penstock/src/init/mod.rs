@@ -5,7 +5,8 @@
 //! switches off cleanly when somebody presses the power key. What fails on the way is told and gone past wherever the
 //! console can still be of use. If this process itself fails, the kernel panics, and a panic starts the box again.
 //!
-//! It keeps no mail and opens no port.
+//! It keeps no mail and opens no port. What an operator wants is the console's affair, which runs as a user of its own and
+//! asks for nothing here but power-off and restart.
 
 mod device;
 mod error;
@@ -14,6 +15,7 @@ mod log;
 mod mounts;
 mod network;
 mod power;
+mod requests;
 mod service;
 mod settings;
 mod socket;
@@ -29,18 +31,24 @@ use rustix::fs::Mode;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::args::SETTINGS_FILE;
 use crate::failure::{Exit, Failure};
 use error::Error;
 use health::Health;
 use log::say;
-use power::{How, PowerKey};
-use service::{Daemon, Notes};
+use power::PowerKey;
+use requests::Requests;
+use service::{Console, Daemon, Notes};
+
+pub(crate) use log::{FILE as LOG_FILE, OLDER_FILE as OLDER_LOG_FILE};
+pub(crate) use power::How;
+pub(crate) use requests::SOCKET as REQUESTS_SOCKET;
 use watchdog::Watchdog;
 
 /// The user and group of the daemon, as `/etc/passwd` of the box has them.
 const DAEMON_ID: u32 = 100;
-/// Where the daemon's settings are while the box runs.
-const SETTINGS_FILE: &str = "/run/penstock/settings.toml";
+/// The user of the console, which belongs to the daemon's group.
+const CONSOLE_ID: u32 = 101;
 /// How often time is looked at, when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 /// Sessions, files and what else a process may have open.
@@ -73,19 +81,24 @@ async fn start() -> Result<Infallible, Error> {
     restrict()?;
     let watchdog = told(Watchdog::open());
     let signals = Signals::new()?;
-    let notes = Notes::bind()?;
+    let (notes, requests) = (Notes::bind()?, Requests::bind()?);
     let key = told(PowerKey::watch());
 
     let daemon = match configure().await {
         Ok(()) => Some(Daemon::new()),
         Err(error) => {
-            say(&format!("{error}; no mail is taken"));
+            say(&format!("{error}; no mail is taken, but the console can be used"));
             None
         }
     };
-    let mut keeper = Keeper { health: Health::new(Instant::now(), daemon.is_some()), daemon, watchdog };
+    let mut keeper = Keeper {
+        health: Health::new(Instant::now(), daemon.is_some()),
+        daemon,
+        console: told(Console::find()),
+        watchdog,
+    };
     keeper.tend();
-    keeper.keep(signals, notes, key).await
+    keeper.keep(signals, notes, requests, key).await
 }
 
 /// What holds for this process and for everything that it starts.
@@ -163,6 +176,7 @@ impl Signals {
 struct Keeper {
     health: Health,
     daemon: Option<Daemon>,
+    console: Option<Console>,
     watchdog: Option<Watchdog>,
 }
 
@@ -172,6 +186,7 @@ impl Keeper {
         mut self,
         mut signals: Signals,
         notes: Notes,
+        requests: Requests,
         mut key: Option<PowerKey>,
     ) -> Result<Infallible, Error> {
         let mut tick = tokio::time::interval(TICK);
@@ -188,6 +203,7 @@ impl Keeper {
                     }
                     None
                 }
+                how = requests.next() => Some((how, "as the console asks")),
                 () = PowerKey::pressed(&mut key) => Some((How::Off, "the power key was pressed")),
                 _ = signals.terminate.recv() => Some((How::Off, "asked by a signal")),
                 _ = signals.interrupt.recv() => Some((How::Restart, "asked by a signal")),
@@ -210,6 +226,9 @@ impl Keeper {
                 self.health.well(now);
             }
         }
+        if let Some(console) = &mut self.console {
+            console.tend(now);
+        }
         if self.health.deserves_food(now)
             && let Some(watchdog) = &mut self.watchdog
         {
@@ -224,6 +243,9 @@ impl Keeper {
             let now = Instant::now();
             if let Some(daemon) = &mut self.daemon {
                 daemon.ended(pid, &how, now);
+            }
+            if let Some(console) = &mut self.console {
+                console.ended(pid, now);
             }
         }
     }

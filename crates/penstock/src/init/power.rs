@@ -28,12 +28,23 @@ pub(crate) enum How {
     Restart,
 }
 
-impl fmt::Display for How {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl How {
+    /// The word for it in a request.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
             Self::Off => "power-off",
             Self::Restart => "restart",
-        })
+        }
+    }
+
+    pub(super) fn from_word(word: &[u8]) -> Option<Self> {
+        [Self::Off, Self::Restart].into_iter().find(|how| how.word().as_bytes() == word)
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -62,7 +73,7 @@ impl PowerKey {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -118,5 +129,12 @@ mod tests {
         assert!(!is_power_key(&event(TYPE_KEY, CODE_POWER, 0)), "released");
         assert!(!is_power_key(&event(TYPE_KEY, 30, VALUE_PRESSED)), "another key");
         assert!(!is_power_key(&event(0, 0, 0)), "the end of a report");
+    }
+    #[test]
+    fn a_request_is_one_word_and_nothing_else() {
+        assert_eq!(How::from_word(b"power-off"), Some(How::Off));
+        assert_eq!(How::from_word(b"restart"), Some(How::Restart));
+        assert_eq!(How::from_word(b"restart now"), None);
+        assert_eq!(How::from_word(b""), None);
     }
 }

@@ -1,18 +1,21 @@
-//! The daemon as a child: started, listened to, started again.
+//! The daemon and the console as children: started, started again, and the daemon listened to.
 //!
-//! It speaks as services speak to their manager (sd_notify(3)): that it is ready, and every few seconds that it lives.
+//! The daemon speaks as services speak to their manager (sd_notify(3)): that it is ready, and every few seconds that it lives.
 //! One that says nothing for long hangs, and is killed: what it had acknowledged is on flash.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixDatagram;
 
 use super::log::{self, say};
-use super::{DAEMON_ID, Error, SETTINGS_FILE, socket};
+use super::{CONSOLE_ID, DAEMON_ID, Error, SETTINGS_FILE, socket};
 
 /// The one binary of a box.
 const PROGRAM: &str = "/bin/penstock";
@@ -194,6 +197,66 @@ fn start() -> Result<Pid, Error> {
     let score = format!("/proc/{}/oom_score_adj", child.id());
     fs::write(&score, OOM_SCORE).map_err(|source| Error::File { path: score.into(), source })?;
     Ok(Pid::from_child(&child))
+}
+
+/// The console on the serial line.
+#[derive(Debug)]
+pub(super) struct Console {
+    line: PathBuf,
+    running: Option<(Pid, Instant)>,
+    backoff: Backoff,
+}
+
+impl Console {
+    /// Finds the line that the kernel writes to, the last one if there are several.
+    pub(super) fn find() -> Result<Self, Error> {
+        let names = fs::read_to_string("/sys/class/tty/console/active").map_err(Error::NoSerialLine)?;
+        let name = names.split_whitespace().next_back().unwrap_or("console");
+        let line = PathBuf::from("/dev").join(name);
+        chown(&line, Some(CONSOLE_ID), None).map_err(Error::NoSerialLine)?;
+        Ok(Self { line, running: None, backoff: Backoff::new(Instant::now()) })
+    }
+
+    /// Starts it if it is time to.
+    pub(super) fn tend(&mut self, now: Instant) {
+        if self.running.is_none() && self.backoff.is_due(now) {
+            match self.start() {
+                Ok(pid) => self.running = Some((pid, now)),
+                Err(error) => {
+                    let wait = self.backoff.ended(Duration::ZERO, now);
+                    say(&format!("the console cannot be started: {error}; tried again in {wait:?}"));
+                }
+            }
+        }
+    }
+
+    /// A process has ended, perhaps this one.
+    pub(super) fn ended(&mut self, pid: Pid, now: Instant) {
+        if let Some((_, since)) = self.running.take_if(|(running, _)| *running == pid) {
+            self.backoff.ended(now.duration_since(since), now);
+        }
+    }
+
+    fn start(&self) -> Result<Pid, Error> {
+        let open = || -> std::io::Result<[File; 3]> {
+            // The console itself makes the line its own.
+            let flags = OFlags::NOCTTY.bits() as i32;
+            let line = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&self.line)?;
+            Ok([line.try_clone()?, line.try_clone()?, line])
+        };
+        let [input, output, errors] = open().map_err(Error::NoSerialLine)?;
+        let mut command = Command::new(PROGRAM);
+        command
+            .arg("console")
+            .env_clear()
+            .env("TERM", "vt100")
+            .current_dir("/")
+            .uid(CONSOLE_ID)
+            .gid(DAEMON_ID);
+        command.stdin(input).stdout(output).stderr(errors);
+        let child = command.spawn().map_err(Error::io("start a process"))?;
+        Ok(Pid::from_child(&child))
+    }
 }
 
 /// How much memory is left, as a person says it.

@@ -25,6 +25,7 @@ pub(super) fn load() -> Result<(String, Settings), Error> {
 pub(super) fn write(text: &str) -> Result<(), Error> {
     // The control socket of the daemon is here too.
     directory("/run/penstock", DAEMON_ID, 0o750)?;
+    directory("/etc/penstock", 0, 0o750)?;
     let put = || -> std::io::Result<()> {
         fs::write(SETTINGS_FILE, text)?;
         chown(SETTINGS_FILE, None, Some(DAEMON_ID))?;
