@@ -119,7 +119,7 @@ fn the_console_answers_a_person_and_a_program() {
     for (command, says) in [
         ("status", "penstock.example"),
         ("queue", "someone@example.com"),
-        ("spool", "/dev/vda"),
+        ("spool list", "someone@example.com"),
         ("show d-1", "you@example.org"),
         ("net", "10.0.2.15"),
         ("smtp", "220 sink.example"),
@@ -127,7 +127,9 @@ fn the_console_answers_a_person_and_a_program() {
         ("mem", "KiB  in all"),
         ("config", "hostname = \"penstock.example\""),
         ("report", "--- report ends"),
-        ("hold --reason test", "hold"),
+        ("journal", ""),
+        ("hold --reason test", ""),
+        ("status", "hold"),
     ] {
         let answer = console.ask(command);
         assert!(answer.last == "OK" && answer.text.contains(says), "{command}: {answer:?}");

@@ -41,7 +41,7 @@ pub(super) fn report(screen: &mut Screen) -> Result<(), Failure> {
         ("mem", look::memory),
         ("net", net::interfaces),
         ("config", look::config),
-        ("log", |screen| look::log(REPORT_LOG_LINES, screen)),
+        ("journal", |screen| look::journal(REPORT_LOG_LINES, screen)),
     ];
     for (name, write) in own {
         writeln!(screen, "--- {name}")?;

@@ -32,8 +32,8 @@ pub(super) fn version(screen: &mut Screen) -> Result<(), Failure> {
     )?)
 }
 
-/// The newest lines of the service's log.
-pub(super) fn log(count: u16, screen: &mut Screen) -> Result<(), Failure> {
+/// The newest lines of what the service has said.
+pub(super) fn journal(count: u16, screen: &mut Screen) -> Result<(), Failure> {
     // The older part is not there before the newer one was full.
     let mut text = fs::read(OLDER_LOG_FILE).unwrap_or_default();
     match fs::read(LOG_FILE) {

@@ -75,7 +75,7 @@ fn carry_out(command: Typed, lines: &mut Lines) -> Result<(), Failure> {
         Typed::Ask(what) => return commands::run(crate::args::Command::Ask(what)),
         Typed::Spool { what } => return commands::run(typed::spool(what)),
         Typed::Version => look::version(&mut screen)?,
-        Typed::Log { lines } => look::log(lines, &mut screen)?,
+        Typed::Journal { lines } => look::journal(lines, &mut screen)?,
         Typed::Mem => look::memory(&mut screen)?,
         Typed::Clock => look::clock(&mut screen)?,
         Typed::Config => look::config(&mut screen)?,

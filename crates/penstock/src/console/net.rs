@@ -84,7 +84,7 @@ pub(super) fn next_hops(screen: &mut Screen) -> Result<(), Failure> {
     let text = fs::read_to_string(SETTINGS_FILE)
         .map_err(|error| Failure::file(SETTINGS_FILE.as_ref(), "read", &error))?;
     let settings = Settings::parse(&text).map_err(|_| {
-        failure("PS-K011", "the settings are not right", "`log` tells what is wrong with them.")
+        failure("PS-K011", "the settings are not right", "`journal` tells what is wrong with them.")
     })?;
     let mut unanswered = 0;
     for hop in &settings.next_hops {

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 
 /// What can be typed.
 #[derive(Debug, Parser)]
-#[command(multicall = true, disable_version_flag = true, infer_subcommands = true)]
+#[command(multicall = true, disable_version_flag = true)]
 #[command(override_usage = "COMMAND [ARGUMENT...]", max_term_width = 80)]
 #[command(after_help = "\
 `help COMMAND` explains one, with examples. The last line of every answer is OK, or ERR and a code.")]
@@ -32,8 +32,8 @@ Examples:
 
     /// Tell which software this is, and for how long it has run
     Version,
-    /// Show the newest lines of the service's log
-    Log {
+    /// Show the newest lines of what the service has said; `events` is the ledger on the volume
+    Journal {
         /// How many
         #[arg(default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         lines: u16,
@@ -116,11 +116,18 @@ pub(super) fn understand(line: &str) -> Result<Meaning, Failure> {
             Ok(Meaning::Help(error.to_string()))
         }
         Err(error) => {
-            let text = error.to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-            Err(failure("PS-K001", text, ""))
+            Err(failure("PS-K001", first_words(&error.to_string()), "`help` lists what can be typed."))
         }
     }
+}
+
+/// What is wrong, out of what the parser says about it: without the usage, which `help` gives.
+fn first_words(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let words: Vec<&str> =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more")).collect();
+    words.join("; ")
 }
 
 fn definition() -> clap::Command {
@@ -180,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_line_is_a_command_with_or_without_the_name_of_the_program() {
-        for line in ["status", "penstock status", "  status  ", "stat"] {
+        for line in ["status", "penstock status", "  status  "] {
             assert!(
                 matches!(understand(line), Ok(Meaning::Command(Typed::Ask(Ask::Status { .. })))),
                 "{line:?}"
@@ -197,7 +204,7 @@ mod tests {
         assert_eq!(code("show"), "PS-K001");
         assert_eq!(code("hold --reason 'half a"), "PS-K003");
         assert_eq!(code("export d-1 --reason curious"), "PS-K004");
-        // Not even a beginning that means one thing only.
+        // A beginning is not enough, even where it could mean one thing only: noise must not switch the box off.
         assert_eq!(code("p"), "PS-K001");
     }
 

@@ -1,8 +1,8 @@
 //! What is told where: on the serial line what a person there should know, in a file in memory what the service writes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -59,7 +59,9 @@ struct Log {
 
 impl Log {
     fn open(path: &Path, older: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path)?;
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        // Whatever the mask of this process: the console reads it.
+        file.set_permissions(Permissions::from_mode(0o640))?;
         if rustix::process::getuid().is_root() {
             chown(path, None, Some(DAEMON_ID))?;
         }
