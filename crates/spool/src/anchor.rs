@@ -24,8 +24,9 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::frame::{self, Header, Kind, Seed};
 use crate::log::Log;
+use crate::record::NUMBER_MAX;
 use crate::segment::{ANCHORS, Layout, Purpose, SLOT_BYTES, Segment, SegmentHeader, State, read_header};
-use crate::{reading, record};
+use crate::{landmark, reading, record};
 
 /// The most segments that a root gives up.
 const GIVEN_UP_MAX: usize = 4;
@@ -51,6 +52,8 @@ pub(crate) struct Root {
     pub(crate) status: Vec<Opened>,
     /// Lives of segments that are over, as a RETIRE would say.
     pub(crate) given_up: Vec<Opened>,
+    /// The last group of each head that was durable.
+    pub(crate) landmarks: landmark::OfHeads,
 }
 
 /// One anchor, as far as writing to it goes.
@@ -212,20 +215,26 @@ fn newest_root<R: ReadAt>(
             }
         }
         let roots = slots.zip(bytes.chunks(slot_bytes));
-        let roots = roots.filter_map(|(slot, bytes)| decode(bytes, seed, layout.slot_offset(slot)));
+        let roots = roots.filter_map(|(slot, bytes)| decode(bytes, seed, layout, slot));
         newest = roots.chain(newest).max_by_key(|root| root.number);
     }
     newest
 }
 
-fn decode(bytes: &[u8], seed: Seed, offset: u32) -> Option<Root> {
-    let header = Header::decode(bytes, seed, offset)?;
+/// The root in a slot. One that names what there cannot be is a lie, and is none.
+fn decode(bytes: &[u8], seed: Seed, layout: &Layout, slot: u32) -> Option<Root> {
+    let header = Header::decode(bytes, seed, layout.slot_offset(slot))?;
     let payload = bytes.get(frame::HEADER_BYTES..frame::HEADER_BYTES + header.len as usize)?;
     if header.kind != Kind::Root as u8 || seed.crc(payload) != header.payload_crc {
         return None;
     }
     let root: Root = record::decode(payload)?;
-    (root.status.len() <= STATUS_MAX && root.given_up.len() <= GIVEN_UP_MAX).then_some(root)
+    let mut named = root.checkpoint.iter().chain(&root.status).chain(&root.given_up);
+    let is_sane = root.number < NUMBER_MAX
+        && root.status.len() <= STATUS_MAX
+        && root.given_up.len() <= GIVEN_UP_MAX
+        && named.all(|life| life.segment < layout.segments);
+    is_sane.then_some(root)
 }
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
@@ -233,6 +242,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     pub(crate) fn write_root(&mut self) -> Result<(), Error> {
         self.anchors.root.number += 1;
         self.anchors.root.synced_group = self.synced_group;
+        self.anchors.root.landmarks = self.landmarks;
         if !(0..ANCHORS).any(|anchor| self.has_room(anchor)) {
             self.begin_anchor_now()?;
         }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::proof::Branch;
-use crate::record::{Fate, MessageId, Place, Status};
+use crate::record::{Fate, MessageId, Place, RECIPIENTS_MAX, Status};
 
 /// What is known of a message without reading flash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +230,8 @@ impl Index {
         let places = core::iter::once(&(saved.commit, saved.spans.clone()))
             .chain(&saved.copies)
             .all(|(commit, spans)| commit.segment < segments && spans.iter().all(|span| *span < segments));
-        if !in_order || !fates_fit || !places || saved.status_segment.is_some_and(|s| s >= segments) {
+        let is_told_within = saved.status_segment.is_none_or(|segment| segment < segments);
+        if !in_order || !fates_fit || !places || !is_told_within || saved.recipients > RECIPIENTS_MAX {
             return None;
         }
         let is_open = |fate: &u8| !Fate::from_u8(*fate).is_final();
@@ -295,6 +296,32 @@ impl Index {
             }
         }
         displaced
+    }
+
+    /// Takes from each live message the segments that no longer hold a part of it: what is live is counted where it stands.
+    pub(crate) fn leave_parts(&mut self, before: impl Fn(u32, u32) -> bool) {
+        let live = self.spans.iter().filter_map(|(id, spans)| {
+            let entry = self.get(MessageId(*id)).filter(|entry| entry.is_live())?;
+            let left = spans.iter().copied().filter(|span| before(*span, entry.commit.segment));
+            let left: Vec<u32> = left.collect();
+            (left.len() < spans.len()).then_some((MessageId(*id), left))
+        });
+        let parted: Vec<(MessageId, Vec<u32>)> = live.collect();
+        for (id, left) in parted {
+            self.set_spans(id, &left);
+        }
+    }
+
+    /// Takes from each message the segment that told of it, if nothing there counts any more. Gives the messages.
+    pub(crate) fn leave_status(&mut self, counts: impl Fn(u32) -> bool) -> Vec<MessageId> {
+        let is_lost = |entry: &&mut Entry| {
+            entry.flags & FLAG_GONE == 0 && entry.status_segment().is_some_and(|segment| !counts(segment))
+        };
+        let lost = self.entries.iter_mut().filter(is_lost).map(|entry| {
+            entry.status_segment = NO_SEGMENT;
+            MessageId(entry.id)
+        });
+        lost.collect()
     }
 
     /// Makes another place the one of a message, without a thought of the one before.
@@ -519,6 +546,33 @@ mod tests {
         assert!(!index.apply(MessageId(7), &status(1, 2, Fate::Delivered)));
         assert!(!index.apply(MessageId(8), &status(0, 1, Fate::Delivered)));
         assert_eq!(index.get(MessageId(7)).unwrap().open, 2);
+    }
+
+    #[test]
+    fn a_message_lets_go_of_segments_that_count_no_more() {
+        let mut index = with_one(2);
+        index.insert(Entry::new(8, Place { segment: 5, offset: 64 }, 100, 1), &[2, 3, 4]);
+        index.insert(Entry::new(9, Place { segment: 5, offset: 96 }, 100, 1), &[3]);
+        index.apply(MessageId(9), &status(0, 1, Fate::Delivered));
+        for (id, segment) in [(7, 10), (8, 11)] {
+            index.get_mut(MessageId(id)).unwrap().record_status(segment, true);
+        }
+        assert_eq!(index.leave_status(|segment| segment != 10), [MessageId(7)]);
+        let told_of = |id: u64| index.get(MessageId(id)).unwrap().status_segment();
+        assert_eq!([7, 8, 9].map(told_of), [None, Some(11), None]);
+        assert_eq!(index.leave_status(|segment| segment != 10), [], "once");
+
+        index.leave_parts(|segment, later| segment != 3 && later == 5);
+        let parts = |id: u64| {
+            let mut parts: Vec<u32> = index.segments_of(index.get(MessageId(id)).unwrap()).collect();
+            parts.sort_unstable();
+            parts
+        };
+        assert_eq!(
+            (parts(8), parts(9)),
+            (alloc::vec![2, 4, 5], alloc::vec![3, 5]),
+            "what is done is not counted"
+        );
     }
 
     #[test]

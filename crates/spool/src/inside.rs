@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use penstock_flash::Medium;
 
 use crate::record::MessageId;
-use crate::segment::{ANCHORS, State};
+use crate::segment::{ANCHORS, Segment, State};
 use crate::spool::Spool;
 
 impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
@@ -24,7 +24,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             let suspect = if row.is_suspect { ", suspect" } else { "" };
             let content = match state {
                 State::Sealed | State::Open => {
-                    format!("{:?}, newest {}, events {}", row.purpose, row.newest_ms, row.event_bytes)
+                    let Segment { purpose, newest_ms, event_bytes, last_group, .. } = row;
+                    format!("{purpose:?}, newest {newest_ms}, events {event_bytes}, to {last_group}")
                 }
                 State::Free => format!("since {}", row.free_since),
                 _ => String::new(),

@@ -1,8 +1,8 @@
 //! Landmarks: groups that were known durable when something was written that names them, so that they must be there.
 //!
 //! A scan of a segment ends where no frame follows. Whether that is where writing ended, or where rot begins, or where a
-//! disk dropped a write and said that it was done, the segment itself cannot tell. So each end of a group,
-//! each header of a segment and each proof names the last durable group of each head and the segment that it stands in.
+//! disk dropped a write and said that it was done, the segment itself cannot tell. So each end of a group, each header of
+//! a segment, each proof and each root names the last durable group of each head and the segment that it stands in.
 //! What they name and is not there was lost, and is told of.
 //!
 //! Who names a group says nothing of another life of its segment: numbers of groups grow, and when a segment is opened
@@ -133,5 +133,9 @@ mod tests {
             landmarks.add(Landmark { segment, group });
         }
         assert_eq!([0, 1, 2, 4].map(|segment| landmarks.last_in(segment)), [None, Some(9), None, None]);
+        let mut all = Landmarks::new(4);
+        all.add_of_heads(&[1, 3, 0].map(|segment| Landmark { segment, group: 6 }));
+        all.add_all(&landmarks);
+        assert_eq!([0, 1, 2, 3].map(|segment| all.last_in(segment)), [Some(6), Some(9), None, Some(6)]);
     }
 }

@@ -160,8 +160,8 @@ pub(crate) struct Log<M: Medium, B> {
     unsynced: bool,
     unsynced_group: bool,
     failed: bool,
-    /// Sealed segments that get their PROOF after the next sync.
-    awaiting_proof: Vec<u32>,
+    /// Sealed segments that get their PROOF after the next sync, with the last group of each.
+    awaiting_proof: Vec<Landmark>,
     /// How many segments each head has opened since the mount.
     pub(crate) opened: [u64; 3],
     /// Status may open the last segments. Until then it asks for others to be freed, while that is still possible.
@@ -455,8 +455,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
 
     /// Writes the proofs of segments that were sealed before the sync that just succeeded.
     fn prove_sealed(&mut self) -> Result<(), Error> {
-        while let Some(segment) = self.awaiting_proof.pop() {
-            let proof = Proof { synced_group: self.synced_group, landmarks: self.landmarks };
+        while let Some(Landmark { segment, group: last_group }) = self.awaiting_proof.pop() {
+            let proof = Proof { synced_group: self.synced_group, landmarks: self.landmarks, last_group };
             self.program_record(
                 segment,
                 self.layout.proof_offset(),
@@ -568,12 +568,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         }
         let data_end = head.base;
         let notes_bytes = head.notes.len();
+        let last_group = if head.last.segment == segment { head.last.group } else { 0 };
         let summary_offset = data_end;
         let footer = Footer {
             summary_offset,
             notes_bytes: notes_bytes as u32,
             data_end,
-            last_group: head.last.group,
             msg_id_floor: self.next_msg_id,
             newest_ms: self.segments[segment as usize].newest_ms,
             event_bytes: self.segments[segment as usize].event_bytes,
@@ -588,7 +588,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         )?;
         self.heads[purpose as usize].segment = None;
         self.segments[segment as usize].state = State::Sealed;
-        self.awaiting_proof.push(segment);
+        self.awaiting_proof.push(Landmark { segment, group: last_group });
         Ok(())
     }
 

@@ -160,6 +160,11 @@ mod on {
             Self::ALL.iter().copied().filter(move |branch| reached >> *branch as u32 & 1 == 1)
         }
 
+        /// Whether this thread has been in it since it was asked last for all.
+        pub fn was_reached(self) -> bool {
+            REACHED.get() >> self as u32 & 1 == 1
+        }
+
         pub(crate) fn reach(self) {
             REACHED.set(REACHED.get() | 1 << self as u32);
         }

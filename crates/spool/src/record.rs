@@ -314,7 +314,7 @@ pub(crate) struct SegmentRecord {
 }
 
 /// The lives of a segment that a record can tell of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Life {
     /// It was opened with that sequence number: what it holds counts.
     Used,
@@ -325,6 +325,15 @@ pub(crate) enum Life {
     Clean { since: u64 },
     /// It could not be erased or programmed any more: it is never used again.
     Bad,
+    /// As Used, and a stop has left it open: no footer says how far it goes. That group must be there.
+    Left { last_group: u64 },
+}
+
+impl Life {
+    /// Whether what the segment holds counts.
+    pub(crate) fn is_in_use(self) -> bool {
+        matches!(self, Self::Used | Self::Left { .. })
+    }
 }
 
 pub(crate) fn encode<T: Serialize>(record: &T, into: &mut [u8]) -> Result<usize, Error> {

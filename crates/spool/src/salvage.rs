@@ -19,7 +19,7 @@ use crate::frame::{self, Header, Kind, Seed};
 use crate::index::{Entry, Index};
 use crate::mend;
 use crate::reader::{Message, Readable};
-use crate::record::{self, Commit, Fate, Life, MessageId, Place, SegmentRecord, Status};
+use crate::record::{self, Commit, Fate, MessageId, Place, SegmentRecord, Status};
 use crate::scrub::ScrubProgress;
 use crate::segment::{HEADER_FRAME_BYTES, Layout, SegmentHeader, decode_header, read_header};
 use crate::walk::{WINDOW_BYTES, Window};
@@ -252,7 +252,8 @@ impl<R: ReadAt> Salvage<R> {
             Some(Kind::SegmentState) => {
                 let Some(new) = record::decode::<SegmentRecord>(payload) else { return };
                 let known = self.lives.entry(new.segment).or_insert(new);
-                if (new.sequence, new.life) > (known.sequence, known.life) {
+                let age = |record: &SegmentRecord| (record.sequence, !record.life.is_in_use());
+                if age(&new) > age(known) {
                     *known = new;
                 }
             }
@@ -265,7 +266,7 @@ impl<R: ReadAt> Salvage<R> {
         let lives = &self.lives;
         let given_up = |copy: &Copy| {
             lives.get(&copy.entry.commit.segment).is_some_and(|record| {
-                record.life != Life::Used && copy.sequence != 0 && copy.sequence <= record.sequence
+                !record.life.is_in_use() && copy.sequence != 0 && copy.sequence <= record.sequence
             })
         };
         self.copies.retain(|_, copies| {

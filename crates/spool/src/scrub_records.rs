@@ -14,7 +14,7 @@ use crate::record::MessageId;
 use crate::scrub::{Finding, REREADS, Scrub};
 use crate::segment::{Layout, Lease, Purpose, State};
 use crate::spool::Spool;
-use crate::summary::read_footer;
+use crate::summary::read_ending;
 use crate::walk::Window;
 
 /// How much a walk reads at once, and passes over at once where there is no frame, in bytes.
@@ -186,8 +186,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             // It was given up meanwhile.
             return None;
         }
-        let was_durable =
-            row.state == State::Open || read_footer(&scrub.reader, &layout, seed, segment).is_some();
+        let was_durable = row.state == State::Open
+            || matches!(read_ending(&scrub.reader, &layout, seed, segment), (Some(_), Some(_)));
         Some(Walk {
             window: Window::new(scrub.reader.clone(), segment, layout.segment_bytes, READ_BYTES as usize),
             layout,

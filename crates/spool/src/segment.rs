@@ -65,7 +65,7 @@ pub(crate) const SEGMENT_BYTES_MIN: u32 = 4096;
 /// The room for a header frame. Its payload is far below; the rest is for later versions.
 pub(crate) const HEADER_FRAME_BYTES: u32 = 192;
 /// The room for a footer or proof frame.
-pub(crate) const FOOTER_FRAME_BYTES: u32 = 96;
+pub(crate) const FOOTER_FRAME_BYTES: u32 = 112;
 /// The room for the frame of a root.
 pub(crate) const SLOT_BYTES: u32 = 256;
 /// The most slots that an anchor uses.
@@ -288,6 +288,8 @@ pub(crate) struct Segment {
     pub(crate) erase_count: u32,
     /// Where it stands among the free ones: more is later, and 0 if it was never used.
     pub(crate) free_since: u64,
+    /// Where a stop has left it open, the last group that must be in it; else 0.
+    pub(crate) last_group: u64,
     /// Messages that need it, or records in it that nothing newer replaces.
     pub(crate) live: u32,
     /// The bytes of those, estimated alike when counted and when discounted.
@@ -338,6 +340,7 @@ impl Segment {
             sequence: 0,
             erase_count: 0,
             free_since: 0,
+            last_group: 0,
             live: 0,
             live_bytes: 0,
             held: 0,
@@ -373,6 +376,7 @@ impl Segment {
         self.state = State::Open;
         self.purpose = purpose;
         self.sequence = sequence;
+        self.last_group = 0;
         self.live = 0;
         self.live_bytes = 0;
         self.held = 0;

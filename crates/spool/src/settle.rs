@@ -51,12 +51,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             }
         }
         for record in &tail.records {
-            match self.rewrite_tail_record(record) {
-                Err(Error::Full) => Branch::TailNoRoom.reach(),
-                done => done?,
-            }
+            unless_full(self.rewrite_tail_record(record))?;
         }
-        Ok(())
+        tail.left_open.iter().try_for_each(|segment| unless_full(self.rewrite_life(*segment)))
     }
 
     fn rewrite_tail_record(&mut self, record: &Note) -> Result<(), Error> {
@@ -103,3 +100,17 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         })
     }
 }
+
+/// What has no room to be written anew stays as it stands.
+fn unless_full(done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(Error::Full) => {
+            Branch::TailNoRoom.reach();
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -68,6 +68,21 @@ impl MetaTable {
         self.values.values().map(|(_, segment)| *segment)
     }
 
+    /// The segment of a value that stands in none.
+    const NO_SEGMENT: u32 = u32::MAX;
+
+    /// Takes from each value the segment it stands in, if nothing there counts any more. Gives the values.
+    pub(crate) fn leave_segments(&mut self, counts: impl Fn(u32) -> bool) -> Vec<Meta> {
+        let mut lost = Vec::new();
+        for ((namespace, key), (value, segment)) in &mut self.values {
+            if !counts(*segment) {
+                *segment = Self::NO_SEGMENT;
+                lost.push(Meta { namespace: *namespace, key: key.clone(), value: value.clone() });
+            }
+        }
+        lost
+    }
+
     /// The first values that stand in a segment, as records to be written again.
     pub(crate) fn in_segment(&self, segment: u32, count_max: usize) -> Vec<Meta> {
         let here = self.values.iter().filter(|(_, (_, at))| *at == segment).take(count_max);
@@ -77,5 +92,24 @@ impl MetaTable {
             value: value.clone(),
         })
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_lets_go_of_a_segment_that_counts_no_more_and_keeps_what_it_says() {
+        let mut table = MetaTable::default();
+        let meta = |key: u8| Meta { namespace: 1, key: alloc::vec![key], value: alloc::vec![key; 3] };
+        table.apply(&meta(1), 10);
+        table.apply(&meta(2), 11);
+        assert_eq!(table.leave_segments(|segment| segment == 11), [meta(1)]);
+        assert_eq!((table.get(1, &[1]), table.get(1, &[2])), (Some(&[1; 3][..]), Some(&[2; 3][..])));
+        assert!(table.in_segment(10, 9).is_empty());
+        assert_eq!(table.in_segment(11, 9), [meta(2)]);
+        table.apply(&meta(1), 12);
+        assert!(table.leave_segments(|segment| segment >= 11).is_empty());
     }
 }

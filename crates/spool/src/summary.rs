@@ -146,8 +146,6 @@ pub(crate) struct Footer {
     pub(crate) notes_bytes: u32,
     /// Where the groups end.
     pub(crate) data_end: u32,
-    /// The highest group in the segment.
-    pub(crate) last_group: u64,
     /// Ids below this one may be in use.
     pub(crate) msg_id_floor: u64,
     /// The newest time of a message or event in the segment, for ageing.
@@ -161,6 +159,8 @@ pub(crate) struct Footer {
 pub(crate) struct Proof {
     pub(crate) synced_group: u64,
     pub(crate) landmarks: landmark::OfHeads,
+    /// The last group in the segment.
+    pub(crate) last_group: u64,
 }
 
 /// The payload of the frame of a kind that stands at the beginning of `bytes`, if it is whole.
@@ -170,22 +170,34 @@ fn payload_of(bytes: &[u8], seed: Seed, offset: u32, kind: Kind) -> Option<(Head
     (header.kind == kind as u8 && seed.crc(payload) == header.payload_crc).then_some((header, payload))
 }
 
-/// Reads footer and proof of a sealed segment with one request, if both are whole.
-pub(crate) fn read_footer<R: ReadAt>(
+/// Reads footer and proof of a sealed segment, with one request where all of it can be read. Each if it is whole: what
+/// stands in a segment with both need not be scanned, and a proof alone says what has to be there.
+pub(crate) fn read_ending<R: ReadAt>(
     reader: &R,
     layout: &Layout,
     seed: Seed,
     segment: u32,
-) -> Option<(Footer, Proof)> {
+) -> (Option<Footer>, Option<Proof>) {
     let (footer_at, proof_at) = (layout.footer_offset(), layout.proof_offset());
     let between = (proof_at - footer_at) as usize;
     let mut bytes = alloc::vec![0; between + FOOTER_FRAME_BYTES as usize];
-    reading::read(reader, segment, footer_at, &mut bytes).ok()?;
-    let footer: Footer = record::decode(payload_of(&bytes, seed, footer_at, Kind::Footer)?.1)?;
-    let proof: Proof = record::decode(payload_of(&bytes[between..], seed, proof_at, Kind::Proof)?.1)?;
-    let end = footer.summary_offset.checked_add(summary_bytes(layout, footer.notes_bytes as usize))?;
-    let fits = footer.notes_bytes as usize <= Notes::bytes_max(layout) && end <= layout.data_end();
-    fits.then_some((footer, proof))
+    if reading::read(reader, segment, footer_at, &mut bytes).is_err() {
+        let (footer, proof) = bytes.split_at_mut(between);
+        for (at, bytes) in [(footer_at, footer), (proof_at, proof)] {
+            if reading::read(reader, segment, at, bytes).is_err() {
+                bytes.fill(0);
+            }
+        }
+    }
+    let fits = |footer: &Footer| {
+        let end = footer.summary_offset.checked_add(summary_bytes(layout, footer.notes_bytes as usize));
+        footer.notes_bytes as usize <= Notes::bytes_max(layout)
+            && end.is_some_and(|end| end <= layout.data_end())
+    };
+    let footer = payload_of(&bytes, seed, footer_at, Kind::Footer);
+    let footer = footer.and_then(|(_, payload)| record::decode(payload)).filter(fits);
+    let proof = payload_of(&bytes[between..], seed, proof_at, Kind::Proof);
+    (footer, proof.and_then(|(_, payload)| record::decode(payload)))
 }
 
 /// Reads the notes that a footer tells of, if all of them are whole, and keeps those that are wanted. A summary is read
@@ -294,7 +306,6 @@ mod tests {
             summary_offset,
             notes_bytes: (collected.len() + more_bytes) as u32,
             data_end: summary_offset,
-            last_group: 5,
             msg_id_floor: 7,
             newest_ms: 0,
             event_bytes: 0,
@@ -302,15 +313,19 @@ mod tests {
         let mut payload = [0; 64];
         let len = record::encode(&footer, &mut payload).unwrap();
         put(&mut segment, layout.footer_offset(), Kind::Footer, &payload[..len]);
-        let len =
-            record::encode(&Proof { synced_group: 6, landmarks: Default::default() }, &mut payload).unwrap();
+        let len = record::encode(
+            &Proof { synced_group: 6, landmarks: Default::default(), last_group: 5 },
+            &mut payload,
+        )
+        .unwrap();
         put(&mut segment, layout.proof_offset(), Kind::Proof, &payload[..len]);
         segment
     }
 
     /// Footer, proof and notes, as a mount reads them.
     fn read_proven(segment: &Bytes, layout: &Layout) -> Option<(Footer, Proof, Vec<u8>)> {
-        let (footer, proof) = read_footer(segment, layout, seed(), 0)?;
+        let (footer, proof) = read_ending(segment, layout, seed(), 0);
+        let (footer, proof) = (footer?, proof?);
         let notes = read_notes(segment, layout, seed(), 0, &footer, Keep::Everything)?;
         Some((footer, proof, notes.bytes().to_vec()))
     }
@@ -331,7 +346,7 @@ mod tests {
         let notes: Vec<Note> = (0..4000).map(note).collect();
         let segment = sealed(&layout, &notes, 0);
         let (footer, proof, read) = read_proven(&segment, &layout).unwrap();
-        assert_eq!((footer.last_group, proof.synced_group), (5, 6));
+        assert_eq!((proof.last_group, proof.synced_group), (5, 6));
         assert!(footer.notes_bytes as usize > SUMMARY_PAYLOAD_BYTES, "more than one frame");
         assert_eq!(read, bytes_of(&notes));
         // A byte of each payload: of the first piece and the second, of the footer and of the proof.
@@ -376,17 +391,44 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_says_what_has_to_be_there_though_the_footer_is_gone() {
+        struct Hole<'a>(&'a Bytes, u32);
+        impl Clone for Hole<'_> {
+            fn clone(&self) -> Self {
+                Self(self.0, self.1)
+            }
+        }
+        impl ReadAt for Hole<'_> {
+            fn read(&self, segment: u32, offset: u32, into: &mut [u8]) -> Result<(), penstock_flash::Error> {
+                if (offset..offset + into.len() as u32).contains(&self.1) {
+                    return Err(penstock_flash::Error::Unreadable { segment, offset: self.1 });
+                }
+                self.0.read(segment, offset, into)
+            }
+        }
+        let layout = layout(1 << 15);
+        let segment = sealed(&layout, &[note(1)], 0);
+        let seen = |hole: u32| {
+            let (footer, proof) = read_ending(&Hole(&segment, hole), &layout, seed(), 0);
+            (footer.is_some(), proof.map(|proof| proof.last_group))
+        };
+        assert_eq!(seen(0), (true, Some(5)));
+        assert_eq!(seen(layout.footer_offset()), (false, Some(5)));
+        assert_eq!(seen(layout.proof_offset()), (true, None));
+    }
+
+    #[test]
     fn a_summary_that_would_reach_beyond_its_place_is_none() {
         let layout = layout(1 << 15);
         let notes: Vec<Note> = (0..20).map(note).collect();
         let mut segment = sealed(&layout, &notes, 0);
-        let footer = read_footer(&segment, &layout, seed(), 0).map(|(footer, _)| footer).unwrap();
+        let footer = read_ending(&segment, &layout, seed(), 0).0.unwrap();
         let room = summary_bytes(&layout, footer.notes_bytes as usize);
         let mut is_read = |summary_offset: u32| {
             let mut payload = [0; 64];
             let len = record::encode(&Footer { summary_offset, ..footer }, &mut payload).unwrap();
             put(&mut segment, layout.footer_offset(), Kind::Footer, &payload[..len]);
-            read_footer(&segment, &layout, seed(), 0).is_some()
+            read_ending(&segment, &layout, seed(), 0).0.is_some()
         };
         assert!(is_read(layout.data_end() - room));
         assert!(!is_read(layout.data_end() - room + 16));
@@ -410,7 +452,7 @@ mod tests {
         let layout = layout(1 << 21);
         let mut segment = sealed(&layout, &(0..6000).map(note).collect::<Vec<_>>(), 0);
         put(&mut segment, layout.data_start(), Kind::Summary, &alloc::vec![0xFF; SUMMARY_PAYLOAD_BYTES]);
-        let (footer, _) = read_footer(&segment, &layout, seed(), 0).unwrap();
+        let footer = read_ending(&segment, &layout, seed(), 0).0.unwrap();
         let read = core::cell::Cell::new(0);
         let notes = read_notes(&Counted(&segment, &read), &layout, seed(), 0, &footer, Keep::Segments);
         assert!(notes.is_none());

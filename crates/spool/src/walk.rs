@@ -73,6 +73,9 @@ impl<R: ReadAt> Window<R> {
 
     /// The bytes at `offset`, or what the segment's end leaves of them.
     pub(crate) fn get(&mut self, offset: u32, len: usize) -> Result<&[u8], penstock_flash::Error> {
+        if offset >= self.segment_bytes {
+            return Ok(&[]);
+        }
         let end = (offset as usize + len).min(self.segment_bytes as usize);
         let held_end = self.start as usize + self.bytes.len();
         if offset < self.start || end > held_end || self.bytes.is_empty() {

@@ -238,14 +238,21 @@ fn furnish(geometry: Geometry) -> (Sim, String) {
     spool.sync().unwrap();
     spool.set_status(last, &fate(1, 2, Fate::Delivered)).unwrap();
     spool.record_event(&event(99, Some(last))).unwrap();
+    spool.put_meta(1, b"key", b"newer").unwrap();
+    spool.sync().unwrap();
+    // A stop, after which is told how far it left segments open.
+    let mut spool = mount(spool.into_medium()).unwrap();
     spool.put_meta(1, b"key", b"newest").unwrap();
     spool.sync().unwrap();
+    let is_left =
+        |line: &String| line.starts_with("segment") && line.contains(" to ") && !line.ends_with(" to 0");
+    assert!(spool.inside().iter().any(is_left));
     let synced = content_of(&mut spool);
     // The power fails while the next ones are written, and of what was written some is kept.
+    sim.branch_everywhere();
     for number in 4000..4003 {
         store(&mut spool, &mail(number, 1, step * 3), 200).unwrap();
     }
-    sim.branch_everywhere();
     let _ = spool.sync();
     let is_torn = |sim: &Sim, seed: u64| {
         let report = mount(sim.clone().power_on(seed)).unwrap().mount_report();

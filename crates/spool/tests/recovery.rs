@@ -13,9 +13,14 @@ use penstock_spool::{Error, Fate, MessageId, MountOptions, MountReport, Spool, S
 
 /// Kinds of frames, as `FORMAT.md` numbers them.
 const SEGMENT_HEADER: u8 = 1;
+const CHUNK: u8 = 4;
 const COMMIT: u8 = 6;
 const STATUS: u8 = 7;
 const SEGMENT_STATE: u8 = 10;
+const GROUP_END: u8 = 11;
+/// Lives of segments, numbered likewise.
+const USED: u64 = 0;
+const LEFT: u64 = 4;
 
 /// Mounts by the header of every segment.
 fn mount_by_scan(medium: SimMedium) -> TestSpool {
@@ -282,22 +287,18 @@ fn mail_is_found_in_a_segment_of_which_neither_header_nor_record_is_left() {
     }
 }
 
+/// The numbers of a record: of one about a segment the segment, its sequence, its erases, its purpose, its life and what
+/// goes with that.
+fn numbers_in(payload: &[u8]) -> Vec<u64> {
+    let numbers = payload.split_inclusive(|byte| byte & 0x80 == 0);
+    let value = |bytes: &[u8]| bytes.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F));
+    numbers.map(value).collect()
+}
+
 /// The segment, the sequence and whether it is in use, by a record about a segment.
 fn told_by(payload: &[u8]) -> (u32, u64, bool) {
-    let mut numbers = payload.iter();
-    let mut number = || {
-        let (mut value, mut shift) = (0, 0);
-        for byte in numbers.by_ref() {
-            value |= u64::from(byte & 0x7F) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        value
-    };
-    let [segment, sequence, _erase_count, _purpose, life] = std::array::from_fn(|_| number());
-    (segment as u32, sequence, life == 0)
+    let numbers = numbers_in(payload);
+    (numbers[0] as u32, numbers[1], matches!(numbers[4], USED | LEFT))
 }
 
 /// The segment opened last, for the first time or again, loses its header and the word of its opening. Whether it was
@@ -442,6 +443,51 @@ fn a_segment_that_a_cut_may_have_caught_and_that_cannot_be_erased_is_not_opened(
 }
 
 #[test]
+fn the_first_write_after_a_stop_tells_how_far_segments_go_that_were_left_open() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mails = store_some(&mut spool, 1, 3, 300);
+        // So that something names the last of the mail.
+        delivered(&mut spool, mails[0].0);
+        spool.sync().unwrap();
+        drop(spool);
+        let image = sim.image();
+        let frames = frames::find(&image, &geometry);
+        let segment = frames.iter().rfind(|frame| frame.kind == COMMIT).unwrap().segment;
+        let ends = frames.iter().filter(|frame| (frame.segment, frame.kind) == (segment, GROUP_END));
+        let last_group = ends.map(|frame| frame.msg_id).max().unwrap();
+
+        let mut spool = mount(sim.medium()).unwrap();
+        store_some(&mut spool, 4, 1, 300);
+        let lines =
+            [spool.inside(), mount(sim.medium()).unwrap().inside(), mount_by_scan(sim.medium()).inside()];
+        for lines in lines {
+            let of_segment =
+                lines.iter().find(|line| line.starts_with(&format!("segment {segment}:"))).unwrap();
+            assert!(of_segment.ends_with(&format!(" to {last_group}")), "{name}: {of_segment}");
+        }
+        let image = sim.image();
+        let records = frames::find(&image, &geometry).into_iter().filter(|f| f.kind == SEGMENT_STATE);
+        let numbers = records.map(|record| {
+            let start = record.payload(&geometry);
+            numbers_in(&image[start..start + record.len_bytes as usize])
+        });
+        let told: Vec<Vec<u64>> = numbers.filter(|numbers| numbers[0] == u64::from(segment)).collect();
+        // Once, and by a record of the same life as the one that says it was opened.
+        assert_eq!(
+            told.iter().filter(|numbers| numbers[4..] == [LEFT, last_group]).count(),
+            1,
+            "{name}: {told:?}"
+        );
+        assert!(
+            told.iter().any(|numbers| numbers[..2] == told[0][..2] && numbers[4..] == [USED]),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
 fn clean_stops_in_a_row_write_nothing() {
     for (name, geometry) in GEOMETRIES {
         let sim = formatted(geometry);
@@ -480,30 +526,165 @@ fn a_bit_that_no_erase_sets_is_found_before_the_segment_is_used_again() {
 }
 
 #[test]
-fn a_status_segment_that_only_a_root_tells_of_is_read_though_its_beginning_is_gone() {
+fn a_status_segment_that_only_a_root_or_a_checkpoint_tells_of_is_read_though_its_beginning_is_gone() {
     let (name, geometry) = GEOMETRIES[5];
-    let sim = formatted(geometry);
-    let mut spool = mount(sim.medium()).unwrap();
-    let mails = store_some(&mut spool, 1, 8, 300);
-    for (id, _) in &mails {
-        spool.set_status(*id, &fate(1, 1, Fate::Delivered)).unwrap();
+    for is_clean in [false, true] {
+        let how = &format!("{name}, clean: {is_clean}");
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mails = store_some(&mut spool, 1, 8, 300);
+        for (id, _) in &mails {
+            spool.set_status(*id, &fate(1, 1, Fate::Delivered)).unwrap();
+            spool.sync().unwrap();
+        }
+        // A clean stop takes a checkpoint, and the root after it names none of the segments before.
+        if is_clean {
+            spool.close().unwrap();
+        } else {
+            drop(spool);
+        }
+        let frames = frames::find(&sim.image(), &geometry);
+        let mut fates = frames.iter().filter(|frame| frame.kind == STATUS);
+        let first = fates.next().unwrap();
+        // Its header, and all that could tell under which sequence number it was written.
+        lose_header(&sim, &frames, first.segment);
+        let before = |frame: &&FrameAt| frame.segment == first.segment && frame.offset < first.offset;
+        let groups = frames.iter().filter(before).filter(|frame| frame.kind != SEGMENT_HEADER);
+        groups.for_each(|frame| flip(&sim, frame, 5));
+        for mut spool in [mount(sim.medium()).unwrap(), mount_by_scan(sim.medium())] {
+            assert_whole(&mut spool, &mails, how);
+        }
+        let spool = mount(sim.medium()).unwrap();
+        for (id, _) in &mails {
+            let fates = [(0, 1, Fate::Queued), (1, 1, Fate::Delivered), (2, 1, Fate::Queued)];
+            assert_eq!(spool.fates(*id).unwrap(), fates, "{how}: {id}");
+        }
+        // The first write tells of it elsewhere, so that nothing need be guessed any more.
+        let mut spool = spool;
+        spool.put_meta(1, b"key", b"value").unwrap();
         spool.sync().unwrap();
+        drop(spool);
+        let (image, frames) = (sim.image(), frames::find(&sim.image(), &geometry));
+        let is_told = frames.iter().filter(|frame| frame.kind == SEGMENT_STATE).any(|frame| {
+            let payload = &image[frame.payload(&geometry)..][..frame.len_bytes as usize];
+            frame.segment != first.segment && told_by(payload).0 == first.segment
+        });
+        assert!(is_told, "{how}");
     }
-    drop(spool);
-    let frames = frames::find(&sim.image(), &geometry);
-    let mut fates = frames.iter().filter(|frame| frame.kind == STATUS);
-    let first = fates.next().unwrap();
-    // Its header, and all that could tell under which sequence number it was written.
-    lose_header(&sim, &frames, first.segment);
-    let before = |frame: &&FrameAt| frame.segment == first.segment && frame.offset < first.offset;
-    let groups = frames.iter().filter(before).filter(|frame| frame.kind != SEGMENT_HEADER);
-    groups.for_each(|frame| flip(&sim, frame, 5));
-    for mut spool in [mount(sim.medium()).unwrap(), mount_by_scan(sim.medium())] {
-        assert_whole(&mut spool, &mails, name);
+}
+
+#[test]
+fn a_segment_of_which_something_durable_is_not_whole_is_told_of() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let mails = store_some(&mut spool, 1, 4, 300);
+        drop(spool);
+        let seen = |spool: &TestSpool| -> (u32, Vec<u32>) {
+            (spool.mount_report().rotten_segments, spool.unreadable_segments().collect())
+        };
+        assert_eq!(seen(&mount(sim.medium()).unwrap()), (0, vec![]), "{name}");
+        // A byte of the first body: later groups say of its group that it was durable.
+        let frames = frames::find(&sim.image(), &geometry);
+        let body = frames.iter().find(|frame| frame.kind == CHUNK && frame.msg_id == mails[0].0.0).unwrap();
+        flip(&sim, body, 40);
+        for mut spool in [mount(sim.medium()).unwrap(), mount_by_scan(sim.medium())] {
+            assert_eq!(seen(&spool), (1, vec![body.segment]), "{name}");
+            assert!(read(&mut spool, mails[0].0).is_err(), "{name}");
+            assert_whole(&mut spool, &mails[1..], name);
+        }
     }
-    let spool = mount(sim.medium()).unwrap();
-    for (id, _) in &mails {
-        let fates = [(0, 1, Fate::Queued), (1, 1, Fate::Delivered), (2, 1, Fate::Queued)];
-        assert_eq!(spool.fates(*id).unwrap(), fates, "{name}: {id}");
+}
+
+#[test]
+fn a_segment_opened_since_the_checkpoint_is_missed_where_it_lost_its_header() {
+    for (name, geometry) in GEOMETRIES {
+        let mut tried = 0;
+        for nth in 0.. {
+            let sim = formatted(geometry);
+            let mut spool = mount(sim.medium()).unwrap();
+            let size_bytes = geometry.segment_bytes as usize / 4;
+            let mut mails = store_some(&mut spool, 1, 3, size_bytes);
+            let mut spool = mount(spool.close().unwrap()).unwrap();
+            let since = store_some(&mut spool, 10, 8, size_bytes);
+            drop(spool);
+            let frames = frames::find(&sim.image(), &geometry);
+            let is_new = |frame: &&FrameAt| frame.kind == COMMIT && frame.msg_id >= since[0].0.0;
+            let segments: Vec<u32> = frames.iter().filter(is_new).map(|frame| frame.segment).collect();
+            let segments = std::collections::BTreeSet::from_iter(segments);
+            let Some(segment) = segments.into_iter().nth(nth) else { break };
+            lose_header(&sim, &frames, segment);
+            let how = format!("{name}, segment {segment}");
+            mails.extend(since);
+            let mut spool = mount(sim.medium()).unwrap();
+            let report = spool.mount_report();
+            assert_eq!((report.from_checkpoint, report.quarantined_segments), (false, 1), "{how}");
+            assert_whole(&mut spool, &mails, &how);
+            tried += 1;
+        }
+        assert!(tried > 1, "{name}");
+    }
+}
+
+#[test]
+fn rot_in_a_status_segment_makes_a_mount_read_all_headers_and_rot_in_mail_does_not() {
+    for (name, geometry) in GEOMETRIES {
+        for kind in [STATUS, CHUNK] {
+            let how = &format!("{name}, kind {kind}");
+            let sim = formatted(geometry);
+            let spool = mount(sim.medium()).unwrap();
+            let mut spool = mount(spool.close().unwrap()).unwrap();
+            let mails = store_some(&mut spool, 1, 4, 300);
+            let mut spool = mount(spool.close().unwrap()).unwrap();
+            let since = store_some(&mut spool, 10, 3, 300);
+            for (id, _) in &since {
+                spool.set_status(*id, &fate(1, 1, Fate::Delivered)).unwrap();
+                spool.sync().unwrap();
+            }
+            drop(spool);
+            assert!(mount(sim.medium()).unwrap().mount_report().from_checkpoint, "{how}");
+            let frames = frames::find(&sim.image(), &geometry);
+            let is_it = |frame: &&FrameAt| frame.kind == kind && frame.msg_id == since[0].0.0;
+            flip(&sim, frames.iter().find(is_it).unwrap(), 28);
+            let mut spool = mount(sim.medium()).unwrap();
+            let report = spool.mount_report();
+            assert_eq!((report.from_checkpoint, report.rotten_segments), (kind == CHUNK, 1), "{how}");
+            assert_whole(&mut spool, &mails, how);
+            assert_whole(&mut spool, &since[1..], how);
+        }
+    }
+}
+
+/// The segments that have a header, and their sequence numbers.
+fn sequences(sim: &Sim, geometry: &Geometry) -> std::collections::BTreeMap<u32, u64> {
+    let (image, frames) = (sim.image(), frames::find(&sim.image(), geometry));
+    let headers = frames.iter().filter(|frame| frame.kind == SEGMENT_HEADER);
+    let sequence_of = |frame: &FrameAt| {
+        // Behind the format, the features and the volume's id: the geometry, the segment and its sequence number.
+        let payload = &image[frame.payload(geometry)..][..frame.len_bytes as usize];
+        let at = payload.windows(VOLUME.len()).position(|id| id == VOLUME).unwrap() + VOLUME.len();
+        let mut numbers = payload[at..].split_inclusive(|byte| byte & 0x80 == 0);
+        let number = numbers.nth(4).unwrap();
+        number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7F))
+    };
+    headers.map(|frame| (frame.segment, sequence_of(frame))).collect()
+}
+
+#[test]
+fn no_two_openings_take_the_same_number() {
+    for (name, geometry) in GEOMETRIES {
+        for is_clean in [true, false] {
+            let sim = formatted(geometry);
+            for boot in 0..6 {
+                let mut spool = mount(sim.medium()).unwrap();
+                store_some(&mut spool, boot, 1, 300);
+                if is_clean {
+                    spool.close().unwrap();
+                }
+                let sequences = sequences(&sim, &geometry);
+                let distinct = std::collections::BTreeSet::from_iter(sequences.values());
+                assert_eq!(distinct.len(), sequences.len(), "{name}, clean: {is_clean}: {sequences:?}");
+            }
+        }
     }
 }

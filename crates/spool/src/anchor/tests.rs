@@ -4,7 +4,7 @@ use core::cell::RefCell;
 use penstock_flash::{Erase, Geometry};
 
 use super::*;
-use crate::reclaim::tests::{NOR, SimSpool, spool};
+use crate::reclaim::tests::{NOR, SimSpool, seal, spool};
 use crate::segment::{FORMAT_VERSION, Features};
 use crate::spool::MountOptions;
 
@@ -139,6 +139,9 @@ fn a_root_names_twenty_status_segments_and_beyond_that_no_checkpoint() {
     assert_eq!((anchors.root.status.len(), anchors.root.checkpoint), (STATUS_MAX, checkpoint));
     anchors.note_status(8, 100);
     assert_eq!((anchors.root.status.len(), anchors.has_checkpoint()), (STATUS_MAX, false));
+    anchors.root.checkpoint = checkpoint;
+    anchors.drop_checkpoint();
+    assert!(!anchors.has_checkpoint(), "a mount could not build upon it");
 }
 
 #[test]
@@ -193,7 +196,8 @@ fn a_slot_beyond_the_last_is_none() {
 
 #[test]
 fn the_anchor_without_the_newest_root_is_the_one_that_is_erased() {
-    for (current, erased) in [([true, false], 1), ([false, true], 0)] {
+    for (current, erased) in [([true, false], 1), ([false, true], 0), ([true, true], 0), ([false, false], 0)]
+    {
         let mut spool = new_spool();
         let slots = spool.log.layout.slots();
         set(&mut spool, 0, Some(slots), current[0]);
@@ -204,7 +208,7 @@ fn the_anchor_without_the_newest_root_is_the_one_that_is_erased() {
         assert_eq!(counts[1 - erased], 0, "{current:?}");
         let anchors = spool.log.anchors.anchors;
         assert_eq!((anchors[erased].next_slot, anchors[erased].is_current), (Some(1), true));
-        assert!(!anchors[1 - erased].is_current);
+        assert!(!anchors[1 - erased].is_current && !anchors[erased].has_failed);
     }
 }
 
@@ -239,5 +243,62 @@ fn a_root_that_is_too_long_says_at_least_that_it_is_newer_and_what_is_given_up()
     let synced_group = spool.log.synced_group;
     spool.log.write_root().unwrap();
     let seen = read(&spool.log.reader, &spool.log.layout, 4096);
-    assert_eq!(seen.root, Some(Root { synced_group, given_up, ..root(78) }));
+    let landmarks = spool.log.landmarks;
+    assert_eq!(seen.root, Some(Root { synced_group, given_up, landmarks, ..root(78) }));
+}
+
+#[test]
+fn the_headers_of_a_new_volume_count_the_anchors_as_used() {
+    let spool = new_spool();
+    let used =
+        [0, 1].map(|anchor| read_header(&spool.log.reader, &spool.log.layout, anchor).unwrap().used_segments);
+    assert_eq!(used, [1, 2]);
+}
+
+fn life(segment: u32, sequence: u64) -> Opened {
+    Opened { segment, sequence }
+}
+
+#[test]
+fn a_root_gives_up_four_lives_at_most_while_it_can_be_written() {
+    let mut anchors = Anchors::unknown();
+    for sequence in 0..4 {
+        assert!(anchors.may_give_up(&life(9, sequence)) && !anchors.gives_up(&life(9, sequence)));
+        anchors.root.given_up.push(life(9, sequence));
+    }
+    assert!(!anchors.may_give_up(&life(9, 4)), "there is no room");
+    assert!(anchors.may_give_up(&life(9, 0)) && anchors.gives_up(&life(9, 0)), "it says so already");
+    assert_eq!(anchors.given_up(), [0, 1, 2, 3].map(|sequence| life(9, sequence)));
+    anchors.anchors[0].has_failed = true;
+    assert!(anchors.may_give_up(&life(9, 0)));
+    anchors.anchors[1].has_failed = true;
+    assert!(!anchors.may_give_up(&life(9, 0)));
+}
+
+#[test]
+fn what_records_tell_more_of_is_given_up_no_more() {
+    let mut segments: Vec<Segment> = (0..8).map(|_| Segment::new(State::Erasable)).collect();
+    let mut anchors = Anchors::unknown();
+    anchors.root.given_up = vec![life(3, 30), life(4, 40), life(5, 50), life(6, 60), life(99, 70)];
+    (segments[3].sequence, segments[4].sequence, segments[6].sequence) = (30, 41, 59);
+    (segments[5].sequence, segments[5].state) = (50, State::Free);
+    anchors.drop_reused(&segments);
+    assert_eq!(anchors.given_up(), [life(3, 30), life(6, 60)]);
+}
+
+#[test]
+fn a_root_says_of_a_life_once_that_it_is_over_and_names_no_checkpoint_that_is() {
+    let mut spool = new_spool();
+    let checkpoint = Some(life(11, 31));
+    spool.log.anchors.root.checkpoint = checkpoint;
+    seal(&mut spool, 10, Purpose::Hot, 30, 0);
+    seal(&mut spool, 11, Purpose::Checkpoint, 31, 0);
+    let mut give_up = |segment| {
+        spool.log.give_up_by_root(segment).unwrap();
+        let root = read(&spool.log.reader, &spool.log.layout, 4096).root.unwrap();
+        (root.checkpoint, root.given_up)
+    };
+    assert_eq!(give_up(10), (checkpoint, vec![life(10, 30)]));
+    assert_eq!(give_up(10), (checkpoint, vec![life(10, 30)]));
+    assert_eq!(give_up(11), (None, vec![life(10, 30), life(11, 31)]));
 }

@@ -77,6 +77,8 @@ enum SavedState {
     Quarantined,
     Bad,
     Anchor,
+    /// Sealed, and left open by a stop: that group must be in it.
+    Left(u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +111,7 @@ fn save_segment(row: &Segment, open_at: Option<u32>) -> Item {
     let state = match row.state {
         State::Free => SavedState::Free,
         State::Open => open_at.map_or(SavedState::Sealed, SavedState::Open),
+        State::Sealed if row.last_group > 0 => SavedState::Left(row.last_group),
         State::Sealed => SavedState::Sealed,
         // The checkpoint is made of what is durable, the RETIRE among it.
         State::Retired { .. } | State::Erasable => SavedState::Erasable,
@@ -275,12 +278,13 @@ impl Ground {
                 self.open.push((segment, offset));
                 State::Sealed
             }
-            SavedState::Sealed => State::Sealed,
+            SavedState::Sealed | SavedState::Left(_) => State::Sealed,
             SavedState::Erasable => State::Erasable,
             SavedState::Quarantined => State::Quarantined,
             SavedState::Bad => State::Bad,
             SavedState::Anchor => State::Anchor,
         });
+        row.last_group = if let SavedState::Left(last_group) = state { last_group } else { 0 };
         row.purpose = purpose;
         row.sequence = sequence;
         row.erase_count = erase_count;

@@ -36,6 +36,11 @@ fn before_a_segment_is_opened_there_is_room_to_tell_of_it_and_of_what_went_bad()
     // The head is full of frames, or of notes.
     for count in 0..160 {
         told(&|spool| (0..count).for_each(|_| spool.log.append_nop().unwrap()));
+        // And so that half of a record's room is left.
+        told(&|spool| {
+            spool.put_meta(1, b"key", &[7; 15]).unwrap();
+            (0..count).for_each(|_| spool.log.append_nop().unwrap());
+        });
     }
     for len in 150..350 {
         told(&|spool| {
@@ -157,4 +162,51 @@ fn an_erase_that_fails_costs_a_chip_the_segment_and_stops_a_disk() {
             Erase::Logical => assert_eq!(seen, (false, State::Free, true)),
         }
     }
+}
+
+#[test]
+fn a_status_segment_says_again_what_a_root_gave_up_and_when_that_was_erased() {
+    let mut spool = new_spool(NOR);
+    let log = &mut spool.log;
+    for segment in 10..13 {
+        seal_row(log, segment);
+        log.give_up_by_root(segment).unwrap();
+    }
+    log.segments[10].state = State::Free;
+    log.segments[10].free_since = 77;
+    // Used again since, and not erased.
+    log.segments[11].state = State::Free;
+    log.segments[11].sequence += 1;
+    log.open_segment(Purpose::Status).unwrap();
+    assert_eq!(
+        [10, 11, 12].map(|segment: usize| log.segments[segment].recorded_in.is_some()),
+        [true, false, false]
+    );
+    assert_eq!(log.segments[10].free_since, 77);
+}
+
+#[test]
+fn free_segments_are_counted_as_far_as_it_is_asked() {
+    let spool = new_spool(NOR);
+    let free = spool.log.free_segments();
+    assert!(spool.log.has_free(0) && spool.log.has_free(free) && !spool.log.has_free(free + 1));
+}
+
+#[test]
+fn a_retired_segment_is_not_erased_before_a_group_says_that_its_retirement_was_durable() {
+    let mut spool = new_spool(NOR);
+    spool.put_meta(1, b"key", b"value").unwrap();
+    spool.sync().unwrap();
+    let log = &mut spool.log;
+    seal_row(log, 10);
+    log.retire(10).unwrap();
+    let State::Retired { group } = log.segments[10].state else { panic!("it was retired") };
+    while log.proven_group < group {
+        assert!(log.step_erase().unwrap());
+        assert!(log.proven_group >= group || log.segments[10].state == State::Retired { group });
+    }
+    for _ in 0..100 {
+        log.step_erase().unwrap();
+    }
+    assert_eq!(log.segments[10].state, State::Free);
 }

@@ -13,8 +13,8 @@ use crate::index::{Entry, Index};
 use crate::log::STATUS_FRAME_BYTES;
 use crate::proof::Branch;
 use crate::reader::{Message, Readable, read_commit, read_extents};
-use crate::record::{Commit, Extent, Fate, MessageId, Place, Status};
-use crate::segment::{Purpose, Segment, State};
+use crate::record::{Commit, Extent, Fate, MessageId, Place, RECIPIENTS_MAX, Status};
+use crate::segment::{Purpose, Segment, SegmentHeader, State};
 use crate::state::MetaTable;
 use crate::summary::Note;
 use crate::walk::Window;
@@ -28,13 +28,17 @@ pub(crate) struct TailContent {
     pub(crate) messages: Vec<MessageId>,
     /// Fates, state and records about segments, in the order in which they were written.
     pub(crate) records: Vec<Note>,
-    /// Segments of which a record there is not believed: once the tail is built upon it would count.
+    /// Segments of which a record there is not believed, and would count once the tail is built upon; and those of which
+    /// none counts any more.
     pub(crate) disbelieved: Vec<u32>,
+    /// Segments that a stop has left open of which no record says yet how far they go.
+    pub(crate) left_open: Vec<u32>,
 }
 
 impl TailContent {
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.records.is_empty() && self.disbelieved.is_empty()
+        let Self { messages, records, disbelieved, left_open } = self;
+        messages.is_empty() && records.is_empty() && disbelieved.is_empty() && left_open.is_empty()
     }
 }
 
@@ -54,7 +58,6 @@ pub(crate) fn take_content<R: ReadAt>(
     surveys: Vec<Survey>,
     segments: &mut [Segment],
     synced_group: u64,
-    disbelieved: Vec<u32>,
     keep: Keep,
 ) -> Content {
     let mut taking = Taking {
@@ -69,7 +72,7 @@ pub(crate) fn take_content<R: ReadAt>(
             index: ground.index,
             meta: ground.meta,
             torn: Vec::new(),
-            tail: TailContent { disbelieved, ..TailContent::default() },
+            tail: TailContent::default(),
             damaged_messages: 0,
         },
     };
@@ -77,7 +80,7 @@ pub(crate) fn take_content<R: ReadAt>(
     // A segment that was used again since is another one.
     let stands = |segment: u32| {
         let sequence = ground.segments.get(segment as usize).map(|row| row.sequence);
-        holds(rows, segment) && rows.get(segment as usize).map(|row| row.sequence) == sequence
+        holds_mail(rows, segment) && rows.get(segment as usize).map(|row| row.sequence) == sequence
     };
     let before = |segment: u32, later: u32| stands(segment) && held_before(rows, segment, later);
     taking.displaced = taking.content.index.keep_what_stands(stands, before);
@@ -87,19 +90,31 @@ pub(crate) fn take_content<R: ReadAt>(
     taking.drop_torn();
     taking.gather_tail(&surveys);
     drop(surveys);
+    taking.leave_what_counts_no_more();
     taking.count_live();
     taking.content
 }
 
-fn holds(segments: &[Segment], segment: u32) -> bool {
-    segments.get(segment as usize).is_some_and(|row| row.state == State::Sealed)
+/// Whether what a survey found counts: its segment is in use, by that life, and for what it was opened for.
+fn counts(segments: &[Segment], survey: &Survey) -> bool {
+    let Some(row) = segments.get(survey.segment as usize) else { return false };
+    let SegmentHeader { sequence, purpose, .. } = survey.header;
+    // Which of its heads a segment of mail belongs to may be a guess.
+    let is_of_purpose = row.purpose == purpose || row.purpose.holds_mail() && purpose.holds_mail();
+    row.state == State::Sealed && row.sequence == sequence && is_of_purpose
+}
+
+/// Whether parts of messages may stand in a segment.
+fn holds_mail(segments: &[Segment], segment: u32) -> bool {
+    let may = |row: &Segment| row.state == State::Sealed && row.purpose.holds_mail();
+    segments.get(segment as usize).is_some_and(may)
 }
 
 /// Whether a segment still has what a message had there that ends in a later one. If it was used again since, it was
 /// opened after that one.
 fn held_before(segments: &[Segment], segment: u32, later: u32) -> bool {
     let sequence = |segment: u32| segments.get(segment as usize).map(|row| row.sequence);
-    holds(segments, segment) && sequence(segment) < sequence(later)
+    holds_mail(segments, segment) && sequence(segment) < sequence(later)
 }
 
 struct Taking<'a, R> {
@@ -135,7 +150,7 @@ impl<R: ReadAt> Taking<'_, R> {
         // Copies after what they were copied from.
         let of = |purpose: Purpose| surveys.iter().filter(move |survey| survey.header.purpose == purpose);
         for survey in of(Purpose::Hot).chain(of(Purpose::Moved)) {
-            if holds(self.segments, survey.segment) {
+            if counts(self.segments, survey) {
                 self.notes_of(survey).for_each(|note| self.take_message(survey, &note));
             }
         }
@@ -143,6 +158,10 @@ impl<R: ReadAt> Taking<'_, R> {
 
     fn take_message(&mut self, survey: &Survey, note: &Note) {
         let Note::Commit { group, id, offset, size_bytes, recipients, wide } = *note else { return };
+        if recipients > RECIPIENTS_MAX {
+            // No log writes that, and a fate may be held for each.
+            return;
+        }
         let id = MessageId(id);
         let place = Place { segment: survey.segment, offset };
         let entry = Entry::new(id.0, place, size_bytes, recipients);
@@ -242,7 +261,7 @@ impl<R: ReadAt> Taking<'_, R> {
     /// Fates and state, in the order in which they were written: a status segment after the one before it.
     fn take_fates(&mut self, surveys: &[Survey]) {
         for survey in surveys {
-            if survey.header.purpose != Purpose::Status || !holds(self.segments, survey.segment) {
+            if survey.header.purpose != Purpose::Status || !counts(self.segments, survey) {
                 continue;
             }
             for note in self.notes_of(survey) {
@@ -281,7 +300,7 @@ impl<R: ReadAt> Taking<'_, R> {
     /// What stands in groups that are not known durable.
     fn gather_tail(&mut self, surveys: &[Survey]) {
         let Content { index, tail, .. } = &mut self.content;
-        let unproven = surveys.iter().filter(|s| !s.is_proven() && holds(self.segments, s.segment));
+        let unproven = surveys.iter().filter(|s| !s.is_proven() && counts(self.segments, s));
         for note in unproven.flat_map(|survey| survey.notes.iter()) {
             match note {
                 note if note.group() <= self.synced_group => {}
@@ -296,6 +315,31 @@ impl<R: ReadAt> Taking<'_, R> {
         }
         if !tail.is_empty() {
             Branch::TailToSettle.reach();
+        }
+    }
+
+    /// Lets go of segments that count no more: something else may be counted in their place by now. What was told there is
+    /// told anew. Every newest word stands in a segment that counts, unless rot has taken it: then an older one is left, or
+    /// what a checkpoint says.
+    fn leave_what_counts_no_more(&mut self) {
+        let rows = &*self.segments;
+        let counts = |segment: u32| {
+            let is_status = |row: &Segment| row.state == State::Sealed && row.purpose == Purpose::Status;
+            rows.get(segment as usize).is_some_and(is_status)
+        };
+        let untold = |row: &Segment| row.recorded_in.is_some_and(|segment| !counts(segment));
+        let lives = (0u32..).zip(rows).filter(|(_, row)| untold(row)).map(|(segment, _)| segment);
+        let lives: Vec<u32> = lives.collect();
+        let Content { index, meta, tail, .. } = &mut self.content;
+        let group = self.synced_group;
+        index.leave_parts(|segment, later| held_before(rows, segment, later));
+        let fates = index.leave_status(counts).into_iter();
+        let fates = fates.map(|id| Note::Status { group, id: id.0, status: Status::of_all(0, Fate::Queued) });
+        tail.records.extend(fates);
+        tail.records.extend(meta.leave_segments(counts).into_iter().map(|meta| Note::Meta { group, meta }));
+        for segment in lives {
+            self.segments[segment as usize].recorded_in = None;
+            self.content.tail.disbelieved.push(segment);
         }
     }
 
@@ -325,3 +369,6 @@ impl<R: ReadAt> Taking<'_, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,11 +70,11 @@ impl Search {
         let wanted = (0u32..).zip(segments).filter(|(segment, row)| {
             matches!(row.state, State::Quarantined | State::Erasable) || next.contains(segment)
         });
+        let wanted: Vec<(u32, &Segment)> = wanted.collect();
         let is_told = |row: &Segment| row.state == State::Quarantined && row.recorded_in.is_some();
-        let (told, untold): (Vec<_>, Vec<_>) = wanted.partition(|(_, row)| is_told(row));
         let mut found = Vec::new();
-        for (segment, row) in told {
-            if self.tried.insert((segment, row.sequence)) {
+        for &(segment, row) in &wanted {
+            if is_told(row) && self.tried.insert((segment, row.sequence)) {
                 found.extend(self.read(volume, segment, row, row.sequence, keep));
             }
         }
@@ -82,7 +82,8 @@ impl Search {
         if !found.is_empty() {
             return found;
         }
-        for (segment, row) in untold {
+        // Those that were told of too: where the newest record about a segment stood in itself, an older one is left.
+        for (segment, row) in wanted {
             if self.guessed.insert(segment)
                 && let Some(sequence) = self.guess(volume, segment, row.sequence)
             {

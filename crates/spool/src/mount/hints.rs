@@ -17,28 +17,19 @@ use super::{Keep, SUSPECTS, Surveyed, Volume};
 use crate::anchor::{Opened, Root};
 use crate::checkpoint::{self, Ground};
 use crate::landmark::Landmarks;
-use crate::record::Life;
 use crate::segment::{Purpose, Segment, SegmentHeader, State};
 
 /// Surveys what a root leads to, besides the anchors with their headers; `None` if it does not lead everywhere.
 pub(crate) fn survey_since<R: ReadAt>(
     volume: &Volume<R>,
     root: &Root,
-    anchors: Vec<SegmentHeader>,
+    anchors: &[SegmentHeader],
     keep: Keep,
 ) -> Option<Surveyed> {
     let first = root.checkpoint?;
     let (reader, count) = (volume.reader.clone(), volume.geometry.segments);
     let ground = checkpoint::read(reader, &volume.layout, count, volume.id, first, keep)?;
     let base_group = ground.counters.synced_group;
-    let known = &ground.segments;
-
-    let (open_status, open_mail): (Vec<_>, Vec<_>) =
-        ground.open.iter().partition(|(segment, _)| known[*segment as usize].purpose == Purpose::Status);
-    let life =
-        |(segment, from): (u32, u32)| (Opened { segment, sequence: known[segment as usize].sequence }, from);
-    let data_start = volume.layout.data_start();
-    let status = open_status.into_iter().map(life).chain(root.status.iter().map(|s| (*s, data_start)));
     let mut wanted = Wanted {
         volume,
         keep,
@@ -48,71 +39,23 @@ pub(crate) fn survey_since<R: ReadAt>(
         msg_id_floor: 0,
         landmarks: Landmarks::new(count),
     };
+    wanted.landmarks.add_of_heads(&root.landmarks);
     anchors.iter().for_each(|header| wanted.take_header(header));
-    status.for_each(|(opened, from)| wanted.add(opened, from));
+    wanted.add_told(root, &ground);
     let records = wanted.records(base_group);
-
-    // Mail segments that were open, and those opened since.
-    open_mail.into_iter().map(life).for_each(|(opened, from)| wanted.add(opened, from));
-    for Newest { record, .. } in records.newest.values() {
-        let opened_since = record.sequence >= ground.counters.next_sequence;
-        if !opened_since || record.life != Life::Used {
-            continue;
-        }
-        if record.purpose.holds_mail() {
-            wanted.add(Opened { segment: record.segment, sequence: record.sequence }, data_start);
-        } else if let Some(header) = volume.header(record.segment) {
-            wanted.take_header(&header);
-        }
-    }
-    let records = wanted.records(base_group);
-    let is_given_up = |missing: &Opened| {
-        let is_over = |Newest { record, .. }: &Newest| {
-            record.sequence > missing.sequence
-                || record.sequence == missing.sequence && record.life >= Life::Retired
-        };
-        root.given_up.contains(missing) || records.newest.get(&missing.segment).is_some_and(is_over)
-    };
+    let is_given_up = |missing: &Opened| root.given_up.contains(missing) || records.tell_end_of(missing);
     if !wanted.missing.iter().all(is_given_up) {
         return None;
     }
     let mut rows = ground.segments.clone();
     enter(&mut rows, &wanted.surveys, &records, root);
-    let mut others = anchors;
-    let mut never_opened = 0;
-    // A segment may be in use and told of nowhere, also one of which not even the erase was told.
-    let erasable = (0u32..).zip(&rows).filter(|(_, row)| row.state == State::Erasable).map(|(at, _)| at);
-    // Each stop can leave one such, and those behind it are opened next.
-    let mut not_opened = 0;
-    for suspect in next_to_open(&rows, rows.len()).into_iter().chain(erasable) {
-        let row = &rows[suspect as usize];
-        if row.state == State::Free && not_opened == 2 * SUSPECTS {
-            continue;
-        }
-        match volume.header(suspect) {
-            // Of its last life, or of one that ended before.
-            Some(header) if header.sequence <= row.sequence => {
-                not_opened += usize::from(row.state == State::Free);
-                wanted.take_header(&header);
-            }
-            // No root names this status segment, so there was a newer root.
-            Some(SegmentHeader { purpose: Purpose::Status, .. }) => return None,
-            Some(header) if header.purpose.holds_mail() => {
-                wanted.add(Opened { segment: suspect, sequence: header.sequence }, data_start);
-            }
-            Some(header) => {
-                wanted.take_header(&header);
-                never_opened += 1;
-                others.push(header);
-            }
-            None => not_opened += usize::from(row.state == State::Free),
-        }
-    }
+    let never_opened = wanted.add_untold(&rows)?;
     // One table of segments less while the one that counts is made.
     drop(rows);
     let records = wanted.records(base_group);
     let Wanted { surveys, synced_group, msg_id_floor, mut landmarks, .. } = wanted;
     surveys.iter().for_each(|survey| landmarks.add_all(&survey.landmarks));
+    records.add_landmarks(&mut landmarks);
     let has_rot =
         |survey: &Survey| survey.header.purpose == Purpose::Status && survey.has_rot(&landmarks, base_group);
     if surveys.iter().any(has_rot) {
@@ -120,22 +63,17 @@ pub(crate) fn survey_since<R: ReadAt>(
     }
     let opened = records.count_opened(&surveys, &landmarks, ground.counters.next_sequence);
     let mut segments = ground.segments.clone();
-    others
-        .iter()
-        .filter(|header| header.purpose == Purpose::Anchor)
-        .for_each(|header| enter_header(&mut segments, header));
+    anchors.iter().for_each(|header| enter_header(&mut segments, header));
     enter(&mut segments, &surveys[..opened], &records, root);
     enter_anchors(&mut segments);
-    let headers = || surveys.iter().map(|survey| &survey.header).chain(&others);
+    let headers = || surveys.iter().map(|survey| &survey.header).chain(anchors).chain(&never_opened);
     let features = headers().fold(ground.counters.features, |all, header| all.with(header.features));
     let boot = headers().map(|header| header.boot).fold(ground.counters.boot, u32::max);
     let next_sequence = |header: &SegmentHeader| header.sequence.saturating_add(1);
     Some(Surveyed {
-        sequence_floor: headers()
-            .map(next_sequence)
-            .fold(sequence_floor(&ground, &surveys, &records), u64::max),
+        sequence_floor: headers().map(next_sequence).fold(sequence_floor(&ground, &records), u64::max),
         used_segments: used_segments(&ground, &surveys[..opened], &records),
-        never_opened: never_opened + surveys.len() - opened,
+        never_opened: never_opened.len() + surveys.len() - opened,
         disbelieved: records.disbelieved.iter().copied().collect(),
         landmarks,
         msg_id_floor,
@@ -183,6 +121,67 @@ struct Wanted<'a, R> {
 }
 
 impl<R: ReadAt> Wanted<'_, R> {
+    /// Adds the segments that were open when the checkpoint was taken, and those of which anything says that they were
+    /// opened since: first those that tell of others.
+    fn add_told(&mut self, root: &Root, ground: &Ground) {
+        let known = &ground.segments;
+        let data_start = self.volume.layout.data_start();
+        let was_open = |holds_mail: bool| {
+            let open = ground.open.iter().map(|(segment, from)| (*segment, &known[*segment as usize], *from));
+            let of_kind = open.filter(move |(_, row, _)| (row.purpose != Purpose::Status) == holds_mail);
+            of_kind.map(|(segment, row, from)| (Opened { segment, sequence: row.sequence }, from))
+        };
+        let named = root.status.iter().map(|opened| (*opened, data_start));
+        was_open(false).chain(named).for_each(|(opened, from)| self.add(opened, from));
+        let records = self.records(ground.counters.synced_group);
+        was_open(true).for_each(|(opened, from)| self.add(opened, from));
+        for Newest { record, .. } in records.newest.values() {
+            if record.sequence < ground.counters.next_sequence || !record.life.is_in_use() {
+                continue;
+            }
+            if record.purpose.holds_mail() {
+                self.add(Opened { segment: record.segment, sequence: record.sequence }, data_start);
+            } else if let Some(header) = self.volume.header(record.segment) {
+                self.take_header(&header);
+            }
+        }
+    }
+
+    /// Looks at segments that may be in use and told of nowhere: those that are opened next, and those of which not even the
+    /// erase was told. Gives the headers of those that no groups are appended to, which count as never opened; `None` if
+    /// there was a newer root.
+    fn add_untold(&mut self, rows: &[Segment]) -> Option<Vec<SegmentHeader>> {
+        let erasable = (0u32..).zip(rows).filter(|(_, row)| row.state == State::Erasable).map(|(at, _)| at);
+        let mut never_opened = Vec::new();
+        // Each stop can leave one that was opened, and those behind it are opened next.
+        let mut not_opened = 0;
+        for suspect in next_to_open(rows, rows.len()).into_iter().chain(erasable) {
+            let row = &rows[suspect as usize];
+            if row.state == State::Free && not_opened == 2 * SUSPECTS {
+                continue;
+            }
+            match self.volume.header(suspect) {
+                // Of its last life, or of one that ended before.
+                Some(header) if header.sequence <= row.sequence => {
+                    not_opened += usize::from(row.state == State::Free);
+                    self.take_header(&header);
+                }
+                // No root names this status segment, so there was a newer root.
+                Some(SegmentHeader { purpose: Purpose::Status, .. }) => return None,
+                Some(header) if header.purpose.holds_mail() => {
+                    let opened = Opened { segment: suspect, sequence: header.sequence };
+                    self.add(opened, self.volume.layout.data_start());
+                }
+                Some(header) => {
+                    self.take_header(&header);
+                    never_opened.push(header);
+                }
+                None => not_opened += usize::from(row.state == State::Free),
+            }
+        }
+        Some(never_opened)
+    }
+
     fn add(&mut self, opened: Opened, from: u32) {
         let known = |survey: &Survey| survey.segment == opened.segment;
         if opened.segment >= self.volume.geometry.segments || self.surveys.iter().any(known) {
@@ -213,14 +212,16 @@ impl<R: ReadAt> Wanted<'_, R> {
 }
 
 fn used_segments(ground: &Ground, surveys: &[Survey], records: &Records) -> u32 {
-    let headers = surveys.iter().map(|survey| survey.header.used_segments.max(survey.segment + 1));
+    let headers = surveys.iter().map(|survey| survey.header.used_segments);
     let told = records.newest.keys().map(|segment| segment.saturating_add(1));
     headers.chain(told).fold(ground.counters.used_segments, u32::max)
 }
 
-fn sequence_floor(ground: &Ground, surveys: &[Survey], records: &Records) -> u64 {
-    let headers = surveys.iter().map(|survey| survey.header.sequence);
-    let told = records.newest.values().map(|newest| newest.record.sequence);
-    let next = |sequence: u64| sequence.saturating_add(1);
-    headers.chain(told).map(next).fold(ground.counters.next_sequence, u64::max)
+/// What is beyond the headers: a segment of the checkpoint was opened when its counters were taken already.
+fn sequence_floor(ground: &Ground, records: &Records) -> u64 {
+    let told = records.newest.values().map(|newest| newest.record.sequence.saturating_add(1));
+    told.fold(ground.counters.next_sequence, u64::max)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::survey::Survey;
 use crate::anchor::Opened;
-use crate::landmark::Landmarks;
+use crate::landmark::{Landmark, Landmarks};
 use crate::lives::opening_order;
 use crate::proof::{Branch, Protection};
 use crate::record::{Life, SegmentRecord};
@@ -43,7 +43,7 @@ impl Records {
                 if group <= base_group {
                     continue;
                 }
-                if record.life != Life::Used && group > synced_group {
+                if !record.life.is_in_use() && group > synced_group {
                     Branch::NotBelieved.reach();
                     records.disbelieved.insert(record.segment);
                     continue;
@@ -62,6 +62,27 @@ impl Records {
     /// Whether anything was said of a segment since it was opened with that header.
     pub(crate) fn tell_of(&self, header: &SegmentHeader) -> bool {
         self.told.contains(&(header.segment, header.sequence))
+    }
+
+    /// Adds what they say must be there.
+    pub(crate) fn add_landmarks(&self, landmarks: &mut Landmarks) {
+        for (segment, Newest { record, .. }) in &self.newest {
+            if let Life::Left { last_group: group } = record.life {
+                landmarks.add(Landmark { segment: *segment, group });
+            }
+        }
+    }
+
+    /// Whether anything was said of a segment since this life of it began: then that tells where it stands.
+    pub(crate) fn tell_since(&self, life: &Opened) -> bool {
+        self.newest.get(&life.segment).is_some_and(|newest| newest.record.sequence >= life.sequence)
+    }
+
+    /// Whether the newest that was said of a segment is that this life of it is over.
+    pub(crate) fn tell_end_of(&self, life: &Opened) -> bool {
+        self.newest.get(&life.segment).is_some_and(|Newest { record, .. }| {
+            record.sequence > life.sequence || record.sequence == life.sequence && !record.life.is_in_use()
+        })
     }
 
     /// How many of the surveys, which are in order of sequence, are of segments that were opened. Whoever opens one makes
@@ -126,12 +147,13 @@ pub(crate) fn enter_records(segments: &mut [Segment], records: &Records) {
         row.purpose = record.purpose;
         row.erase_count = row.erase_count.max(record.erase_count);
         row.recorded_in = Some(*recorded_in);
+        row.last_group = if let Life::Left { last_group } = record.life { last_group } else { 0 };
         row.state = match record.life {
-            Life::Used if has_header && is_this_life => State::Sealed,
+            Life::Used | Life::Left { .. } if has_header && is_this_life => State::Sealed,
             // Of a checkpoint's segments nobody asked for the header.
             Life::Used if record.purpose == Purpose::Checkpoint => State::Sealed,
-            Life::Used if Protection::Quarantine.is_on() => State::Quarantined,
-            Life::Used => State::Free,
+            Life::Used | Life::Left { .. } if Protection::Quarantine.is_on() => State::Quarantined,
+            Life::Used | Life::Left { .. } => State::Free,
             Life::Retired => State::Erasable,
             Life::Clean { since } => {
                 row.free_since = since;

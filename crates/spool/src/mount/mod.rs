@@ -30,7 +30,7 @@ use crate::anchor::{self, Anchors, Opened, Root};
 use crate::checkpoint::Ground;
 use crate::frame::Seed;
 use crate::index::Index;
-use crate::landmark::Landmarks;
+use crate::landmark::{Landmark, Landmarks};
 use crate::log::Start;
 use crate::proof::Branch;
 use crate::record::MessageId;
@@ -158,7 +158,7 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     if uses_hints && let Some(header) = headers.first() {
         header.check(&geometry)?;
         let volume = Volume { reader: reader.clone(), layout, geometry, id: header.volume };
-        if let Some(surveyed) = hints::survey_since(&volume, &root, headers, keep) {
+        if let Some(surveyed) = hints::survey_since(&volume, &root, &headers, keep) {
             return Ok(finish(&volume, surveyed, anchors, keep, true));
         }
         Branch::HintsRefused.reach();
@@ -232,6 +232,8 @@ fn survey_all<R: ReadAt>(
         let mut landmarks = Landmarks::new(volume.geometry.segments);
         surveys.iter().for_each(|survey| landmarks.add_all(&survey.landmarks));
         others.iter().for_each(|(_, header)| landmarks.add_of_heads(&header.landmarks));
+        landmarks.add_of_heads(&root.landmarks);
+        records.add_landmarks(&mut landmarks);
         let opened = records.count_opened(&surveys, &landmarks, 0);
         let counts = |header: &SegmentHeader| header.purpose == Purpose::Anchor || records.tell_of(header);
         let counting: Vec<&SegmentHeader> =
@@ -243,7 +245,7 @@ fn survey_all<R: ReadAt>(
             .chain(counting.iter().copied())
             // An anchor may have been begun anew in the middle of an opening.
             .filter(|header| header.purpose != Purpose::Anchor)
-            .map(|header| header.used_segments.max(header.segment + 1))
+            .map(|header| header.used_segments)
             .max()
             .unwrap_or(0);
         let mut segments = Ground::bare(volume.geometry.segments).segments;
@@ -254,11 +256,7 @@ fn survey_all<R: ReadAt>(
         lives::enter_anchors(&mut segments);
         lives::quarantine_headless(&mut segments, used_segments);
         // A segment that lost its header may hold mail, and word of other segments.
-        let given_up = |life: &Opened| {
-            let record = records.newest.get(&life.segment).map(|newest| newest.record);
-            record.is_some_and(|record| record.sequence >= life.sequence)
-        };
-        lost.retain(|life| !given_up(life));
+        lost.retain(|life| !records.tell_since(life));
         let found = lost.drain(..).filter_map(|life| search.read_status(volume, life, keep));
         let mut found: Vec<Survey> = found.collect();
         if found.is_empty() {
@@ -343,6 +341,7 @@ fn finish<R: ReadAt>(
             report.rotten_segments += 1;
         }
     }
+    let left_open = note_left_open(&surveys, &surveyed.landmarks, &mut segments);
     let last_group = survey::last_group(&surveys).max(synced_group);
     let of_heads = survey::newest_of_heads(&surveys, &surveyed.landmarks);
     let checkpoint = if from_checkpoint { ground.own.clone() } else { Vec::new() };
@@ -354,8 +353,10 @@ fn finish<R: ReadAt>(
             recorded_in.is_none_or(|recorded_in| recorded_in == *segment)
         }),
     );
-    let found = take_content(volume, ground, surveys, &mut segments, synced_group, disbelieved, keep);
+    let found = take_content(volume, ground, surveys, &mut segments, synced_group, keep);
     let Content { index, meta, torn, tail, damaged_messages } = found;
+    disbelieved.extend(tail.disbelieved);
+    let tail = TailContent { disbelieved, left_open, ..tail };
     report.torn_messages = torn.len() as u32;
     report.damaged_messages = damaged_messages;
     let start = Start {
@@ -372,6 +373,21 @@ fn finish<R: ReadAt>(
         landmarks: of_heads,
     };
     Mounted { start, index, meta, torn, tail, report, checkpoint }
+}
+
+/// Notes how far the segments go that a stop has left open, as far as anything tells, and which of them that is new of.
+/// What tells it may be given up before they are.
+fn note_left_open(surveys: &[Survey], landmarks: &Landmarks, segments: &mut [Segment]) -> Vec<u32> {
+    let left_open = surveys.iter().filter(|survey| !survey.is_proven());
+    let landmarks =
+        left_open.filter_map(|survey| Some((survey.landmark(landmarks)?, survey.header.sequence)));
+    let is_new = |(landmark, sequence): (Landmark, u64)| {
+        let row = segments.get_mut(landmark.segment as usize)?;
+        let is_this_life = row.state == State::Sealed && row.sequence == sequence;
+        (is_this_life && core::mem::replace(&mut row.last_group, landmark.group) != landmark.group)
+            .then_some(landmark.segment)
+    };
+    landmarks.filter_map(is_new).collect()
 }
 
 #[cfg(test)]

@@ -79,10 +79,13 @@ impl<R: ReadAt> Volume<R> {
         let (mut synced_group, msg_id_floor) = (header.synced_group, header.msg_id_floor);
         let mut landmarks = Landmarks::new(self.geometry.segments);
         landmarks.add_of_heads(&header.landmarks);
-        if let Some((footer, proof)) = summary::read_footer(&self.reader, &self.layout, seed, segment) {
+        let (footer, proof) = summary::read_ending(&self.reader, &self.layout, seed, segment);
+        if let Some(proof) = &proof {
             synced_group = synced_group.max(proof.synced_group);
-            landmarks.add(Landmark { segment, group: footer.last_group });
+            landmarks.add(Landmark { segment, group: proof.last_group });
             landmarks.add_of_heads(&proof.landmarks);
+        }
+        if let (Some(footer), Some(_)) = (footer, proof) {
             let wanted = keep == Keep::Everything || header.purpose == Purpose::Status;
             let notes = if wanted {
                 summary::read_notes(&self.reader, &self.layout, seed, segment, &footer, keep)

@@ -77,3 +77,6 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,6 +86,7 @@ mod tests {
         assert!(Search::through(range).is_done(), "nothing to look through");
         range.extend(70_000);
         range.extend(100);
+        assert_eq!([99, 100, 70_000, 70_001].map(|id| range.holds(id)), [false, true, true, false]);
         let wanted = |entry: &Entry| entry.commit.segment == 1;
         let expected: Vec<u64> = (100..=70_000).filter(|id| id % 3 == 1 && id % 2 == 1).collect();
         for found_max in [1, 7, 1000] {

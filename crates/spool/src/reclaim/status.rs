@@ -111,6 +111,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     pub(crate) fn rewrite_life(&mut self, segment: u32) -> Result<(), Error> {
         let Some(row) = self.log.segments.get(segment as usize) else { return Ok(()) };
         let life = match row.state {
+            State::Sealed if row.last_group > 0 => Life::Left { last_group: row.last_group },
             State::Open | State::Sealed | State::Quarantined => Life::Used,
             State::Retired { .. } | State::Erasable => Life::Retired,
             State::Free => Life::Clean { since: row.free_since },

@@ -139,6 +139,9 @@ fn a_walk_reads_ahead_and_nothing_twice() {
     window.read_ahead(20);
     assert!(window.get(4000, 10).is_ok());
     assert_eq!(reads.take(), [(4000, 20)]);
+    for beyond in [SEGMENT_BYTES, SEGMENT_BYTES + 8, u32::MAX] {
+        assert_eq!(window.get(beyond, 24), Ok(&[][..]), "what a record says may lie anywhere");
+    }
 }
 
 #[test]
@@ -259,6 +262,7 @@ fn a_scan_sums_up_what_it_passes() {
     let mut written = Written::new();
     let received = |unix_ms| Stamp { unix_ms, ..Stamp::default() };
     written.record(Kind::Begin, 40, &Begin { received: received(5000), ..Begin::default() });
+    assert_eq!(written.scan().newest_ms, 5000);
     written.frame(Kind::Chunk as u8, 0, 41, b"body");
     // The number of a status is a message's, and that may have been given up long ago.
     written.fate(90);
@@ -286,6 +290,7 @@ fn only_a_frame_that_may_not_be_passed_over_makes_a_segment_unknown() {
     {
         let mut written = Written::new();
         written.frame(kind, flags, 0, &[]);
+        written.frame(kind, flags, 0, &[]);
         written.end(1, 0);
         let scan = written.scan();
         assert_eq!((scan.has_unknown, groups(&scan)), (is_unknown, vec![(1, true)]), "{kind}, {flags}");
@@ -301,6 +306,17 @@ fn a_scan_ends_at_the_summary() {
     written.fate(2);
     written.end(2, 0);
     assert_eq!(groups(&written.scan()), [(1, true)]);
+}
+
+#[test]
+fn nothing_is_damaged_between_the_last_group_and_a_footer() {
+    let mut written = Written::new();
+    written.fate(1);
+    written.end(1, 0);
+    written.at = layout().data_end();
+    written.frame(Kind::Footer as u8, 0, 0, b"footer");
+    let scan = written.scan();
+    assert_eq!((groups(&scan), scan.damaged), (vec![(1, true)], 0));
 }
 
 #[test]

@@ -3,14 +3,16 @@
 //! The bytes are a recipe: which volume to begin with, then one change after the other. Frames keep their places, so a
 //! fuzzer that learns one recipe finds others near it. The fuzz target in `fuzz/` and the tests here share this.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use penstock_flash::Geometry;
 use penstock_flash::sim::Sim;
 use penstock_spool::proof::frames::{self, FrameAt};
-use penstock_spool::{Error, Event, Fate, MessageId};
+use penstock_spool::{Error, Event, Fate, MessageId, RECIPIENTS_MAX};
 
 use crate::common::*;
+use crate::records::{self, Footer, Item, Life, Note, Opened, Root, Saved, SavedState, SegmentRecord};
 
 /// The most changes that are made to one volume.
 const CHANGES_MAX: usize = 24;
@@ -45,7 +47,7 @@ const HOSTILE: [u64; 24] = [
 ];
 
 /// Numbers of kinds of frames, as in `FORMAT.md`.
-const KINDS: u8 = 16;
+const KINDS: u8 = 18;
 const SEGMENT_HEADER: u8 = 1;
 const EXTENTS: u8 = 5;
 const COMMIT: u8 = 6;
@@ -56,18 +58,8 @@ const SEGMENT_STATE: u8 = 10;
 const GROUP_END: u8 = 11;
 const FOOTER: u8 = 13;
 const PROOF: u8 = 14;
-
-/// A note as a SUMMARY has it.
-#[derive(serde::Serialize, serde::Deserialize)]
-enum Note {
-    Commit(u64, u64, u32, u32, u16, bool),
-    Status(u64, u64, (u16, u16, u8, u16, u16, (u64, u32, bool))),
-    Meta(u64, (u8, Vec<u8>, Vec<u8>)),
-    Segment(u64, (u32, u64, u32, u8)),
-}
-
-/// What a FOOTER says.
-type Footer = ((u32, u32, u32), (u64, u64, u64, u32));
+const CHECKPOINT: u8 = 16;
+const ROOT: u8 = 17;
 
 /// The bytes of a recipe, and zeros after its end.
 struct Recipe<'a>(&'a [u8]);
@@ -124,9 +116,38 @@ impl<'a> Recipe<'a> {
         (self.narrow(geometry), self.narrow(geometry))
     }
 
+    fn opened(&mut self, geometry: &Geometry) -> Opened {
+        (self.narrow(geometry), self.number(geometry))
+    }
+
+    /// Lives of segments, a few more than there may be.
+    fn lives(&mut self, geometry: &Geometry) -> Vec<Opened> {
+        (0..self.below(24)).map(|_| self.opened(geometry)).collect()
+    }
+
+    fn life(&mut self, geometry: &Geometry) -> Life {
+        match self.byte() % 5 {
+            0 => Life::Used,
+            1 => Life::Retired,
+            2 => Life::Clean(self.number(geometry)),
+            3 => Life::Left(self.number(geometry)),
+            _ => Life::Bad,
+        }
+    }
+
+    fn segment_record(&mut self, geometry: &Geometry) -> SegmentRecord {
+        let (segment, sequence) = self.opened(geometry);
+        (segment, sequence, self.narrow(geometry), self.purpose(), self.life(geometry))
+    }
+
+    /// One of those that there are, or the first that there is not.
+    fn purpose(&mut self) -> u8 {
+        self.byte() % 6
+    }
+
     /// A segment and a group for each of the three heads.
     fn landmarks(&mut self, geometry: &Geometry) -> [(u32, u64); 3] {
-        core::array::from_fn(|_| (self.narrow(geometry), self.number(geometry)))
+        core::array::from_fn(|_| self.opened(geometry))
     }
 
     fn extents(&mut self, geometry: &Geometry) -> Vec<(u32, u32, u32)> {
@@ -227,9 +248,24 @@ pub(crate) fn forge(recipe: &[u8]) -> Sim {
     Sim::from_image(geometry, &image).unwrap()
 }
 
+/// The kinds of records that are forged whole.
+const LIES: [u8; 10] =
+    [SEGMENT_HEADER, EXTENTS, COMMIT, STATUS, META, SEGMENT_STATE, GROUP_END, FOOTER, PROOF, ROOT];
+
+/// One of the frames of a kind, if there is any.
+fn one_of(recipe: &mut Recipe, found: &[FrameAt], kind: u8) -> Option<usize> {
+    let of_kind: Vec<usize> = (0..found.len()).filter(|at| found[*at].kind == kind).collect();
+    (!of_kind.is_empty()).then(|| of_kind[recipe.below(of_kind.len())])
+}
+
+fn payload_range(geometry: &Geometry, frame: &FrameAt) -> Range<usize> {
+    let start = frame.payload(geometry);
+    start..start + frame.len_bytes as usize
+}
+
 /// One lie.
 fn change(recipe: &mut Recipe, geometry: &Geometry, image: &mut [u8], found: &mut Vec<FrameAt>) {
-    match recipe.byte() % 8 {
+    match recipe.byte() % 9 {
         // A field of a header.
         0 => {
             let frame = &found[recipe.below(found.len())];
@@ -268,18 +304,12 @@ fn change(recipe: &mut Recipe, geometry: &Geometry, image: &mut [u8], found: &mu
         }
         // A note in a summary that a proof vouches for.
         5 => lie_in_summary(recipe, geometry, image, found),
+        6 => lie_in_checkpoint(recipe, geometry, image, found),
         // A record that reads well and lies.
         _ => {
-            let kind =
-                [SEGMENT_HEADER, EXTENTS, COMMIT, STATUS, META, SEGMENT_STATE, GROUP_END, FOOTER, PROOF]
-                    [usize::from(recipe.byte()) % 9];
-            let of_kind: Vec<usize> = (0..found.len()).filter(|at| found[*at].kind == kind).collect();
+            let kind = LIES[usize::from(recipe.byte()) % LIES.len()];
             // Or in the place of any other.
-            let at = if of_kind.is_empty() {
-                recipe.below(found.len())
-            } else {
-                of_kind[recipe.below(of_kind.len())]
-            };
+            let at = one_of(recipe, found, kind).unwrap_or_else(|| recipe.below(found.len()));
             let payload = lie(recipe, geometry, kind, found[at]);
             replace(image, geometry, found, at, kind, &payload);
         }
@@ -299,7 +329,7 @@ fn lie(recipe: &mut Recipe, geometry: &Geometry, kind: u8, frame: FrameAt) -> Ve
             let numbers: (u64, u32) = (recipe.number(g), recipe.narrow(g));
             let floors: (u64, u64, u32, u32) =
                 (recipe.number(g), recipe.number(g), recipe.narrow(g), recipe.narrow(g));
-            postcard::to_allocvec(&(honest, numbers, recipe.byte() % 3, floors, recipe.landmarks(g)))
+            postcard::to_allocvec(&(honest, numbers, recipe.purpose(), floors, recipe.landmarks(g)))
         }
         EXTENTS => {
             // Among others, one that comes before itself.
@@ -318,19 +348,23 @@ fn lie(recipe: &mut Recipe, geometry: &Geometry, kind: u8, frame: FrameAt) -> Ve
             postcard::to_allocvec(&(run, recipe.byte() % 8, rest))
         }
         META => postcard::to_allocvec(&(recipe.byte(), recipe.bytes(), recipe.bytes())),
-        SEGMENT_STATE => {
-            let record: (u32, u64, u32) = (recipe.narrow(g), recipe.number(g), recipe.narrow(g));
-            postcard::to_allocvec(&(record, recipe.byte() % 4))
+        SEGMENT_STATE => postcard::to_allocvec(&recipe.segment_record(g)),
+        ROOT => {
+            // A checkpoint that there may be.
+            let checkpoint = if recipe.coin() { None } else { Some(recipe.opened(g)) };
+            let (number, synced_group) = (recipe.number(g), recipe.number(g));
+            let root: Root =
+                (number, synced_group, checkpoint, recipe.lives(g), recipe.lives(g), recipe.landmarks(g));
+            postcard::to_allocvec(&root)
         }
         FOOTER => {
             let places: (u32, u32, u32) = (recipe.narrow(g), recipe.narrow(g), recipe.narrow(g));
-            let rest: (u64, u64, u64, u32) =
-                (recipe.number(g), recipe.number(g), recipe.number(g), recipe.narrow(g));
-            postcard::to_allocvec(&(places, rest))
+            let footer: Footer = (places, (recipe.number(g), recipe.number(g), recipe.narrow(g)));
+            postcard::to_allocvec(&footer)
         }
         PROOF => {
             let number: u64 = recipe.number(g);
-            postcard::to_allocvec(&(number, recipe.landmarks(g)))
+            postcard::to_allocvec(&(number, recipe.landmarks(g), recipe.number(g)))
         }
         // Of GROUP_END the first eight bytes are a number and the next eight are put right anyway; then landmarks.
         _ => {
@@ -347,19 +381,9 @@ fn lie(recipe: &mut Recipe, geometry: &Geometry, kind: u8, frame: FrameAt) -> Ve
 
 /// Changes one note of a summary, and tells the footer how long the notes are now.
 fn lie_in_summary(recipe: &mut Recipe, g: &Geometry, image: &mut [u8], found: &mut Vec<FrameAt>) {
-    let summaries: Vec<usize> = (0..found.len()).filter(|at| found[*at].kind == SUMMARY).collect();
-    if summaries.is_empty() {
-        return;
-    }
-    let at = summaries[recipe.below(summaries.len())];
+    let Some(at) = one_of(recipe, found, SUMMARY) else { return };
     let segment = found[at].segment;
-    let payload = |frame: &FrameAt| frame.payload(g)..frame.payload(g) + frame.len_bytes as usize;
-    let mut notes: Vec<Note> = Vec::new();
-    let mut rest = &image[payload(&found[at])];
-    while let Ok((note, after)) = postcard::take_from_bytes(rest) {
-        notes.push(note);
-        rest = after;
-    }
+    let notes: Vec<Note> = records::all(&image[payload_range(g, &found[at])]);
     let (group, id) = (recipe.number(g), recipe.number(g));
     let note = match recipe.byte() % 4 {
         0 => Note::Commit(group, id, recipe.narrow(g), recipe.narrow(g), recipe.narrow(g), recipe.coin()),
@@ -370,23 +394,75 @@ fn lie_in_summary(recipe: &mut Recipe, g: &Geometry, image: &mut [u8], found: &m
             Note::Status(group, id, (run.0, run.1, recipe.byte() % 8, recipe.narrow(g), 0, (0, 0, true)))
         }
         2 => Note::Meta(group, (recipe.byte(), recipe.bytes().to_vec(), recipe.bytes().to_vec())),
-        _ => Note::Segment(group, (recipe.narrow(g), recipe.number(g), recipe.narrow(g), recipe.byte() % 4)),
+        _ => Note::Segment(group, recipe.segment_record(g)),
     };
-    if notes.is_empty() || recipe.coin() {
-        notes.push(note);
-    } else {
-        let at = recipe.below(notes.len());
-        notes[at] = note;
-    }
-    let notes: Vec<u8> = notes.iter().flat_map(|note| postcard::to_allocvec(note).unwrap()).collect();
+    let notes = records::joined(&with(recipe, notes, note));
     replace(image, g, found, at, SUMMARY, &notes);
     let Some(at) = found.iter().position(|frame| frame.segment == segment && frame.kind == FOOTER) else {
         return;
     };
-    if let Ok(mut footer) = postcard::from_bytes::<Footer>(&image[payload(&found[at])]) {
+    if let Ok(mut footer) = postcard::from_bytes::<Footer>(&image[payload_range(g, &found[at])]) {
         footer.0.1 = notes.len() as u32;
         replace(image, g, found, at, FOOTER, &postcard::to_allocvec(&footer).unwrap());
     }
+}
+
+/// Changes one item of a checkpoint.
+fn lie_in_checkpoint(recipe: &mut Recipe, g: &Geometry, image: &mut [u8], found: &mut Vec<FrameAt>) {
+    let Some(at) = one_of(recipe, found, CHECKPOINT) else { return };
+    let items: Vec<Item> = records::all(&image[payload_range(g, &found[at])]);
+    let item = match recipe.byte() % 8 {
+        0 => Item::Head(recipe.narrow(g), recipe.lives(g)),
+        1 => {
+            let next = (recipe.number(g), recipe.number(g), recipe.number(g));
+            Item::Counters(next, (recipe.narrow(g), recipe.narrow(g)), (0, 0, 0), recipe.number(g))
+        }
+        2 | 3 => {
+            let state = match recipe.byte() % 8 {
+                0 => SavedState::Free,
+                1 => SavedState::Open(recipe.narrow(g)),
+                2 => SavedState::Sealed,
+                3 => SavedState::Erasable,
+                4 => SavedState::Quarantined,
+                5 => SavedState::Bad,
+                6 => SavedState::Left(recipe.number(g)),
+                _ => SavedState::Anchor,
+            };
+            let recorded_in = if recipe.coin() { None } else { Some(recipe.narrow(g)) };
+            let (sequence, erases, since) = (recipe.number(g), recipe.narrow(g), recipe.number(g));
+            let row = (state, recipe.purpose(), sequence, erases, since, recorded_in);
+            Item::Segment(row, (recipe.number(g), recipe.narrow(g), recipe.coin()))
+        }
+        4 => {
+            let meta = (recipe.byte(), recipe.bytes().to_vec(), recipe.bytes().to_vec());
+            Item::Meta(meta, recipe.narrow(g))
+        }
+        5 | 6 => {
+            let status = if recipe.coin() { None } else { Some(recipe.narrow(g)) };
+            let (size, recipients) = (recipe.narrow(g), recipe.narrow(g));
+            let (id, commit) = (recipe.number(g), recipe.place(g));
+            let entry =
+                (id, commit, size, recipients, status, recipe.byte(), recipe.byte(), recipe.narrow(g));
+            let spans = |recipe: &mut Recipe| (0..recipe.below(12)).map(|_| recipe.narrow(g)).collect();
+            let copies = (0..recipe.below(4)).map(|_| (recipe.place(g), spans(recipe))).collect();
+            let saved: Saved = (entry, (recipe.bytes().to_vec(), spans(recipe), copies));
+            Item::Message(Box::new(saved))
+        }
+        _ => Item::End,
+    };
+    let items = records::joined(&with(recipe, items, item));
+    replace(image, g, found, at, CHECKPOINT, &items);
+}
+
+/// Puts a record into the place of one of those that there are, or after them.
+fn with<T>(recipe: &mut Recipe, mut records: Vec<T>, record: T) -> Vec<T> {
+    if records.is_empty() || recipe.coin() {
+        records.push(record);
+    } else {
+        let at = recipe.below(records.len());
+        records[at] = record;
+    }
+    records
 }
 
 /// Puts another payload into a frame, over what comes after it where it is longer.
@@ -450,6 +526,7 @@ pub(crate) fn exercise(sim: &Sim) {
     let ids: Vec<MessageId> =
         spool.queue(MessageId(0)).chain(spool.kept(MessageId(0))).map(|summary| summary.id).collect();
     let messages = ids.len() as u64;
+    assert!(ids.iter().filter_map(|id| spool.summary(*id)).all(|it| it.recipients <= RECIPIENTS_MAX));
     // Every segment is read once; of a message, what it says it stands in, and that is on the medium.
     assert!(reads.bytes() <= (2 + messages) * 2 * capacity, "the mount read {} bytes", reads.bytes());
     for id in ids {

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod forge;
+mod records;
 
 use common::*;
 use penstock_flash::sim::{Rng, Sim};
@@ -132,12 +133,12 @@ fn seeds() -> impl Iterator<Item = Vec<u8>> {
 
 #[test]
 fn a_forged_volume_stops_nothing_and_is_read_within_bounds() {
-    recipes(1500).chain(seeds()).for_each(|recipe| forge::exercise(&forge::forge(&recipe)));
+    recipes(3000).chain(seeds()).for_each(|recipe| forge::exercise(&forge::forge(&recipe)));
 }
 
 #[test]
 fn a_forged_volume_takes_no_more_memory_than_an_honest_one_could() {
-    for recipe in recipes(1500) {
+    for recipe in recipes(3000) {
         let sim = forge::forge(&recipe);
         let medium = sim.power_on(1);
         let (mut messages, mut recipients) = (0, 0);

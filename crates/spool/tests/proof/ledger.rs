@@ -73,6 +73,11 @@ pub(crate) struct Story {
 }
 
 impl Story {
+    /// Whether bits of it may read right now and wrong later, which costs nobody anything.
+    fn is_on_the_brink(&self, look: Look) -> bool {
+        !self.is_acknowledged() && (!look.settled || self.when.in_doubt)
+    }
+
     fn recipients(&self) -> u16 {
         self.mail.recipients.len() as u16
     }
@@ -410,7 +415,7 @@ fn check_message<M: Medium>(
         Ok(_) => wrongs.push(Wrong::Altered(id)),
         // Of finished mail a part may be given up already.
         Err(_) if is_finished => {}
-        Err(Error::Damaged(_)) if !look.settled && !story.is_acknowledged() => {}
+        Err(Error::Damaged(_)) if story.is_on_the_brink(look) => {}
         Err(error) => wrongs.push(Wrong::Unreadable(id, error)),
     }
 }

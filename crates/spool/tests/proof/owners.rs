@@ -93,6 +93,9 @@ pub(crate) struct Owners {
     barriers: u64,
     /// The operation of the last one.
     last_barrier: u64,
+    /// How many there were when what was programmed by then was known durable to no mount after it: that is tail, which
+    /// is written anew, and nothing names it where it stands.
+    untold: Vec<Range<u64>>,
 }
 
 impl Owners {
@@ -106,6 +109,7 @@ impl Owners {
             erased: BTreeSet::new(),
             barriers: 0,
             last_barrier: 0,
+            untold: Vec::new(),
         }
     }
 
@@ -125,8 +129,9 @@ impl Owners {
         let frames = self.segments.iter().flat_map(|frames| frames.iter());
         let durable = frames.filter(|frame| frame.barriers < self.barriers && frame.tells());
         let told = durable.map(|frame| frame.barriers).max().unwrap_or(0);
+        self.untold.push(told..self.barriers + 1);
         for touches in self.touched.values_mut() {
-            touches.went_unnoticed |= touches.barriers >= told;
+            touches.went_unnoticed |= self.untold.iter().any(|untold| untold.contains(&touches.barriers));
         }
     }
 

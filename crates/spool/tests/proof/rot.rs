@@ -245,13 +245,20 @@ impl<'a> Rot<'a> {
         owners.borrow_mut().begin_case(point.cut);
         sim.power_on(rng.next_u64());
         let faults = faults(what, sim, &owners.borrow(), rng);
-        for (at, fault) in faults {
-            owners.borrow_mut().expect(at, fault);
-            sim.inject_at(at, fault);
+        for (at, fault) in &faults {
+            owners.borrow_mut().expect(*at, *fault);
+            sim.inject_at(*at, *fault);
         }
         let seed = rng.next_u64();
         let mut told = Told::default();
         let mut world = self.mount(sim, &owners, ledger, seed)?;
+        if let [(_, Fault::Flip { segment, offset, .. })] = faults[..]
+            && offset < headers_bytes(&sim.geometry())
+            && world.left_alone.contains(&segment)
+        {
+            let what = format!("a flip in one copy of its header costs segment {segment}");
+            return Err(Broken::of(Kind::Invariant, what));
+        }
         self.judge(&mut world, &owners, &mut told, "after the mount", false)?;
         let mut restarts = 0;
         for n in 0..ACTS {
@@ -293,6 +300,7 @@ impl<'a> Rot<'a> {
         if self.is_told {
             let (report, left_alone) = (world.spool()?.mount_report(), &world.left_alone);
             println!("mounted: {report:?}, left alone {left_alone:?}");
+            world.spool()?.inside().iter().for_each(|line| println!("         {line}"));
         }
         Ok(world)
     }
@@ -428,6 +436,11 @@ fn permitted<'t>(
     }
 }
 
+/// The bytes at the beginning of a segment that the copies of its header take (FORMAT.md).
+fn headers_bytes(geometry: &Geometry) -> u32 {
+    2 * 192u32.next_multiple_of(geometry.unit_bytes.max(16))
+}
+
 /// The faults of a case, each with its operation.
 fn faults(what: What, sim: &Sim, owners: &Owners, rng: &mut Rng) -> Vec<(u64, Fault)> {
     let geometry = sim.geometry();
@@ -453,13 +466,13 @@ fn faults(what: What, sim: &Sim, owners: &Owners, rng: &mut Rng) -> Vec<(u64, Fa
             let unit = geometry.unit_bytes.max(16);
             let (offset, len_bytes) = (offset / unit * unit, unit * (1 + rng.below(3) as u32));
             // One of the two headers stays.
-            let header_bytes = 192u32.next_multiple_of(unit);
+            let header_bytes = headers_bytes(&geometry) / 2;
             let end = if offset < header_bytes { header_bytes } else { geometry.segment_bytes };
             let len_bytes = len_bytes.min(end - offset);
             vec![(now, Fault::Unreadable { segment, offset, len_bytes })]
         }
         What::Headless => {
-            let len_bytes = 2 * 192u32.next_multiple_of(geometry.unit_bytes.max(16));
+            let len_bytes = headers_bytes(&geometry);
             vec![(now, Fault::Unreadable { segment, offset: 0, len_bytes })]
         }
         What::Misdirect => {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use penstock_flash::Medium;
 use penstock_flash::sim::{Rng, Sim, SimReader};
+use penstock_spool::proof::Branch;
 use penstock_spool::{Error, Fate, Incoming, Message, MessageId, MountOptions, Spool, Status, Step};
 
 use crate::common::{Mail, buffers, mail, stamp};
@@ -270,10 +271,6 @@ pub(crate) struct World<M: Medium> {
     pub(crate) is_told: bool,
 }
 
-/// The anchors, the heads, the reserve and two checkpoints. Of a chip of which fewer have not gone bad nobody can ask for
-/// room: it may refuse, and must not lose.
-const SEGMENTS_NEEDED: u32 = 12;
-
 /// Events that a workload records at most: more would be too many for the log to keep.
 const EVENTS_MAX: usize = 24;
 
@@ -466,10 +463,13 @@ impl<M: Medium<Reader = SimReader>> World<M> {
     fn sync(&mut self) -> Result<(), Trouble> {
         must_find_room("a sync", self.spool()?.sync())?;
         let now = self.now();
-        if std::mem::take(&mut self.in_doubt)
+        // What found no room to be written anew may be on the brink still, and stays in doubt.
+        if self.in_doubt
+            && !Branch::TailNoRoom.was_reached()
             && let Some(spool) = &mut self.spool
         {
             self.ledger.settle(spool, now);
+            self.in_doubt = false;
         }
         self.ledger.synced(now);
         if self.free_segments()? > 0 {
@@ -478,10 +478,13 @@ impl<M: Medium<Reader = SimReader>> World<M> {
         // Fates may take the last segment, but then housekeeping must have what makes room.
         self.tidy()?;
         let segments = self.spool()?.facts().segments;
-        if segments.free > 0 || segments.total - segments.bad < SEGMENTS_NEEDED {
+        // A chip of which half has gone bad, with mail in the other half, may refuse, and must not lose.
+        if segments.free > 0 || segments.bad >= segments.total / 2 {
             return Ok(());
         }
-        Err(Trouble::Broken("acknowledged without a segment to spare, and housekeeping finds none".into()))
+        Err(Trouble::Broken(format!(
+            "acknowledged without a segment to spare, and housekeeping finds none: {segments:?}"
+        )))
     }
 
     fn free_segments(&mut self) -> Result<u32, Trouble> {

@@ -19,6 +19,9 @@ fn items_are_packed_into_as_few_payloads_as_hold_them_whole() {
     assert_eq!(items.len(), 3 + 4 + 2 + 6 + 20 + 6);
     // 4 and 5; 3 and 7, which is all there may be; what is longer than a payload alone; the rest.
     assert_eq!(ends, [9, 19, 40, 41]);
+    let mut packer = Packer { items: Vec::new(), ends: Vec::new(), max: 10 };
+    [20, 0].iter().for_each(|len| packer.push(&vec![7u8; *len]));
+    assert_eq!(packer.finish().1, [21, 22], "no payload is empty");
     let place = (0, 0);
     let mut writing = Writing { items, ends, segments: Vec::new(), segments_wanted: 0, done: 0, place };
     let payloads: Vec<usize> = (0..4).map(|frame| writing.payload(frame).len()).collect();
@@ -135,6 +138,25 @@ mod when {
         };
         assert!(!is_overdue(true, 0) && !is_overdue(false, 11) && is_overdue(false, 12));
         assert!(!is_overdue(true, 12), "a mount that got by without may take its time");
+        seal(&mut spool, 10, Purpose::Hot, 30, 0);
+        spool.give_up_later(10);
+        spool.checkpointer.is_wanted = false;
+        assert!(wants(&mut spool, 12, 16_000, 3) && !spool.is_checkpoint_overdue(), "half is given up");
+    }
+
+    #[test]
+    fn a_stop_takes_a_checkpoint_if_anything_was_written_since_the_mount() {
+        let mut spool = taken_once();
+        let first = spool.checkpointer.current.clone();
+        spool.checkpoint_now().unwrap();
+        assert_ne!(spool.checkpointer.current, first);
+        let current = spool.checkpointer.current.clone();
+        spool.log.counters.groups = 0;
+        spool.checkpoint_now().unwrap();
+        assert_eq!(spool.checkpointer.current, current);
+        spool.log.anchors.drop_checkpoint();
+        spool.checkpoint_now().unwrap();
+        assert_ne!(spool.checkpointer.current, current, "the root names none");
     }
 
     #[test]
@@ -150,6 +172,15 @@ mod when {
         assert_eq!(spool.retire_stale_checkpoint(), Ok(true));
         assert!(matches!(spool.log.segments[12].state, State::Retired { .. }));
         assert!(current.iter().all(|life| spool.log.segments[life.segment as usize].state == State::Sealed));
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_given_up_is_needed_no_more_and_another_is_wanted() {
+        let mut spool = taken_once();
+        let first = spool.checkpointer.current[0].segment;
+        assert!(spool.checkpointer.needs(first) && !spool.wants_checkpoint(1));
+        spool.checkpointer.lose();
+        assert!(!spool.checkpointer.needs(first) && spool.wants_checkpoint(1));
     }
 
     /// A volume that knows of so many messages.

@@ -41,6 +41,7 @@ fn a_record_that_is_not_known_durable_keeps_a_segment_and_gives_none_away() {
         (Life::Clean { since: 1 }, 31, false),
         (Life::Bad, 31, false),
         (Life::Used, 31, true),
+        (Life::Left { last_group: 10 }, 31, true),
     ] {
         let surveys = [status(20, &[used.clone(), told(group, 9, 50, life)])];
         let expected = if believed { life } else { Life::Used };
@@ -117,6 +118,8 @@ fn a_record_says_where_a_segment_stands() {
         (row(State::Free, 0), 50, Life::Used, State::Quarantined),
         // There is a header, but of a life before that.
         (sealed(), 51, Life::Used, State::Quarantined),
+        (sealed(), 50, Life::Left { last_group: 10 }, State::Sealed),
+        (sealed(), 51, Life::Left { last_group: 10 }, State::Quarantined),
         (sealed(), 50, Life::Retired, State::Erasable),
         (sealed(), 50, Life::Clean { since: 1 }, State::Free),
         (sealed(), 50, Life::Bad, State::Bad),
@@ -147,6 +150,21 @@ fn what_stood_in_a_segment_goes_with_that_life_of_it() {
     // A record that is older than the header says nothing.
     let older = after(row(State::Sealed, 50), Purpose::Moved, 49, Life::Retired);
     assert_eq!((seen(&older), older.purpose), ((50, 1000, 64, 7, None), Purpose::Hot));
+}
+
+#[test]
+fn how_far_a_stop_left_a_segment_is_told_of_its_newest_record_alone() {
+    let left = Life::Left { last_group: 10 };
+    let row = |life| after(row(State::Sealed, 50), Purpose::Hot, 50, life);
+    assert_eq!((row(left).last_group, row(Life::Used).last_group), (10, 0));
+    let named = |notes: &[Note]| {
+        let mut landmarks = Landmarks::new(10);
+        Records::read(&[status(20, notes)], 0, 100).add_landmarks(&mut landmarks);
+        landmarks.last_in(9)
+    };
+    assert_eq!(named(&[told(11, 9, 50, left)]), Some(10));
+    assert_eq!(named(&[told(11, 9, 50, Life::Used)]), None);
+    assert_eq!(named(&[told(11, 9, 50, left), told(12, 9, 50, Life::Retired)]), None);
 }
 
 #[test]
@@ -205,4 +223,64 @@ fn anchors_are_what_they_are_whatever_stands_in_them() {
     assert_eq!(seen(&segments[1]), (State::Anchor, Purpose::Anchor, 0, 0, None));
     assert_eq!(seen(&segments[2]), (State::Free, Purpose::Hot, 0, 0, None));
     assert_eq!(seen(&segments[3]), (State::Sealed, Purpose::Checkpoint, 63, 5, None));
+}
+
+#[test]
+fn what_a_root_gives_up_waits_for_its_erase_unless_more_is_known_of_it() {
+    let row = |state: State, sequence: u64| {
+        let mut row = Segment::new(state);
+        row.sequence = sequence;
+        row
+    };
+    let mut segments = [
+        row(State::Anchor, 10),
+        row(State::Bad, 11),
+        row(State::Sealed, 12),
+        row(State::Sealed, 14),
+        row(State::Free, 14),
+        row(State::Free, 14),
+        row(State::Quarantined, 16),
+    ];
+    let mut given_up: Vec<Opened> = [10, 11, 12, 13, 14, 15, 16]
+        .into_iter()
+        .zip(0..)
+        .map(|(sequence, segment)| Opened { segment, sequence })
+        .collect();
+    given_up.push(Opened { segment: 99, sequence: 17 });
+    enter_given_up(&mut segments, &given_up);
+    let expected = [
+        (State::Anchor, 10),
+        (State::Bad, 11),
+        (State::Erasable, 12),
+        // It was used again since; it was erased; it was in use once more, of which no record was left.
+        (State::Sealed, 14),
+        (State::Free, 14),
+        (State::Erasable, 15),
+        (State::Erasable, 16),
+    ];
+    let seen: Vec<(State, u64)> = segments.iter().map(|row| (row.state, row.sequence)).collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_life_is_over_when_its_retirement_or_a_later_one_is_told_of() {
+    let tells_end = |sequence: u64, life: Life| {
+        let records = Records::read(&[status(20, &[told(11, 9, sequence, life)])], 0, 100);
+        records.tell_end_of(&Opened { segment: 9, sequence: 50 })
+    };
+    assert!(
+        tells_end(50, Life::Retired) && tells_end(50, Life::Clean { since: 1 }) && tells_end(50, Life::Bad)
+    );
+    assert!(!tells_end(50, Life::Used));
+    assert!(tells_end(51, Life::Used), "it was opened again");
+    assert!(!tells_end(49, Life::Retired), "that was the life before");
+    assert!(!Records::default().tell_end_of(&Opened { segment: 9, sequence: 50 }));
+}
+
+#[test]
+fn a_record_about_the_life_before_tells_nothing_of_a_segment() {
+    let records = Records::read(&[status(20, &[told(11, 9, 50, Life::Used)])], 0, 100);
+    let tells = |segment, sequence| records.tell_since(&Opened { segment, sequence });
+    assert!(tells(9, 49) && tells(9, 50));
+    assert!(!tells(9, 51) && !tells(8, 50));
 }

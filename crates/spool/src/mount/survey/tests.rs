@@ -113,3 +113,56 @@ fn without_an_index_only_the_tail_and_what_tells_of_segments_is_kept() {
     assert!(Keep::Segments.wants(&fate_in(6), 5));
     assert!(Keep::Segments.wants(&life_in(4), 5));
 }
+
+/// A survey of segment 7 that such a landmark speaks of.
+fn with_landmark(groups: &[(u64, bool)], group: u64) -> (Survey, Landmarks) {
+    let mut landmarks = Landmarks::new(32);
+    landmarks.add(Landmark { segment: 7, group });
+    (scanned(groups), landmarks)
+}
+
+#[test]
+fn what_a_landmark_names_and_a_scan_does_not_find_whole_is_rot() {
+    let has_rot = |groups: &[(u64, bool)], landmark: u64, base_group: u64| {
+        let (survey, landmarks) = with_landmark(groups, landmark);
+        survey.has_rot(&landmarks, base_group)
+    };
+    let groups = [(4, true), (5, false), (6, true)];
+    assert!(has_rot(&groups, 6, 0) && has_rot(&groups, 5, 0) && has_rot(&groups, 7, 0));
+    assert!(!has_rot(&groups, 4, 0), "what comes after it may be a torn tail");
+    assert!(!has_rot(&[(4, true), (6, true)], 6, 0));
+    assert!(has_rot(&[], 6, 5) && !has_rot(&[], 6, 6) && !has_rot(&[], 6, 7), "the checkpoint has it");
+    let (survey, landmarks) = with_landmark(&groups, 6);
+    assert!(!Survey { scan: None, ..survey }.has_rot(&landmarks, 0), "all of it was durable");
+    assert!(!scanned(&groups).has_rot(&Landmarks::new(32), 0), "nothing was said of it");
+}
+
+#[test]
+fn a_landmark_of_an_earlier_life_says_nothing_of_a_segment() {
+    let (survey, landmarks) = with_landmark(&[], 6);
+    let landmark = |synced_group: u64, is_headless: bool| {
+        let header = SegmentHeader { synced_group, ..survey.header.clone() };
+        let survey = Survey { header, is_headless, ..scanned(&[]) };
+        survey.landmark(&landmarks).map(|landmark| (landmark.segment, landmark.group))
+    };
+    assert_eq!(landmark(5, false), Some((7, 6)));
+    assert_eq!([landmark(6, false), landmark(7, false), landmark(5, true)], [None; 3]);
+}
+
+#[test]
+fn a_mount_goes_on_with_the_newest_landmark_of_each_head() {
+    let mut landmarks = Landmarks::new(32);
+    [(7, 6), (8, 9), (9, 8), (10, 5)]
+        .into_iter()
+        .for_each(|(segment, group)| landmarks.add(Landmark { segment, group }));
+    let of = |segment: u32, purpose: Purpose| survey(segment, 1, purpose, &[], None);
+    let surveys = [
+        of(7, Purpose::Hot),
+        of(8, Purpose::Hot),
+        of(9, Purpose::Status),
+        of(10, Purpose::Status),
+        of(11, Purpose::Moved),
+    ];
+    let newest = newest_of_heads(&surveys, &landmarks).map(|landmark| (landmark.segment, landmark.group));
+    assert_eq!(newest, [(8, 9), (0, 0), (9, 8)]);
+}
