@@ -1,17 +1,17 @@
 //! The volume: opened, made if there is none, mounted, and tried again after it failed.
 //!
-//! Nothing that is there is ever overwritten. A volume is made where there is no file, and on a file or device of
-//! which every byte is zero: that is what a making that was interrupted leaves behind, and a new disk.
+//! Nothing that is there is ever overwritten. A volume is made where there is no file, and on a file or device that is
+//! blank: that is what a making that was interrupted leaves behind, and a new disk.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use penstock_flash as flash;
 use penstock_flash::{Erase, EraseProgress, Geometry, Medium as _};
-use penstock_flash_linux::{AlignedBuffer, Create, Volume, VolumeError, WriteBehind};
+use penstock_flash_linux::{AlignedBuffer, Create, Volume, VolumeError, WriteBehind, is_blank};
 use penstock_settings::Settings;
 use penstock_spool::{Buffers, MountOptions};
 use tracing::{info, warn};
@@ -153,7 +153,7 @@ pub(crate) fn open(settings: &Settings) -> Result<Mounted, Error> {
         }
         Err(Error::Mount(penstock_spool::Error::NotAVolume)) => {
             info!(path = %path.display(), "no volume there; looking whether it is blank");
-            if !is_blank(path).map_err(Error::ReadBlank)? {
+            if !is_blank(path, segment_bytes).map_err(Error::ReadBlank)? {
                 return Err(Error::NotBlank { path: path.to_owned() });
             }
             let medium = Medium::new(Volume::open(path, segment_bytes)?)?;
@@ -180,19 +180,6 @@ fn format(medium: &Medium) -> Result<(), Error> {
     let mut name = [0; 16];
     File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut name)).map_err(Error::Random)?;
     penstock_spool::format(&mut medium.clone(), name, false, |_, _| {}).map_err(Error::Mount)
-}
-
-/// Whether every byte is zero.
-fn is_blank(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 1024 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(true),
-            read if buffer[..read].iter().any(|byte| *byte != 0) => return Ok(false),
-            _ => {}
-        }
-    }
 }
 
 fn mount_first(medium: Medium, settings: &Settings) -> Result<Mounted, Error> {

@@ -10,6 +10,7 @@
 
 mod aligned;
 mod behind;
+mod blank;
 mod counters;
 mod create;
 mod error;
@@ -21,6 +22,7 @@ mod volume;
 
 pub use aligned::{ALIGN_BYTES, AlignedBuffer};
 pub use behind::{WriteBehind, WriteBehindReader};
+pub use blank::is_blank;
 pub use counters::Counters;
 pub use create::Create;
 pub use error::VolumeError;

@@ -46,6 +46,25 @@ Examples:
         settings: PathBuf,
     },
 
+    /// Be the first process of a box; what its kernel starts
+    #[command(
+        hide = true,
+        after_help = "\
+Examples:
+  penstock init    only the kernel of a box can do that"
+    )]
+    Init,
+
+    /// Take commands from a serial line or a pipe, one a line, each answered by OK or ERR
+    #[command(
+        hide = true,
+        after_help = "\
+Examples:
+  penstock console                           what the first process of a box starts on its serial line
+  printf 'status\nqueue\n' | penstock console"
+    )]
+    Console,
+
     #[command(flatten)]
     Ask(Ask),
 

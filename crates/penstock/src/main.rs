@@ -6,7 +6,9 @@
 mod args;
 mod client;
 mod commands;
+mod console;
 mod failure;
+mod init;
 mod text;
 
 use std::io::{self, Write};

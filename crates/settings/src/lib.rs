@@ -19,19 +19,21 @@ mod network;
 mod print;
 mod problem;
 mod read;
+mod record;
 mod schema;
 mod table;
 mod units;
 mod value;
 
 pub use names::{AbsolutePath, Domain, HopName, HostName};
-pub use network::{HopAddress, HopHost, Network};
+pub use network::{HopAddress, HopHost, InterfaceAddress, Network};
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
+pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
-    BareNewlines, Client, Domains, InitialMode, Listen, LogFormat, LogLevel, NEXT_HOPS_MAX, NextHop, Release,
-    SECTIONS, Settings, System, Volume,
+    BareNewlines, BoxNetwork, Client, Domains, InitialMode, Listen, LogFormat, LogLevel, NEXT_HOPS_MAX,
+    NextHop, Release, SECTIONS, Settings, System, Volume,
 };
 pub use units::{Bytes, DurationText};
 

@@ -1,4 +1,4 @@
-//! Addresses that a setting can hold: networks, and where a next hop is.
+//! Addresses that a setting can hold: networks, what the box itself is, and where a next hop is.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -65,6 +65,72 @@ impl Text for Network {
             return Err(Refusal::Because("a network of all addresses would lift the limit for everybody"));
         }
         Ok(Self { address, bits })
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// An address of the box with the length of its network's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// How many leading bits it shares with its network.
+    pub prefix_bits: u8,
+}
+
+impl InterfaceAddress {
+    /// The network in which neighbours are reached directly.
+    pub fn network(&self) -> Network {
+        Network { address: self.address, bits: self.prefix_bits }
+    }
+}
+
+impl fmt::Display for InterfaceAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.address, self.prefix_bits)
+    }
+}
+
+impl Text for InterfaceAddress {
+    type Limits = ();
+    const EXAMPLE: &'static str = "\"192.0.2.25/24\" or \"2001:db8::25/64\"";
+
+    fn allowed((): &()) -> String {
+        "an IP address with the length of its prefix".into()
+    }
+
+    fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
+        let Some((address, bits)) = text.split_once('/') else {
+            return Err(Refusal::Because("without /24 or the like it is not known who is a neighbour"));
+        };
+        let address: IpAddr = address.parse().map_err(|_| Refusal::Bad)?;
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits =
+            bits.parse().ok().filter(|bits| (1..=bits_max).contains(bits)).ok_or(Refusal::Bad)?;
+        if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+            return Err(Refusal::Because("no machine can be reached at that address"));
+        }
+        Ok(Self { address, prefix_bits })
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for IpAddr {
+    type Limits = ();
+    const EXAMPLE: &'static str = "\"192.0.2.1\" or \"2001:db8::1\"";
+
+    fn allowed((): &()) -> String {
+        "an IP address".into()
+    }
+
+    fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
+        text.parse().map_err(|_| Refusal::Bad)
     }
 
     fn to_text(&self) -> String {
@@ -155,6 +221,25 @@ mod tests {
     fn a_network_that_says_nothing_is_refused() {
         for text in ["", "0.0.0.0/0", "::/0", "192.0.2.0/33", "192.0.2.0/", "192.0.2/24", "example.org"] {
             assert!(Network::from_text(text, &()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_the_box_says_who_its_neighbours_are() {
+        let ours = InterfaceAddress::from_text("192.0.2.25/24", &()).ok().unwrap();
+        assert!(ours.network().contains("192.0.2.1".parse().unwrap()));
+        assert!(!ours.network().contains("192.0.3.1".parse().unwrap()));
+        assert_eq!(ours.to_text(), "192.0.2.25/24");
+        for text in [
+            "192.0.2.25",
+            "192.0.2.25/",
+            "192.0.2.25/0",
+            "192.0.2.25/33",
+            "127.0.0.1/8",
+            "::/64",
+            "ff02::1/64",
+        ] {
+            assert!(InterfaceAddress::from_text(text, &()).is_err(), "{text:?}");
         }
     }
 

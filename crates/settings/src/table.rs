@@ -4,12 +4,12 @@
 //! operator: what it does, and why the default is what it is.
 
 use alloc::vec::Vec;
-use core::net::{Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use crate::FILE_BYTES_MAX;
 use crate::names::{AbsolutePath, Domain, HopName, HostName};
-use crate::network::{HopAddress, Network};
+use crate::network::{HopAddress, InterfaceAddress, Network};
 use crate::problem::Problems;
 use crate::read::{Document, Sink};
 use crate::schema::{Group, Section, choice, default, group, required};
@@ -77,6 +77,20 @@ group! {
         log_format: LogFormat = default(LogFormat::People), ();
         /// The least important log lines that are written. Below `info` every message leaves several lines.
         log_level: LogLevel = default(LogLevel::Info), ();
+    }
+}
+
+group! {
+    /// What the appliance is on its network. On any other host that is the host's affair, and this section does nothing.
+    "network" => BoxNetwork {
+        /// Its own addresses. They are static, since DHCP often lives on the very server that is down. Without one the
+        /// box can be reached at its serial console only.
+        addresses: Vec<InterfaceAddress> = default(Vec::new()), (0..=8, ());
+        /// The routers to everywhere else, one of each address family.
+        gateways: Vec<IpAddr> = default(Vec::new()), (0..=2, ());
+        /// The servers that resolve names. Without one only addresses are understood, which is all that a box needs whose
+        /// next hop is given by address.
+        dns_servers: Vec<IpAddr> = default(Vec::new()), (0..=3, ());
     }
 }
 
@@ -246,8 +260,9 @@ impl Volume {
 }
 
 /// Every section of the file, in the order of the document.
-pub static SECTIONS: [Section; 7] = [
+pub static SECTIONS: [Section; 8] = [
     System::SECTION,
+    BoxNetwork::SECTION,
     Volume::SECTION,
     Listen::SECTION,
     Domains::SECTION,
@@ -261,6 +276,8 @@ pub static SECTIONS: [Section; 7] = [
 pub struct Settings {
     /// `[system]`
     pub system: System,
+    /// `[network]`
+    pub network: BoxNetwork,
     /// `[volume]`
     pub volume: Volume,
     /// `[listen]`
@@ -292,6 +309,7 @@ impl Settings {
     fn read(text: &str, sink: &mut Sink) -> Option<Self> {
         let mut document = Document::parse(text, &SECTIONS, sink);
         let system = document.one();
+        let network = document.one();
         let volume = document.one();
         let listen = document.one();
         let domains = document.one();
@@ -302,6 +320,7 @@ impl Settings {
         let (hop_lines, next_hops): (Vec<_>, _) = next_hops?.into_iter().unzip();
         let settings = Self {
             system: system?,
+            network: network?,
             volume: volume?,
             listen: listen?,
             domains: domains?,

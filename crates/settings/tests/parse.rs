@@ -264,3 +264,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_gateway_out_of_reach_is_told() {
+    let network = |addresses: &str, gateways: &str| {
+        format!("[network]\naddresses = [{addresses}]\ngateways = [{gateways}]\n{LEAST}")
+    };
+    let reached = network("\"192.0.2.25/24\", \"2001:db8::25/64\"", "\"192.0.2.1\", \"2001:db8::1\"");
+    assert_eq!(Settings::parse(&reached).unwrap().network.gateways.len(), 2);
+    let line = Some(3);
+    for (addresses, gateways, code) in [
+        ("\"192.0.2.25/24\"", "\"192.0.3.1\"", Code::Contradiction),
+        ("\"192.0.2.25/24\"", "\"2001:db8::1\"", Code::Contradiction),
+        ("\"192.0.2.25/24\"", "\"192.0.2.1\", \"192.0.2.2\"", Code::Duplicate),
+    ] {
+        let found = problems(&network(addresses, gateways));
+        assert_eq!(found, [(line, "network.gateways".into(), code)], "{addresses} {gateways}");
+    }
+}

@@ -31,7 +31,12 @@ impl Command {
             Self::Ask(ask) => ask.daemon().json,
             Self::Volume(volume) => volume.answers_in_json(),
             Self::Settings(args::Settings::Check { json, .. }) => *json,
-            Self::Settings(_) | Self::Serve { .. } | Self::Completions { .. } | Self::Man { .. } => false,
+            Self::Settings(_)
+            | Self::Serve { .. }
+            | Self::Init
+            | Self::Console
+            | Self::Completions { .. }
+            | Self::Man { .. } => false,
         }
     }
 }
@@ -65,6 +70,8 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Completions { shell } => docs::completions(shell, &mut screen)?,
         Command::Man { dir } => docs::man(dir.as_deref(), &mut screen)?,
         Command::Serve { settings } => serve::run(&settings)?,
+        Command::Console => crate::console::run()?,
+        Command::Init => match crate::init::run()? {},
     }
     Ok(screen.flush()?)
 }

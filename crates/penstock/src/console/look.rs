@@ -1,0 +1,87 @@
+//! What somebody at the box wants to see of it, apart from its mail.
+
+use std::fs;
+use std::io::{self, Write as _};
+
+use jiff::Timestamp;
+
+use crate::args::SETTINGS_FILE;
+use crate::failure::Failure;
+use crate::init::{LOG_FILE, OLDER_LOG_FILE};
+use crate::text::Screen;
+use crate::text::human::{plain, span};
+
+/// Reads one of the kernel's small files, or one of the box's own.
+fn read(path: &str) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::file(path.as_ref(), "read", &error))
+}
+
+/// Which software this is, and for how long it has run.
+pub(super) fn version(screen: &mut Screen) -> Result<(), Failure> {
+    let kernel = rustix::system::uname();
+    let uptime = read("/proc/uptime")?;
+    let up_s = uptime.split('.').next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    Ok(writeln!(
+        screen,
+        "Penstock {}, {} {} ({}), up {}",
+        env!("CARGO_PKG_VERSION"),
+        kernel.sysname().to_string_lossy(),
+        kernel.release().to_string_lossy(),
+        kernel.machine().to_string_lossy(),
+        span(up_s * 1000),
+    )?)
+}
+
+/// The newest lines of what the service has said.
+pub(super) fn journal(count: u16, screen: &mut Screen) -> Result<(), Failure> {
+    // The older part is not there before the newer one was full.
+    let mut text = fs::read(OLDER_LOG_FILE).unwrap_or_default();
+    match fs::read(LOG_FILE) {
+        Ok(bytes) => text.extend(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && text.is_empty() => {}
+        Err(error) => return Err(Failure::file(LOG_FILE.as_ref(), "read", &error)),
+    }
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[lines.len().saturating_sub(usize::from(count))..] {
+        writeln!(screen, "{}", plain(line))?;
+    }
+    Ok(())
+}
+
+/// How much memory there is.
+pub(super) fn memory(screen: &mut Screen) -> Result<(), Failure> {
+    let text = read("/proc/meminfo")?;
+    for (name, label) in [
+        ("MemTotal:", "in all"),
+        ("MemAvailable:", "free for whoever asks"),
+        ("AnonPages:", "used by processes"),
+        ("Cached:", "copies of what is on disk, and files in memory"),
+        ("Slab:", "used by the kernel"),
+    ] {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+        if let Some(kib) = value {
+            writeln!(screen, "{kib:>9} KiB  {label}")?;
+        }
+    }
+    Ok(())
+}
+
+/// What time it is.
+pub(super) fn clock(screen: &mut Screen) -> Result<(), Failure> {
+    writeln!(screen, "system  {} UTC", Timestamp::now().strftime("%Y-%m-%d %H:%M:%S"))?;
+    let part = |name: &str| read(&format!("/sys/class/rtc/rtc0/{name}"));
+    match (part("date"), part("time")) {
+        (Ok(date), Ok(time)) => writeln!(screen, "chip    {} {} UTC", date.trim(), time.trim())?,
+        _ => writeln!(screen, "chip    there is none: the time is lost whenever the power is")?,
+    }
+    Ok(())
+}
+
+/// The settings that the box runs with.
+pub(super) fn config(screen: &mut Screen) -> Result<(), Failure> {
+    for line in read(SETTINGS_FILE)?.lines() {
+        writeln!(screen, "{}", plain(line))?;
+    }
+    Ok(())
+}

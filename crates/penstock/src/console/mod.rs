@@ -1,0 +1,96 @@
+//! `penstock console`: the serial line of a box, for a person with a cable and for a script.
+//!
+//! One command a line. The last line of every answer is `OK`, or `ERR` with the code of what went wrong, so that a program
+//! can tell where an answer ends and what it was. The operator's commands are those of the command line, without the word
+//! `penstock`; to them come what only somebody at the box needs: its memory, clock and network, and switching it off.
+//!
+//! What is here runs as a user of its own, which may use the control socket and may ask the first process to end the box. It
+//! never writes the text of a message to the line.
+
+mod act;
+mod editor;
+mod look;
+mod net;
+mod typed;
+
+use std::io::{self, Write as _};
+
+use crate::commands;
+use crate::failure::{Exit, Failure};
+use crate::text::Screen;
+use crate::text::human::plain;
+use editor::{Lines, Read};
+use typed::{Meaning, Typed};
+
+/// Reads and answers until the line is closed.
+pub(crate) fn run() -> Result<(), Failure> {
+    take_terminal();
+    let mut lines = Lines::new();
+    let greeting = format!("Penstock {}. `help` lists what can be typed.", env!("CARGO_PKG_VERSION"));
+    writeln!(io::stdout().lock(), "\n{greeting}")?;
+    loop {
+        match lines.read()? {
+            Read::Line(line) => answer(&line, &mut lines)?,
+            Read::Nothing => {}
+            Read::Closed => return Ok(()),
+        }
+    }
+}
+
+/// Makes the line the controlling terminal, so that Ctrl-C comes as a signal. Where that is not to be had, in a pipe or in a
+/// shell that has it already, nothing is lost.
+fn take_terminal() {
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::ioctl_tiocsctty(io::stdin());
+}
+
+/// Does what a line asks for, and says how it went.
+fn answer(line: &str, lines: &mut Lines) -> Result<(), Failure> {
+    let done = match typed::understand(line) {
+        Ok(Meaning::Nothing) => return Ok(()),
+        Ok(Meaning::Help(text)) => Ok(write!(io::stdout().lock(), "{text}")?),
+        Ok(Meaning::Command(command)) => carry_out(command, lines),
+        Err(failure) => Err(failure),
+    };
+    let mut out = io::stdout().lock();
+    match done {
+        Ok(()) | Err(Failure::Unread) => writeln!(out, "OK")?,
+        // What was wrong has been written already.
+        Err(Failure::Silent(_)) => writeln!(out, "ERR PS-K002")?,
+        Err(Failure::Told(_, body)) => {
+            // The code is on the last line.
+            writeln!(out, "{}", plain(&body.message))?;
+            if !body.help.is_empty() {
+                writeln!(out, "{}", plain(&body.help))?;
+            }
+            writeln!(out, "ERR {}", plain(&body.code))?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn carry_out(command: Typed, lines: &mut Lines) -> Result<(), Failure> {
+    let mut screen = Screen::new();
+    match command {
+        Typed::Ask(what) => return commands::run(crate::args::Command::Ask(what)),
+        Typed::Spool { what } => return commands::run(typed::spool(what)),
+        Typed::Version => look::version(&mut screen)?,
+        Typed::Journal { lines } => look::journal(lines, &mut screen)?,
+        Typed::Mem => look::memory(&mut screen)?,
+        Typed::Clock => look::clock(&mut screen)?,
+        Typed::Config => look::config(&mut screen)?,
+        Typed::Net => net::interfaces(&mut screen)?,
+        Typed::Arp => net::neighbours(&mut screen)?,
+        Typed::Smtp => net::next_hops(&mut screen)?,
+        Typed::Report => act::report(&mut screen)?,
+        Typed::Script { on } => lines.set_plain(on == typed::Switch::On),
+        Typed::Restart => act::end(crate::init::How::Restart)?,
+        Typed::PowerOff => act::end(crate::init::How::Off)?,
+    }
+    Ok(screen.flush()?)
+}
+
+/// A failure of the console's own.
+fn failure(code: &str, message: impl Into<String>, help: &str) -> Failure {
+    Failure::new(Exit::Failed, code, message, help)
+}

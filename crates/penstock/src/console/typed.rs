@@ -1,0 +1,229 @@
+//! What can be typed at the console, and what a line means.
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use penstock_daemon::control::MailId;
+
+use super::failure;
+use crate::args::{Ask, Command, Daemon, Queue, Target, Volume};
+use crate::failure::Failure;
+
+/// What can be typed.
+#[derive(Debug, Parser)]
+#[command(multicall = true, disable_version_flag = true)]
+#[command(override_usage = "COMMAND [ARGUMENT...]", max_term_width = 80)]
+#[command(after_help = "\
+`help COMMAND` explains one, with examples. The last line of every answer is OK, or ERR and a code.")]
+pub(super) enum Typed {
+    #[command(flatten)]
+    Ask(Ask),
+
+    /// The volume: how it stands, what is on it, whether it is as it was written
+    #[command(after_help = "\
+Examples:
+  spool              how the volume stands
+  spool list         the mail on it
+  spool show d-17    a message, without its text
+  spool check        read everything and tell what is wrong")]
+    Spool {
+        #[command(subcommand)]
+        what: Option<Spool>,
+    },
+
+    /// Tell which software this is, and for how long it has run
+    Version,
+    /// Show the newest lines of what the service has said; `events` is the ledger on the volume
+    Journal {
+        /// How many
+        #[arg(default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        lines: u16,
+    },
+    /// Tell how much memory there is
+    Mem,
+    /// Tell what time it is, and whether that can be believed
+    Clock,
+    /// Show the settings that the box runs with
+    Config,
+    /// Show interfaces, addresses and routers
+    Net,
+    /// Show which machines of the local network have answered
+    Arp,
+    /// Ask each next hop for its greeting, as a sender would
+    Smtp,
+    /// Write what support needs to know, in one block
+    Report,
+    /// Read lines as they come, without prompt, echo and editing; for programs
+    Script {
+        /// Whether
+        on: Switch,
+    },
+    /// Finish what is under way, and start the box again
+    Restart,
+    /// Finish what is under way, and switch the box off
+    PowerOff,
+}
+
+/// What can be typed after `spool`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Spool {
+    /// List the mail that is here, oldest first
+    List(Queue),
+    /// Show a message: envelope, recipients and what happened to it, but nothing of its text
+    Show {
+        /// The message, such as d-123 or 123
+        id: MailId,
+    },
+    /// Read everything on the volume and tell whether it is as it was written
+    Check,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Switch {
+    On,
+    Off,
+}
+
+/// What a line means.
+#[derive(Debug)]
+pub(super) enum Meaning {
+    /// An empty line.
+    Nothing,
+    /// Somebody asks what can be typed.
+    Help(String),
+    Command(Typed),
+}
+
+/// Takes a line apart.
+pub(super) fn understand(line: &str) -> Result<Meaning, Failure> {
+    let Some(words) = shlex::split(line) else {
+        return Err(failure("PS-K003", "a quotation mark has no partner", ""));
+    };
+    // Who is used to a shell types the name of the program; examples have it as well.
+    let words = words.strip_prefix(&["penstock".to_owned()][..]).unwrap_or(&words);
+    if words.is_empty() {
+        return Ok(Meaning::Nothing);
+    }
+    let parsed =
+        definition().try_get_matches_from(words).and_then(|matches| Typed::from_arg_matches(&matches));
+    match parsed {
+        Ok(Typed::Ask(Ask::Export { .. })) => Err(failure(
+            "PS-K004",
+            "the text of a message is never written to the console",
+            "`show` tells everything about it but its text.",
+        )),
+        Ok(command) => Ok(Meaning::Command(command)),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Meaning::Help(error.to_string()))
+        }
+        Err(error) => {
+            Err(failure("PS-K001", first_words(&error.to_string()), "`help` lists what can be typed."))
+        }
+    }
+}
+
+/// What is wrong, out of what the parser says about it: without the usage, which `help` gives.
+fn first_words(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let words: Vec<&str> =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more")).collect();
+    words.join("; ")
+}
+
+fn definition() -> clap::Command {
+    Typed::command().mut_subcommand("export", |command| command.hide(true))
+}
+
+/// The words that can come next, after those that are there.
+pub(super) fn candidates(before: &[&str]) -> Vec<String> {
+    let definition = definition();
+    let mut at = &definition;
+    for word in before {
+        match at.find_subcommand(word) {
+            Some(found) => at = found,
+            None => return Vec::new(),
+        }
+    }
+    let subcommands =
+        at.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
+    let mut names: Vec<String> = subcommands.map(ToOwned::to_owned).collect();
+    if before.is_empty() {
+        names.push("help".into());
+    } else {
+        let options = at.get_arguments().filter_map(clap::Arg::get_long);
+        names.extend(options.map(|option| format!("--{option}")));
+    }
+    names.sort();
+    names
+}
+
+/// The operator's command for what was typed after `spool`.
+pub(super) fn spool(what: Option<Spool>) -> Command {
+    let daemon = Daemon { socket: None, json: false };
+    let target = Target { image: None, segment_size: None, daemon: daemon.clone() };
+    match what {
+        None => Command::Volume(Volume::Info(target)),
+        Some(Spool::Check) => Command::Volume(Volume::Check(target)),
+        Some(Spool::List(queue)) => Command::Ask(Ask::Queue(queue)),
+        Some(Spool::Show { id }) => Command::Ask(Ask::Show { id, daemon }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(line: &str) -> String {
+        match understand(line) {
+            Err(Failure::Told(_, body)) => body.code,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definitions_do_not_contradict_each_other() {
+        Typed::command().debug_assert();
+    }
+
+    #[test]
+    fn a_line_is_a_command_with_or_without_the_name_of_the_program() {
+        for line in ["status", "penstock status", "  status  "] {
+            assert!(
+                matches!(understand(line), Ok(Meaning::Command(Typed::Ask(Ask::Status { .. })))),
+                "{line:?}"
+            );
+        }
+        assert!(matches!(understand("spool"), Ok(Meaning::Command(Typed::Spool { what: None }))));
+        assert!(matches!(understand("power-off"), Ok(Meaning::Command(Typed::PowerOff))));
+        assert!(matches!(understand(" "), Ok(Meaning::Nothing)));
+    }
+
+    #[test]
+    fn noise_and_mistakes_have_a_code_and_do_nothing() {
+        assert_eq!(code("qx\u{1b}[A7"), "PS-K001");
+        assert_eq!(code("show"), "PS-K001");
+        assert_eq!(code("hold --reason 'half a"), "PS-K003");
+        assert_eq!(code("export d-1 --reason curious"), "PS-K004");
+        // A beginning is not enough, even where it could mean one thing only: noise must not switch the box off.
+        assert_eq!(code("p"), "PS-K001");
+    }
+
+    #[test]
+    fn help_lists_everything_but_what_writes_messages() {
+        let Ok(Meaning::Help(text)) = understand("help") else { panic!("no help") };
+        for word in ["status", "queue", "hold", "spool", "net", "report", "power-off"] {
+            assert!(text.contains(&format!("  {word} ")), "{word} is missing:\n{text}");
+        }
+        assert!(!text.contains("export"), "{text}");
+        let Ok(Meaning::Help(text)) = understand("help hold") else { panic!("no help") };
+        assert!(text.contains("--reason"), "{text}");
+    }
+
+    #[test]
+    fn what_can_come_next_is_known() {
+        assert!(candidates(&[]).contains(&"status".to_owned()));
+        assert!(candidates(&["spool"]).contains(&"check".to_owned()));
+        assert!(candidates(&["queue"]).contains(&"--state".to_owned()));
+        assert!(candidates(&["nonsense"]).is_empty());
+    }
+}

@@ -1,0 +1,98 @@
+//! What can go wrong while a box starts, in words for whoever reads the serial line.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use penstock_settings::{Problems, RecordError};
+use rustix::io::Errno;
+
+/// What can go wrong while a box starts.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// A file system cannot be mounted.
+    Mount { target: &'static str, source: Errno },
+    /// The operating system refuses something that every box needs.
+    System { action: &'static str, source: io::Error },
+    /// A file, a directory or a socket cannot be made or written.
+    File { path: PathBuf, source: io::Error },
+    /// There is no partition for the settings.
+    NoPartition(&'static str),
+    /// There are no settings in flash, or they are damaged.
+    NoSettings(RecordError),
+    /// The settings in flash are not right.
+    BadSettings(Problems),
+    /// There is no network interface.
+    NoInterface,
+    /// The network cannot be set up as the settings ask.
+    Network { action: String, source: rtnetlink::Error },
+    /// There is no disk, or it cannot be given to the daemon.
+    Disk { path: PathBuf, source: io::Error },
+    /// There is no hardware watchdog.
+    NoWatchdog(io::Error),
+    /// There is no serial line, or it cannot be given to the console.
+    NoSerialLine(io::Error),
+    /// There is no power key.
+    NoPowerKey(io::Error),
+}
+
+impl Error {
+    /// The stable code under which documents and logs speak of this error.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Mount { .. } => "PS-I002",
+            Self::System { .. } => "PS-I003",
+            Self::File { .. } => "PS-I004",
+            Self::NoPartition(_) => "PS-I010",
+            Self::NoSettings(_) => "PS-I011",
+            Self::BadSettings(_) => "PS-I012",
+            Self::NoInterface => "PS-I020",
+            Self::Network { .. } => "PS-I021",
+            Self::Disk { .. } => "PS-I030",
+            Self::NoWatchdog(_) => "PS-I040",
+            Self::NoPowerKey(_) => "PS-I041",
+            Self::NoSerialLine(_) => "PS-I042",
+        }
+    }
+
+    pub(crate) fn system(action: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |source| Self::System { action, source: source.into() }
+    }
+
+    pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { action, source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.code())?;
+        match self {
+            Self::Mount { target, source } => write!(f, "{target} cannot be mounted: {source}"),
+            Self::System { action, source } => write!(f, "cannot {action}: {source}"),
+            Self::File { path, source } => write!(f, "{} cannot be made: {source}", path.display()),
+            Self::NoPartition(name) => {
+                write!(f, "the flash has no partition '{name}': is this the image of another board?")
+            }
+            Self::NoSettings(RecordError::Absent) => f.write_str("this box has not been told yet what to do"),
+            Self::NoSettings(RecordError::Damaged) => {
+                f.write_str("both copies of the settings in flash are damaged: write them again")
+            }
+            Self::BadSettings(problems) => write!(f, "the settings in flash are not right:\n{problems}"),
+            Self::NoInterface => f.write_str("there is no network interface: look at cable and board"),
+            Self::Network { action, source } => write!(f, "cannot {action}: {source}"),
+            Self::Disk { path, source } => {
+                write!(f, "the disk {} cannot be used: {source}: is it plugged in?", path.display())
+            }
+            Self::NoWatchdog(source) => {
+                write!(f, "no hardware watchdog ({source}): a box that hangs has to be restarted by hand")
+            }
+            Self::NoSerialLine(source) => write!(f, "no serial line for a console: {source}"),
+            Self::NoPowerKey(source) => {
+                write!(f, "no power key ({source}): use `power-off` at the console before pulling the plug")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,69 @@
+//! The network of a box: its addresses, its routers, and who resolves names.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use penstock_settings::BoxNetwork;
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder, new_connection};
+
+use super::{Error, log::say};
+
+/// Where the kernel lists the interfaces.
+const LIST: &str = "/sys/class/net";
+/// Where the system's library looks for the servers that resolve names. The root of a box is memory.
+const RESOLVER_FILE: &str = "/etc/resolv.conf";
+
+/// Sets up the network as the settings have it.
+pub(super) async fn up(network: &BoxNetwork) -> Result<(), Error> {
+    let (connection, handle, _) =
+        new_connection().map_err(Error::io("speak with the kernel about networks"))?;
+    tokio::spawn(connection);
+    link_up(&handle, index_of("lo").ok_or(Error::NoInterface)?).await?;
+    let (name, index) = interface().ok_or(Error::NoInterface)?;
+    link_up(&handle, index).await?;
+    for ours in &network.addresses {
+        let added = handle.address().add(index, ours.address, ours.prefix_bits).execute().await;
+        added.map_err(|source| Error::Network { action: format!("take the address {ours}"), source })?;
+        say(&format!("{name} is {ours}"));
+    }
+    for gateway in &network.gateways {
+        let route = match gateway {
+            IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(*gateway).build(),
+            IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(*gateway).build(),
+        };
+        let added = handle.route().add(route).execute().await;
+        added.map_err(|source| Error::Network { action: format!("use the router {gateway}"), source })?;
+    }
+    let resolvers: String =
+        network.dns_servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    fs::write(RESOLVER_FILE, resolvers)
+        .and_then(|()| readable(RESOLVER_FILE))
+        .map_err(|source| Error::File { path: RESOLVER_FILE.into(), source })
+}
+
+fn readable(path: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+}
+
+async fn link_up(handle: &Handle, index: u32) -> Result<(), Error> {
+    let up: LinkMessageBuilder<LinkUnspec> = LinkUnspec::new_with_index(index).up();
+    let set = handle.link().set(up.build()).execute().await;
+    set.map_err(|source| Error::Network { action: "bring an interface up".into(), source })
+}
+
+/// The interface towards the site: the first by name that is not the loopback.
+fn interface() -> Option<(String, u32)> {
+    let mut names: Vec<String> =
+        fs::read_dir(LIST).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    // Tunnels that the kernel makes by itself have no device behind them.
+    let name = names.into_iter().find(|name| Path::new(LIST).join(name).join("device").exists())?;
+    let index = index_of(&name)?;
+    Some((name, index))
+}
+
+fn index_of(name: &str) -> Option<u32> {
+    fs::read_to_string(Path::new(LIST).join(name).join("ifindex")).ok()?.trim().parse().ok()
+}

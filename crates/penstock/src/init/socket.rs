@@ -1,0 +1,23 @@
+//! Sockets on which other processes of the box say something to the first.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+
+use tokio::net::UnixDatagram;
+
+use super::{Error, directory};
+
+/// The directory of all of them. Who may write to one is its own affair.
+const DIRECTORY: &str = "/run/init";
+
+/// Makes a socket to which one user may write.
+pub(super) fn bind(path: &'static str, owner: u32) -> Result<UnixDatagram, Error> {
+    directory(DIRECTORY, 0, 0o755)?;
+    let make = || -> std::io::Result<UnixDatagram> {
+        let socket = UnixDatagram::bind(path)?;
+        chown(path, Some(owner), None)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        Ok(socket)
+    };
+    make().map_err(|source| Error::File { path: path.into(), source })
+}

@@ -1,0 +1,82 @@
+//! Why an image cannot be built or started.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use penstock_settings::Problems;
+
+/// Why an image cannot be built or started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written.
+    File {
+        /// What was to be done, as a verb.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// `board.toml` is no TOML, or not what a board needs.
+    Board {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The settings would not be taken by the box.
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problems: Problems,
+    },
+    /// Something does not fit where it belongs.
+    TooLarge {
+        /// What.
+        what: String,
+        /// Its size in bytes.
+        size_bytes: u64,
+        /// How much room there is, in bytes.
+        room_bytes: u64,
+    },
+    /// QEMU cannot be started, or ended badly.
+    Qemu(String),
+}
+
+impl Error {
+    /// The stable code under which documents and logs speak of this error.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "PS-B001",
+            Self::Board { .. } => "PS-B002",
+            Self::Settings { .. } => "PS-B003",
+            Self::TooLarge { .. } => "PS-B004",
+            Self::Qemu(_) => "PS-B010",
+        }
+    }
+
+    /// Makes an error of what the operating system said about `action` on `path`.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { action, path: path.to_owned(), source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.code())?;
+        match self {
+            Self::File { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
+            Self::Board { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::Settings { path, problems } => write!(f, "{}:\n{problems}", path.display()),
+            Self::TooLarge { what, size_bytes, room_bytes } => {
+                write!(f, "{what} has {size_bytes} bytes, and there is room for {room_bytes}")
+            }
+            Self::Qemu(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,149 @@
+//! What a box promises to whoever plugs it in.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use penstock_appliance::console::Console;
+use penstock_appliance::machine::{Appliance, settings_before};
+use penstock_appliance::storm::storm;
+use penstock_peers::client::Client;
+use penstock_peers::load::send_big_message;
+use penstock_peers::process::{run, wait_until};
+use penstock_peers::sink::{Manner, Sink, Stage};
+
+/// Sends one message as a person would try it.
+fn swaks(appliance: &Appliance, to: &str) -> String {
+    let mut swaks = std::process::Command::new("swaks");
+    let address = appliance.address();
+    swaks.args(["--server", &address.ip().to_string(), "--port", &address.port().to_string()]);
+    String::from_utf8(run(swaks.args(["--from", "you@example.org", "--to", to]))).unwrap()
+}
+
+#[test]
+fn mail_goes_in_waits_through_a_power_cut_and_comes_out() {
+    let sink = Sink::start(0, 1);
+    sink.behave(Manner::Say(Stage::Banner, "421 4.3.2 being rebuilt".into()));
+    let mut appliance = Appliance::prepare(&settings_before(sink.address()));
+    println!("first 220 after {:?} on a blank disk", appliance.up());
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+
+    let mut client = Client::connect(appliance.address());
+    client.ask("EHLO client.example");
+    assert_eq!(client.message("you@example.org", &["else@example.net"], b"x\r\n").code, 550, "no relaying");
+    drop(client);
+
+    appliance.unplug();
+    println!("220 after {:?} with one message", appliance.up());
+    assert_eq!(sink.count(), 0);
+    sink.behave(Manner::Accept);
+    wait_until("the message comes out", || sink.count() == 1);
+    assert_eq!(sink.deliveries()[0].to[0].address, "someone@example.com");
+    assert!(appliance.serial_log().contains("MiB of memory are free"), "{}", appliance.serial_log());
+}
+
+#[test]
+fn the_power_key_ends_in_order() {
+    let sink = Sink::start(0, 1);
+    let mut appliance = Appliance::start(&settings_before(sink.address()));
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    let status = appliance.press_power_key();
+    assert!(status.success(), "{status}\n{}", appliance.serial_log());
+    let log = appliance.serial_log();
+    assert!(
+        log.contains("the power key was pressed") && log.contains("all is written; the power goes off"),
+        "{log}"
+    );
+    assert!(!log.contains("does not stop in time"), "{log}");
+}
+
+#[test]
+fn acknowledged_mail_outlives_the_plug_pulled_twenty_five_times() {
+    let outcome = storm(25);
+    assert!(outcome.balance.acknowledged > 250, "hardly any load: {}", outcome.balance.acknowledged);
+    outcome.balance.assert_sound(outcome.again_max);
+}
+
+#[test]
+fn a_kernel_that_panics_ends_in_mail_again() {
+    let sink = Sink::start(0, 1);
+    sink.behave(Manner::Say(Stage::Banner, "421 4.3.2 being rebuilt".into()));
+    let mut appliance =
+        Appliance::prepare(&settings_before(sink.address())).with_kernel_words("sysrq_always_enabled");
+    appliance.up();
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    let starts = |appliance: &Appliance| appliance.serial_log().matches("Penstock 0.1.0 starts").count();
+    assert_eq!(starts(&appliance), 1);
+    appliance.make_the_kernel_panic();
+    wait_until("the box starts again", || starts(&appliance) == 2);
+    appliance.wait_until_it_greets();
+    sink.behave(Manner::Accept);
+    wait_until("the message comes out", || sink.count() == 1);
+}
+
+#[test]
+fn a_message_of_100_mib_passes_a_box_with_256() {
+    let sink = Sink::start(0, 1);
+    let appliance = Appliance::start(&settings_before(sink.address()).set("listen.size_max", "\"200MiB\""));
+    let content = send_big_message(appliance.address(), 100);
+    wait_until("the message comes out", || sink.count() == 1);
+    assert_eq!(sink.deliveries()[0].content, content);
+}
+
+#[test]
+fn a_disk_with_something_else_on_it_is_not_touched() {
+    let sink = Sink::start(0, 1);
+    let mut appliance = Appliance::prepare(&settings_before(sink.address()));
+    // The mark of a partition table, and nothing else.
+    let disk = File::options().read(true).write(true).open(appliance.disk()).unwrap();
+    disk.write_all_at(&[0x55, 0xAA], 510).unwrap();
+    appliance.plug_in();
+    wait_until("the box says what is wrong", || appliance.serial_log().contains("PS-D003"));
+    appliance.unplug();
+    let mut begin = vec![0; 1 << 20];
+    disk.read_exact_at(&mut begin, 0).unwrap();
+    assert_eq!(begin[510..512], [0x55, 0xAA]);
+    begin[510..512].fill(0);
+    assert!(begin.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn the_console_answers_a_person_and_a_program() {
+    let sink = Sink::start(0, 1);
+    sink.behave(Manner::Say(Stage::Mail, "451 4.3.2 not now".into()));
+    let mut appliance = Appliance::start(&settings_before(sink.address()));
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+
+    let mut console = Console::take(appliance.serial());
+    for (command, says) in [
+        ("status", "penstock.example"),
+        ("queue", "someone@example.com"),
+        ("spool list", "someone@example.com"),
+        ("show d-1", "you@example.org"),
+        ("net", "10.0.2.15"),
+        ("smtp", "220 sink.example"),
+        ("clock", "chip    20"),
+        ("mem", "KiB  in all"),
+        ("config", "hostname = \"penstock.example\""),
+        ("report", "--- report ends"),
+        ("journal", ""),
+        ("hold --reason test", ""),
+        ("status", "hold"),
+    ] {
+        let answer = console.ask(command);
+        assert!(answer.last == "OK" && answer.text.contains(says), "{command}: {answer:?}");
+    }
+    assert!(console.ask("events").text.contains("console"), "who asked is in the ledger");
+    for (command, code) in [
+        ("nonsense", "ERR PS-K001"),
+        ("export d-1 --reason curious", "ERR PS-K004"),
+        ("volume format /dev/vda", "ERR PS-K001"),
+    ] {
+        assert_eq!(console.ask(command).last, code, "{command}");
+    }
+    assert_eq!(console.ask("power-off").last, "OK");
+    let status = appliance.wait_until_off();
+    assert!(status.success(), "{status}");
+    assert!(appliance.serial_log().contains("as the console asks"), "{}", appliance.serial_log());
+}
