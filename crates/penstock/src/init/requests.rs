@@ -1,7 +1,5 @@
 //! What the console may ask of the first process: that the box ends.
 
-use std::time::Duration;
-
 use tokio::net::UnixDatagram;
 
 use super::power::How;
@@ -23,14 +21,8 @@ impl Requests {
     pub(super) async fn next(&self) -> How {
         let mut word = [0; 32];
         loop {
-            match self.0.recv(&mut word).await {
-                Ok(len) => {
-                    if let Some(how) = How::from_word(&word[..len]) {
-                        return how;
-                    }
-                }
-                // A socket that fails at once would make a busy loop.
-                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            if let Some(how) = How::from_word(socket::receive(&self.0, &mut word).await) {
+                return how;
             }
         }
     }

@@ -39,13 +39,7 @@ impl Notes {
     /// The next message, which may hold several lines.
     pub(super) async fn next(&self) -> String {
         let mut bytes = [0; 512];
-        loop {
-            match self.0.recv(&mut bytes).await {
-                Ok(len) => return String::from_utf8_lossy(&bytes[..len]).into_owned(),
-                // A socket that fails at once would make a busy loop.
-                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-            }
-        }
+        String::from_utf8_lossy(socket::receive(&self.0, &mut bytes).await).into_owned()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::time::Duration;
 
 use tokio::net::UnixDatagram;
 
@@ -20,4 +21,15 @@ pub(super) fn bind(path: &'static str, owner: u32) -> Result<UnixDatagram, Error
         Ok(socket)
     };
     make().map_err(|source| Error::File { path: path.into(), source })
+}
+
+/// The next message, as much of it as there is room for.
+pub(super) async fn receive<'b>(socket: &UnixDatagram, into: &'b mut [u8]) -> &'b [u8] {
+    loop {
+        match socket.recv(into).await {
+            Ok(len) => return &into[..len],
+            // A socket that fails at once would make a busy loop.
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
 }
