@@ -9,12 +9,15 @@
 //! are seeded with the volume and the sequence number of the segment, so that what an earlier life of the segment
 //! left behind never passes; the header's also with the frame's own offset, so that a misdirected write does not.
 
+#[cfg(any(test, not(feature = "std")))]
 use crc::{CRC_32_ISCSI, Crc, Table};
 
 use crate::proof::Protection;
 
 /// The length of a frame's header in bytes.
 pub(crate) const HEADER_BYTES: usize = 24;
+/// Where the header's CRC stands in it, behind all that it covers.
+pub(crate) const HEADER_CRC_AT: usize = 20;
 /// Frames begin at multiples of this many bytes.
 pub(crate) const ALIGN: usize = 16;
 /// The longest payload of a frame in bytes.
@@ -24,7 +27,22 @@ const MAGIC: u16 = 0x5350;
 /// A reader that does not know the kind of this frame may pass over it.
 pub(crate) const FLAG_SKIPPABLE: u8 = 0x01;
 
-static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+/// The CRC-32C (iSCSI) of `bytes`, begun with this value of the reflected register.
+fn crc32c(register: u32, bytes: &[u8]) -> u32 {
+    #[cfg(feature = "std")]
+    return crc32c::crc32c_append(!register, bytes);
+    #[cfg(not(feature = "std"))]
+    return by_table(register, bytes);
+}
+
+/// The same where no instruction is known to do it.
+#[cfg(any(test, not(feature = "std")))]
+fn by_table(register: u32, bytes: &[u8]) -> u32 {
+    static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+    let mut digest = CRC.digest_with_initial(register.reverse_bits());
+    digest.update(bytes);
+    digest.finalize()
+}
 
 /// What a frame holds. The numbers are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,49 +92,49 @@ impl Kind {
     }
 }
 
-/// What both CRCs of a frame begin with.
+/// What both CRCs of a frame begin with: a value of the reflected register. FORMAT.md gives it as the parameter "init" of
+/// the CRC, which has its bits the other way round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seed(u32);
 
 impl Seed {
     /// For segment headers, which must be readable before the volume is known.
-    pub(crate) const HEADER: Self = Self(0x5045_4E53);
+    pub(crate) const HEADER: Self = Self(0x5045_4E53_u32.reverse_bits());
 
     pub(crate) fn of_segment(volume: &[u8; 16], sequence: u64) -> Self {
         if !Protection::SeededCrc.is_on() {
             return Self::HEADER;
         }
-        let mut digest = CRC.digest();
-        digest.update(volume);
-        digest.update(&sequence.to_le_bytes());
-        Self(digest.finalize())
+        let mut name = [0; 24];
+        name[..16].copy_from_slice(volume);
+        name[16..].copy_from_slice(&sequence.to_le_bytes());
+        Self(crc32c(u32::MAX, &name).reverse_bits())
     }
 
     pub(crate) fn crc(self, bytes: &[u8]) -> u32 {
-        let mut digest = CRC.digest_with_initial(self.0);
-        digest.update(bytes);
-        digest.finalize()
+        crc32c(self.0, bytes)
     }
 
-    /// The seed that begins with this value of the CRC register.
+    /// The seed that begins with this value of the reflected register.
     pub(crate) const fn from_register(register: u32) -> Self {
         Self(register)
     }
 
-    pub(crate) fn header_crc(self, header: &[u8], offset: u32) -> u32 {
-        let mut digest = CRC.digest_with_initial(self.0);
-        digest.update(header);
-        digest.update(&offset.to_le_bytes());
-        digest.finalize()
+    /// Covers the header up to this CRC, and its place.
+    pub(crate) fn header_crc(self, header: &[u8; HEADER_CRC_AT], offset: u32) -> u32 {
+        let mut covered = [0; HEADER_CRC_AT + 4];
+        covered[..HEADER_CRC_AT].copy_from_slice(header);
+        covered[HEADER_CRC_AT..].copy_from_slice(&offset.to_le_bytes());
+        crc32c(self.0, &covered)
     }
 }
 
 /// Folds the CRCs of a frame into the chain that a GROUP_END carries.
 pub(crate) fn chain(previous: u32, header: &Header) -> u32 {
-    let mut digest = CRC.digest_with_initial(previous);
-    digest.update(&header.payload_crc.to_le_bytes());
-    digest.update(&header.header_crc.to_le_bytes());
-    digest.finalize()
+    let mut crcs = [0; 8];
+    crcs[..4].copy_from_slice(&header.payload_crc.to_le_bytes());
+    crcs[4..].copy_from_slice(&header.header_crc.to_le_bytes());
+    crc32c(previous.reverse_bits(), &crcs)
 }
 
 /// The header of a frame, after its CRC was found right.
@@ -139,6 +157,7 @@ impl Header {
     /// Reads a header at `offset` of a segment; `None` if these bytes are none.
     pub(crate) fn decode(bytes: &[u8], seed: Seed, offset: u32) -> Option<Self> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
+        let covered: &[u8; HEADER_CRC_AT] = bytes.first_chunk()?;
         let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         if u16::from_le_bytes([bytes[0], bytes[1]]) != MAGIC {
             return None;
@@ -151,7 +170,7 @@ impl Header {
             payload_crc: u32_at(16),
             header_crc: u32_at(20),
         };
-        let whole = header.header_crc == seed.header_crc(&bytes[..20], offset);
+        let whole = header.header_crc == seed.header_crc(covered, offset);
         (whole && header.len as usize <= PAYLOAD_BYTES_MAX).then_some(header)
     }
 }
@@ -182,14 +201,16 @@ pub(crate) fn seal(
 ) -> Header {
     let end = HEADER_BYTES + len_bytes;
     let payload_crc = seed.crc(&frame[HEADER_BYTES..end]);
-    frame[0..2].copy_from_slice(&MAGIC.to_le_bytes());
-    frame[2] = kind as u8;
-    frame[3] = flags;
-    frame[4..8].copy_from_slice(&(len_bytes as u32).to_le_bytes());
-    frame[8..16].copy_from_slice(&msg_id.to_le_bytes());
-    frame[16..20].copy_from_slice(&payload_crc.to_le_bytes());
-    let header_crc = seed.header_crc(&frame[..20], offset);
-    frame[20..24].copy_from_slice(&header_crc.to_le_bytes());
+    let mut covered = [0; HEADER_CRC_AT];
+    covered[0..2].copy_from_slice(&MAGIC.to_le_bytes());
+    covered[2] = kind as u8;
+    covered[3] = flags;
+    covered[4..8].copy_from_slice(&(len_bytes as u32).to_le_bytes());
+    covered[8..16].copy_from_slice(&msg_id.to_le_bytes());
+    covered[16..20].copy_from_slice(&payload_crc.to_le_bytes());
+    let header_crc = seed.header_crc(&covered, offset);
+    frame[..HEADER_CRC_AT].copy_from_slice(&covered);
+    frame[HEADER_CRC_AT..HEADER_BYTES].copy_from_slice(&header_crc.to_le_bytes());
     frame[end..frame_bytes(len_bytes)].fill(0);
     Header { kind: kind as u8, flags, len: len_bytes as u32, msg_id, payload_crc, header_crc }
 }
@@ -204,6 +225,17 @@ mod tests {
         frame[HEADER_BYTES..HEADER_BYTES + 11].copy_from_slice(b"hello flash");
         seal(&mut frame, 11, Kind::Chunk, 0, 99, seed, 4096);
         (frame, seed)
+    }
+
+    #[test]
+    fn a_sum_is_the_same_by_instruction_and_by_table() {
+        let bytes: [u8; 300] = core::array::from_fn(|at| (at * 37 + at / 7) as u8);
+        for register in [0, 1, 0x1234_5678, u32::MAX] {
+            for len in [0, 1, 7, 8, 24, 255, 300] {
+                let bytes = &bytes[..len];
+                assert_eq!(crc32c(register, bytes), by_table(register, bytes), "{register:x} {len}");
+            }
+        }
     }
 
     #[test]

@@ -8,13 +8,11 @@
 //! A bit found so is a guess: three flips and more can look like one, and of random damage in a payload of 64 KiB one in
 //! 8,192 does. Whoever mends must have another check that has nothing to do with the CRC, and believe that alone.
 
-use crate::frame::{HEADER_BYTES, Header, Seed};
+use crate::frame::{HEADER_BYTES, HEADER_CRC_AT, Header, Seed};
 
 /// The generator of CRC-32C, bits reversed.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
-/// Where the header's CRC stands in it.
-const HEADER_CRC_AT: usize = 20;
-/// The bytes behind them that the header's CRC covers and that are not on flash: the offset.
+/// The bytes that the header's CRC covers and that are not on flash: the offset.
 const OFFSET_BYTES: usize = 4;
 
 /// One bit of zero through the register.
@@ -52,7 +50,7 @@ pub(crate) fn flip(bytes: &mut [u8], bit: usize) {
 /// The header that stands at `offset` if one bit of it is flipped back.
 pub(crate) fn mended_header(bytes: &[u8], seed: Seed, offset: u32) -> Option<Header> {
     let mut header: [u8; HEADER_BYTES] = *bytes.first_chunk()?;
-    let (covered, crc) = header.split_at(HEADER_CRC_AT);
+    let (covered, crc): (&[u8; HEADER_CRC_AT], _) = header.split_first_chunk()?;
     let stored = u32::from_le_bytes(crc.try_into().ok()?);
     let syndrome = stored ^ seed.header_crc(covered, offset);
     let bit = if syndrome.is_power_of_two() {
@@ -77,7 +75,7 @@ pub(crate) fn seed_of(bytes: &[u8], offset: u32) -> Option<Seed> {
         }
         register ^= u32::from(*byte);
     }
-    Some(Seed::from_register(register.reverse_bits()))
+    Some(Seed::from_register(register))
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ fn seal(frame: &mut [u8], seed: Seed, offset: u32) -> Option<Header> {
     if let Some(payload) = rest.get(..len) {
         header[16..20].copy_from_slice(&seed.crc(payload).to_le_bytes());
     }
-    let header_crc = seed.header_crc(&header[..20], offset);
-    header[20..].copy_from_slice(&header_crc.to_le_bytes());
+    let (covered, crc) = header.split_first_chunk_mut()?;
+    crc.copy_from_slice(&seed.header_crc(covered, offset).to_le_bytes());
     Header::decode(header, seed, offset)
 }

@@ -62,7 +62,7 @@ impl Written {
         // Sealed as a frame of some kind, and then as the one that is wanted, which may be unknown.
         let mut header = frame::seal(frame, payload.len(), Kind::Nop, flags, msg_id, seed(), at);
         frame[2] = kind;
-        header.header_crc = seed().header_crc(&frame[..20], at);
+        header.header_crc = seed().header_crc(frame.first_chunk().unwrap(), at);
         frame[20..24].copy_from_slice(&header.header_crc.to_le_bytes());
         self.frames += 1;
         self.chain = frame::chain(self.chain, &header);
