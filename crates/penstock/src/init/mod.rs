@@ -8,7 +8,6 @@
 //! It keeps no mail and opens no port. What an operator wants is the console's affair, which runs as a user of its own and
 //! asks for nothing here but power-off and restart.
 
-mod device;
 mod error;
 mod health;
 mod log;
