@@ -35,6 +35,14 @@ pub(crate) enum Error {
     NoSerialLine(io::Error),
     /// There is no power key.
     NoPowerKey(io::Error),
+    /// The identity cannot be read or written.
+    Identity(MtdError),
+    /// There was an identity, and it has rotted.
+    IdentityDamaged,
+    /// The image does not say for which board it is.
+    NoBoard,
+    /// The seed cannot be read or written.
+    Seed(MtdError),
 }
 
 impl Error {
@@ -53,6 +61,10 @@ impl Error {
             Self::NoWatchdog(_) => "PS-I040",
             Self::NoPowerKey(_) => "PS-I041",
             Self::NoSerialLine(_) => "PS-I042",
+            Self::Identity(_) => "PS-I060",
+            Self::IdentityDamaged => "PS-I061",
+            Self::NoBoard => "PS-I062",
+            Self::Seed(_) => "PS-I063",
         }
     }
 
@@ -90,6 +102,19 @@ impl fmt::Display for Error {
                 write!(f, "no hardware watchdog ({source}): a box that hangs has to be restarted by hand")
             }
             Self::NoSerialLine(source) => write!(f, "no serial line for a console: {source}"),
+            Self::Identity(source) => {
+                write!(f, "the identity of the box cannot be had: {source}; it goes on without serial number")
+            }
+            Self::IdentityDamaged => f.write_str(
+                "the identity of the box in flash is damaged, and none is made in its place; it goes on without serial number",
+            ),
+            Self::NoBoard => f.write_str(
+                "the image does not say for which board it is (penstock.board=…), so no identity is made: build it anew",
+            ),
+            Self::Seed(source) => write!(
+                f,
+                "the seed of random numbers cannot be kept: {source}; they begin with what the firmware gives"
+            ),
             Self::NoPowerKey(source) => {
                 write!(f, "no power key ({source}): use `power-off` at the console before pulling the plug")
             }
