@@ -152,6 +152,7 @@ async fn configure(
 ) -> Result<(), Error> {
     settings::write(text)?;
     name(settings.system.hostname.as_str(), identity)?;
+    network::warn_of_shared_fate(settings);
     // Without a network the mail that is here is still safe, and the console works.
     if let Some(interface) = interface {
         told(network::up(interface, &settings.network, identity.map(|it| it.mac)).await);

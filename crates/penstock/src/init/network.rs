@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use penstock_settings::{BoxNetwork, InterfaceAddress};
+use penstock_settings::{BoxNetwork, HopHost, InterfaceAddress, Settings};
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder, new_connection,
 };
@@ -89,6 +89,28 @@ pub(super) async fn up(
         tokio::spawn(look_for_duplicates());
     }
     Ok(())
+}
+
+/// Says which of the servers that the box needs are the very ones that it stands in for.
+pub(super) fn warn_of_shared_fate(settings: &Settings) {
+    for (key, address) in shared_fate(settings) {
+        say(&format!("PS-I026: {address} in {key} is a next hop itself: what it does for this box ends when it goes down"));
+    }
+}
+
+fn shared_fate(settings: &Settings) -> Vec<(&'static str, IpAddr)> {
+    let hops: Vec<IpAddr> = settings
+        .next_hops
+        .iter()
+        .filter_map(|hop| match hop.address.host {
+            HopHost::Ip(ip) => Some(ip),
+            HopHost::Name(_) => None,
+        })
+        .collect();
+    let network = &settings.network;
+    let resolvers = network.dns_servers.iter().map(|server| ("network.dns_servers", *server));
+    let time = network.time_servers.iter().map(|server| ("network.time_servers", server.0.ip()));
+    resolvers.chain(time).filter(|(_, address)| hops.contains(address)).collect()
 }
 
 /// What IPv6 does by itself on an interface. The kernel takes the values for all interfaces over into those that come later,
@@ -183,6 +205,18 @@ fn index_of(name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_is_the_next_hop_itself_is_named() {
+        let settings = Settings::parse(
+            "[system]\nhostname = \"mx.example\"\n[domains]\naccepted = [\"example.com\"]\n\
+             [network]\ndns_servers = [\"192.0.2.1\", \"192.0.2.2\"]\ntime_servers = [\"192.0.2.1\"]\n\
+             [[next_hop]]\nname = \"a\"\naddress = \"192.0.2.1\"\n",
+        )
+        .unwrap();
+        let it = "192.0.2.1".parse().unwrap();
+        assert_eq!(shared_fate(&settings), [("network.dns_servers", it), ("network.time_servers", it)]);
+    }
 
     #[test]
     fn an_address_that_a_neighbour_has_is_found_in_the_kernels_list() {
