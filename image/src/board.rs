@@ -14,6 +14,8 @@ use crate::Error;
 pub struct Board {
     /// Its name, which is that of its folder.
     pub name: String,
+    /// Its revision.
+    pub revision: u32,
     /// What QEMU has to emulate.
     pub machine: Machine,
     /// How its kernel is started.
@@ -169,6 +171,8 @@ impl Board {
                 sep = ",";
             }
         }
+        // Words with a dot are nothing to the kernel; the first process makes an identity with them.
+        let _ = write!(line, " penstock.board={} penstock.revision={}", self.name, self.revision);
         line.push_str(" rdinit=/bin/penstock -- init");
         line
     }
@@ -180,6 +184,7 @@ mod tests {
 
     const BOARD: &str = r#"
 name = "test"
+revision = 4
 disk = { device = "/dev/vda", size_mib = 64 }
 kernel = { command_line = "quiet", mtd_id = "0.flash" }
 machine = { type = "virt", cpu = "cortex-a53", cpus = 2, memory_mib = 256, watchdog = "i6300esb" }
@@ -200,7 +205,8 @@ partition = [{ name = "c", offset = 0x1000, size_bytes = 0x1000 }]
         let board = Board::parse(BOARD).unwrap();
         assert_eq!(
             board.command_line(),
-            "quiet mtdparts=0.flash:4k@0k(a),56k@8k(b),4k@68k(c) rdinit=/bin/penstock -- init"
+            "quiet mtdparts=0.flash:4k@0k(a),56k@8k(b),4k@68k(c) penstock.board=test penstock.revision=4 \
+             rdinit=/bin/penstock -- init"
         );
         assert_eq!(board.partition("c").unwrap().0.base, 0x10000);
         assert!(board.partition("d").is_none());
@@ -230,5 +236,8 @@ partition = [{ name = "c", offset = 0x1000, size_bytes = 0x1000 }]
         assert_eq!(board.name, "qemu-virt");
         let (_, settings) = board.partition("settings").unwrap();
         assert_eq!(settings.size_bytes, 2 * 256 * 1024, "two copies, a sector each");
+        let (_, seed) = board.partition("seed").unwrap();
+        assert!(seed.size_bytes >= 2 * 256 * 1024, "one sector keeps the seed while the other is erased");
+        assert_eq!(board.partition("identity").unwrap().1.size_bytes, 256 * 1024);
     }
 }

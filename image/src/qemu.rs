@@ -49,6 +49,8 @@ pub struct Machine {
     pub monitor: Option<PathBuf>,
     /// Words that the kernel is told besides those of the image.
     pub kernel_words: String,
+    /// What its clock chip shows when it is switched on (`2026-11-22T03:19:40`), if not what this machine's does.
+    pub chip_time: Option<String>,
 }
 
 impl Machine {
@@ -119,6 +121,9 @@ impl Machine {
                 ));
                 qemu.args(["-serial", "chardev:serial"]);
             }
+        }
+        if let Some(time) = &self.chip_time {
+            qemu.args(["-rtc", &format!("base={time}")]);
         }
         if let Some(monitor) = &self.monitor {
             qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", file(monitor)));

@@ -15,6 +15,7 @@ mod metrics;
 mod notify;
 mod operator;
 mod run;
+mod sandbox;
 mod stop;
 mod storage;
 mod volume;

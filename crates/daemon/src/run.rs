@@ -1,6 +1,6 @@
 //! From the settings to a daemon that runs, and to its end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::control::ControlSocket;
-use crate::deliver::{self, Delivery};
+use crate::deliver::{self, Delivery, SourceAddresses};
 use crate::ledger::Kind;
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::storage::{self, Answered, Started, Storage};
-use crate::{Error, notify, stop, volume};
+use crate::{Error, notify, sandbox, stop, volume};
 
 /// Threads that read mail from the volume or resolve names, at most. They come when needed and go again.
 const BLOCKING_THREADS: usize = 16;
@@ -32,17 +32,35 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long reads that are under way may take to end after that.
 const READER_GRACE: Duration = Duration::from_secs(1);
 
-/// What is not a setting.
+/// What is not a setting. By default: a host that looks after its clock and its addresses itself, and no sandbox.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Options {}
+pub struct Options {
+    /// On an appliance, whose first process sets clock and addresses: the file in which it says whether the clock is right.
+    pub clock_file: Option<PathBuf>,
+    /// Whether the process gives up the paths and calls that it does not need. That holds for all of it, so a process that
+    /// does something else besides must not ask for it.
+    pub sandbox: bool,
+}
+
+impl Options {
+    /// From which addresses to connect to next hops.
+    fn source_addresses(&self, settings: &Settings) -> SourceAddresses {
+        let fixed = settings.client.source_addresses.iter().copied();
+        // On any other host what the settings call the appliance's addresses are not its own.
+        let ours = settings.network.addresses.iter().filter(|_| self.clock_file.is_some());
+        SourceAddresses::first_of_each_family(fixed.chain(ours.map(|ours| ours.address)))
+    }
+}
 
 /// Runs the service until SIGTERM or SIGINT asks it to stop. A second one does not wait for what is under way.
 ///
 /// # Errors
 /// Why it could not start, or was not stopped cleanly.
-pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
+pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
     let started = Instant::now();
+    if options.sandbox {
+        sandbox::restrict_paths(&settings, options.clock_file.as_deref());
+    }
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -50,7 +68,7 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
         .thread_name("reader")
         .build()
         .map_err(Error::System)?;
-    let clock = Arc::new(Clock::new());
+    let clock = Arc::new(Clock::new(options.clock_file.as_deref()));
     let metrics = Arc::new(Metrics::default());
     let mounted = volume::open(&settings)?;
     let name = mounted.spool.info().volume;
@@ -63,8 +81,15 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
     let Started { storage, answers, thread } =
         storage::start(mounted, &settings, Arc::clone(&clock), Arc::clone(&metrics))
             .map_err(Error::System)?;
-    let daemon =
-        Daemon { settings: Arc::new(settings), clock, metrics, storage: storage.clone(), mount_ms, started };
+    let daemon = Daemon {
+        settings: Arc::new(settings),
+        options: options.clone(),
+        clock,
+        metrics,
+        storage: storage.clone(),
+        mount_ms,
+        started,
+    };
     let served = runtime.block_on(daemon.serve(&volume, answers));
     // A thread that hangs in the system's resolver is not waited for.
     runtime.shutdown_timeout(READER_GRACE);
@@ -79,6 +104,7 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
 /// What all parts share.
 struct Daemon {
     settings: Arc<Settings>,
+    options: Options,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     storage: Storage,
@@ -100,6 +126,7 @@ impl Daemon {
             Arc::clone(&self.metrics),
             self.storage.clone(),
             volume,
+            self.options.source_addresses(&self.settings),
             stopping.clone(),
         )?;
         let listening = Listening::new(
@@ -111,6 +138,11 @@ impl Daemon {
         )?;
         let mut dispatch = tokio::spawn(dispatch(answers, Arc::clone(&delivery)));
         let mut tasks = self.start(&listening, &delivery, &stopping)?;
+        let follow =
+            self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
+        if self.options.sandbox {
+            sandbox::restrict_calls();
+        }
         notify::ready();
         self.record(Kind::Started, "started").await;
 
@@ -122,6 +154,9 @@ impl Daemon {
         notify::stopping();
         // If all have gone there is nobody left to tell.
         let _ = stop.send(true);
+        if let Some(follow) = follow {
+            follow.abort();
+        }
         let finished = async {
             while tasks.join_next().await.is_some() {}
             listening.wait_until_empty().await;

@@ -44,6 +44,9 @@ Examples:
         /// The settings file
         #[arg(long, value_name = "FILE", default_value = SETTINGS_FILE, value_hint = ValueHint::FilePath)]
         settings: PathBuf,
+        /// On an appliance: the file in which its first process says whether the clock is right
+        #[arg(long, value_name = "FILE", hide = true, value_hint = ValueHint::FilePath)]
+        clock_file: Option<PathBuf>,
     },
 
     /// Be the first process of a box; what its kernel starts

@@ -1,6 +1,7 @@
 //! Settings that are right one by one and cannot hold together.
 
 use alloc::format;
+use alloc::vec::Vec;
 
 use crate::network::HopHost;
 use crate::problem::Code;
@@ -20,6 +21,7 @@ impl Settings {
         self.check_volume(sink);
         self.check_listen(sink);
         self.check_domains(sink);
+        self.check_client(sink);
         self.check_next_hops(hop_lines, sink);
         self.check_release(sink);
     }
@@ -30,6 +32,17 @@ impl Settings {
             if network.addresses[..n].iter().any(|other| other.address == ours.address) {
                 let reason = format!("{} stands there twice", ours.address);
                 sink.clash(&["network.addresses"], Code::Duplicate, reason);
+            }
+        }
+        if network.dhcp && network.addresses.iter().any(|ours| ours.address.is_ipv4()) {
+            let reason =
+                "with an IPv4 address of its own the box asks no DHCP server: take one of the two out".into();
+            sink.clash(&["network.dhcp", "network.addresses"], Code::Contradiction, reason);
+        }
+        for (n, server) in network.time_servers.iter().enumerate() {
+            if network.time_servers[..n].contains(server) {
+                let reason = format!("{server} stands there twice: it would confirm itself");
+                sink.clash(&["network.time_servers"], Code::Duplicate, reason);
             }
         }
         for (n, gateway) in network.gateways.iter().enumerate() {
@@ -121,6 +134,23 @@ impl Settings {
         for (n, domain) in accepted.iter().enumerate() {
             if accepted[..n].contains(domain) {
                 sink.clash(&["domains.accepted"], Code::Duplicate, format!("{domain} stands there twice"));
+            }
+        }
+    }
+
+    fn check_client(&self, sink: &mut Sink) {
+        let (sources, ours) = (&self.client.source_addresses, &self.network.addresses);
+        for (n, source) in sources.iter().enumerate() {
+            if sources[..n].iter().any(|other| other.is_ipv4() == source.is_ipv4()) {
+                let reason = format!("{source} is a second one of its address family");
+                sink.clash(&["client.source_addresses"], Code::Duplicate, reason);
+            }
+            let same_family: Vec<_> =
+                ours.iter().filter(|ours| ours.address.is_ipv4() == source.is_ipv4()).collect();
+            if !same_family.is_empty() && !same_family.iter().any(|ours| ours.address == *source) {
+                let reason =
+                    format!("{source} is none of network.addresses: no connection could come from there");
+                sink.clash(&["client.source_addresses", "network.addresses"], Code::Contradiction, reason);
             }
         }
     }

@@ -26,14 +26,14 @@ mod units;
 mod value;
 
 pub use names::{AbsolutePath, Domain, HopName, HostName};
-pub use network::{HopAddress, HopHost, InterfaceAddress, Network};
+pub use network::{HopAddress, HopHost, InterfaceAddress, Network, TimeServer};
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
-    BareNewlines, BoxNetwork, Client, Domains, InitialMode, Listen, LogFormat, LogLevel, NEXT_HOPS_MAX,
-    NextHop, Release, SECTIONS, Settings, System, Volume,
+    BareNewlines, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
+    NEXT_HOPS_MAX, NextHop, Release, SECTIONS, Settings, System, Volume,
 };
 pub use units::{Bytes, DurationText};
 

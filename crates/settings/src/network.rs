@@ -10,6 +10,8 @@ use crate::value::{Refusal, Text};
 
 /// The port of SMTP between servers.
 const SMTP_PORT: u16 = 25;
+/// The port of NTP.
+const NTP_PORT: u16 = 123;
 
 /// A network: an address and how many of its leading bits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +140,45 @@ impl Text for IpAddr {
     }
 }
 
+/// Where a time server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeServer(pub SocketAddr);
+
+impl fmt::Display for TimeServer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, out)
+    }
+}
+
+impl Text for TimeServer {
+    type Limits = ();
+    const EXAMPLE: &'static str = "\"192.0.2.1\" or \"[2001:db8::1]:123\"";
+
+    fn allowed((): &()) -> String {
+        format!("an IP address, with a port unless it is {NTP_PORT}")
+    }
+
+    fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
+        let address = match text.parse::<SocketAddr>() {
+            Ok(address) => address,
+            Err(_) => SocketAddr::new(bare_ip(text).ok_or(Refusal::Bad)?, NTP_PORT),
+        };
+        if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+            return Err(Refusal::Bad);
+        }
+        Ok(Self(address))
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// An IP address, with or without brackets.
+fn bare_ip(text: &str) -> Option<IpAddr> {
+    text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text).parse().ok()
+}
+
 /// Where a next hop is: host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HopAddress {
@@ -181,8 +222,7 @@ impl Text for HopAddress {
                 Ok(Self { host: HopHost::Ip(address.ip()), port: address.port() })
             };
         }
-        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
+        if let Some(ip) = bare_ip(text) {
             return Ok(Self { host: HopHost::Ip(ip), port: SMTP_PORT });
         }
         let (name, port) = match text.split_once(':') {
@@ -240,6 +280,21 @@ mod tests {
             "ff02::1/64",
         ] {
             assert!(InterfaceAddress::from_text(text, &()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_server_is_an_address_with_or_without_port() {
+        for (text, means) in [
+            ("192.0.2.1", "192.0.2.1:123"),
+            ("192.0.2.1:1123", "192.0.2.1:1123"),
+            ("2001:db8::1", "[2001:db8::1]:123"),
+            ("[2001:db8::1]", "[2001:db8::1]:123"),
+        ] {
+            assert_eq!(TimeServer::from_text(text, &()).ok().unwrap().to_string(), means);
+        }
+        for text in ["", "0.0.0.0", "192.0.2.1:0", "ntp.example.org", "224.0.1.1"] {
+            assert!(TimeServer::from_text(text, &()).is_err(), "{text:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use crate::FILE_BYTES_MAX;
 use crate::names::{AbsolutePath, Domain, HopName, HostName};
-use crate::network::{HopAddress, InterfaceAddress, Network};
+use crate::network::{HopAddress, InterfaceAddress, Network, TimeServer};
 use crate::problem::Problems;
 use crate::read::{Document, Sink};
 use crate::schema::{Group, Section, choice, default, group, required};
@@ -64,6 +64,16 @@ choice! {
     }
 }
 
+choice! {
+    /// Whether the time that the appliance's chip keeps is believed by itself.
+    ClockChip {
+        /// It is not: it may have been without a battery.
+        Unproven = "unproven",
+        /// It is, unless it cannot be right.
+        Trusted = "trusted",
+    }
+}
+
 group! {
     /// The box itself.
     "system" => System {
@@ -77,6 +87,11 @@ group! {
         log_format: LogFormat = default(LogFormat::People), ();
         /// The least important log lines that are written. Below `info` every message leaves several lines.
         log_level: LogLevel = default(LogLevel::Info), ();
+        /// Whether the appliance believes its clock chip when no time server has confirmed it. While time is not
+        /// trusted nothing expires, nothing is given up for its age and no hold ends by itself; mail is taken and
+        /// released all the same. `trusted` is for a site without time servers and a chip with a good battery, and holds
+        /// only while the chip is not before the last time that was known to be right and not a year beyond it.
+        clock_chip: ClockChip = default(ClockChip::Unproven), ();
     }
 }
 
@@ -91,6 +106,16 @@ group! {
         /// The servers that resolve names. Without one only addresses are understood, which is all that a box needs whose
         /// next hop is given by address.
         dns_servers: Vec<IpAddr> = default(Vec::new()), (0..=3, ());
+        /// Whether IPv4 address, router and name servers come from a DHCP server, instead of from the lines above. Mind
+        /// that it often lives on the very server that this box stands in for: a box that is switched on while that is
+        /// down has no address and takes no mail. A lease that runs out while nobody answers is kept.
+        dhcp: bool = default(false), ();
+        /// Whether IPv6 addresses and routers are taken from the announcements of routers. There is then one address
+        /// for good (from the MAC), none that changes. Off, since whoever announces becomes the router.
+        router_advertisements: bool = default(false), ();
+        /// The servers that tell the time (NTP). More than half of them must agree, so three stand the loss of one.
+        /// Without any the clock is trusted only as `system.clock_chip` says.
+        time_servers: Vec<TimeServer> = default(Vec::new()), (0..=4, ());
     }
 }
 
@@ -197,6 +222,10 @@ group! {
 group! {
     /// How the box speaks to a next hop.
     "client" => Client {
+        /// From which of the machine's addresses to connect, one of each address family, so that the next hop always sees
+        /// the same and its receive connector can name it. Without one it is the first of `network.addresses` on the
+        /// appliance, and on any other host whatever the host chooses.
+        source_addresses: Vec<IpAddr> = default(Vec::new()), (0..=2, ());
         /// How long to wait for a TCP connection.
         connect_timeout: Duration = default(secs(30)), secs(1)..=mins(5);
         /// How long to wait for the greeting and for the answers to EHLO, MAIL and RCPT. A server under pressure delays

@@ -94,6 +94,28 @@ impl<T: Text> Value for T {
     }
 }
 
+impl Value for bool {
+    type Limits = ();
+
+    fn allowed((): &()) -> String {
+        "true or false".into()
+    }
+
+    fn read(value: &Spanned<DeValue<'_>>, limits: &(), at: &mut At<'_>) -> Option<Self> {
+        let DeValue::Boolean(is) = value.get_ref() else {
+            let reason =
+                format!("is {}: must be {}, without quotes", found(value.get_ref()), Self::allowed(limits));
+            at.refuse(&value.span(), Code::WrongType, reason);
+            return None;
+        };
+        Some(*is)
+    }
+
+    fn to_toml(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for u32 {
     type Limits = RangeInclusive<Self>;
 

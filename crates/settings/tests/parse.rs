@@ -282,3 +282,25 @@ fn a_gateway_out_of_reach_is_told() {
         assert_eq!(found, [(line, "network.gateways".into(), code)], "{addresses} {gateways}");
     }
 }
+
+#[test]
+fn addresses_that_contradict_each_other_are_told() {
+    for (extra, key) in [
+        ("[network]\ndhcp = true\naddresses = [\"192.0.2.25/24\"]\n", "network.dhcp"),
+        ("[network]\ntime_servers = [\"192.0.2.1\", \"192.0.2.1:123\"]\n", "network.time_servers"),
+        ("[client]\nsource_addresses = [\"192.0.2.1\", \"192.0.2.2\"]\n", "client.source_addresses"),
+        (
+            "[client]\nsource_addresses = [\"192.0.2.26\"]\n[network]\naddresses = [\"192.0.2.25/24\"]\n",
+            "client.source_addresses",
+        ),
+    ] {
+        let found = problems(&format!("{extra}{LEAST}"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].1, key);
+    }
+    // An IPv6 address says nothing about what IPv4 is.
+    let apart = "[network]\ndhcp = true\naddresses = [\"2001:db8::25/64\"]\n[client]\nsource_addresses = [\"192.0.2.26\"]\n";
+    assert!(Settings::parse(&format!("{apart}{LEAST}")).is_ok());
+    let word = problems(&format!("[network]\ndhcp = \"yes\"\n{LEAST}"));
+    assert_eq!(word, [(Some(2), "network.dhcp".into(), Code::WrongType)]);
+}

@@ -11,7 +11,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use penstock_image::board::Board;
-use penstock_image::bundle::OWN_FLASH;
+use penstock_image::bundle::{COMMAND_LINE, INITRAMFS, KERNEL, OWN_FLASH};
+use penstock_image::cpio::Archive;
 use penstock_image::flash::own_flash;
 use penstock_image::qemu::{HOST_IN_BOX, Machine, Serial, greets};
 use penstock_peers::daemon::Settings;
@@ -54,6 +55,7 @@ impl Appliance {
             serial: Serial::Socket { socket: scratch.join("serial"), log: scratch.join("serial.log") },
             monitor: Some(scratch.join("monitor")),
             kernel_words: String::new(),
+            chip_time: None,
         };
         machine.prepare().unwrap();
         Self { process: None, machine, scratch }
@@ -70,6 +72,32 @@ impl Appliance {
     pub fn with_kernel_words(mut self, words: &str) -> Self {
         words.clone_into(&mut self.machine.kernel_words);
         self
+    }
+
+    /// Lets processes of it hang: puts the saboteur into the place of its first process, with what it is to do when
+    /// [`give_the_sign`](Self::give_the_sign) is called.
+    pub fn with_sabotage(mut self, what: &str) -> Self {
+        let saboteur = env::var_os("PENSTOCK_SABOTEUR")
+            .expect("PENSTOCK_SABOTEUR is not set: run the tests through scripts/test, which builds it");
+        let mut archive = Archive::new();
+        archive.file("bin/saboteur", 0o755, &fs::read(saboteur).unwrap());
+        // The kernel unpacks one archive after the other; the second begins at a multiple of four bytes.
+        let mut initramfs = fs::read(self.machine.image.join(INITRAMFS)).unwrap();
+        initramfs.resize(initramfs.len().next_multiple_of(4), 0);
+        initramfs.extend(archive.finish());
+        let image = self.scratch.join("image");
+        fs::create_dir(&image).unwrap();
+        fs::write(image.join(INITRAMFS), initramfs).unwrap();
+        for name in [KERNEL, COMMAND_LINE] {
+            fs::copy(self.machine.image.join(name), image.join(name)).unwrap();
+        }
+        self.machine.image = image;
+        self.with_kernel_words(&format!("sysrq_always_enabled rdinit=/bin/saboteur SABOTAGE={what}"))
+    }
+
+    /// Lets its clock chip show this time at its next start, or that of this machine.
+    pub fn set_chip_time(&mut self, time: Option<&str>) {
+        self.machine.chip_time = time.map(ToOwned::to_owned);
     }
 
     /// Plugs it in.
@@ -121,10 +149,24 @@ impl Appliance {
     /// Lets the kernel panic, by a break on the serial line and a letter. Needs a kernel that was told
     /// `sysrq_always_enabled`.
     pub fn make_the_kernel_panic(&self) {
+        self.ask_the_kernel(b"c");
+        wait_until("the kernel panics", || self.serial_log().contains("Kernel panic"));
+    }
+
+    /// Gives the saboteur its sign: the kernel logs what it can be asked for.
+    pub fn give_the_sign(&self) {
+        self.ask_the_kernel(b"h");
+    }
+
+    fn ask_the_kernel(&self, letter: &[u8; 1]) {
         let mut serial = self.serial();
         self.monitor().execute("chardev-send-break", &json!({ "id": "serial" }));
-        serial.write_all(b"c").unwrap();
-        wait_until("the kernel panics", || self.serial_log().contains("Kernel panic"));
+        serial.write_all(letter).unwrap();
+    }
+
+    /// How often it has started so far.
+    pub fn starts(&self) -> usize {
+        self.serial_log().matches(concat!("Penstock ", env!("CARGO_PKG_VERSION"), " starts")).count()
     }
 
     /// Its serial line. There is one; it may be taken again after it was let go of.

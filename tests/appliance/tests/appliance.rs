@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use penstock_appliance::console::Console;
 use penstock_appliance::machine::{Appliance, settings_before};
 use penstock_appliance::storm::storm;
+use penstock_appliance::time_server::TimeServer;
 use penstock_peers::client::Client;
 use penstock_peers::load::send_big_message;
 use penstock_peers::process::{run, wait_until};
@@ -73,10 +74,9 @@ fn a_kernel_that_panics_ends_in_mail_again() {
         Appliance::prepare(&settings_before(sink.address())).with_kernel_words("sysrq_always_enabled");
     appliance.up();
     assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
-    let starts = |appliance: &Appliance| appliance.serial_log().matches("Penstock 0.1.0 starts").count();
-    assert_eq!(starts(&appliance), 1);
+    assert_eq!(appliance.starts(), 1);
     appliance.make_the_kernel_panic();
-    wait_until("the box starts again", || starts(&appliance) == 2);
+    wait_until("the box starts again", || appliance.starts() == 2);
     appliance.wait_until_it_greets();
     sink.behave(Manner::Accept);
     wait_until("the message comes out", || sink.count() == 1);
@@ -146,4 +146,150 @@ fn the_console_answers_a_person_and_a_program() {
     let status = appliance.wait_until_off();
     assert!(status.success(), "{status}");
     assert!(appliance.serial_log().contains("as the console asks"), "{}", appliance.serial_log());
+}
+
+#[test]
+fn a_service_that_hangs_ends_in_mail_again() {
+    let sink = Sink::start(0, 1);
+    let mut appliance =
+        Appliance::prepare(&settings_before(sink.address())).with_sabotage("stop-the-service");
+    appliance.up();
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    appliance.give_the_sign();
+    wait_until("it is noticed that the service hangs", || appliance.serial_log().contains("PS-I050"));
+    appliance.wait_until_it_greets();
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    wait_until("both messages come out", || sink.count() == 2);
+    assert_eq!(appliance.starts(), 1, "the box itself went on:\n{}", appliance.serial_log());
+}
+
+#[test]
+fn a_first_process_that_hangs_ends_in_mail_again() {
+    let sink = Sink::start(0, 1);
+    sink.behave(Manner::Say(Stage::Banner, "421 4.3.2 being rebuilt".into()));
+    let mut appliance =
+        Appliance::prepare(&settings_before(sink.address())).with_sabotage("hang-the-first-process");
+    appliance.up();
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    appliance.give_the_sign();
+    wait_until("the watchdog resets the box", || appliance.starts() == 2);
+    assert!(!appliance.serial_log().contains("Kernel panic"), "{}", appliance.serial_log());
+    appliance.wait_until_it_greets();
+    sink.behave(Manner::Accept);
+    wait_until("the message comes out", || sink.count() == 1);
+}
+
+/// Whether the box trusts its clock, as its console says it.
+fn trusts_its_clock(console: &mut Console) -> bool {
+    let answer = console.ask("clock");
+    assert_eq!(answer.last, "OK");
+    assert!(answer.text.contains("trusted yes") != answer.text.contains("trusted no"), "{answer:?}");
+    answer.text.contains("trusted yes")
+}
+
+#[test]
+fn a_clock_that_is_wrong_by_years_lets_nothing_expire() {
+    let (sink, time) = (Sink::start(0, 1), TimeServer::start());
+    let settings = settings_before(sink.address())
+        .set("release.expire_after", "\"1h\"")
+        .set("network.time_servers", &format!("[{}]", time.in_box()));
+    let mut appliance = Appliance::prepare(&settings);
+    // Takes a message at a time that is trusted, and goes off with it.
+    let take_one = |appliance: &mut Appliance| {
+        sink.behave(Manner::Say(Stage::Banner, "421 4.3.2 being rebuilt".into()));
+        time.be_silent(false);
+        time.be_ahead(0);
+        appliance.set_chip_time(None);
+        appliance.up();
+        let mut console = Console::take(appliance.serial());
+        wait_until("the clock is trusted", || trusts_its_clock(&mut console));
+        assert!(swaks(appliance, "someone@example.com").contains("250 2.0.0"));
+        appliance.unplug();
+    };
+    for wrong in ["2099-06-01T00:00:00", "1999-12-31T23:59:00"] {
+        take_one(&mut appliance);
+        time.be_silent(true);
+        appliance.set_chip_time(Some(wrong));
+        appliance.up();
+        let mut console = Console::take(appliance.serial());
+        assert!(!trusts_its_clock(&mut console), "{wrong}");
+        assert!(console.ask("status").text.contains("nothing expires"), "{wrong}");
+        let before = sink.count();
+        assert!(swaks(&appliance, "else@example.com").contains("250 2.0.0"));
+        sink.behave(Manner::Accept);
+        wait_until("both messages come out", || sink.count() == before + 2);
+        appliance.unplug();
+    }
+
+    // A chip that is wrong is put right by who knows the time, and then mail expires as it should: two hours later.
+    take_one(&mut appliance);
+    time.be_ahead(2 * 3600);
+    appliance.set_chip_time(Some("2099-06-01T00:00:00"));
+    let before = sink.count();
+    appliance.up();
+    let mut console = Console::take(appliance.serial());
+    wait_until("the clock is trusted", || trusts_its_clock(&mut console));
+    sink.behave(Manner::Accept);
+    wait_until("the message has expired", || console.ask("queue").text.contains("held"));
+    assert_eq!(sink.count(), before, "and is not sent");
+    assert!(!console.ask("clock").text.contains("2099"), "clock and chip are set");
+}
+
+#[test]
+fn a_box_knows_who_it_is_from_its_first_start_on() {
+    let sink = Sink::start(0, 1);
+    let settings = settings_before(sink.address()).set("system.log_level", "\"info\"");
+    let mut appliance = Appliance::start(&settings);
+    let identity = |console: &mut Console| -> Vec<String> {
+        let answer = console.ask("version");
+        let known = ["serial", "mac", "board", "hostname"];
+        answer
+            .text
+            .lines()
+            .filter(|line| known.iter().any(|name| line.starts_with(name)))
+            .map(Into::into)
+            .collect()
+    };
+    let mut console = Console::take(appliance.serial());
+    let first = identity(&mut console);
+    assert!(
+        first[0].starts_with("serial   PS-") && first[0].len() == "serial   PS-00000-00000".len(),
+        "{first:?}"
+    );
+    // The one that QEMU's interface comes with.
+    assert_eq!(
+        first[1..],
+        ["mac      52:54:00:12:34:56", "board    qemu-virt revision 1", "hostname penstock.example"]
+    );
+    assert!(appliance.serial_log().contains("from now on there is a seed in flash"));
+
+    // What the service has given up is gone, and it serves all the same.
+    let journal = console.ask("journal 1000").text;
+    for says in ["paths are restricted", "calls to the kernel are restricted"] {
+        assert!(journal.contains(says), "{says}:\n{journal}");
+    }
+    drop(console);
+    appliance.unplug();
+    appliance.up();
+    assert_eq!(identity(&mut Console::take(appliance.serial())), first);
+    for once in ["this is the first start", "from now on there is a seed in flash"] {
+        assert_eq!(appliance.serial_log().matches(once).count(), 1, "{once}");
+    }
+    assert!(!appliance.serial_log().contains("PS-I06"), "{}", appliance.serial_log());
+}
+
+#[test]
+fn a_box_can_have_its_address_from_a_server() {
+    let sink = Sink::start(0, 1);
+    let settings = settings_before(sink.address())
+        .set("network.dhcp", "true")
+        .set("network.addresses", "[]")
+        .set("network.gateways", "[]");
+    let appliance = Appliance::start(&settings);
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    wait_until("the message comes out", || sink.count() == 1);
+    let mut console = Console::take(appliance.serial());
+    let net = console.ask("net").text;
+    // What QEMU's own server lends, with its router.
+    assert!(net.contains("10.0.2.15") && net.contains("10.0.2.2"), "{net}");
 }

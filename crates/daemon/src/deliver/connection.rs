@@ -2,7 +2,7 @@
 
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use penstock_settings::{Client, HopAddress, HopHost};
 use penstock_smtp::client::{Config, Event, Phase, Session};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
@@ -49,13 +49,14 @@ impl Connection {
     /// Connects to a hop and waits until it is ready for mail.
     pub(super) async fn open(
         address: &HopAddress,
+        from: SourceAddresses,
         config: Config,
         timeouts: &Client,
         stopping: watch::Receiver<bool>,
         counted: Arc<()>,
     ) -> Result<Self, Option<Found>> {
         let opening = async {
-            let stream = connect(address, timeouts.connect_timeout).await?;
+            let stream = connect(address, from, timeouts.connect_timeout).await?;
             // Commands are short and we wait for each answer. Where it cannot be set, it is only slower.
             let _ = stream.set_nodelay(true);
             let peer = stream.peer_addr()?;
@@ -228,7 +229,43 @@ impl Connection {
     }
 }
 
-async fn connect(address: &HopAddress, timeout: Duration) -> io::Result<TcpStream> {
+/// From which addresses of ours a next hop is connected to, one of each family; where there is none the kernel chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SourceAddresses {
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+}
+
+impl SourceAddresses {
+    /// The first that there is of each family.
+    pub(crate) fn first_of_each_family(addresses: impl Iterator<Item = IpAddr>) -> Self {
+        let mut first = Self::default();
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => first.v4 = first.v4.or(Some(address)),
+                IpAddr::V6(address) => first.v6 = first.v6.or(Some(address)),
+            }
+        }
+        first
+    }
+
+    /// A socket towards an address, from the address of its family.
+    fn socket_towards(self, peer: SocketAddr) -> io::Result<TcpSocket> {
+        let (socket, from) = match peer {
+            SocketAddr::V4(_) => (TcpSocket::new_v4()?, self.v4.map(IpAddr::V4)),
+            SocketAddr::V6(_) => (TcpSocket::new_v6()?, self.v6.map(IpAddr::V6)),
+        };
+        if let Some(from) = from {
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("cannot connect from {from}: {error}"))
+            };
+            socket.bind(SocketAddr::new(from, 0)).map_err(named)?;
+        }
+        Ok(socket)
+    }
+}
+
+async fn connect(address: &HopAddress, from: SourceAddresses, timeout: Duration) -> io::Result<TcpStream> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let addresses: Vec<SocketAddr> = match &address.host {
         HopHost::Ip(ip) => vec![SocketAddr::new(*ip, address.port)],
@@ -239,10 +276,35 @@ async fn connect(address: &HopAddress, timeout: Duration) -> io::Result<TcpStrea
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
-        match tokio::time::timeout(timeout, TcpStream::connect(address)).await.map_err(late) {
+        let connecting = async { from.socket_towards(address)?.connect(address).await };
+        match tokio::time::timeout(timeout, connecting).await.map_err(late) {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) | Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(list: &[&str]) -> SourceAddresses {
+        SourceAddresses::first_of_each_family(list.iter().map(|address| address.parse().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_next_hop_sees_the_address_that_was_set() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let hop = HopAddress { host: HopHost::Ip(Ipv4Addr::LOCALHOST.into()), port };
+        let seen_from = async |from: SourceAddresses| {
+            let _stream = connect(&hop, from, Duration::from_secs(10)).await?;
+            Ok::<_, io::Error>(listener.accept().await?.1.ip().to_string())
+        };
+        assert_eq!(seen_from(addresses(&["::1", "127.0.0.7", "127.0.0.8"])).await.unwrap(), "127.0.0.7");
+        assert_eq!(seen_from(addresses(&["::1"])).await.unwrap(), "127.0.0.1", "of the other family");
+        let error = seen_from(addresses(&["192.0.2.77"])).await.unwrap_err();
+        assert!(error.to_string().contains("from 192.0.2.77"), "{error}");
+    }
 }

@@ -33,6 +33,7 @@ use crate::stop;
 use crate::storage::{Accepted, Recovered, Storage};
 use attempt::{Attempt, Outcome};
 use connection::Connection;
+pub(crate) use connection::SourceAddresses;
 use evidence::{Cut, Found, phase};
 pub(crate) use notes::Note;
 use notes::Notes;
@@ -47,6 +48,7 @@ pub(crate) struct Delivery {
     settings: Arc<Settings>,
     config: penstock_release::Config,
     client: ClientConfig,
+    from: SourceAddresses,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     storage: Storage,
@@ -73,6 +75,7 @@ impl Delivery {
         metrics: Arc<Metrics>,
         storage: Storage,
         volume: &Volume,
+        from: SourceAddresses,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let config = config(&settings, volume.seed);
@@ -92,6 +95,7 @@ impl Delivery {
             settings,
             config,
             client,
+            from,
             clock,
             metrics,
             storage,
@@ -407,7 +411,8 @@ impl Delivery {
         let Some(counted) = self.connections.get(usize::from(hop.0)) else { return Err(None) };
         debug!(hop = self.hop_name(hop), "connecting");
         let (client, stopping, counted) = (self.client.clone(), self.stopping.clone(), Arc::clone(counted));
-        Connection::open(&next_hop.address, client, &self.settings.client, stopping, counted).await
+        let address = &next_hop.address;
+        Connection::open(address, self.from, client, &self.settings.client, stopping, counted).await
     }
 
     fn keep(&self, hop: HopId, mut connection: Connection) {

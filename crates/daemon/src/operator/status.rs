@@ -215,8 +215,10 @@ fn alerts(mail: &MailView, volume: &VolumeView, hops: &[HopStatus], clock_truste
         add(
             Severity::Warning,
             "PS-D261",
-            "The clock of the box is not set: nothing expires and no hold ends by itself.".to_owned(),
-            "Set the clock.",
+            "The clock of the box is not known to be right: nothing expires and no hold ends by itself."
+                .to_owned(),
+            "On an appliance `clock` at its console tells why: see network.time_servers and system.clock_chip. On any \
+             other host set its clock.",
         );
     }
     alerts

@@ -69,7 +69,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Settings(what) => settings::run(what, &mut screen)?,
         Command::Completions { shell } => docs::completions(shell, &mut screen)?,
         Command::Man { dir } => docs::man(dir.as_deref(), &mut screen)?,
-        Command::Serve { settings } => serve::run(&settings)?,
+        Command::Serve { settings, clock_file } => serve::run(&settings, clock_file)?,
         Command::Console => crate::console::run()?,
         Command::Init => match crate::init::run()? {},
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::args::SETTINGS_FILE;
 use crate::failure::Failure;
-use crate::init::{LOG_FILE, OLDER_LOG_FILE};
+use crate::init::{CLOCK_FILE, IDENTITY_FILE, LOG_FILE, OLDER_LOG_FILE};
 use crate::text::Screen;
 use crate::text::human::{plain, span};
 
@@ -16,11 +16,17 @@ fn read(path: &str) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|error| Failure::file(path.as_ref(), "read", &error))
 }
 
-/// Which software this is, and for how long it has run.
+/// Which box and which software this is, and for how long it has run.
 pub(super) fn version(screen: &mut Screen) -> Result<(), Failure> {
     let kernel = rustix::system::uname();
     let uptime = read("/proc/uptime")?;
     let up_s = uptime.split('.').next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    // A box that does not know who it is has said so at its start.
+    for line in fs::read_to_string(IDENTITY_FILE).unwrap_or_default().lines() {
+        if let Some((name, value)) = line.split_once(" = ") {
+            writeln!(screen, "{name:<9}{}", plain(value.trim_matches('"')))?;
+        }
+    }
     Ok(writeln!(
         screen,
         "Penstock {}, {} {} ({}), up {}",
@@ -74,6 +80,16 @@ pub(super) fn clock(screen: &mut Screen) -> Result<(), Failure> {
     match (part("date"), part("time")) {
         (Ok(date), Ok(time)) => writeln!(screen, "chip    {} {} UTC", date.trim(), time.trim())?,
         _ => writeln!(screen, "chip    there is none: the time is lost whenever the power is")?,
+    }
+    for line in read(CLOCK_FILE)?.lines() {
+        match line.split_once(" = ") {
+            Some(("trusted", "true")) => writeln!(screen, "trusted yes")?,
+            Some(("trusted", _)) => {
+                writeln!(screen, "trusted no: nothing expires, and a hold does not end by itself")?;
+            }
+            Some(("why", why)) => writeln!(screen, "        {}", plain(why.trim_matches('"')))?,
+            _ => {}
+        }
     }
     Ok(())
 }

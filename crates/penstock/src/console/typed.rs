@@ -30,7 +30,7 @@ Examples:
         what: Option<Spool>,
     },
 
-    /// Tell which software this is, and for how long it has run
+    /// Tell which box and which software this is, and for how long it has run
     Version,
     /// Show the newest lines of what the service has said; `events` is the ledger on the volume
     Journal {

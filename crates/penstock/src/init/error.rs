@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use penstock_flash_linux::MtdError;
 use penstock_settings::{Problems, RecordError};
 use rustix::io::Errno;
 
@@ -16,8 +17,8 @@ pub(crate) enum Error {
     System { action: &'static str, source: io::Error },
     /// A file, a directory or a socket cannot be made or written.
     File { path: PathBuf, source: io::Error },
-    /// There is no partition for the settings.
-    NoPartition(&'static str),
+    /// The flash cannot be used.
+    Flash(MtdError),
     /// There are no settings in flash, or they are damaged.
     NoSettings(RecordError),
     /// The settings in flash are not right.
@@ -34,6 +35,14 @@ pub(crate) enum Error {
     NoSerialLine(io::Error),
     /// There is no power key.
     NoPowerKey(io::Error),
+    /// The identity cannot be read or written.
+    Identity(MtdError),
+    /// There was an identity, and it has rotted.
+    IdentityDamaged,
+    /// The image does not say for which board it is.
+    NoBoard,
+    /// The seed cannot be read or written.
+    Seed(MtdError),
 }
 
 impl Error {
@@ -43,7 +52,7 @@ impl Error {
             Self::Mount { .. } => "PS-I002",
             Self::System { .. } => "PS-I003",
             Self::File { .. } => "PS-I004",
-            Self::NoPartition(_) => "PS-I010",
+            Self::Flash(error) => error.code(),
             Self::NoSettings(_) => "PS-I011",
             Self::BadSettings(_) => "PS-I012",
             Self::NoInterface => "PS-I020",
@@ -52,6 +61,10 @@ impl Error {
             Self::NoWatchdog(_) => "PS-I040",
             Self::NoPowerKey(_) => "PS-I041",
             Self::NoSerialLine(_) => "PS-I042",
+            Self::Identity(_) => "PS-I060",
+            Self::IdentityDamaged => "PS-I061",
+            Self::NoBoard => "PS-I062",
+            Self::Seed(_) => "PS-I063",
         }
     }
 
@@ -66,14 +79,15 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.code())?;
+        // What is passed on says its code itself.
+        if !matches!(self, Self::Flash(_)) {
+            write!(f, "{}: ", self.code())?;
+        }
         match self {
+            Self::Flash(error) => write!(f, "{error}"),
             Self::Mount { target, source } => write!(f, "{target} cannot be mounted: {source}"),
             Self::System { action, source } => write!(f, "cannot {action}: {source}"),
             Self::File { path, source } => write!(f, "{} cannot be made: {source}", path.display()),
-            Self::NoPartition(name) => {
-                write!(f, "the flash has no partition '{name}': is this the image of another board?")
-            }
             Self::NoSettings(RecordError::Absent) => f.write_str("this box has not been told yet what to do"),
             Self::NoSettings(RecordError::Damaged) => {
                 f.write_str("both copies of the settings in flash are damaged: write them again")
@@ -88,6 +102,19 @@ impl fmt::Display for Error {
                 write!(f, "no hardware watchdog ({source}): a box that hangs has to be restarted by hand")
             }
             Self::NoSerialLine(source) => write!(f, "no serial line for a console: {source}"),
+            Self::Identity(source) => {
+                write!(f, "the identity of the box cannot be had: {source}; it goes on without serial number")
+            }
+            Self::IdentityDamaged => f.write_str(
+                "the identity of the box in flash is damaged, and none is made in its place; it goes on without serial number",
+            ),
+            Self::NoBoard => f.write_str(
+                "the image does not say for which board it is (penstock.board=…), so no identity is made: build it anew",
+            ),
+            Self::Seed(source) => write!(
+                f,
+                "the seed of random numbers cannot be kept: {source}; they begin with what the firmware gives"
+            ),
             Self::NoPowerKey(source) => {
                 write!(f, "no power key ({source}): use `power-off` at the console before pulling the plug")
             }
@@ -96,3 +123,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<MtdError> for Error {
+    fn from(error: MtdError) -> Self {
+        Self::Flash(error)
+    }
+}

@@ -1,16 +1,19 @@
 //! `penstock init`: the first process of a box.
 //!
-//! It makes a machine that takes mail out of a kernel that has just started: file systems, settings, network, disk; starts
-//! the service and starts it again whenever it ends or hangs; feeds the hardware watchdog while the service is well; and
+//! It makes a machine that takes mail out of a kernel that has just started: file systems, random numbers, identity,
+//! settings, network, clock, disk; starts the service and starts it again whenever it ends or hangs; feeds the hardware watchdog while the service is well; and
 //! switches off cleanly when somebody presses the power key. What fails on the way is told and gone past wherever the
 //! console can still be of use. If this process itself fails, the kernel panics, and a panic starts the box again.
 //!
 //! It keeps no mail and opens no port. What an operator wants is the console's affair, which runs as a user of its own and
 //! asks for nothing here but power-off and restart.
 
-mod device;
+mod clock;
+mod dhcp;
+mod entropy;
 mod error;
 mod health;
+mod identity;
 mod log;
 mod mounts;
 mod network;
@@ -26,6 +29,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use penstock_identity::Identity;
 use penstock_settings::Settings;
 use rustix::fs::Mode;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus};
@@ -33,13 +37,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::SETTINGS_FILE;
 use crate::failure::{Exit, Failure};
+use clock::Clock;
+use entropy::Store;
 use error::Error;
 use health::Health;
 use log::say;
+use network::Interface;
 use power::PowerKey;
 use requests::Requests;
 use service::{Console, Daemon, Notes};
 
+pub(crate) use clock::FILE as CLOCK_FILE;
+pub(crate) use identity::FILE as IDENTITY_FILE;
 pub(crate) use log::{FILE as LOG_FILE, OLDER_FILE as OLDER_LOG_FILE};
 pub(crate) use power::How;
 pub(crate) use requests::SOCKET as REQUESTS_SOCKET;
@@ -84,7 +93,28 @@ async fn start() -> Result<Infallible, Error> {
     let (notes, requests) = (Notes::bind()?, Requests::bind()?);
     let key = told(PowerKey::watch());
 
-    let daemon = match configure().await {
+    // Before this nothing may need a random number.
+    let seed = told(Store::open()).map(|mut store| {
+        told(store.sow());
+        store
+    });
+    let interface = told(Interface::find());
+    let identity = told(identity::know(interface.as_ref().map(|it| it.name.as_str())));
+    if let Some(identity) = &identity {
+        say(&format!("this is {}, board {} revision {}", identity.serial, identity.board, identity.revision));
+    }
+    let (settings, ready) = match settings::load() {
+        Ok((text, settings)) => {
+            let ready = configure(&text, &settings, interface.as_ref(), identity.as_ref()).await;
+            (Some(settings), ready)
+        }
+        Err(error) => {
+            told(name(&identity::default_hostname(identity.as_ref()), identity.as_ref()));
+            (None, Err(error))
+        }
+    };
+    tokio::spawn(Clock::start(settings.as_ref(), seed).keep());
+    let daemon = match ready {
         Ok(()) => Some(Daemon::new()),
         Err(error) => {
             say(&format!("{error}; no mail is taken, but the console can be used"));
@@ -110,22 +140,30 @@ fn restrict() -> Result<(), Error> {
     rustix::process::setrlimit(Resource::Nofile, limit)
         .map_err(Error::system("raise the number of open files"))?;
     // So the daemon needs no right beyond those of any user to listen where mail comes in.
-    mounts::set("net/ipv4/ip_unprivileged_port_start", "25")?;
-    // One address towards the mail server, not another one each day.
-    told(mounts::set("net/ipv6/conf/all/use_tempaddr", "0"));
-    told(mounts::set("net/ipv6/conf/default/use_tempaddr", "0"));
-    Ok(())
+    mounts::set("net/ipv4/ip_unprivileged_port_start", "25")
 }
 
 /// Does what the settings ask for.
-async fn configure() -> Result<(), Error> {
-    let (text, settings) = settings::load()?;
-    settings::write(&text)?;
-    rustix::system::sethostname(settings.system.hostname.as_str().as_bytes())
-        .map_err(Error::system("set the host name"))?;
-    // Mail that can come in by one address is better than none.
-    told(network::up(&settings.network).await);
-    give_disk(&settings)
+async fn configure(
+    text: &str,
+    settings: &Settings,
+    interface: Option<&Interface>,
+    identity: Option<&Identity>,
+) -> Result<(), Error> {
+    settings::write(text)?;
+    name(settings.system.hostname.as_str(), identity)?;
+    network::warn_of_shared_fate(settings);
+    // Without a network the mail that is here is still safe, and the console works.
+    if let Some(interface) = interface {
+        told(network::up(interface, &settings.network, identity.map(|it| it.mac)).await);
+    }
+    give_disk(settings)
+}
+
+/// Gives the box its name, and tells everybody on it who it is.
+fn name(hostname: &str, identity: Option<&Identity>) -> Result<(), Error> {
+    rustix::system::sethostname(hostname.as_bytes()).map_err(Error::system("set the host name"))?;
+    identity::publish(identity, hostname)
 }
 
 /// Gives the daemon the disk that it keeps mail on. What is on it is for the daemon to find out.
@@ -141,6 +179,17 @@ fn give_disk(settings: &Settings) -> Result<(), Error> {
 /// Says what went wrong, and goes on without.
 fn told<T>(result: Result<T, Error>) -> Option<T> {
     result.inspect_err(|error| say(&error.to_string())).ok()
+}
+
+/// Writes a file that anybody on the box may read, so that no reader ever sees a part of it.
+fn publish(path: &str, text: &str) -> Result<(), Error> {
+    let draft = format!("{path}.new");
+    let put = || -> std::io::Result<()> {
+        std::fs::write(&draft, text)?;
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o644))?;
+        std::fs::rename(&draft, path)
+    };
+    put().map_err(|source| Error::File { path: path.into(), source })
 }
 
 /// Makes a directory that belongs to the daemon's group.

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixDatagram;
 
 use super::log::{self, say};
-use super::{CONSOLE_ID, DAEMON_ID, Error, SETTINGS_FILE, socket};
+use super::{CLOCK_FILE, CONSOLE_ID, DAEMON_ID, Error, SETTINGS_FILE, socket};
 
 /// The one binary of a box.
 const PROGRAM: &str = "/bin/penstock";
@@ -174,7 +174,7 @@ impl Daemon {
 fn start() -> Result<Pid, Error> {
     let mut command = Command::new(PROGRAM);
     command
-        .args(["serve", "--settings", SETTINGS_FILE])
+        .args(["serve", "--settings", SETTINGS_FILE, "--clock-file", CLOCK_FILE])
         .env_clear()
         .env("NOTIFY_SOCKET", NOTIFY_SOCKET)
         .env("WATCHDOG_USEC", (ALIVE_TIMEOUT / 2).as_micros().to_string())

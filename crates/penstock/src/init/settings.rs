@@ -4,21 +4,33 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::chown;
 
+use penstock_flash_linux::{Mtd, MtdError};
 use penstock_settings::{FILE_BYTES_MAX, RECORD_HEADER_BYTES, Settings, newest_record};
 
-use super::{DAEMON_ID, Error, SETTINGS_FILE, device, directory};
+use super::{DAEMON_ID, Error, SETTINGS_FILE, directory};
 
 /// The partition that holds them, in each of its sectors one copy.
 const PARTITION: &str = "settings";
 
 /// Reads the newest settings in flash that are intact.
 pub(super) fn load() -> Result<(String, Settings), Error> {
-    let partition = device::Partition::find(PARTITION)?;
-    let record_bytes = FILE_BYTES_MAX + RECORD_HEADER_BYTES;
-    let sectors = partition.read_sectors(record_bytes)?;
+    let sectors = read_sectors(FILE_BYTES_MAX + RECORD_HEADER_BYTES)?;
     let (_, record) = newest_record(sectors.iter().map(Vec::as_slice)).map_err(Error::NoSettings)?;
     let settings = Settings::parse(&record.text).map_err(Error::BadSettings)?;
     Ok((record.text, settings))
+}
+
+/// The first bytes of each sector of the partition.
+fn read_sectors(len_bytes: usize) -> Result<Vec<Vec<u8>>, MtdError> {
+    let flash = Mtd::open(&Mtd::find(PARTITION)?, false)?;
+    let sector_bytes = u64::from(flash.erase_bytes());
+    let len_bytes = len_bytes.min(flash.erase_bytes() as usize);
+    (0..flash.size_bytes() / sector_bytes)
+        .map(|sector| {
+            let mut bytes = vec![0; len_bytes];
+            flash.read(sector * sector_bytes, &mut bytes).map(|()| bytes)
+        })
+        .collect()
 }
 
 /// Puts them where the daemon and the console read them.

@@ -1,0 +1,73 @@
+//! What the daemon gives up once it runs: paths that it has no business with (Landlock), and calls to the kernel that it
+//! never makes (seccomp).
+//!
+//! The daemon reads what strangers send. Whoever finds a way to make it run code of theirs should find a process that can
+//! open the volume and talk SMTP, and nothing else. Paths are given up first, before there are threads, since Landlock
+//! binds a thread and those that it starts; calls when everything is open, all threads at once.
+//!
+//! A kernel without the one or the other is told (`PS-D270`, `PS-D271`), and mail is taken all the same: this is a second
+//! wall behind users, permissions and what the service manager does.
+
+mod calls;
+mod paths;
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use penstock_settings::Settings;
+use rustix::io::Errno;
+use tracing::{info, warn};
+
+/// Why a wall does not stand.
+#[derive(Debug)]
+enum Missing {
+    /// The kernel does not have it, or not all of it.
+    NotInKernel,
+    /// The kernel has it and refuses.
+    Refused(String),
+    /// It was put up and lets through what it should not.
+    Leaks,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInKernel => f.write_str("the kernel does not have it"),
+            Self::Refused(why) => write!(f, "the kernel refuses it: {why}"),
+            Self::Leaks => f.write_str("it was put up and lets through what it should not"),
+        }
+    }
+}
+
+/// Gives up all paths but those that the settings need, for this thread and those that it starts. To be called before
+/// there are others.
+pub(crate) fn restrict_paths(settings: &Settings, clock_file: Option<&Path>) {
+    let restricted = paths::restrict(settings, clock_file).and_then(|()| {
+        // Nobody needs the root directory.
+        let refused = File::open("/").is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        if refused { Ok(()) } else { Err(Missing::Leaks) }
+    });
+    match restricted {
+        Ok(()) => info!("paths are restricted to volume, sockets and what the system's libraries read"),
+        Err(why) => {
+            warn!(code = "PS-D270", %why, "paths are not restricted (Landlock); mail is taken all the same")
+        }
+    }
+}
+
+/// Gives up all calls but those that a daemon makes that has started, for all threads.
+pub(crate) fn restrict_calls() {
+    let restricted = calls::restrict().and_then(|()| {
+        // Nobody but root may; that it is not known any more is our doing.
+        let refused = rustix::system::sethostname(b"") == Err(Errno::NOSYS);
+        if refused { Ok(()) } else { Err(Missing::Leaks) }
+    });
+    match restricted {
+        Ok(()) => info!("calls to the kernel are restricted to what the service needs"),
+        Err(why) => {
+            warn!(code = "PS-D271", %why, "calls are not restricted (seccomp); mail is taken all the same")
+        }
+    }
+}
