@@ -2,6 +2,7 @@
 
 use alloc::format;
 
+use crate::names::Reserve;
 use crate::network::HopHost;
 use crate::problem::Code;
 use crate::read::Sink;
@@ -49,6 +50,10 @@ impl Settings {
         if !volume.segment_size.0.is_power_of_two() {
             let reason = format!("{} is no power of two, as 8MiB and 16MiB are", volume.segment_size);
             sink.clash(&["volume.segment_size"], Code::BadValue, reason);
+        }
+        if matches!(&volume.reserve, Reserve::Path(path) if *path == volume.path) {
+            let reason = format!("{} cannot stand in for itself", volume.path);
+            sink.clash(&["volume.reserve", "volume.path"], Code::Contradiction, reason);
         }
         if volume.is_device() {
             return;
