@@ -25,9 +25,9 @@ impl Clock {
         Self { start: Instant::now(), boot: AtomicU32::new(0) }
     }
 
-    /// Takes the number of this boot from the volume that was mounted.
+    /// Takes the number of this boot from a volume that was mounted; of several the highest.
     pub(crate) fn set_boot(&self, boot: u32) {
-        self.boot.store(boot, Relaxed);
+        self.boot.fetch_max(boot, Relaxed);
     }
 
     /// Now, for what is written down. *Trusted* means: not before [`FLOOR_UNIX_MS`].
