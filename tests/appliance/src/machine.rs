@@ -19,6 +19,7 @@ use penstock_peers::process::{HANG_GUARD, Process, free_port, wait_until};
 use penstock_peers::scratch::Scratch;
 use serde_json::json;
 
+use crate::disk::Disk;
 use crate::monitor::Monitor;
 
 /// A box.
@@ -28,12 +29,18 @@ pub struct Appliance {
     scratch: Scratch,
 }
 
+/// The settings of such a box whose disk is missing.
+pub fn settings_without_disk(next_hop: SocketAddr) -> Settings {
+    settings_before(next_hop).set("volume.path", "\"/dev/vdb\"")
+}
+
 /// The settings of a box before a next hop on this machine. Everything else is as the tests of the daemon have it.
 pub fn settings_before(next_hop: SocketAddr) -> Settings {
     Settings::before(SocketAddr::new(HOST_IN_BOX.into(), next_hop.port()))
         .set("network.addresses", "[\"10.0.2.15/24\"]")
         .set("network.gateways", &format!("[\"{HOST_IN_BOX}\"]"))
         .set("volume.path", "\"/dev/vda\"")
+        .set("volume.reserve", "\"mtd:mail\"")
 }
 
 impl Appliance {
@@ -54,6 +61,7 @@ impl Appliance {
             serial: Serial::Socket { socket: scratch.join("serial"), log: scratch.join("serial.log") },
             monitor: Some(scratch.join("monitor")),
             kernel_words: String::new(),
+            disk_server: None,
         };
         machine.prepare().unwrap();
         Self { process: None, machine, scratch }
@@ -70,6 +78,14 @@ impl Appliance {
     pub fn with_kernel_words(mut self, words: &str) -> Self {
         words.clone_into(&mut self.machine.kernel_words);
         self
+    }
+
+    /// Has a server of its own keep the disk, so that it can be taken away and brought back while the box runs.
+    pub fn with_removable_disk(mut self) -> (Self, Disk) {
+        let socket = self.scratch.join("disk.sock");
+        self.machine.disk_server = Some(socket.clone());
+        let disk = Disk::serve(self.machine.disk(), socket);
+        (self, disk)
     }
 
     /// Plugs it in.

@@ -18,14 +18,13 @@ mod requests;
 mod service;
 mod settings;
 mod socket;
+mod volumes;
 mod watchdog;
 
 use std::convert::Infallible;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use penstock_settings::Settings;
 use rustix::fs::Mode;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -42,6 +41,7 @@ use service::{Console, Daemon, Notes};
 pub(crate) use log::{FILE as LOG_FILE, OLDER_FILE as OLDER_LOG_FILE};
 pub(crate) use power::How;
 pub(crate) use requests::SOCKET as REQUESTS_SOCKET;
+use volumes::Volumes;
 use watchdog::Watchdog;
 
 /// The user and group of the daemon, as `/etc/passwd` of the box has them.
@@ -83,16 +83,17 @@ async fn start() -> Result<Infallible, Error> {
     let (notes, requests) = (Notes::bind()?, Requests::bind()?);
     let key = told(PowerKey::watch());
 
-    let daemon = match configure().await {
-        Ok(()) => Some(Daemon::new()),
+    let (daemon, volumes) = match configure().await {
+        Ok(volumes) => (Some(Daemon::new()), volumes),
         Err(error) => {
             say(&format!("{error}; no mail is taken, but the console can be used"));
-            None
+            (None, Volumes::default())
         }
     };
     let mut keeper = Keeper {
         health: Health::new(Instant::now(), daemon.is_some()),
         daemon,
+        volumes,
         console: told(Console::find()),
         watchdog,
     };
@@ -117,24 +118,14 @@ fn restrict() -> Result<(), Error> {
 }
 
 /// Does what the settings ask for.
-async fn configure() -> Result<(), Error> {
+async fn configure() -> Result<Volumes, Error> {
     let (text, settings) = settings::load()?;
     settings::write(&text)?;
     rustix::system::sethostname(settings.system.hostname.as_str().as_bytes())
         .map_err(Error::system("set the host name"))?;
     // Mail that can come in by one address is better than none.
     told(network::up(&settings.network).await);
-    give_disk(&settings)
-}
-
-/// Gives the daemon the disk that it keeps mail on. What is on it is for the daemon to find out.
-fn give_disk(settings: &Settings) -> Result<(), Error> {
-    if settings.volume.is_device() {
-        let path = Path::new(settings.volume.path.as_str());
-        let given = chown(path, Some(DAEMON_ID), Some(DAEMON_ID));
-        given.map_err(|source| Error::Disk { path: path.to_owned(), source })?;
-    }
-    Ok(())
+    Volumes::give(&settings)
 }
 
 /// Says what went wrong, and goes on without.
@@ -175,6 +166,7 @@ impl Signals {
 struct Keeper {
     health: Health,
     daemon: Option<Daemon>,
+    volumes: Volumes,
     console: Option<Console>,
     watchdog: Option<Watchdog>,
 }
@@ -219,6 +211,7 @@ impl Keeper {
     /// Starts what should run, stops what hangs, and feeds the watchdog if that helps.
     fn tend(&mut self) {
         let now = Instant::now();
+        self.volumes.tend();
         if let Some(daemon) = &mut self.daemon {
             daemon.tend(now);
             if daemon.is_well(now) {
