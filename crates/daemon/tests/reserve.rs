@@ -196,6 +196,20 @@ fn a_disk_that_hangs_is_not_waited_for() {
 }
 
 #[test]
+fn a_disk_that_hangs_when_it_is_tried_again_holds_nobody_up() {
+    let site = site(HELD);
+    assert_eq!(taken_by(&send(&site, "one")), 'd');
+    site.set_faults(FAILS);
+    eventually("the disk is found to fail", || send(&site, "two").starts_with("250").then_some(()));
+    site.set_faults("hang");
+    wait_for_disk(&site, "stalled");
+    assert_eq!(taken_by(&send(&site, "three")), 'n');
+    site.set_faults("");
+    wait_for_disk(&site, "good");
+    assert_eq!(queued(&site), ["one", "two", "three"]);
+}
+
+#[test]
 fn large_messages_come_back_when_the_disk_does() {
     let site = site(HELD);
     site.set_faults(FAILS);

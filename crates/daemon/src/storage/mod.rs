@@ -112,7 +112,7 @@ pub(crate) enum State {
     Well,
     /// A write failed: what it has can perhaps be read. It is mounted anew every 30 s until that works.
     Failed,
-    /// A read or a write has not come back for [`STALLED_AFTER`].
+    /// A read or a write has not come back for [`STALLED_AFTER`], be it well or failed.
     Stalled,
 }
 
@@ -293,9 +293,10 @@ impl Storage {
         let shared = &self.shared;
         let since = shared.busy_since.load(Relaxed);
         let busy_ms = shared.clock.mono_ms().saturating_sub(since.saturating_sub(1));
-        let is_well = shared.state.load(Relaxed) == State::Well as u8;
+        // Who has no volume is not asked anything.
+        let is_open = shared.state.load(Relaxed) != State::Absent as u8;
         let is_stuck = since > 0 && u128::from(busy_ms) >= STALLED_AFTER.as_millis();
-        let stalled = is_well && (is_stuck || shared.stuck_reads.load(Relaxed) > 0);
+        let stalled = is_open && (is_stuck || shared.stuck_reads.load(Relaxed) > 0);
         shared
             .stalled
             .send_if_modified(|was| std::mem::replace(was, stalled) != stalled)
