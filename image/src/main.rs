@@ -76,6 +76,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 monitor: None,
                 kernel_words: String::new(),
                 chip_time: None,
+                disk_server: None,
             };
             machine.prepare()?;
             let system_mib = machine.system_bytes()? as f64 / f64::from(1 << 20);

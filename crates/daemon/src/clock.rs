@@ -55,9 +55,9 @@ impl Clock {
         }
     }
 
-    /// Takes the number of this boot from the volume that was mounted.
+    /// Takes the number of this boot from a volume that was mounted; of several the highest.
     pub(crate) fn set_boot(&self, boot: u32) {
-        self.boot.store(boot, Relaxed);
+        self.boot.fetch_max(boot, Relaxed);
     }
 
     /// Now, for what is written down. *Trusted* means: somebody vouches for the clock, and it is not before

@@ -5,10 +5,14 @@
 
 use penstock_spool::{Event, MessageId, Stamp};
 
-/// The namespace of META under which release keeps its state.
+/// The namespace of META under which the box keeps what belongs to no message (`boxstate`).
 pub(crate) const META_RELEASE: u8 = 1;
 /// The namespace under which the watch over the volume keeps when it last went through it.
 pub(crate) const META_SCRUB: u8 = 2;
+/// The namespace under which a volume keeps how far the numbers of messages have come elsewhere.
+pub(crate) const META_NUMBERS: u8 = 3;
+/// The namespace under which it is kept how far the mail of other volumes was taken over.
+pub(crate) const META_ADOPTED: u8 = 4;
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub(crate) const META_SCRUB: u8 = 2;
 pub(crate) enum Kind {
     /// A write failed, and the volume was mounted anew.
     VolumeRecovered = 1,
+    /// Another volume fails, is missing or does not answer.
+    VolumeLost = 2,
     /// A next hop took custody.
     Delivered = 10,
     /// An attempt failed and will be repeated.
@@ -26,6 +32,8 @@ pub(crate) enum Kind {
     Damaged = 13,
     /// Flipped bits were put right, and it was written again.
     Repaired = 14,
+    /// It came to be safe after its sender had been told to come back.
+    TooLate = 15,
     /// The operator removed it.
     Removed = 20,
     /// The operator read its body.
@@ -34,6 +42,8 @@ pub(crate) enum Kind {
     Released = 22,
     /// The operator changed the mode.
     Mode = 23,
+    /// It was taken over from another box's volume.
+    Adopted = 24,
     /// A next hop is in another state.
     Hop = 30,
     /// The daemon started, or stopped.
@@ -46,17 +56,20 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 18] = [
         Self::VolumeRecovered,
+        Self::VolumeLost,
         Self::Delivered,
         Self::Deferred,
         Self::Held,
         Self::Damaged,
         Self::Repaired,
+        Self::TooLate,
         Self::Removed,
         Self::Exported,
         Self::Released,
         Self::Mode,
+        Self::Adopted,
         Self::Hop,
         Self::Started,
         Self::Stopped,
@@ -68,15 +81,18 @@ impl Kind {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::VolumeRecovered => "volume_recovered",
+            Self::VolumeLost => "volume_lost",
             Self::Delivered => "delivered",
             Self::Deferred => "deferred",
             Self::Held => "held",
             Self::Damaged => "damaged",
             Self::Repaired => "repaired",
+            Self::TooLate => "too_late",
             Self::Removed => "removed",
             Self::Exported => "exported",
             Self::Released => "released",
             Self::Mode => "mode",
+            Self::Adopted => "adopted",
             Self::Hop => "hop",
             Self::Started => "started",
             Self::Stopped => "stopped",

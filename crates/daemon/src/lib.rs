@@ -1,9 +1,10 @@
 //! The service: it takes mail, keeps it on flash, and gives it on.
 //!
-//! One thread does all network I/O (tokio, current-thread), one owns the log on flash and is the only one that writes;
-//! reads of mail run on a few threads of their own. What decides lives in crates that do no I/O (`smtp`, `release`,
+//! One thread does all network I/O (tokio, current-thread); one for each volume owns the log on it and is the only one that
+//! writes; reads of mail run on a few threads of their own. What decides lives in crates that do no I/O (`smtp`, `release`,
 //! `settings`, `spool`); here are the sockets, files, clocks and threads that they are driven with.
 
+mod boxstate;
 mod clock;
 pub mod control;
 mod deliver;

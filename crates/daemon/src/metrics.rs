@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use crate::control::Store;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -46,9 +48,9 @@ pub(crate) struct Metrics {
     pub(crate) refused_failure: Counter,
     /// Groups of commits that shared a sync.
     pub(crate) commit_groups: Counter,
-    /// What the spool gave to the medium.
-    pub(crate) syncs: Counter,
-    pub(crate) programmed_bytes: Counter,
+    /// What the disk and the reserve were given.
+    disk: VolumeMetrics,
+    nor: VolumeMetrics,
     /// Times that the volume was gone through, and what was found: messages read at another try, repaired, damaged;
     /// records and headers.
     pub(crate) scrub_passes: Counter,
@@ -64,6 +66,22 @@ pub(crate) struct Metrics {
     pub(crate) released: Counter,
     /// What came in over the last day.
     pub(crate) inflow: Inflow,
+}
+
+/// What a log gave to its medium.
+#[derive(Debug, Default)]
+pub(crate) struct VolumeMetrics {
+    pub(crate) syncs: Counter,
+    pub(crate) programmed_bytes: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn volume(&self, store: Store) -> &VolumeMetrics {
+        match store {
+            Store::Disk => &self.disk,
+            Store::Nor => &self.nor,
+        }
+    }
 }
 
 const HOUR_MS: u64 = 3_600_000;

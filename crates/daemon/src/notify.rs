@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::{debug, error};
 
 use crate::stop;
-use crate::storage::Storage;
+use crate::storage::Volumes;
 
 /// We serve.
 pub(crate) fn ready() {
@@ -21,18 +21,20 @@ pub(crate) fn stopping() {
     tell("STOPPING=1");
 }
 
-/// Says that we live, as often as the service manager asks for, and only while the storage thread answers. That this
-/// runs shows that the runtime does.
-pub(crate) async fn watchdog(storage: Storage, stopping: watch::Receiver<bool>) {
+/// Says that we live, as often as the service manager asks for, and only while a storage thread answers: where there are
+/// two, a disk that is stuck is no reason to start again. That this runs shows that the runtime does.
+pub(crate) async fn watchdog(volumes: Volumes, stopping: watch::Receiver<bool>) {
     let Some(limit) = watchdog_limit() else { return };
     let pings = async {
         loop {
-            match tokio::time::timeout(limit / 2, storage.look(|_| ())).await {
-                Ok(Ok(())) => tell("WATCHDOG=1"),
-                _ => error!(
-                    code = "PS-D241",
-                    "the storage thread does not answer; the service manager will restart us"
-                ),
+            match tokio::time::timeout(limit / 2, volumes.live()).await {
+                Ok(true) => tell("WATCHDOG=1"),
+                _ => {
+                    error!(
+                        code = "PS-D241",
+                        "no storage thread answers; the service manager will restart us"
+                    );
+                }
             }
             tokio::time::sleep(limit / 2).await;
         }

@@ -2,25 +2,29 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use penstock_settings::Settings;
-use penstock_spool::Event;
+use penstock_spool::{Error as SpoolError, Event};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::control::ControlSocket;
-use crate::deliver::{self, Delivery, SourceAddresses};
+use crate::control::{ControlSocket, Store};
+use crate::deliver::{Delivery, SourceAddresses};
 use crate::ledger::Kind;
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
-use crate::storage::{self, Answered, Started, Storage};
-use crate::{Error, notify, sandbox, stop, volume};
+use crate::storage::{self, Answered, Arrived, STALLED_AFTER, Started, Volumes};
+use crate::{Error, notify, sandbox, stop};
+
+/// What a storage thread answers, in batches.
+type Answers = mpsc::UnboundedReceiver<Vec<Answered>>;
 
 /// Threads that read mail from the volume or resolve names, at most. They come when needed and go again.
 const BLOCKING_THREADS: usize = 16;
@@ -31,6 +35,11 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// How long reads that are under way may take to end after that.
 const READER_GRACE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a storage thread has ended.
+const JOIN_POLL: Duration = Duration::from_millis(10);
+/// How long the disk may take to be mounted before mail is taken without it.
+const MOUNT_GRACE: Duration = STALLED_AFTER;
 
 /// What is not a setting. By default: a host that looks after its clock and its addresses itself, and no sandbox.
 #[derive(Clone, Debug, Default)]
@@ -70,35 +79,103 @@ pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
         .map_err(Error::System)?;
     let clock = Arc::new(Clock::new(options.clock_file.as_deref()));
     let metrics = Arc::new(Metrics::default());
-    let mounted = volume::open(&settings)?;
-    let name = mounted.spool.info().volume;
-    let mount_ms = u64::try_from(mounted.took.as_millis()).unwrap_or(u64::MAX);
-    let volume = deliver::Volume {
-        saved: deliver::load(&mounted.spool),
-        queued: storage::queued(&mounted.spool),
-        seed: name.iter().fold(0, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte)),
-    };
-    let Started { storage, answers, thread } =
-        storage::start(mounted, &settings, Arc::clone(&clock), Arc::clone(&metrics))
-            .map_err(Error::System)?;
-    let daemon = Daemon {
-        settings: Arc::new(settings),
-        options: options.clone(),
-        clock,
-        metrics,
-        storage: storage.clone(),
-        mount_ms,
-        started,
-    };
-    let served = runtime.block_on(daemon.serve(&volume, answers));
+    let Started { volumes, threads } = storage::start(&settings, &clock, &metrics).map_err(Error::System)?;
+    let (answers, threads): (Vec<_>, Vec<_>) =
+        threads.into_iter().map(|running| (running.answers, running.thread)).unzip();
+    let (settings, options) = (Arc::new(settings), options.clone());
+    let daemon = Daemon { settings, options, clock, metrics, volumes: volumes.clone(), started };
+    let served = runtime.block_on(daemon.serve(answers));
     // A thread that hangs in the system's resolver is not waited for.
     runtime.shutdown_timeout(READER_GRACE);
-    storage.close();
-    let closed = match thread.join() {
-        Ok(closed) => closed.map_err(Error::Close),
-        Err(_) => Err(Error::StorageGone),
-    };
-    served.and(closed)
+    volumes.close();
+    served.and(join(threads, &volumes))
+}
+
+/// Waits for the storage threads to end. One that is stuck in a read or a write cannot be waited for; what it had
+/// acknowledged is on flash.
+fn join(threads: Vec<JoinHandle<Result<(), SpoolError>>>, volumes: &Volumes) -> Result<(), Error> {
+    let until = Instant::now() + STOP_GRACE;
+    let mut closed = Ok(());
+    for (thread, storage) in threads.into_iter().zip(volumes.all()) {
+        while !thread.is_finished() && Instant::now() < until {
+            std::thread::sleep(JOIN_POLL);
+        }
+        let volume = storage.store().as_str();
+        closed = closed.and(match thread.is_finished().then(|| thread.join()) {
+            Some(Ok(closed)) => closed.map_err(Error::Close),
+            Some(Err(_)) => Err(Error::StorageGone),
+            None => {
+                error!(code = "PS-D242", volume, "the volume does not answer, and is left as it is");
+                Err(Error::Close(SpoolError::ReadOnly))
+            }
+        });
+    }
+    closed
+}
+
+/// Waits until there is a volume to begin with: the disk, for as long as it may take to mount it if it is the only one. With
+/// a reserve it is given a while, after which whichever is there will do; the other one is picked up when it comes.
+///
+/// # Errors
+/// What is wrong with the disk, if none of them can be used.
+async fn first_volumes(answers: &mut [Answers]) -> Result<(Vec<Arrived>, Vec<(Store, Error)>), Error> {
+    let mut first = First::default();
+    match answers {
+        [disk] => first.take(disk.recv().await)?,
+        [disk, reserve] => {
+            let patience = tokio::time::sleep(MOUNT_GRACE);
+            tokio::pin!(patience);
+            let (mut waits_for_disk, mut waits_for_reserve) = (true, true);
+            while waits_for_disk || waits_for_reserve {
+                let is_late = patience.is_elapsed();
+                if is_late && !first.arrived.is_empty() {
+                    break;
+                }
+                tokio::select! {
+                    batch = disk.recv(), if waits_for_disk => {
+                        waits_for_disk = false;
+                        first.take(batch)?;
+                    }
+                    batch = reserve.recv(), if waits_for_reserve => {
+                        waits_for_reserve = false;
+                        first.take(batch)?;
+                    }
+                    () = &mut patience, if !is_late => {}
+                }
+            }
+        }
+        _ => return Err(Error::StorageGone),
+    }
+    let First { mut arrived, absent } = first;
+    if arrived.is_empty() {
+        // The disk's comes first.
+        let why = absent.into_iter().min_by_key(|(store, _)| *store);
+        return Err(why.map_or(Error::StorageGone, |(_, error)| error));
+    }
+    // The disk first, whichever was quicker.
+    arrived.sort_by_key(|arrived| arrived.store);
+    Ok((arrived, absent))
+}
+
+/// What the storage threads said first.
+#[derive(Default)]
+struct First {
+    arrived: Vec<Arrived>,
+    absent: Vec<(Store, Error)>,
+}
+
+impl First {
+    fn take(&mut self, batch: Option<Vec<Answered>>) -> Result<(), Error> {
+        for answered in batch.ok_or(Error::StorageGone)? {
+            match answered {
+                Answered::Arrived(arrived) => self.arrived.push(*arrived),
+                Answered::Absent(store, error) => self.absent.push((store, error)),
+                // Nothing was asked yet.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What all parts share.
@@ -107,25 +184,25 @@ struct Daemon {
     options: Options,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
-    storage: Storage,
-    mount_ms: u64,
+    volumes: Volumes,
     started: Instant,
 }
 
 impl Daemon {
-    async fn serve(
-        self,
-        volume: &deliver::Volume,
-        answers: mpsc::UnboundedReceiver<Vec<Answered>>,
-    ) -> Result<(), Error> {
+    async fn serve(self, mut answers: Vec<Answers>) -> Result<(), Error> {
         let mut signals = Signals::new()?;
         let (stop, stopping) = watch::channel(false);
+        // Where there is a reserve the disk may still be on its way.
+        let (arrived, absent) = tokio::select! {
+            first = first_volumes(&mut answers) => first?,
+            () = signals.next() => return Ok(()),
+        };
         let delivery = Delivery::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
             Arc::clone(&self.metrics),
-            self.storage.clone(),
-            volume,
+            self.volumes.clone(),
+            arrived,
             self.options.source_addresses(&self.settings),
             stopping.clone(),
         )?;
@@ -133,10 +210,21 @@ impl Daemon {
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
             Arc::clone(&self.metrics),
-            self.storage.clone(),
+            self.volumes.clone(),
             stopping.clone(),
         )?;
-        let mut dispatch = tokio::spawn(dispatch(answers, Arc::clone(&delivery)));
+        let told = |store: Store| absent.iter().any(|(absent, _)| *absent == store);
+        if self.volumes.taking().is_some_and(|taking| taking.store() != Store::Disk) && !told(Store::Disk) {
+            delivery.lost(Store::Disk, "it is not mounted yet");
+        }
+        for (store, error) in absent {
+            error!(code = "PS-D204", volume = store.as_str(), %error, "a volume cannot be used; it is tried again every 30 s");
+            delivery.lost(store, &error.to_string());
+        }
+        let mut dispatching = JoinSet::new();
+        for answers in answers {
+            dispatching.spawn(dispatch(answers, Arc::clone(&delivery)));
+        }
         let mut tasks = self.start(&listening, &delivery, &stopping)?;
         let follow =
             self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
@@ -147,7 +235,7 @@ impl Daemon {
         self.record(Kind::Started, "started").await;
 
         tokio::select! {
-            _ = &mut dispatch => return Err(Error::StorageGone),
+            _ = dispatching.join_next() => return Err(Error::StorageGone),
             () = signals.next() => {}
         }
         info!("stopping: no new mail is taken, what is under way is finished");
@@ -163,7 +251,7 @@ impl Daemon {
             self.record(Kind::Stopped, "stopped").await;
         };
         tokio::select! {
-            _ = &mut dispatch => Err(Error::StorageGone),
+            _ = dispatching.join_next() => Err(Error::StorageGone),
             () = finished => Ok(()),
             () = tokio::time::sleep(STOP_GRACE) => {
                 warn!(code = "PS-D240", "not everything ended in time; what was not acknowledged is dropped");
@@ -186,11 +274,11 @@ impl Daemon {
             settings: Arc::clone(&self.settings),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
-            storage: self.storage.clone(),
+            volumes: self.volumes.clone(),
             listening: Arc::clone(listening),
             delivery: Arc::clone(delivery),
-            mount_ms: self.mount_ms,
             started: self.started,
+            adopting: tokio::sync::Mutex::default(),
         };
         for address in &self.settings.listen.addresses {
             let listener = listen::bind(*address)?;
@@ -199,20 +287,22 @@ impl Daemon {
         }
         tasks.spawn(socket.serve(Arc::new(operator), stop::signalled(stopping.clone())));
         tasks.spawn(Arc::clone(delivery).run());
-        tasks.spawn(notify::watchdog(self.storage.clone(), stopping.clone()));
+        tasks.spawn(notify::watchdog(self.volumes.clone(), stopping.clone()));
+        // It ends with the runtime: what hangs while we stop is noticed, too.
+        tokio::spawn(self.volumes.clone().watch(Arc::clone(delivery)));
         Ok(tasks)
     }
 
     async fn record(&self, kind: Kind, text: &str) {
         let event: Event = kind.event(self.clock.stamp(), None, text.to_owned());
-        if let Err(error) = self.storage.change(move |spool| spool.record_event(&event)).await {
+        if let Err(error) = self.volumes.record(event).await {
             warn!(code = error.code(), %error, text, "that could not be written to the ledger");
         }
     }
 }
 
 /// Hands on what the storage thread answers, in its order.
-async fn dispatch(mut answers: mpsc::UnboundedReceiver<Vec<Answered>>, delivery: Arc<Delivery>) {
+async fn dispatch(mut answers: Answers, delivery: Arc<Delivery>) {
     while let Some(batch) = answers.recv().await {
         for answered in batch {
             answered.deliver(&delivery);

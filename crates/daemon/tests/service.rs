@@ -1,6 +1,7 @@
 //! What the service promises, over real sockets and a volume in a file.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "in a test a panic is the verdict")]
+#![allow(dead_code, reason = "the support is shared with other tests")]
 
 mod support;
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::mtd::MtdError;
+
 /// Why a volume cannot be created or opened.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -49,6 +51,8 @@ pub enum VolumeError {
         /// Its physical block in bytes.
         block_bytes: u32,
     },
+    /// The flash refuses.
+    Mtd(MtdError),
     /// The operating system refuses.
     Io {
         /// What was to be done, as a verb with its object.
@@ -70,6 +74,7 @@ impl VolumeError {
             Self::WrongKind { .. } => "PS-M104",
             Self::BadSize { .. } => "PS-M105",
             Self::BlockTooLarge { .. } => "PS-M106",
+            Self::Mtd(error) => error.code(),
             Self::Io { .. } => "PS-M107",
         }
     }
@@ -82,8 +87,12 @@ impl VolumeError {
 
 impl fmt::Display for VolumeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.code())?;
+        // What is passed on says its code itself.
+        if !matches!(self, Self::Mtd(_)) {
+            write!(f, "{}: ", self.code())?;
+        }
         match self {
+            Self::Mtd(error) => write!(f, "{error}"),
             Self::Exists { path } => write!(f, "{} exists and is not overwritten", path.display()),
             Self::InUse { path } => write!(f, "{} is in use", path.display()),
             Self::NoSpace { path, size_bytes, available_bytes } => write!(
@@ -110,6 +119,7 @@ impl fmt::Display for VolumeError {
 impl std::error::Error for VolumeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Mtd(error) => error.source(),
             Self::Io { source, .. } => Some(source),
             _ => None,
         }

@@ -17,6 +17,9 @@ use rustix::io::Errno;
 
 use crate::counters::{Counters, Tally};
 
+/// How often it is looked whether what hangs still does.
+const HANG_POLL: Duration = Duration::from_millis(20);
+
 /// What shall go wrong.
 ///
 /// A fault is asked for in words, divided by commas or white space:
@@ -29,6 +32,7 @@ use crate::counters::{Counters, Tally};
 /// | `fail_program_after=N` | after N programs, every further one fails with EIO; 0 is from now on |
 /// | `fail_sync_after=N` | the same for syncs; what was pending is in doubt for good |
 /// | `fail_read_after=N` | the same for reads |
+/// | `hang` | whatever is asked for does not come back, until a control file no longer says so |
 /// | `control=PATH` | while this file exists, its words replace all others; it is looked at before every operation |
 ///
 /// The counts are of all operations since the medium was opened.
@@ -46,13 +50,25 @@ pub struct Faults {
     pub fail_sync_after: Option<u64>,
     /// After how many reads all further ones fail.
     pub fail_read_after: Option<u64>,
+    /// Whether nothing comes back.
+    pub hang: bool,
     /// A file whose words replace all these while it exists.
     pub control: Option<PathBuf>,
 }
 
 impl Faults {
-    /// What counts at this moment.
+    /// What counts at this moment, once nothing hangs.
     fn now(&self) -> Result<Cow<'_, Self>, Error> {
+        loop {
+            let faults = self.asked_for()?;
+            if !faults.hang {
+                return Ok(faults);
+            }
+            thread::sleep(HANG_POLL);
+        }
+    }
+
+    fn asked_for(&self) -> Result<Cow<'_, Self>, Error> {
         let Some(path) = &self.control else {
             return Ok(Cow::Borrowed(self));
         };
@@ -75,6 +91,7 @@ impl FromStr for Faults {
             match word.split_once('=') {
                 None if word == "discard" => faults.discard = true,
                 None if word == "nosync" => faults.nosync = true,
+                None if word == "hang" => faults.hang = true,
                 Some(("sync_delay", value)) => {
                     let micros = value.strip_suffix("us").and_then(|micros| micros.parse().ok());
                     faults.sync_delay = Duration::from_micros(micros.ok_or_else(refused)?);

@@ -3,7 +3,8 @@
 //! [`Volume`] is a regular file, written out in full when it is created, or a whole block device. It programs by
 //! direct I/O, so that an error is told where it happens and not at some later sync, and reads through the page
 //! cache, so that many small reads in a row cost one request. [`WriteBehind`] lets its owner compute while it writes. The
-//! README holds the measurements behind that. [`Mtd`] is a partition of raw NOR flash.
+//! README holds the measurements behind that. [`MtdVolume`] is a partition of
+//! raw NOR flash, and [`Mtd`] the partition itself.
 //!
 //! What is in a volume is the log's business: a volume knows neither format nor header, and takes the size of its
 //! segments from its caller.
@@ -18,6 +19,7 @@ mod error;
 mod faulty;
 mod image;
 mod mtd;
+mod mtd_volume;
 pub mod qualify;
 mod volume;
 
@@ -31,4 +33,5 @@ pub use error::VolumeError;
 pub use faulty::{Faults, FaultsError, Faulty, FaultyReader};
 pub use image::{Image, ImageReader};
 pub use mtd::{Mtd, MtdError};
+pub use mtd_volume::{MtdReader, MtdVolume};
 pub use volume::{Volume, VolumeReader};

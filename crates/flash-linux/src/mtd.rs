@@ -235,8 +235,8 @@ fn find_in(list: &Path, name: &str) -> Result<PathBuf, MtdError> {
     let none = || MtdError::NoPartition { name: name.to_owned() };
     for entry in fs::read_dir(list).map_err(|_| none())?.flatten() {
         // Beside each one stands its read-only twin, `mtd3ro`, which has no name of its own.
-        let found = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
-        if found.trim_end_matches('\n') == name {
+        let found = fs::read_to_string(entry.path().join("name"));
+        if found.is_ok_and(|found| found.trim_end_matches('\n') == name) {
             return Ok(Path::new(DEVICES).join(entry.file_name()));
         }
     }

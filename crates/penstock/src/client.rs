@@ -1,25 +1,30 @@
 //! Speaks with the daemon: HTTP over its Unix socket, one request a connection.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use penstock_daemon::control::adopt::{AdoptHead, Adopted, AdoptedBelow};
 use penstock_daemon::control::types::{
     ActionResult, ErrorBody, EventFilter, EventPage, ExportRequest, MessageView, ModeRequest, QueueFilter,
     QueuePage, RemoveRequest, Selection, Status,
 };
 use penstock_daemon::control::volume::{ScrubRequest, ScrubView, VolumeInfo};
-use penstock_daemon::control::{MailId, SHA256_HEADER};
+use penstock_daemon::control::{MailId, SHA256_HEADER, Store};
 use penstock_settings::{FILE_BYTES_MAX, Settings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 use crate::args::SETTINGS_FILE;
 use crate::failure::{Exit, Failure};
@@ -28,6 +33,8 @@ use crate::failure::{Exit, Failure};
 const DEFAULT_SOCKET: &str = "/run/penstock/control.sock";
 /// How long the daemon may take to begin its answer: longer than it gives itself.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+/// Pieces of a message that are read ahead of the daemon.
+const PIECES: usize = 2;
 /// The largest answer in JSON: a message with 10,000 of the longest recipients.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -82,20 +89,52 @@ impl Client {
         self.send(Method::POST, "/v1/remove".into(), request).await
     }
 
-    pub(crate) async fn volume(&self) -> Result<VolumeInfo, Failure> {
-        self.get("/v1/volume".into()).await
+    /// How far the messages of a volume were adopted.
+    pub(crate) async fn adopted(&self, volume: &str) -> Result<AdoptedBelow, Failure> {
+        self.get(format!("/v1/adopted?{}", query(&[("volume", Some(volume.to_owned()))]))).await
     }
 
-    pub(crate) async fn scrub(&self) -> Result<ScrubView, Failure> {
-        self.get("/v1/scrub".into()).await
+    /// Gives a message of another volume to the daemon: its envelope, and what `next` gives until there is no more.
+    pub(crate) async fn adopt(
+        &self,
+        head: &AdoptHead,
+        mut next: impl FnMut() -> Option<Bytes>,
+    ) -> Result<Adopted, Failure> {
+        let mut first = serde_json::to_vec(head)?;
+        first.push(b'\n');
+        let (pieces, body) = mpsc::channel(PIECES);
+        let feed = async {
+            let mut piece = Some(Bytes::from(first));
+            // The daemon may refuse before it has all.
+            while let Some(bytes) = piece
+                && pieces.send(bytes).await.is_ok()
+            {
+                piece = next();
+            }
+            drop(pieces);
+        };
+        let (answer, ()) = tokio::join!(self.ask(Method::POST, "/v1/adopt".into(), Pieces(body)), feed);
+        self.answer(answer?).await
     }
 
-    pub(crate) async fn begin_scrub(&self, request: &ScrubRequest) -> Result<ScrubView, Failure> {
-        self.send(Method::POST, "/v1/scrub".into(), request).await
+    pub(crate) async fn volume(&self, which: Store) -> Result<VolumeInfo, Failure> {
+        self.get(of("/v1/volume", which)).await
     }
 
-    pub(crate) async fn stop_scrub(&self) -> Result<ActionResult, Failure> {
-        self.answer(self.ask(Method::DELETE, "/v1/scrub".into(), Bytes::new()).await?).await
+    pub(crate) async fn scrub(&self, which: Store) -> Result<ScrubView, Failure> {
+        self.get(of("/v1/scrub", which)).await
+    }
+
+    pub(crate) async fn begin_scrub(
+        &self,
+        which: Store,
+        request: &ScrubRequest,
+    ) -> Result<ScrubView, Failure> {
+        self.send(Method::POST, of("/v1/scrub", which), request).await
+    }
+
+    pub(crate) async fn stop_scrub(&self, which: Store) -> Result<ActionResult, Failure> {
+        self.answer(self.ask(Method::DELETE, of("/v1/scrub", which), Full::default()).await?).await
     }
 
     pub(crate) async fn events(&self, filter: &EventFilter) -> Result<EventPage, Failure> {
@@ -109,7 +148,7 @@ impl Client {
 
     pub(crate) async fn export(&self, id: MailId, reason: String) -> Result<Exported, Failure> {
         let body = json(&ExportRequest { reason })?;
-        let response = self.ask(Method::POST, format!("/v1/messages/{id}/export"), body).await?;
+        let response = self.ask(Method::POST, format!("/v1/messages/{id}/export"), Full::new(body)).await?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let size_bytes = header(header::CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok());
         let (Some(size_bytes), Some(sha256)) = (size_bytes, header(SHA256_HEADER)) else {
@@ -119,7 +158,7 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Failure> {
-        self.answer(self.ask(Method::GET, path, Bytes::new()).await?).await
+        self.answer(self.ask(Method::GET, path, Full::default()).await?).await
     }
 
     async fn send<T: DeserializeOwned>(
@@ -128,18 +167,21 @@ impl Client {
         path: String,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        self.answer(self.ask(method, path, json(body)?).await?).await
+        self.answer(self.ask(method, path, Full::new(json(body)?)).await?).await
     }
 
     /// Asks, and has the head of a good answer; a refusal becomes a failure.
-    async fn ask(&self, method: Method, path: String, body: Bytes) -> Result<Response<Incoming>, Failure> {
+    async fn ask<B>(&self, method: Method, path: String, body: B) -> Result<Response<Incoming>, Failure>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, "penstock")
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body));
+            .body(body);
         let exchange = async {
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
             tokio::spawn(connection);
@@ -228,6 +270,21 @@ impl Exported {
     }
 }
 
+/// A body that comes piece by piece.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.get_mut().0.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
 fn cut(why: &str) -> Failure {
     Failure::new(
         Exit::Failed,
@@ -239,6 +296,11 @@ fn cut(why: &str) -> Failure {
 
 fn json(body: &impl Serialize) -> Result<Bytes, Failure> {
     Ok(serde_json::to_vec(body)?.into())
+}
+
+/// A path about a volume.
+fn of(path: &str, which: Store) -> String {
+    format!("{path}?volume={}", which.as_str())
 }
 
 fn query(pairs: &[(&str, Option<String>)]) -> String {

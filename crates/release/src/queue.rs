@@ -216,6 +216,14 @@ impl Queue {
         Some(job)
     }
 
+    /// Takes out all messages that `which` says.
+    pub(crate) fn take_out(&mut self, which: impl Fn(u64) -> bool) {
+        self.ready.retain(|fresh| !which(fresh.id));
+        self.waiting.retain(|waiting| !which(waiting.0.id));
+        let ready = self.ready.iter().map(|fresh| u64::from(fresh.size_bytes));
+        self.bytes = ready.chain(self.waiting.iter().map(|waiting| u64::from(waiting.0.size_bytes))).sum();
+    }
+
     /// Ends every wait.
     pub(crate) fn end_waits(&mut self, now: Secs) {
         self.change_waiting(|job| job.due = now);
@@ -318,7 +326,7 @@ mod tests {
     proptest! {
         /// Whatever is put, taken and removed: each message comes out once, and the figures are right.
         #[test]
-        fn each_message_comes_out_once(ops in prop::collection::vec((0u8..6, 0u64..40), 1..200)) {
+        fn each_message_comes_out_once(ops in prop::collection::vec((0u8..7, 0u64..40), 1..200)) {
             let mut queue = Queue::default();
             let mut inside = std::collections::BTreeSet::new();
             let (mut now, mut next_id) = (1, 0);
@@ -336,6 +344,10 @@ mod tests {
                         if let Some(job) = queue.take(now) {
                             prop_assert!(inside.remove(&job.id));
                         }
+                    }
+                    5 => {
+                        queue.take_out(|id| id % 3 == n % 3);
+                        inside.retain(|id| id % 3 != n % 3);
                     }
                     _ => {
                         if let Some(job) = queue.take_any() {

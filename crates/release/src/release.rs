@@ -96,6 +96,11 @@ impl Release {
         }
     }
 
+    /// Takes out all messages that `which` says, but for those in flight: what holds them cannot be reached now.
+    pub fn take_out(&mut self, which: impl Fn(u64) -> bool) {
+        self.queue.take_out(which);
+    }
+
     /// Ends the wait of one message. Tells whether it is in the queue.
     pub fn hasten(&mut self, id: u64) -> bool {
         let secs = self.secs();

@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
+use crate::names::Reserve;
 use crate::network::HopHost;
 use crate::problem::Code;
 use crate::read::Sink;
@@ -62,6 +63,10 @@ impl Settings {
         if !volume.segment_size.0.is_power_of_two() {
             let reason = format!("{} is no power of two, as 8MiB and 16MiB are", volume.segment_size);
             sink.clash(&["volume.segment_size"], Code::BadValue, reason);
+        }
+        if matches!(&volume.reserve, Reserve::Path(path) if *path == volume.path) {
+            let reason = format!("{} cannot stand in for itself", volume.path);
+            sink.clash(&["volume.reserve", "volume.path"], Code::Contradiction, reason);
         }
         if volume.is_device() {
             return;

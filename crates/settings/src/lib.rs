@@ -25,7 +25,7 @@ mod table;
 mod units;
 mod value;
 
-pub use names::{AbsolutePath, Domain, HopName, HostName};
+pub use names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 pub use network::{HopAddress, HopHost, InterfaceAddress, Network, TimeServer};
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};

@@ -28,6 +28,17 @@ pub struct HopName(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbsolutePath(String);
 
+/// A second place for mail, for when the first one fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reserve {
+    /// There is none.
+    None,
+    /// A partition of raw flash, by its name: 1 to 32 of `a-z`, `0-9` and `-`.
+    Partition(String),
+    /// A file or a block device.
+    Path(AbsolutePath),
+}
+
 impl HostName {
     /// RFC 1123 section 2.1, RFC 5321 section 4.5.3.1.2: labels of letters, digits and inner hyphens, 63 bytes each,
     /// 253 in all. A name of digits only would be an address that lacks its brackets.
@@ -117,6 +128,15 @@ impl fmt::Display for AbsolutePath {
     }
 }
 
+impl fmt::Display for Reserve {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => out.pad("none"),
+            _ => out.pad(&self.to_text()),
+        }
+    }
+}
+
 impl Text for HostName {
     type Limits = ();
     const EXAMPLE: &'static str = "\"mx.example.org\"";
@@ -169,12 +189,7 @@ impl Text for HopName {
     }
 
     fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
-        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if (1..=32).contains(&text.len()) && text.bytes().all(known) {
-            Ok(Self(text.into()))
-        } else {
-            Err(Refusal::Bad)
-        }
+        if is_short_name(text) { Ok(Self(text.into())) } else { Err(Refusal::Bad) }
     }
 
     fn to_text(&self) -> String {
@@ -204,6 +219,42 @@ impl Text for AbsolutePath {
     }
 }
 
+impl Text for Reserve {
+    /// The longest path in bytes.
+    type Limits = usize;
+    const EXAMPLE: &'static str = "\"mtd:mail\"";
+
+    fn allowed(bytes_max: &usize) -> String {
+        alloc::format!(
+            "empty for none, mtd: and the name of a flash partition, or {}",
+            AbsolutePath::allowed(bytes_max)
+        )
+    }
+
+    fn from_text(text: &str, bytes_max: &usize) -> Result<Self, Refusal> {
+        match text.strip_prefix("mtd:") {
+            Some(name) if is_short_name(name) => Ok(Self::Partition(name.into())),
+            Some(_) => Err(Refusal::Bad),
+            None if text.is_empty() => Ok(Self::None),
+            None => AbsolutePath::from_text(text, bytes_max).map(Self::Path),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Partition(name) => alloc::format!("mtd:{name}"),
+            Self::Path(path) => path.to_text(),
+        }
+    }
+}
+
+/// Whether it is 1 to 32 of `a-z`, `0-9` and `-`.
+fn is_short_name(text: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=32).contains(&text.len()) && text.bytes().all(known)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,6 +282,18 @@ mod tests {
             ["example.org", ".example.org", "notexample.org", "a.example.org.evil.net", "éexample.org"]
         {
             assert!(!below.accepts(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_reserve_is_none_a_partition_or_a_path() {
+        let reserve = |text: &str| Reserve::from_text(text, &4095).ok();
+        for text in ["", "mtd:mail", "/dev/sdb", "/var/lib/penstock/reserve"] {
+            assert_eq!(reserve(text).unwrap().to_text(), text);
+        }
+        assert_eq!(reserve("mtd:mail"), Some(Reserve::Partition("mail".into())));
+        for text in ["mail", "mtd:", "mtd:Mail", "mtd:/dev/mtd9", "var/reserve"] {
+            assert_eq!(reserve(text), None, "{text:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use crate::FILE_BYTES_MAX;
-use crate::names::{AbsolutePath, Domain, HopName, HostName};
+use crate::names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 use crate::network::{HopAddress, InterfaceAddress, Network, TimeServer};
 use crate::problem::Problems;
 use crate::read::{Document, Sink};
@@ -130,6 +130,11 @@ group! {
         /// The size of a segment of a new volume, a power of two. Space is taken and freed in segments: smaller ones
         /// are freed sooner, larger ones make a start after a power cut read less.
         segment_size: Bytes = default(Bytes::mib(16)), Bytes::kib(64)..=Bytes::mib(256);
+        /// A second place for mail: it takes the messages up to 4 MiB while the volume above fails, is missing or does not
+        /// answer for 10 s, and what it took is released like the rest. Larger ones are answered with 452 meanwhile.
+        /// `mtd:` and a name is a partition of NOR flash, which is what a box has; a path is a device on another disk, or
+        /// a file, which is made with 64 MiB. None by default: on a host what would hold it is usually the same disk.
+        reserve: Reserve = default(Reserve::None), 4095;
         /// How many messages the volume may hold; beyond it mail is answered with 452. Each costs 32 bytes of memory,
         /// so that the default stays below 32 MiB.
         messages_max: u32 = default(1_000_000), 1_000..=10_000_000;

@@ -166,6 +166,7 @@ fn settings_that_cannot_hold_together_are_refused() {
         ("[listen]\nreserved_per_source_max = \"35MiB\"\n", "listen.reserved_per_source_max"),
         ("[listen]\ncommand_timeout = \"10s\"\n", "listen.busy_timeout"),
         ("[volume]\nsize = \"128MiB\"\n", "volume.segment_size"),
+        ("[volume]\nreserve = \"/var/lib/penstock/volume\"\n", "volume.reserve"),
         ("[release]\nprobe_interval = \"20s\"\n", "release.probe_interval"),
     ] {
         let problems = problems(&format!("{more}{LEAST}"));

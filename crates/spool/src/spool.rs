@@ -18,7 +18,7 @@ use crate::mount::{self, Keep, MountReport, TailContent};
 use crate::proof::Branch;
 use crate::reader::{Message, Readable};
 use crate::reclaim::Reclaim;
-use crate::record::{Begin, Fate, MessageId, RECIPIENTS_MAX, Recipient};
+use crate::record::{Begin, Fate, MessageId, NUMBER_MAX, RECIPIENTS_MAX, Recipient};
 use crate::reserve::{ERASED_FLOOR_SHARE, RESERVE_MOVED, RESERVE_SEGMENTS, RESERVE_STATUS};
 use crate::segment::{Purpose, Segment, State};
 use crate::state::MetaTable;
@@ -298,6 +298,18 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// What was given to the medium since the mount.
     pub fn counters(&self) -> Counters {
         self.log.counters
+    }
+
+    /// The number that the next message gets.
+    pub fn next_id(&self) -> MessageId {
+        MessageId(self.log.next_msg_id)
+    }
+
+    /// Has the next message get this number, or the one that it would have got if that is higher: so that numbers tell
+    /// which came first also where several volumes take mail in turn. What is passed over is not used; it is remembered
+    /// by the messages that get higher ones.
+    pub fn skip_ids(&mut self, to: MessageId) {
+        self.log.next_msg_id = self.log.next_msg_id.max(to.0.min(NUMBER_MAX));
     }
 
     fn capacity_bytes(&self) -> u64 {

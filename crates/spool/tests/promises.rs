@@ -26,6 +26,31 @@ fn what_is_synced_is_there_after_a_clean_stop_byte_for_byte() {
 }
 
 #[test]
+fn numbers_that_are_passed_over_are_never_given_out_and_never_come_back() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let first = store(&mut spool, &mail(1, 1, 40), 100).unwrap();
+        spool.skip_ids(MessageId(5000));
+        spool.skip_ids(MessageId(10));
+        assert_eq!(spool.next_id(), MessageId(5000), "{name}: only ever up");
+        let second = store(&mut spool, &mail(2, 1, 40), 100).unwrap();
+        assert_eq!((first, second), (MessageId(1), MessageId(5000)), "{name}");
+        spool.sync().unwrap();
+        // No clean stop.
+        drop(spool);
+        let mut spool = mount(sim.medium()).unwrap();
+        assert!(spool.next_id() > second, "{name}");
+        assert_eq!(read(&mut spool, second).unwrap(), mail(2, 1, 40), "{name}");
+        spool.skip_ids(MessageId(u64::MAX));
+        let last = store(&mut spool, &mail(3, 1, 40), 100).unwrap();
+        let after = store(&mut spool, &mail(4, 1, 40), 100).unwrap();
+        assert!(after > last && after < MessageId(1 << 63), "{name}: there is no end to them");
+        spool.sync().unwrap();
+    }
+}
+
+#[test]
 fn sessions_interleave_and_none_gets_a_byte_of_another() {
     for (name, geometry) in GEOMETRIES {
         let sim = formatted(geometry);

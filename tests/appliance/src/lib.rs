@@ -1,12 +1,14 @@
 //! End-to-end tests of the image of a box.
 //!
-//! [`machine`] is a box under QEMU with all that a person can reach of it, [`console`] is its serial line, [`monitor`] speaks
-//! with QEMU itself, [`time_server`] tells the box what time it is, and [`storm`] pulls the plug under load. Clients, next hop and ledger are those of `penstock-peers`.
+//! [`machine`] is a box under QEMU with all that a person can reach of it, [`console`] is its serial line, [`disk`] a disk
+//! that can be taken out, [`monitor`] speaks with QEMU itself, [`time_server`] tells the box what time it is, and [`storm`]
+//! pulls the plug under load. Clients, next hop and ledger are those of `penstock-peers`.
 
 // This crate is a test from end to end: a panic is its verdict, and it prints what it saw.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod console;
+pub mod disk;
 pub mod machine;
 pub mod monitor;
 pub mod storm;

@@ -20,6 +20,7 @@ use penstock_peers::process::{HANG_GUARD, Process, free_port, wait_until};
 use penstock_peers::scratch::Scratch;
 use serde_json::json;
 
+use crate::disk::Disk;
 use crate::monitor::Monitor;
 
 /// A box.
@@ -29,12 +30,18 @@ pub struct Appliance {
     scratch: Scratch,
 }
 
+/// The settings of such a box whose disk is missing.
+pub fn settings_without_disk(next_hop: SocketAddr) -> Settings {
+    settings_before(next_hop).set("volume.path", "\"/dev/vdb\"")
+}
+
 /// The settings of a box before a next hop on this machine. Everything else is as the tests of the daemon have it.
 pub fn settings_before(next_hop: SocketAddr) -> Settings {
     Settings::before(SocketAddr::new(HOST_IN_BOX.into(), next_hop.port()))
         .set("network.addresses", "[\"10.0.2.15/24\"]")
         .set("network.gateways", &format!("[\"{HOST_IN_BOX}\"]"))
         .set("volume.path", "\"/dev/vda\"")
+        .set("volume.reserve", "\"mtd:mail\"")
 }
 
 impl Appliance {
@@ -56,6 +63,7 @@ impl Appliance {
             monitor: Some(scratch.join("monitor")),
             kernel_words: String::new(),
             chip_time: None,
+            disk_server: None,
         };
         machine.prepare().unwrap();
         Self { process: None, machine, scratch }
@@ -98,6 +106,14 @@ impl Appliance {
     /// Lets its clock chip show this time at its next start, or that of this machine.
     pub fn set_chip_time(&mut self, time: Option<&str>) {
         self.machine.chip_time = time.map(ToOwned::to_owned);
+    }
+
+    /// Has a server of its own keep the disk, so that it can be taken away and brought back while the box runs.
+    pub fn with_removable_disk(mut self) -> (Self, Disk) {
+        let socket = self.scratch.join("disk.sock");
+        self.machine.disk_server = Some(socket.clone());
+        let disk = Disk::serve(self.machine.disk(), socket);
+        (self, disk)
     }
 
     /// Plugs it in.

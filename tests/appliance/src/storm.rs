@@ -1,8 +1,10 @@
 //! Load on a box whose plug is pulled again and again.
 
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
+use penstock_peers::daemon::Settings;
 use penstock_peers::ledger::Balance;
 use penstock_peers::load::{Source, send_random};
 use penstock_peers::process::{Process, wait_until};
@@ -10,7 +12,7 @@ use penstock_peers::random::Random;
 use penstock_peers::recorder::Recorder;
 use penstock_peers::sink::{Manner, Sink, Stage};
 
-use crate::machine::{Appliance, settings_before};
+use crate::machine::Appliance;
 
 /// Sessions to the next hop: so many messages may be in flight when the plug is pulled.
 const RELEASE_SESSIONS: usize = 5;
@@ -23,13 +25,12 @@ pub struct Outcome {
     pub again_max: usize,
 }
 
-/// Pulls the plug `rounds` times at a random moment under load. In every other round the next hop takes nothing, so that
+/// Pulls the plug of a box with these settings `rounds` times at a random moment under load. In every other round the next hop takes nothing, so that
 /// the box fills. Then everything is released, and the box is switched off by its key.
-pub fn storm(rounds: u64) -> Outcome {
+pub fn storm(settings: fn(SocketAddr) -> Settings, rounds: u64) -> Outcome {
     let mut random = Random::announced();
     let sink = Sink::start(0, 1);
-    let settings =
-        settings_before(sink.address()).set("release.connections_max", &RELEASE_SESSIONS.to_string());
+    let settings = settings(sink.address()).set("release.connections_max", &RELEASE_SESSIONS.to_string());
     let mut appliance = Appliance::start(&settings);
     let recorder = Recorder::start(appliance.address());
     let to = recorder.address();

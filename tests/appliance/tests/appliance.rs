@@ -4,15 +4,21 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
 
 use penstock_appliance::console::Console;
-use penstock_appliance::machine::{Appliance, settings_before};
+use penstock_appliance::machine::{Appliance, settings_before, settings_without_disk};
 use penstock_appliance::storm::storm;
 use penstock_appliance::time_server::TimeServer;
 use penstock_peers::client::Client;
-use penstock_peers::load::send_big_message;
+use penstock_peers::ledger::Balance;
+use penstock_peers::load::{send_big_message, send_random};
 use penstock_peers::process::{run, wait_until};
-use penstock_peers::sink::{Manner, Sink, Stage};
+use penstock_peers::recorder::Recorder;
+use penstock_peers::sink::{Delivery, Manner, Sink, Stage};
 
 /// Sends one message as a person would try it.
 fn swaks(appliance: &Appliance, to: &str) -> String {
@@ -61,9 +67,76 @@ fn the_power_key_ends_in_order() {
 
 #[test]
 fn acknowledged_mail_outlives_the_plug_pulled_twenty_five_times() {
-    let outcome = storm(25);
+    let outcome = storm(settings_before, 25);
     assert!(outcome.balance.acknowledged > 250, "hardly any load: {}", outcome.balance.acknowledged);
     outcome.balance.assert_sound(outcome.again_max);
+}
+
+#[test]
+fn without_a_disk_acknowledged_mail_outlives_the_plug_pulled_ten_times() {
+    let outcome = storm(settings_without_disk, 10);
+    assert!(outcome.balance.acknowledged > 50, "hardly any load: {}", outcome.balance.acknowledged);
+    outcome.balance.assert_sound(outcome.again_max);
+}
+
+#[test]
+fn a_disk_that_is_taken_out_under_load_costs_no_mail_and_is_used_again_when_it_is_back() {
+    let sink = Sink::start(0, 1);
+    sink.behave(Manner::Say(Stage::Mail, "451 4.3.2 not now".into()));
+    let (mut appliance, mut disk) =
+        Appliance::prepare(&settings_before(sink.address())).with_removable_disk();
+    appliance.up();
+    let recorder = Recorder::start(appliance.address());
+    let (load, to) = (Arc::new(AtomicBool::new(true)), recorder.address());
+    let senders = [1, 2, 3, 4].map(|seed| {
+        let load = Arc::clone(&load);
+        // A sender that is refused begins anew.
+        thread::spawn(move || {
+            (0..).map(|n| seed + 4 * n).take_while(|_| load.load(Relaxed)).for_each(|seed| {
+                send_random(to, seed, 20, 2_000);
+                thread::sleep(Duration::from_millis(20));
+            });
+        })
+    });
+    let more = |what: &str| {
+        let before = recorder.acknowledged();
+        wait_until(what, || recorder.acknowledged() > before + 20);
+    };
+    let mut console = Console::take(appliance.serial());
+    more("mail is taken on the disk");
+    disk.take_out();
+    wait_until("the box notices", || console.ask("status").text.contains("new mail goes here"));
+    let status = console.ask("status").text;
+    assert!(status.contains("PS-D201") && status.contains("up to 4 MiB a message"), "{status}");
+    more("mail is taken on the NOR flash");
+    let queue = console.ask("queue --limit 1000").text;
+    assert!(queue.contains("n-"), "{queue}");
+    disk.put_in();
+    wait_until("the disk is used again", || !console.ask("status").text.contains("PS-D201"));
+    more("mail is taken on the disk again");
+    assert!(swaks(&appliance, "last@example.com").contains("queued as d-"));
+
+    // A disk that hangs is not waited for either.
+    disk.hang();
+    wait_until("the box notices", || console.ask("status").text.contains("PS-D205"));
+    more("mail is taken on the NOR flash");
+    disk.go_on();
+    wait_until("the disk is used again", || !console.ask("status").text.contains("PS-D205"));
+    more("mail is taken on the disk again");
+
+    load.store(false, Relaxed);
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    let sent = recorder.finish();
+    sink.behave(Manner::Accept);
+    wait_until("all acknowledged mail has arrived", || {
+        Balance::of(&sent, &sink.deliveries()).lost.is_empty()
+    });
+    let status = appliance.press_power_key();
+    assert!(status.success(), "{status}");
+    // The one by hand went past the recorder.
+    let by_hand = |delivery: &Delivery| delivery.to.iter().any(|to| to.address == "last@example.com");
+    let arrived: Vec<Delivery> = sink.deliveries().into_iter().filter(|it| !by_hand(it)).collect();
+    Balance::of(&sent, &arrived).assert_sound(0);
 }
 
 #[test]
@@ -98,8 +171,10 @@ fn a_disk_with_something_else_on_it_is_not_touched() {
     // The mark of a partition table, and nothing else.
     let disk = File::options().read(true).write(true).open(appliance.disk()).unwrap();
     disk.write_all_at(&[0x55, 0xAA], 510).unwrap();
-    appliance.plug_in();
-    wait_until("the box says what is wrong", || appliance.serial_log().contains("PS-D003"));
+    appliance.up();
+    let status = Console::take(appliance.serial()).ask("status").text;
+    assert!(status.contains("PS-D204") && status.contains("PS-D003"), "the box says what is wrong: {status}");
+    assert!(swaks(&appliance, "someone@example.com").contains("queued as n-"), "and serves without it");
     appliance.unplug();
     let mut begin = vec![0; 1 << 20];
     disk.read_exact_at(&mut begin, 0).unwrap();
@@ -209,7 +284,8 @@ fn a_clock_that_is_wrong_by_years_lets_nothing_expire() {
     };
     // Age is looked at when a message is tried again. So it is refused once, and waits for its second try.
     let refuse_once = |console: &mut Console| {
-        let deferred = |console: &mut Console| console.ask("events --kind deferred").text.matches("not now").count();
+        let deferred =
+            |console: &mut Console| console.ask("events --kind deferred").text.matches("not now").count();
         let before = deferred(console);
         sink.behave(Manner::Say(Stage::Rcpt, "451 4.3.2 not now".into()));
         wait_until("the message is deferred", || deferred(console) > before);

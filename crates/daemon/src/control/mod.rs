@@ -3,6 +3,7 @@
 //! [`types`] is the language, shared with the command line; [`Operate`] is what the daemon must be able to do for it.
 //! Nothing here knows of volumes, sessions or release: whoever implements [`Operate`] does.
 
+pub mod adopt;
 mod body;
 pub mod envelope;
 mod error;

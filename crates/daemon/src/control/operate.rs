@@ -5,11 +5,12 @@ use std::fmt;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::adopt::{Adopted, AdoptedBelow, HandedOver};
 use super::types::{
     ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Selection, Status,
 };
 use super::volume::{ScrubView, VolumeInfo};
-use super::{MailId, Refusal};
+use super::{MailId, Refusal, Store};
 
 /// Who asks. Goes into the custody ledger with everything that changes mail or reads a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,17 +94,27 @@ pub trait Operate: Send + Sync + 'static {
     /// The newest events that pass the filter, oldest first.
     fn events(&self, filter: EventFilter) -> impl Future<Output = Result<EventPage, Refusal>> + Send;
 
-    /// What the volume is, and how it stands.
-    fn volume(&self) -> impl Future<Output = Result<VolumeInfo, Refusal>> + Send;
+    /// Takes a message of another box's volume over, unless it was before. It and all before it count as adopted then.
+    fn adopt(&self, handed: HandedOver, who: Who) -> impl Future<Output = Result<Adopted, Refusal>> + Send;
 
-    /// How the watch over the volume stands.
-    fn scrub(&self) -> impl Future<Output = Result<ScrubView, Refusal>> + Send;
+    /// How far the messages of another volume, named by its id, were adopted.
+    fn adopted(&self, volume: String) -> impl Future<Output = Result<AdoptedBelow, Refusal>> + Send;
 
-    /// Has the volume gone through now.
-    fn begin_scrub(&self, repair: bool) -> impl Future<Output = Result<ScrubView, Refusal>> + Send;
+    /// What a volume is, and how it stands.
+    fn volume(&self, which: Store) -> impl Future<Output = Result<VolumeInfo, Refusal>> + Send;
 
-    /// Ends the pass that is under way.
-    fn stop_scrub(&self) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+    /// How the watch over a volume stands.
+    fn scrub(&self, which: Store) -> impl Future<Output = Result<ScrubView, Refusal>> + Send;
+
+    /// Has a volume gone through now.
+    fn begin_scrub(
+        &self,
+        which: Store,
+        repair: bool,
+    ) -> impl Future<Output = Result<ScrubView, Refusal>> + Send;
+
+    /// Ends the pass that is under way on a volume.
+    fn stop_scrub(&self, which: Store) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
 
     /// All figures in Prometheus' text format.
     fn metrics(&self) -> impl Future<Output = Result<String, Refusal>> + Send;

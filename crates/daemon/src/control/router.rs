@@ -10,13 +10,15 @@
 //! | `POST /v1/release` | [`Selection`] | `ActionResult` |
 //! | `POST /v1/remove` | [`RemoveRequest`] | `ActionResult` |
 //! | `GET /v1/events?message=&kind=&limit=` | | [`EventPage`](super::types::EventPage) |
-//! | `GET /v1/volume` | | [`VolumeInfo`](super::volume::VolumeInfo) |
-//! | `GET /v1/scrub` | | [`ScrubView`](super::volume::ScrubView) |
-//! | `POST /v1/scrub` | [`ScrubRequest`] | `ScrubView` |
-//! | `DELETE /v1/scrub` | | `ActionResult` |
+//! | `GET /v1/volume?volume=` | | [`VolumeInfo`](super::volume::VolumeInfo) |
+//! | `GET /v1/scrub?volume=` | | [`ScrubView`](super::volume::ScrubView) |
+//! | `POST /v1/scrub?volume=` | [`ScrubRequest`] | `ScrubView` |
+//! | `DELETE /v1/scrub?volume=` | | `ActionResult` |
+//! | `POST /v1/adopt` | a line of JSON, [`AdoptHead`](super::adopt::AdoptHead), then the message | [`Adopted`](super::adopt::Adopted) |
+//! | `GET /v1/adopted?volume=` | | [`AdoptedBelow`](super::adopt::AdoptedBelow): the volume by its id |
 //! | `GET /metrics` | | figures for Prometheus |
 //!
-//! Whatever goes wrong is told as an [`ErrorBody`](super::types::ErrorBody).
+//! A volume is `disk`, which it is if nobody says, or `nor`. Whatever goes wrong is told as an [`ErrorBody`](super::types::ErrorBody).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +33,13 @@ use axum::routing::{get, post, put};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
 use super::types::{
     EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX, QueueFilter, REASON_BYTES_MAX,
     RemoveRequest, Selection,
 };
-use super::volume::ScrubRequest;
+use super::volume::{ScrubRequest, Which};
 use super::{Kind, MailId, Operate, Refusal, Who};
 
 /// The largest body of a request: [`IDS_MAX`] names and a reason fit several times.
@@ -59,6 +62,8 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/release", post(release::<O>))
         .route("/v1/remove", post(remove::<O>))
         .route("/v1/events", get(events::<O>))
+        .route("/v1/adopt", post(adopt::<O>).layer(DefaultBodyLimit::disable()))
+        .route("/v1/adopted", get(adopted::<O>))
         .route("/v1/volume", get(volume::<O>))
         .route("/v1/scrub", get(scrub::<O>).post(begin_scrub::<O>).delete(stop_scrub::<O>))
         .route("/metrics", get(metrics::<O>))
@@ -137,23 +142,48 @@ async fn events<O: Operate>(
     operate.events(filter).await.map(Json)
 }
 
-async fn volume<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
-    operate.volume().await.map(Json)
+async fn adopt<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    body: axum::body::Body,
+) -> Answer<impl Serialize> {
+    operate.adopt(HandedOver::read(body).await?, who).await.map(Json)
 }
 
-async fn scrub<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
-    operate.scrub().await.map(Json)
+async fn adopted<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(AdoptedOf { volume }): Asked<AdoptedOf>,
+) -> Answer<impl Serialize> {
+    operate.adopted(volume).await.map(Json)
+}
+
+async fn volume<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(which): Asked<Which>,
+) -> Answer<impl Serialize> {
+    operate.volume(which.volume).await.map(Json)
+}
+
+async fn scrub<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(which): Asked<Which>,
+) -> Answer<impl Serialize> {
+    operate.scrub(which.volume).await.map(Json)
 }
 
 async fn begin_scrub<O: Operate>(
     State(operate): State<Arc<O>>,
+    Asked(which): Asked<Which>,
     Told(request): Told<ScrubRequest>,
 ) -> Answer<impl Serialize> {
-    operate.begin_scrub(request.repair).await.map(Json)
+    operate.begin_scrub(which.volume, request.repair).await.map(Json)
 }
 
-async fn stop_scrub<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
-    operate.stop_scrub().await.map(Json)
+async fn stop_scrub<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(which): Asked<Which>,
+) -> Answer<impl Serialize> {
+    operate.stop_scrub(which.volume).await.map(Json)
 }
 
 async fn metrics<O: Operate>(State(operate): State<Arc<O>>) -> Result<impl IntoResponse, Refusal> {

@@ -211,6 +211,9 @@ pub struct VolumeView {
     pub path: String,
     /// Whether it takes mail.
     pub health: Health,
+    /// Whether new mail goes there now.
+    #[serde(default)]
+    pub takes_mail: bool,
     /// Why it does not, one sentence.
     pub why: Option<String>,
     /// The size of the medium.
@@ -252,6 +255,10 @@ pub enum Health {
     Full,
     /// A write failed: it takes none; what it has can be read.
     ReadOnly,
+    /// It is missing, or cannot be mounted.
+    Absent,
+    /// A read or a write does not come back.
+    Stalled,
 }
 
 /// Sessions of clients.
@@ -325,6 +332,9 @@ pub struct QueuePage {
     pub messages: u64,
     /// The size of their bodies.
     pub bytes: u64,
+    /// Volumes that do not answer: what is on them is neither listed nor counted.
+    #[serde(default)]
+    pub unreachable: Vec<String>,
 }
 
 /// A message in a list.

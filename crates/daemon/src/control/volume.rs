@@ -9,6 +9,8 @@ use penstock_flash::Medium;
 use penstock_spool::{MountReport, ScrubReport, Spool};
 use serde::{Deserialize, Serialize};
 
+use super::Store;
+
 /// What a volume is, and how it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeInfo {
@@ -159,6 +161,18 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Says which volume is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Which {
+    /// The volume.
+    #[serde(default = "disk")]
+    pub volume: Store,
+}
+
+const fn disk() -> Store {
+    Store::Disk
 }
 
 /// Asks for the volume to be gone through now.

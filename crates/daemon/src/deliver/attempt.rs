@@ -17,7 +17,7 @@ use super::record::{Record, named};
 use super::transaction::{self, End, Said, Transaction};
 use crate::control::MailId;
 use crate::ledger::Kind;
-use crate::storage::{OpenMessage, Source};
+use crate::storage::{OpenMessage, Source, Storage};
 
 /// How an attempt ended, as `release` wants to know.
 #[derive(Debug)]
@@ -38,7 +38,9 @@ pub(super) struct Ended {
 
 /// A message with what is known of its recipients.
 pub(super) struct Attempt {
-    id: MessageId,
+    id: MailId,
+    /// The volume that it is on.
+    storage: Storage,
     hop: HopId,
     source: Source,
     envelope: Envelope,
@@ -61,19 +63,25 @@ impl Ended {
 }
 
 /// Sends a message as far as it goes.
-pub(super) async fn run(delivery: &Delivery, id: MessageId, hop: HopId) -> Ended {
-    let mut attempt = match Attempt::open(delivery, id, hop).await {
+pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> Ended {
+    // A volume that is not there has given its messages back long ago, and one that fails cannot record what they come to.
+    let Some(storage) = delivery.volumes.of(id.store).filter(|storage| storage.is_well()) else {
+        return Ended::without_trying(Outcome::NotTried);
+    };
+    let mut attempt = match Attempt::open(storage, id, hop).await {
         Ok(attempt) => attempt,
         Err(Error::Damaged(_)) => {
-            hold_damaged(delivery, id).await;
-            return Ended::without_trying(Outcome::Done { delivered: false });
+            return Ended::without_trying(match hold_damaged(delivery, storage, id).await {
+                true => Outcome::Done { delivered: false },
+                false => Outcome::NotTried,
+            });
         }
         // It was removed, or its last recipient was.
         Err(Error::NoSuchMessage(_)) => {
             return Ended::without_trying(Outcome::Done { delivered: false });
         }
         Err(error) => {
-            warn!(code = error.code(), id = %MailId::disk(id.0), %error, "a message cannot be read now");
+            warn!(code = error.code(), %id, %error, "a message cannot be read now");
             return Ended::without_trying(Outcome::NotTried);
         }
     };
@@ -87,12 +95,12 @@ pub(super) async fn run(delivery: &Delivery, id: MessageId, hop: HopId) -> Ended
 }
 
 impl Attempt {
-    async fn open(delivery: &Delivery, id: MessageId, hop: HopId) -> Result<Self, Error> {
-        let (open, fates, attempts) = delivery
-            .storage
-            .open_with(id, move |spool| {
-                let attempts = spool.summary(id).map_or(0, |summary| summary.attempts);
-                (spool.fates(id).unwrap_or_default(), attempts)
+    async fn open(storage: &Storage, id: MailId, hop: HopId) -> Result<Self, Error> {
+        let message = MessageId(id.number);
+        let (open, fates, attempts) = storage
+            .open_with(message, move |spool| {
+                let attempts = spool.summary(message).map_or(0, |summary| summary.attempts);
+                (spool.fates(message).unwrap_or_default(), attempts)
             })
             .await
             .map(|(open, (fates, attempts)): (OpenMessage, _)| (open, fates, attempts))?;
@@ -102,11 +110,12 @@ impl Attempt {
             .flat_map(|(first, count, _)| *first..first.saturating_add(*count))
             .collect();
         if to_offer.is_empty() {
-            return Err(Error::NoSuchMessage(id));
+            return Err(Error::NoSuchMessage(message));
         }
-        let (source, envelope) = Source::open(open).await?;
+        let (source, envelope) = Source::open(open, storage).await?;
         Ok(Self {
             id,
+            storage: storage.clone(),
             hop,
             source,
             envelope,
@@ -148,7 +157,7 @@ impl Attempt {
             let recipients_max = delivery.settings.client.recipients_max as usize;
             let batch_len = if self.split { 1 } else { recipients_max.min(self.to_offer.len()) };
             let batch: Vec<u16> = self.to_offer.drain(..batch_len).collect();
-            let transaction = self.transact(&mut connection, delivery, &batch).await;
+            let transaction = self.transact(&mut connection, &batch).await;
             let went_stale = connection.is_used()
                 && matches!(&transaction.end, End::Cut(Some(found)) if found.phase == penstock_release::Phase::Mail);
             if went_stale {
@@ -183,12 +192,7 @@ impl Attempt {
         Some(connection)
     }
 
-    async fn transact(
-        &mut self,
-        connection: &mut Connection,
-        delivery: &Delivery,
-        batch: &[u16],
-    ) -> Transaction {
+    async fn transact(&mut self, connection: &mut Connection, batch: &[u16]) -> Transaction {
         let begin = &self.envelope.begin;
         // What is on flash went through the same parser when it came in: a part that no longer passes was not ours.
         let mail = MailFrom {
@@ -213,7 +217,7 @@ impl Attempt {
                 orcpt: recipient.orcpt.as_deref().and_then(|orcpt| OriginalRecipient::parse(orcpt).ok()),
             })
             .collect();
-        transaction::run(connection, &delivery.storage, &mail, &recipients, &mut self.source).await
+        transaction::run(connection, &self.storage, &mail, &recipients, &mut self.source).await
     }
 
     /// Writes down what a transaction came to. Whether the connection, and the attempt, can go on.
@@ -257,13 +261,12 @@ impl Attempt {
                 self.kept_open = found;
                 false
             }
-            End::Damaged => {
-                hold_damaged(delivery, self.id).await;
+            End::Damaged if hold_damaged(delivery, &self.storage, self.id).await => {
                 self.to_offer.clear();
                 self.put_off.clear();
                 return false;
             }
-            End::Unrecordable => {
+            End::Damaged | End::Unrecordable => {
                 open.append(&mut accepted);
                 self.kept_open = None;
                 false
@@ -339,14 +342,14 @@ impl Attempt {
             return true;
         }
         let told = records.clone();
-        let written = delivery
+        let written = self
             .storage
             .change(move |spool| records.iter().try_for_each(|record| record.append(spool)))
             .await;
         if let Err(error) = written {
             error!(
                 code = error.code(),
-                id = %MailId::disk(self.id.0),
+                id = %self.id,
                 %error,
                 "the fate of a message could not be recorded: it may be delivered a second time"
             );
@@ -391,7 +394,7 @@ fn concerns_all(verdict: Verdict) -> bool {
 
 fn tell(delivery: &Delivery, record: &Record) {
     let (metrics, count) = (&delivery.metrics, record.recipients.len() as u64);
-    let (id, text) = (MailId::disk(record.id.0), &record.text);
+    let (id, text) = (record.id, &record.text);
     match record.fate {
         Fate::Held => {
             delivery.remember(record.id, None, &record.said);
@@ -409,21 +412,23 @@ fn tell(delivery: &Delivery, record: &Record) {
     }
 }
 
-/// Sets aside what cannot be given out.
-pub(super) async fn hold_damaged(delivery: &Delivery, id: MessageId) {
+/// Sets aside what cannot be given out. Whether it did: a read error of a volume that was away for a moment is no damage.
+async fn hold_damaged(delivery: &Delivery, storage: &Storage, id: MailId) -> bool {
+    if !storage.is_well() || is_readable(storage, id).await {
+        return false;
+    }
     error!(
         code = "PS-D231",
-        id = %MailId::disk(id.0),
+        %id,
         "a message on the volume is damaged: it is not delivered, and kept; the sender has to be asked for it"
     );
     let at = delivery.clock.stamp();
     let text =
         "the bytes on the volume are not those that were written; nothing of it is given out".to_owned();
     delivery.metrics.held.add(1);
-    let written = delivery
-        .storage
+    let written = storage
         .change(move |spool| {
-            let fates = spool.fates(id).unwrap_or_default();
+            let fates = spool.fates(MessageId(id.number)).unwrap_or_default();
             let recipients = fates
                 .into_iter()
                 .filter(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred))
@@ -433,9 +438,21 @@ pub(super) async fn hold_damaged(delivery: &Delivery, id: MessageId) {
             Record { id, recipients, fate, attempts, reply_code, at, kind, text, said }.append(spool)
         })
         .await;
-    if let Err(error) = written {
-        warn!(code = error.code(), id = %MailId::disk(id.0), %error, "that could not be recorded");
+    if let Err(error) = &written {
+        warn!(code = error.code(), %id, %error, "that could not be recorded");
     }
+    written.is_ok()
+}
+
+/// Whether all of a message reads as it was written, at another try.
+async fn is_readable(storage: &Storage, id: MailId) -> bool {
+    let read = async {
+        let (open, ()) = storage.open_with(MessageId(id.number), |_| ()).await?;
+        let (mut source, _) = Source::open(open, storage).await?;
+        while source.next_chunk().await?.is_some() {}
+        Ok::<(), Error>(())
+    };
+    read.await.is_ok()
 }
 
 fn notify(notify: penstock_spool::Notify) -> Option<Notify> {

@@ -8,29 +8,31 @@ mod record;
 mod saved;
 mod transaction;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use penstock_release::{
     Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
-    Outcome as Reported, Phase, Release, Saved, SetAside, State, Verdict,
+    Outcome as Reported, Phase, Release, SetAside, State, Verdict,
 };
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::{Config as ClientConfig, Event};
 use penstock_smtp::{Address, MailFrom};
-use penstock_spool::{Error as SpoolError, Fate, MessageId, Stamp};
+use penstock_spool::{EVENT_TEXT_BYTES_MAX, Error as SpoolError, Fate, MessageId, Stamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::Error;
+use crate::boxstate::BoxState;
 use crate::clock::Clock;
-use crate::control::MailId;
+use crate::control::{MailId, Store};
 use crate::ledger::Kind;
 use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::stop;
-use crate::storage::{Accepted, Recovered, Storage};
+use crate::storage::{Accepted, Arrived, Recovered, STALLED_AFTER, Storage, Volumes, refuse};
 use attempt::{Attempt, Outcome};
 use connection::Connection;
 pub(crate) use connection::SourceAddresses;
@@ -38,7 +40,6 @@ use evidence::{Cut, Found, phase};
 pub(crate) use notes::Note;
 use notes::Notes;
 use record::Record;
-pub(crate) use saved::load;
 
 /// How long a session is kept for the next message.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -51,8 +52,12 @@ pub(crate) struct Delivery {
     from: SourceAddresses,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
-    storage: Storage,
+    volumes: Volumes,
+    state: BoxState,
     release: Mutex<Release>,
+    /// Messages that came to be on a volume after their senders had been told to come back, and of which that is not
+    /// recorded yet.
+    renounced: Mutex<HashSet<MailId>>,
     /// Sessions that wait for another message, by hop.
     idle: Mutex<Vec<Vec<Connection>>>,
     /// For each hop, cloned into every connection to it: so they are counted.
@@ -65,7 +70,7 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Release as it was saved, with what is on the volume.
+    /// Release as it was saved, with what is on the volumes that are there.
     ///
     /// # Errors
     /// [`Error::Settings`].
@@ -73,12 +78,16 @@ impl Delivery {
         settings: Arc<Settings>,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
-        storage: Storage,
-        volume: &Volume,
+        volumes: Volumes,
+        arrived: Vec<Arrived>,
         from: SourceAddresses,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
-        let config = config(&settings, volume.seed);
+        // A number that differs from box to box.
+        let name = arrived.first().map_or([0; 16], |arrived| arrived.volume);
+        let seed = name.iter().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
+        let config = config(&settings, seed);
+        let state = BoxState::new(arrived.iter().map(|arrived| arrived.kept.clone()));
         let mut client = ClientConfig::new(settings.system.hostname.as_str())
             .map_err(|error| Error::Settings(format!("system.hostname: {error}")))?;
         client.recipients_max = settings.client.recipients_max;
@@ -87,7 +96,7 @@ impl Delivery {
             InitialMode::Hold => Mode::Hold { until_unix_ms: None },
         };
         let now = now(&clock);
-        let release = Release::new(config.clone(), volume.saved.as_ref(), initial, now)
+        let release = Release::new(config.clone(), saved::load(&state.kept()).as_ref(), initial, now)
             .map_err(|error| Error::Settings(error.to_string()))?;
         let idle = Mutex::new(config.hops.iter().map(|_| Vec::new()).collect());
         let connections = config.hops.iter().map(|_| Arc::new(())).collect();
@@ -98,8 +107,10 @@ impl Delivery {
             from,
             clock,
             metrics,
-            storage,
+            volumes,
+            state,
             release: Mutex::new(release),
+            renounced: Mutex::default(),
             idle,
             connections,
             notes: Mutex::default(),
@@ -107,31 +118,119 @@ impl Delivery {
             lines: Lines::default(),
             stopping,
         };
-        delivery.recover(&volume.queued);
+        arrived.into_iter().for_each(|arrived| delivery.arrived(arrived));
         Ok(Arc::new(delivery))
     }
 
-    /// Takes in what the volume holds.
+    /// Takes in messages that are to be tried.
     fn recover(&self, queued: &[Recovered]) {
         let mut release = self.release();
         for message in queued {
             let Recovered { id, size_bytes, attempts } = *message;
             // When it came is in its envelope, which is read when it is tried; its age is looked at then.
-            let message = Message { id: id.0, size_bytes, accepted_unix_ms: None };
+            let message = Message { id: id.key(), size_bytes, accepted_unix_ms: None };
             release.recover(message, u32::from(attempts), 0);
         }
     }
 
-    /// Starts over with what the volume holds after it was mounted anew. Nothing is in flight then.
-    pub(crate) fn start_over(&self, queued: &[Recovered]) {
-        let saved = self.release().saved();
-        match Release::new(self.config.clone(), Some(&saved), saved.mode, self.now()) {
-            Ok(release) => *self.release() = release,
-            // The same numbers were right at the start.
-            Err(error) => warn!(%error, "release goes on as it was"),
+    /// Starts over with what a volume holds that was mounted, for the first time or anew.
+    pub(crate) fn arrived(&self, arrived: Arrived) {
+        let Arrived { store, mut queued, kept, .. } = arrived;
+        self.take_out(store);
+        {
+            let (notes, renounced) = (self.notes(), self.renounced());
+            // What is on its way comes back by itself.
+            queued.retain(|message| !notes.is_in_flight(message.id) && !renounced.contains(&message.id));
         }
-        self.recover(queued);
+        self.recover(&queued);
+        if self.state.arrived(&kept) {
+            if let Some(saved) = saved::load(&kept) {
+                self.release().set_mode(saved.mode, self.now());
+            }
+        } else if kept != self.state.kept()
+            && let Some(storage) = self.volumes.of(store).cloned()
+        {
+            let kept = self.state.kept();
+            tokio::spawn(async move { BoxState::bring_up_to_date(kept, &storage).await });
+        }
         self.wake.notify_one();
+    }
+
+    /// A volume cannot be used: nothing of it is released until it is back.
+    pub(crate) fn lost(&self, store: Store, why: &str) {
+        self.take_out(store);
+        let name = self.volumes.of(store).map_or(String::new(), |storage| storage.name().to_owned());
+        let what = store.as_str();
+        match self.volumes.taking().map(Storage::store) {
+            Some(taking) => warn!(
+                code = "PS-D206",
+                volume = what,
+                taking = taking.as_str(),
+                why,
+                "a volume cannot be used; new mail goes to the other one, and what is on this one waits for it"
+            ),
+            None => error!(
+                code = "PS-D207",
+                volume = what,
+                why,
+                "no volume can be used: mail is answered with 4xx"
+            ),
+        }
+        let at = self.clock.stamp();
+        let event =
+            Kind::VolumeLost.event(at, None, bounded(format!("the {what}, {name}, cannot be used: {why}")));
+        let volumes = self.volumes.clone();
+        // Told in the log already.
+        tokio::spawn(async move { volumes.record(event).await });
+        self.wake.notify_one();
+    }
+
+    /// A volume does not answer.
+    pub(crate) fn stalled(&self, store: Store) {
+        let volume = store.as_str();
+        let why = format!("it has not answered for {} s", STALLED_AFTER.as_secs());
+        error!(code = "PS-D205", volume, why, "a volume is stuck in a read or a write; it is not waited for");
+        self.lost(store, &why);
+    }
+
+    /// A volume answers again, and tells next what is on it, or that it failed.
+    pub(crate) fn answers_again(&self, store: Store) {
+        warn!(code = "PS-D202", volume = store.as_str(), "the volume answers again");
+    }
+
+    fn take_out(&self, store: Store) {
+        self.release().take_out(|key| MailId::from_key(key).store == store);
+    }
+
+    /// A message is not to be: it came to be on its volume after its sender was told to come back.
+    pub(crate) fn renounce(self: &Arc<Self>, id: MailId) {
+        self.renounced().insert(id);
+        self.mark_renounced(id.store);
+    }
+
+    /// Writes that down, as far as the volume can be written. What cannot be marked now is when the volume arrives; if the
+    /// box starts before that it is delivered, and so is what its sender sends again.
+    pub(crate) fn mark_renounced(self: &Arc<Self>, store: Store) {
+        let ids: Vec<MailId> = self.renounced().iter().copied().filter(|id| id.store == store).collect();
+        for id in ids {
+            let Some(storage) = self.volumes.of(store).cloned() else { return };
+            let (this, at, message) = (Arc::clone(self), self.clock.stamp(), MessageId(id.number));
+            tokio::spawn(async move {
+                match storage.change(move |spool| refuse(spool, message, at)).await {
+                    Ok(()) => drop(this.renounced().remove(&id)),
+                    Err(error) => debug!(%id, %error, "cannot be marked as refused yet"),
+                }
+            });
+        }
+    }
+
+    fn renounced(&self) -> MutexGuard<'_, HashSet<MailId>> {
+        self.renounced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the box keeps beyond its mail.
+    pub(crate) fn state(&self) -> &BoxState {
+        &self.state
     }
 
     /// Takes in a message that was accepted. [`wake`](Self::wake) when all of a batch are in.
@@ -139,7 +238,7 @@ impl Delivery {
         let Accepted { id, size_bytes, received } = accepted;
         self.metrics.inflow.add(self.clock.mono_ms(), size_bytes);
         self.release().offer(Message {
-            id: id.0,
+            id: id.key(),
             size_bytes: u32::try_from(size_bytes).unwrap_or(u32::MAX),
             accepted_unix_ms: received.trusted.then_some(received.unix_ms),
         });
@@ -169,7 +268,7 @@ impl Delivery {
         let mut states = Vec::new();
         let mut unsaved = false;
         while !*self.stopping.borrow() {
-            let failed = self.storage.is_failed();
+            let failed = !self.volumes.is_any_well();
             if self.release().take_changed() || unsaved {
                 self.tell_states(&mut states).await;
                 unsaved = failed || self.save().await.is_err();
@@ -213,8 +312,8 @@ impl Delivery {
             let decision = self.release().next(self.now());
             match decision {
                 Decision::Send { message, hop, .. } => {
-                    self.notes().begin(message);
-                    let (this, id) = (Arc::clone(self), MessageId(message));
+                    let (this, id) = (Arc::clone(self), MailId::from_key(message));
+                    self.notes().begin(id);
                     tasks.spawn(async move {
                         stop::woken(this.stopping.clone(), this.send(id, hop)).await;
                     });
@@ -225,20 +324,20 @@ impl Delivery {
                         stop::woken(this.stopping.clone(), this.probe(hop)).await;
                     });
                 }
-                Decision::SetAside { message, why } => self.set_aside(MessageId(message), why).await,
+                Decision::SetAside { message, why } => self.set_aside(MailId::from_key(message), why).await,
                 Decision::Wait { until_ms } => return until_ms,
             }
         }
     }
 
     /// Sends one message and reports what came of it.
-    async fn send(&self, id: MessageId, hop: HopId) {
+    async fn send(&self, id: MailId, hop: HopId) {
         let attempt::Ended { outcome, left, connection } = attempt::run(self, id, hop).await;
         // First of all, so that it is there for the next message: what was delivered is on flash by now.
         if let Some(connection) = connection {
             self.keep(hop, connection);
         }
-        self.notes().end(id.0);
+        self.notes().end(id);
         let follows = {
             let reported = match &outcome {
                 Outcome::Done { delivered } => Reported::Done { delivered: *delivered },
@@ -247,23 +346,28 @@ impl Delivery {
                 }
                 Outcome::NotTried => Reported::NotTried,
             };
-            self.release().finished(id.0, reported, self.now())
+            self.release().finished(id.key(), reported, self.now())
         };
+        if !self.volumes.of(id.store).is_some_and(Storage::is_well) {
+            // It comes back with its volume.
+            self.release().remove(id.key());
+        }
         if matches!(outcome, Outcome::Done { delivered: true } | Outcome::Open { delivered: true, .. }) {
             self.metrics.released.add(1);
         }
         if let (Some(follows), Some(left)) = (follows, left) {
             self.note(id, follows, left).await;
         }
-        if follows == Some(Follows::Done) && self.notes().take_again(id.0) {
+        if follows == Some(Follows::Done) && self.notes().take_again(id) {
             // The operator gave recipients back while the others were on their way.
             self.offer_again(id).await;
         }
     }
 
     /// Takes in a message that the operator gave back to the queue.
-    async fn offer_again(&self, id: MessageId) {
-        let summary = self.storage.look(move |spool| spool.summary(id)).await;
+    async fn offer_again(&self, id: MailId) {
+        let Some(storage) = self.volumes.of(id.store) else { return };
+        let summary = storage.look(move |spool| spool.summary(MessageId(id.number))).await;
         if let Ok(Some(summary)) = summary {
             self.give_back(Recovered { id, size_bytes: summary.size_bytes, attempts: 0 });
         }
@@ -278,24 +382,24 @@ impl Delivery {
     /// Takes in a message that may have been given up since it could not be read. Whether release still has it is not
     /// known to who repaired it.
     pub(crate) fn give_back_mended(&self, message: Recovered) {
-        if self.release().remove(message.id.0) != penstock_release::Removed::InFlight {
+        if self.release().remove(message.id.key()) != penstock_release::Removed::InFlight {
             self.give_back(message);
         }
     }
 
     /// Has it offered once more when the attempt in flight has ended. Whether there is one.
-    pub(crate) fn again_after_flight(&self, id: MessageId) -> bool {
-        self.notes().again(id.0)
+    pub(crate) fn again_after_flight(&self, id: MailId) -> bool {
+        self.notes().again(id)
     }
 
     /// What is known of a message beyond what the volume says.
-    pub(crate) fn noted(&self, id: MessageId) -> Note {
-        self.notes().get(id.0)
+    pub(crate) fn noted(&self, id: MailId) -> Note {
+        self.notes().get(id)
     }
 
     /// Keeps in mind what was said of a message, and when it is due again.
-    fn remember(&self, id: MessageId, due_mono_ms: Option<u64>, said: &str) {
-        self.notes().remember(id.0, due_mono_ms, said);
+    fn remember(&self, id: MailId, due_mono_ms: Option<u64>, said: &str) {
+        self.notes().remember(id, due_mono_ms, said);
     }
 
     /// Has no message of the queue wait any longer.
@@ -310,13 +414,13 @@ impl Delivery {
     }
 
     /// Writes down what follows for recipients that are still open.
-    async fn note(&self, id: MessageId, follows: Follows, left: Attempt) {
+    async fn note(&self, id: MailId, follows: Follows, left: Attempt) {
         match follows {
             Follows::Done | Follows::Kept => {}
             Follows::Waits { attempts, for_ms } => {
                 let attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
                 let too_old = self.is_too_old(left.accepted_unix_ms());
-                if too_old && self.release().remove(id.0) == penstock_release::Removed::Yes {
+                if too_old && self.release().remove(id.key()) == penstock_release::Removed::Yes {
                     left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
                 } else {
                     let said = left.said();
@@ -335,13 +439,13 @@ impl Delivery {
     }
 
     /// Sets aside a message that `release` gave up.
-    async fn set_aside(&self, id: MessageId, aside: SetAside) {
+    async fn set_aside(&self, id: MailId, aside: SetAside) {
+        let Some(storage) = self.volumes.of(id.store) else { return };
         let at = self.clock.stamp();
-        warn!(code = "PS-D230", id = %MailId::disk(id.0), why = why(aside), "held for the operator");
-        let written = self
-            .storage
+        warn!(code = "PS-D230", %id, why = why(aside), "held for the operator");
+        let written = storage
             .change(move |spool| {
-                let open = spool.fates(id).unwrap_or_default();
+                let open = spool.fates(MessageId(id.number)).unwrap_or_default();
                 let open = open.into_iter().filter(|(_, _, fate)| !fate.is_final());
                 let recipients =
                     open.flat_map(|(first, count, _)| first..first.saturating_add(count)).collect();
@@ -351,7 +455,7 @@ impl Delivery {
             })
             .await;
         if let Err(error) = written {
-            warn!(code = error.code(), id = %MailId::disk(id.0), %error, "that could not be recorded");
+            warn!(code = error.code(), %id, %error, "that could not be recorded");
         }
     }
 
@@ -469,7 +573,18 @@ impl Delivery {
     /// What the log says.
     pub(crate) async fn save(&self) -> Result<(), SpoolError> {
         let saved = self.release().saved();
-        self.storage.change(move |spool| saved::store(spool, &saved)).await
+        self.state.put(&self.volumes, saved::pieces(&saved), false).await
+    }
+
+    /// As [`save`](Self::save), with who set the mode: what an operator decides.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub(crate) async fn save_mode(&self, history: (Vec<u8>, Vec<u8>)) -> Result<(), SpoolError> {
+        let saved = self.release().saved();
+        let mut values = saved::pieces(&saved);
+        values.push(history);
+        self.state.put(&self.volumes, values, true).await
     }
 
     /// Tells which hops are in another state than at the last call.
@@ -488,17 +603,15 @@ impl Delivery {
             }
             let event = Kind::Hop.event(self.clock.stamp(), None, format!("{name} is {state}{said}"));
             // Told in the log already; what cannot be recorded now is no reason to stop.
-            let _ = self.storage.change(move |spool| spool.record_event(&event)).await;
+            let _ = self.volumes.record(event).await;
         }
     }
 }
 
-/// What the volume says about release.
-pub(crate) struct Volume {
-    pub(crate) saved: Option<Saved>,
-    pub(crate) queued: Vec<Recovered>,
-    /// A number that differs from box to box.
-    pub(crate) seed: u64,
+/// A text that fits into an event.
+fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(EVENT_TEXT_BYTES_MAX));
+    text
 }
 
 fn config(settings: &Settings, seed: u64) -> penstock_release::Config {

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::control::MailId;
+
 /// Messages of which it is kept in mind what was said; beyond it the oldest are forgotten.
 const REMEMBERED_MAX: usize = 4096;
 /// How much of it.
@@ -21,24 +23,29 @@ pub(crate) struct Note {
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     /// As many as there are connections at most.
-    in_flight: HashSet<u64>,
+    in_flight: HashSet<MailId>,
     /// Those among them that are to be offered once more.
-    again: HashSet<u64>,
+    again: HashSet<MailId>,
+    /// By key, so that the oldest comes first.
     remembered: BTreeMap<u64, (Option<u64>, Box<str>)>,
 }
 
 impl Notes {
-    pub(super) fn begin(&mut self, id: u64) {
+    pub(super) fn begin(&mut self, id: MailId) {
         self.in_flight.insert(id);
     }
 
-    pub(super) fn end(&mut self, id: u64) {
+    pub(super) fn end(&mut self, id: MailId) {
         self.in_flight.remove(&id);
-        self.remembered.remove(&id);
+        self.remembered.remove(&id.key());
+    }
+
+    pub(super) fn is_in_flight(&self, id: MailId) -> bool {
+        self.in_flight.contains(&id)
     }
 
     /// Marks it if it is in flight.
-    pub(super) fn again(&mut self, id: u64) -> bool {
+    pub(super) fn again(&mut self, id: MailId) -> bool {
         let in_flight = self.in_flight.contains(&id);
         if in_flight {
             self.again.insert(id);
@@ -46,21 +53,21 @@ impl Notes {
         in_flight
     }
 
-    pub(super) fn take_again(&mut self, id: u64) -> bool {
+    pub(super) fn take_again(&mut self, id: MailId) -> bool {
         self.again.remove(&id)
     }
 
-    pub(super) fn remember(&mut self, id: u64, due_mono_ms: Option<u64>, said: &str) {
+    pub(super) fn remember(&mut self, id: MailId, due_mono_ms: Option<u64>, said: &str) {
         let end = said.floor_char_boundary(SAID_BYTES_MAX);
-        self.remembered.insert(id, (due_mono_ms, said[..end].into()));
+        self.remembered.insert(id.key(), (due_mono_ms, said[..end].into()));
         if self.remembered.len() > REMEMBERED_MAX {
             self.remembered.pop_first();
         }
     }
 
-    pub(super) fn get(&self, id: u64) -> Note {
+    pub(super) fn get(&self, id: MailId) -> Note {
         let in_flight = self.in_flight.contains(&id);
-        let remembered = self.remembered.get(&id);
+        let remembered = self.remembered.get(&id.key());
         Note {
             in_flight,
             due_mono_ms: remembered.and_then(|(due, _)| *due),
@@ -73,29 +80,35 @@ impl Notes {
 mod tests {
     use super::*;
 
+    const ID: MailId = MailId::disk(7);
+
     #[test]
     fn what_was_said_is_known_until_the_next_attempt_ends() {
         let mut notes = Notes::default();
-        notes.remember(7, Some(1000), "451 later");
+        notes.remember(ID, Some(1000), "451 later");
         assert_eq!(
-            notes.get(7),
+            notes.get(ID),
             Note { in_flight: false, due_mono_ms: Some(1000), said: Some("451 later".into()) }
         );
-        notes.begin(7);
-        assert!(notes.get(7).in_flight && notes.again(7) && !notes.again(8));
-        notes.end(7);
-        assert_eq!(notes.get(7), Note::default());
-        assert!(notes.take_again(7) && !notes.take_again(7));
+        notes.begin(ID);
+        assert!(notes.get(ID).in_flight && notes.again(ID) && !notes.again(MailId::disk(8)));
+        notes.end(ID);
+        assert_eq!(notes.get(ID), Note::default());
+        assert!(notes.take_again(ID) && !notes.take_again(ID));
     }
 
     #[test]
     fn no_queue_makes_it_grow_without_end() {
         let mut notes = Notes::default();
-        (0..2 * REMEMBERED_MAX as u64).for_each(|id| notes.remember(id, None, &"é".repeat(SAID_BYTES_MAX)));
+        (0..2 * REMEMBERED_MAX as u64)
+            .for_each(|id| notes.remember(MailId::disk(id), None, &"é".repeat(SAID_BYTES_MAX)));
         assert_eq!(notes.remembered.len(), REMEMBERED_MAX);
-        assert_eq!(notes.get(0), Note::default());
+        assert_eq!(notes.get(MailId::disk(0)), Note::default());
         assert!(
-            notes.get(2 * REMEMBERED_MAX as u64 - 1).said.is_some_and(|said| said.len() <= SAID_BYTES_MAX)
+            notes
+                .get(MailId::disk(2 * REMEMBERED_MAX as u64 - 1))
+                .said
+                .is_some_and(|said| said.len() <= SAID_BYTES_MAX)
         );
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use penstock_spool::{Error, Fate, MessageId, Recipient, Stamp, Status};
 
+use crate::control::MailId;
 use crate::ledger::Kind;
 use crate::volume::Spool;
 
@@ -13,7 +14,7 @@ const NAMED_BYTES_MAX: usize = 240;
 /// The fate of some recipients of a message, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
-    pub(super) id: MessageId,
+    pub(super) id: MailId,
     /// In ascending order.
     pub(super) recipients: Vec<u16>,
     pub(super) fate: Fate,
@@ -27,13 +28,14 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Appends it to the log.
+    /// Appends it to the log of its message's volume.
     pub(super) fn append(&self, spool: &mut Spool) -> Result<(), Error> {
+        let message = MessageId(self.id.number);
         for (first, count) in runs(&self.recipients) {
             let Self { fate, attempts, reply_code, at, .. } = *self;
-            spool.set_status(self.id, &Status { first, count, fate, attempts, reply_code, at })?;
+            spool.set_status(message, &Status { first, count, fate, attempts, reply_code, at })?;
         }
-        spool.record_event(&self.kind.event(self.at, Some(self.id), self.text.clone()))
+        spool.record_event(&self.kind.event(self.at, Some(message), self.text.clone()))
     }
 }
 

@@ -1,35 +1,32 @@
-//! Mode and states of the hops, kept on the volume in as many pieces as a value there may have.
+//! Mode and states of the hops, kept in as many pieces as a value of the box's state may have.
 
 use penstock_release::{SAVED_BYTES_MAX, Saved};
-use penstock_spool::{Error, META_VALUE_BYTES_MAX};
+use penstock_spool::META_VALUE_BYTES_MAX;
 use tracing::warn;
 
-use crate::ledger::META_RELEASE;
-use crate::volume::Spool;
+use crate::boxstate::Kept;
 
 const PIECES: usize = SAVED_BYTES_MAX.div_ceil(META_VALUE_BYTES_MAX);
 
+/// As `boxstate` knows them.
 fn key(piece: usize) -> [u8; 6] {
     let mut key = *b"state0";
     key[5] = b'0' + piece as u8; // PIECES is below ten
     key
 }
 
-const _: () = assert!(PIECES < 10);
+const _: () = assert!(PIECES == 4);
 
-/// Appends it to the log.
-pub(super) fn store(spool: &mut Spool, saved: &Saved) -> Result<(), Error> {
+/// The values to be kept.
+pub(super) fn pieces(saved: &Saved) -> Vec<(Vec<u8>, Vec<u8>)> {
     let bytes = saved.to_bytes();
     let mut pieces = bytes.chunks(META_VALUE_BYTES_MAX);
-    for n in 0..PIECES {
-        spool.put_meta(META_RELEASE, &key(n), pieces.next().unwrap_or_default())?;
-    }
-    Ok(())
+    (0..PIECES).map(|n| (key(n).to_vec(), pieces.next().unwrap_or_default().to_vec())).collect()
 }
 
 /// What was kept, if there is anything that can be read.
-pub(crate) fn load(spool: &Spool) -> Option<Saved> {
-    let pieces = (0..PIECES).filter_map(|n| spool.meta(META_RELEASE, &key(n)));
+pub(super) fn load(kept: &Kept) -> Option<Saved> {
+    let pieces = (0..PIECES).filter_map(|n| kept.value(&key(n)));
     let bytes: Vec<u8> = pieces.flatten().copied().collect();
     if bytes.is_empty() {
         return None;

@@ -3,6 +3,7 @@
 use penstock_release::{Phase, Verdict};
 use penstock_smtp::client::Event;
 use penstock_smtp::{MailFrom, Recipient};
+use penstock_spool::Error;
 
 use super::connection::Connection;
 use super::evidence::{Cut, Found, phase};
@@ -35,7 +36,8 @@ pub(super) enum End {
     Cut(Option<Found>),
     /// The message turned out to be damaged. The connection was dropped before the end of data.
     Damaged,
-    /// What it had come to could not be recorded: the connection was dropped before the end of data.
+    /// The volume cannot be read, or what it had come to could not be recorded: the connection was dropped before the end
+    /// of data.
     Unrecordable,
 }
 
@@ -254,10 +256,11 @@ impl Sending {
             match source.next_chunk().await {
                 Ok(Some(chunk)) => self.chunk = chunk,
                 Ok(None) => break,
+                Err(Error::ReadOnly) => return Err(End::Unrecordable),
                 Err(_) => return Err(End::Damaged),
             }
         }
-        if storage.is_failed() {
+        if !storage.is_well() {
             return Err(End::Unrecordable);
         }
         // No room for the end is no more than a reason to come back.

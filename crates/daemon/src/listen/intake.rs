@@ -1,21 +1,21 @@
 //! One transaction on its way in: the envelope, the policy on it, and the message until it is in custody.
 //!
 //! A message up to [`SMALL_BYTES`] is collected in memory and given to the storage thread whole, so that a client that
-//! is slow, or goes away, costs the volume nothing. A larger one goes there in pieces as it comes.
+//! is slow, or goes away, costs the volume nothing. A larger one goes there in pieces as it comes. Which volume that is
+//! is decided when something goes there: a small message does not notice that the disk failed while it came in.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use penstock_smtp::{BodyType, MailFrom, Recipient, Reply, Return, Status, replies};
-use penstock_spool::{
-    Begin, Body, Error, HELO_BYTES_MAX, MessageId, Notify, PATH_BYTES_MAX, RESERVE_STEP_BYTES, Ret,
-};
+use penstock_spool::{Begin, Body, Error, HELO_BYTES_MAX, Notify, PATH_BYTES_MAX, RESERVE_STEP_BYTES, Ret};
 use tracing::warn;
 
 use super::Listening;
 use super::limits::Place;
 use super::trace::{Received, times_passed};
-use crate::storage::{Draft, Incoming, NewMessage, Transaction};
+use crate::control::{MailId, Store};
+use crate::storage::{Draft, Incoming, NewMessage, RESERVE_MESSAGE_BYTES_MAX, Storage, Transaction};
 
 /// Up to this size a message is collected in memory.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -25,6 +25,9 @@ const FIRST_BYTES: usize = 6 * 1024;
 const ENVELOPE_BYTES_MAX: usize = 128 * 1024;
 /// A message that has passed here more often than this is going in circles, however few Received lines it has.
 const TIMES_PASSED_MAX: usize = 3;
+
+/// The longest that our own lines on top of a message may be, in bytes: they do not count towards its size.
+const TRACE_BYTES_MAX: u64 = 4096;
 
 const ADDRESS_TOO_LONG: Reply<'static> =
     Reply::new(553, Status::new(5, 1, 3), "Address is longer than 256 octets");
@@ -103,7 +106,8 @@ impl Intake {
         if mail.sender.as_str().len() > PATH_BYTES_MAX {
             return Err(ADDRESS_TOO_LONG);
         }
-        listening.storage.check_room(mail.size_bytes).map_err(|error| listening.refusal(error))?;
+        let storage =
+            listening.volumes.for_mail(mail.size_bytes).map_err(|error| listening.refusal(error))?;
         self.envelope = Some(Envelope {
             begin: Begin {
                 received: listening.clock.stamp(),
@@ -125,7 +129,7 @@ impl Intake {
             recipients: Vec::new(),
             recipient_bytes: 0,
             declared_bytes: mail.size_bytes,
-            transaction: listening.storage.transaction(),
+            transaction: storage.transaction(),
         });
         Ok(())
     }
@@ -201,6 +205,10 @@ impl Intake {
             Content::Small(draft) => self.content = self.begin(draft).await,
             Content::Streamed { incoming, piece, mut reserved_bytes, mut total_bytes, _transaction } => {
                 total_bytes += piece.len() as u64;
+                if !fits(incoming.store(), total_bytes) {
+                    self.content = self.refuse(Error::Full);
+                    return;
+                }
                 while total_bytes > reserved_bytes {
                     if !self.place.reserve(RESERVE_STEP_BYTES) {
                         self.content = self.refuse(Error::Full);
@@ -231,8 +239,12 @@ impl Intake {
         if !self.place.reserve(reserved_bytes) {
             return self.refuse(Error::Full);
         }
-        let (new, _transaction) = envelope.with_head(draft);
-        match self.listening.storage.begin(new).await {
+        let storage = match self.listening.volumes.for_mail(envelope.declared_bytes) {
+            Ok(storage) => storage,
+            Err(error) => return self.refuse(error),
+        };
+        let (new, _transaction) = envelope.with_head(draft, storage);
+        match storage.begin(new).await {
             Ok(incoming) => {
                 let piece = Vec::with_capacity(SMALL_BYTES);
                 Content::Streamed { incoming, piece, reserved_bytes, total_bytes, _transaction }
@@ -247,7 +259,7 @@ impl Intake {
     }
 
     /// The end of the message: into custody with it. Nothing is left of the transaction afterwards.
-    pub(super) async fn end(&mut self, received_lines: u32) -> Verdict<MessageId> {
+    pub(super) async fn end(&mut self, received_lines: u32) -> Verdict<MailId> {
         let content = std::mem::replace(&mut self.content, Content::None);
         let envelope = self.envelope.take();
         let taken = self.take(content, envelope, received_lines).await;
@@ -260,7 +272,7 @@ impl Intake {
         content: Content,
         envelope: Option<Envelope>,
         received_lines: u32,
-    ) -> Verdict<MessageId> {
+    ) -> Verdict<MailId> {
         if received_lines > self.listening.settings.listen.received_max {
             self.listening.metrics.refused_loop.add(1);
             return Err(replies::HOPS_MAX);
@@ -272,8 +284,18 @@ impl Intake {
                 if may_circle && self.goes_in_circles(&draft) {
                     return Err(replies::HOPS_MAX);
                 }
-                let (new, _transaction) = envelope.with_head(draft);
-                self.listening.storage.store(new).await
+                match self.listening.volumes.for_mail(envelope.declared_bytes) {
+                    Ok(storage) => {
+                        let (new, _transaction) = envelope.with_head(draft, storage);
+                        storage.store_whole(new).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Content::Streamed { incoming, piece, total_bytes, .. }
+                if !fits(incoming.store(), total_bytes + piece.len() as u64) =>
+            {
+                Err(Error::Full)
             }
             Content::Streamed { incoming, piece, _transaction, .. } => match incoming.push(piece).await {
                 Ok(()) => incoming.commit().await,
@@ -302,10 +324,18 @@ impl Intake {
 }
 
 impl Envelope {
-    fn with_head(self, head: Draft) -> (Box<NewMessage>, Transaction) {
+    /// The message as that volume takes it, counted there.
+    fn with_head(self, head: Draft, storage: &Storage) -> (Box<NewMessage>, Transaction) {
         let Self { begin, recipients, declared_bytes, transaction, .. } = self;
+        let transaction =
+            if transaction.store() == storage.store() { transaction } else { storage.transaction() };
         (Box::new(NewMessage { begin, recipients, declared_bytes, head }), transaction)
     }
+}
+
+/// Whether a volume takes a message that has come so far.
+fn fits(store: Store, total_bytes: u64) -> bool {
+    store == Store::Disk || total_bytes <= RESERVE_MESSAGE_BYTES_MAX + TRACE_BYTES_MAX
 }
 
 fn notify(notify: penstock_smtp::Notify) -> Notify {

@@ -22,7 +22,7 @@ use crate::Error;
 use crate::clock::Clock;
 use crate::log::Lines;
 use crate::metrics::Metrics;
-use crate::storage::Storage;
+use crate::storage::Volumes;
 use limits::{Crowded, Limits};
 
 /// Connections that the kernel holds until we take them.
@@ -39,7 +39,7 @@ pub(crate) struct Listening {
     config: server::Config,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
-    storage: Storage,
+    volumes: Volumes,
     limits: Arc<Limits>,
     /// One line for each message, as long as they are not too many.
     lines: Lines,
@@ -55,7 +55,7 @@ impl Listening {
         settings: Arc<Settings>,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
-        storage: Storage,
+        volumes: Volumes,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let config = config(&settings)?;
@@ -65,7 +65,7 @@ impl Listening {
             config,
             clock,
             metrics,
-            storage,
+            volumes,
             limits,
             lines: Lines::default(),
             crowd_lines: Lines::default(),

@@ -13,7 +13,6 @@ use std::task::{Context, Poll, ready};
 
 use penstock_smtp::server::{Awaits, CloseReason, Event, ResetReason, Session};
 use penstock_smtp::{Reply, Status, replies};
-use penstock_spool::MessageId;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 use tracing::{debug, info};
@@ -250,10 +249,9 @@ impl Connection {
     }
 
     /// Tells the client what has become of its message.
-    fn end(&mut self, taken: Verdict<MessageId>) {
+    fn end(&mut self, taken: Verdict<MailId>) {
         let answered = match taken {
             Ok(id) => {
-                let id = MailId::disk(id.0);
                 if let Some(untold) = self.listening.lines.take() {
                     info!(%id, client = %self.client.ip(), untold, "message accepted");
                 }

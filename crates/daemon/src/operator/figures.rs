@@ -2,12 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Operator, unavailable};
-use crate::control::Refusal;
+use super::Operator;
+use crate::control::Store;
 
-pub(super) async fn text(operator: &Operator) -> Result<String, Refusal> {
-    let info = operator.storage.look(|spool| spool.info()).await.map_err(unavailable)?;
-    let scrub = operator.storage.scrub().running;
+pub(super) fn text(operator: &Operator) -> String {
     let metrics = &operator.metrics;
     let (progress, hops) = {
         let (now, mut release) = (operator.delivery.now(), operator.delivery.release());
@@ -27,8 +25,6 @@ pub(super) async fn text(operator: &Operator) -> Result<String, Refusal> {
         ("refused_form", "Messages refused for their form or size", &metrics.refused_form),
         ("refused_failure", "Transactions refused because the volume fails", &metrics.refused_failure),
         ("commit_groups", "Groups of messages that shared a sync", &metrics.commit_groups),
-        ("volume_syncs", "Syncs of the volume", &metrics.syncs),
-        ("volume_programmed_bytes", "Bytes given to the volume", &metrics.programmed_bytes),
         ("scrub_passes", "Times that the volume was gone through", &metrics.scrub_passes),
         ("scrub_unsteady_messages", "Messages read right only at another try", &metrics.scrub_unsteady),
         ("scrub_repaired_messages", "Messages with flipped bits put right", &metrics.scrub_repaired),
@@ -43,40 +39,79 @@ pub(super) async fn text(operator: &Operator) -> Result<String, Refusal> {
     }
     for (name, help, value) in [
         ("sessions_open", "Connections from clients now", u64::from(operator.listening.sessions())),
-        ("queue_messages", "Messages with a recipient that is not done", info.messages as u64),
-        ("kept_messages", "Finished messages kept for replay", info.kept_messages as u64),
         ("release_messages", "Messages to be released", progress.messages),
         ("release_bytes", "Their bytes", progress.bytes),
         ("release_in_flight", "Messages on their way", u64::from(progress.in_flight)),
-        ("volume_capacity_bytes", "What mail may take in all", info.capacity_bytes),
-        ("volume_live_bytes", "What undelivered mail takes", info.live_bytes),
-        ("volume_free_bytes", "What mail may still take", info.free_bytes()),
-        (
-            "volume_failed",
-            "Whether the volume takes nothing since a write failed",
-            u64::from(operator.storage.is_failed()),
-        ),
-        ("scrub_running", "Whether the volume is being gone through", u64::from(scrub.is_some())),
-        (
-            "scrub_done_bytes",
-            "How much of it this pass went through",
-            scrub.as_ref().map_or(0, |run| run.done_bytes),
-        ),
-        (
-            "scrub_total_bytes",
-            "How much this pass goes through",
-            scrub.as_ref().map_or(0, |run| run.total_bytes),
-        ),
-        ("volume_quarantined_segments", "Segments that cannot be trusted", u64::from(info.segments.2)),
     ] {
         page.add(name, "gauge", help, value);
     }
+    volumes(operator, &mut page);
     page.head("hop_healthy", "gauge", "Whether a next hop takes mail");
     for hop in hops {
         let healthy = u64::from(hop.state == penstock_release::State::Healthy);
         page.line(&format!("hop_healthy{{hop=\"{}\"}}", hop.name), healthy);
     }
-    Ok(page.0)
+    page.0
+}
+
+/// What there is of each volume: of the disk under the name alone, of the reserve with a label.
+fn volumes(operator: &Operator, page: &mut Page) {
+    let all: Vec<_> = operator
+        .volumes
+        .all()
+        .map(|storage| {
+            let label = match storage.store() {
+                Store::Disk => "",
+                Store::Nor => "{volume=\"nor\"}",
+            };
+            let counted = operator.metrics.volume(storage.store());
+            let (info, scrub) = (storage.facts().info, storage.scrub().running);
+            let of = |value: fn(&penstock_spool::Info) -> u64| info.as_ref().map_or(0, value);
+            let values = [
+                counted.syncs.get(),
+                counted.programmed_bytes.get(),
+                of(|info| info.messages as u64),
+                of(|info| info.kept_messages as u64),
+                of(|info| info.capacity_bytes),
+                of(|info| info.live_bytes),
+                of(penstock_spool::Info::free_bytes),
+                u64::from(!storage.is_well()),
+                u64::from(scrub.is_some()),
+                scrub.as_ref().map_or(0, |run| run.done_bytes),
+                scrub.as_ref().map_or(0, |run| run.total_bytes),
+                of(|info| u64::from(info.segments.2)),
+                of(|info| u64::from(info.erase_counts.1)),
+            ];
+            (label, values)
+        })
+        .collect();
+    for (n, (name, kind, help)) in [
+        ("volume_syncs_total", "counter", "Syncs of the volume"),
+        ("volume_programmed_bytes_total", "counter", "Bytes given to the volume"),
+        ("queue_messages", "gauge", "Messages with a recipient that is not done"),
+        ("kept_messages", "gauge", "Finished messages kept for replay"),
+        ("volume_capacity_bytes", "gauge", "What mail may take in all"),
+        ("volume_live_bytes", "gauge", "What undelivered mail takes"),
+        ("volume_free_bytes", "gauge", "What mail may still take"),
+        (
+            "volume_failed",
+            "gauge",
+            "Whether the volume takes nothing: it fails, is missing or does not answer",
+        ),
+        ("scrub_running", "gauge", "Whether the volume is being gone through"),
+        ("scrub_done_bytes", "gauge", "How much of it this pass went through"),
+        ("scrub_total_bytes", "gauge", "How much this pass goes through"),
+        ("volume_quarantined_segments", "gauge", "Segments that cannot be trusted"),
+        ("volume_erase_count_max", "gauge", "The highest count of erases of a segment"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        page.head(name, kind, help);
+        for (label, values) in &all {
+            page.line(&format!("{name}{label}"), values[n]);
+        }
+    }
 }
 
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! What the daemon does for its operator: the control interface's [`Operate`] on listener, storage and release.
 
+mod adopt;
 mod figures;
 mod mode;
 mod status;
@@ -14,9 +15,10 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::clock::Clock;
+use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use crate::control::types::{
-    ActionResult, ErrorBody, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Refused,
-    Selection, Status,
+    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Refused, Selection,
+    Status,
 };
 use crate::control::volume::{ScrubView, VolumeInfo};
 use crate::control::{Export, Kind as Fault, MailId, Operate, Refusal, Store, Who};
@@ -24,7 +26,7 @@ use crate::deliver::Delivery;
 use crate::ledger::Kind;
 use crate::listen::Listening;
 use crate::metrics::Metrics;
-use crate::storage::{Recovered, ScrubOrder, Source, Storage};
+use crate::storage::{Recovered, ScrubOrder, Source, Storage, Volumes};
 use crate::volume::Spool;
 
 /// Pieces of a message that are read ahead of who receives them.
@@ -37,11 +39,12 @@ pub(crate) struct Operator {
     pub(crate) settings: Arc<Settings>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) storage: Storage,
+    pub(crate) volumes: Volumes,
     pub(crate) listening: Arc<Listening>,
     pub(crate) delivery: Arc<Delivery>,
-    pub(crate) mount_ms: u64,
     pub(crate) started: Instant,
+    /// Held while a message of another volume is taken over.
+    pub(crate) adopting: tokio::sync::Mutex<()>,
 }
 
 impl Operate for Operator {
@@ -54,7 +57,7 @@ impl Operate for Operator {
     }
 
     async fn show(&self, id: MailId) -> Result<MessageView, Refusal> {
-        view::show(self, disk(id)?).await
+        view::show(self, id).await
     }
 
     async fn set_mode(&self, mode: Mode, reason: Option<String>, who: Who) -> Result<ActionResult, Refusal> {
@@ -81,13 +84,12 @@ impl Operate for Operator {
     }
 
     async fn export(&self, id: MailId, reason: String, who: Who) -> Result<Export, Refusal> {
-        let message = disk(id)?;
-        let (open, ()) = self.storage.open_with(message, |_| ()).await.map_err(|error| refusal(id, error))?;
-        let (mut source, _) = Source::open(open).await.map_err(|error| refusal(id, error))?;
+        let (storage, message) = self.find(id)?;
+        let (open, ()) = storage.open_with(message, |_| ()).await.map_err(|error| refusal(id, error))?;
+        let (mut source, _) = Source::open(open, storage).await.map_err(|error| refusal(id, error))?;
         let text = format!("body read by {who}: {reason}");
-        self.audit(Kind::Exported.event(self.clock.stamp(), Some(message), text))
-            .await
-            .map_err(|error| refusal(id, error))?;
+        let event = Kind::Exported.event(self.clock.stamp(), Some(message), text);
+        self.audit(storage, event).await.map_err(|error| refusal(id, error))?;
         let (size_bytes, sha256) = (source.size_bytes(), source.sha256());
         let (chunks, received) = mpsc::channel(EXPORT_PIECES);
         tokio::spawn(async move {
@@ -110,22 +112,32 @@ impl Operate for Operator {
         view::events(self, filter).await
     }
 
-    async fn volume(&self) -> Result<VolumeInfo, Refusal> {
-        let (path, mount_ms) = (self.settings.volume.path.as_str().to_owned(), self.mount_ms);
-        self.storage.look(move |spool| VolumeInfo::of(spool, &path, mount_ms)).await.map_err(unavailable)
+    async fn adopt(&self, handed: HandedOver, who: Who) -> Result<Adopted, Refusal> {
+        adopt::adopt(self, handed, &who).await
     }
 
-    async fn scrub(&self) -> Result<ScrubView, Refusal> {
-        Ok(self.storage.scrub())
+    async fn adopted(&self, volume: String) -> Result<AdoptedBelow, Refusal> {
+        adopt::adopted(self, &volume).await
     }
 
-    async fn begin_scrub(&self, repair: bool) -> Result<ScrubView, Refusal> {
-        if self.storage.is_failed() {
+    async fn volume(&self, which: Store) -> Result<VolumeInfo, Refusal> {
+        let storage = self.storage(which)?;
+        let (path, mount_ms) = (storage.name().to_owned(), storage.facts().mount_ms);
+        storage.look(move |spool| VolumeInfo::of(spool, &path, mount_ms)).await.map_err(unavailable)
+    }
+
+    async fn scrub(&self, which: Store) -> Result<ScrubView, Refusal> {
+        Ok(self.storage(which)?.scrub())
+    }
+
+    async fn begin_scrub(&self, which: Store, repair: bool) -> Result<ScrubView, Refusal> {
+        let storage = self.storage(which)?;
+        if !storage.is_well() {
             return Err(unavailable(SpoolError::ReadOnly));
         }
         let mode = if repair { ScrubMode::Repair } else { ScrubMode::Check };
-        match self.storage.order_scrub(ScrubOrder::Begin(mode)).await.map_err(unavailable)? {
-            Ok(_) => self.scrub().await,
+        match storage.order_scrub(ScrubOrder::Begin(mode)).await.map_err(unavailable)? {
+            Ok(_) => self.scrub(which).await,
             Err(_) => Err(Refusal::new(
                 Fault::Conflict,
                 "PS-D255",
@@ -135,8 +147,9 @@ impl Operate for Operator {
         }
     }
 
-    async fn stop_scrub(&self) -> Result<ActionResult, Refusal> {
-        let summary = match self.storage.order_scrub(ScrubOrder::Stop).await.map_err(unavailable)? {
+    async fn stop_scrub(&self, which: Store) -> Result<ActionResult, Refusal> {
+        let stopped = self.storage(which)?.order_scrub(ScrubOrder::Stop).await.map_err(unavailable)?;
+        let summary = match stopped {
             Ok(_) => "The scrub is stopped; the next begins when it is due.",
             Err(_) => "No scrub was running.",
         };
@@ -144,20 +157,34 @@ impl Operate for Operator {
     }
 
     async fn metrics(&self) -> Result<String, Refusal> {
-        figures::text(self).await
+        Ok(figures::text(self))
     }
 }
 
 impl Operator {
-    async fn record(&self, event: Event) -> Result<(), SpoolError> {
-        self.storage.change(move |spool| spool.record_event(&event)).await
+    /// A volume of the box.
+    fn storage(&self, which: Store) -> Result<&Storage, Refusal> {
+        self.volumes.of(which).ok_or_else(|| {
+            Refusal::new(
+                Fault::NotFound,
+                "PS-D256",
+                "the box has no second volume",
+                "The setting volume.reserve names one.",
+            )
+        })
+    }
+
+    /// The volume that a message is on, and its number there.
+    fn find(&self, id: MailId) -> Result<(&Storage, MessageId), Refusal> {
+        let storage = self.volumes.of(id.store).ok_or_else(|| Refusal::no_such_message(id))?;
+        Ok((storage, MessageId(id.number)))
     }
 
     /// Records what an operator did that changes nothing on the volume. Where the volume refuses to be written, the
     /// log of the box has to do: what is safe must be within reach just then.
-    async fn audit(&self, event: Event) -> Result<(), SpoolError> {
+    async fn audit(&self, storage: &Storage, event: Event) -> Result<(), SpoolError> {
         let (message, text) = (event.message, event.text.clone());
-        match self.record(event).await {
+        match storage.change(move |spool| spool.record_event(&event)).await {
             Err(error @ (SpoolError::ReadOnly | SpoolError::Write(_))) => {
                 warn!(code = "PS-D262", ?message, text, %error, "audited here only, as the volume cannot be written");
                 Ok(())
@@ -167,21 +194,37 @@ impl Operator {
     }
 
     async fn release_all(&self, who: &Who) -> Result<ActionResult, Refusal> {
-        let (mut released, mut from) = (0, MessageId(0));
+        let mut released = 0;
+        // What is on a volume that is away waits for it anyway.
+        for storage in self.volumes.all().filter(|storage| storage.is_well()) {
+            released += self.release_all_of(storage, who).await?;
+        }
+        self.delivery.end_waits();
+        let text = format!("all mail released by {who}");
+        let event = Kind::Released.event(self.clock.stamp(), None, text);
+        self.volumes.record(event).await.map_err(unavailable)?;
+        let summary = format!("All mail is tried now; {} had been set aside.", messages(released));
+        Ok(ActionResult { summary, messages: released, refused: Vec::new() })
+    }
+
+    async fn release_all_of(&self, storage: &Storage, who: &Who) -> Result<u64, Refusal> {
+        let (mut released, mut from, store) = (0, MessageId(0), storage.store());
         loop {
             let at = self.clock.stamp();
-            let page = self.storage.look(move |spool| {
+            let page = storage.look(move |spool| {
                 let page = spool.queue(from).map(|summary| summary.id).take(CHANGES_PER_STEP);
                 let page: Vec<MessageId> = page.collect();
                 let held: Vec<MessageId> = page.iter().copied().filter(|id| has_held(spool, *id)).collect();
                 (page.last().copied(), held)
             });
             let (last, held) = page.await.map_err(unavailable)?;
-            let Some(last) = last else { break };
+            let Some(last) = last else { return Ok(released) };
             let text = format!("given back to the queue by {who}");
-            let given = self.storage.change(move |spool| {
-                let give =
-                    |id: MessageId| give_back(spool, id, &Kind::Released.event(at, Some(id), text.clone()));
+            let given = storage.change(move |spool| {
+                let give = |id: MessageId| {
+                    let event = Kind::Released.event(at, Some(id), text.clone());
+                    give_back(spool, store, id, &event)
+                };
                 held.into_iter().map(give).collect::<Result<Vec<_>, _>>()
             });
             for given in given.await.map_err(unavailable)? {
@@ -190,11 +233,6 @@ impl Operator {
             }
             from = MessageId(last.0 + 1);
         }
-        self.delivery.end_waits();
-        let text = format!("all mail released by {who}");
-        self.record(Kind::Released.event(self.clock.stamp(), None, text)).await.map_err(unavailable)?;
-        let summary = format!("All mail is tried now; {} had been set aside.", messages(released));
-        Ok(ActionResult { summary, messages: released, refused: Vec::new() })
     }
 
     async fn release_these(&self, ids: Vec<MailId>, who: &Who) -> Result<ActionResult, Refusal> {
@@ -210,15 +248,15 @@ impl Operator {
     }
 
     async fn release_one(&self, id: MailId, who: &Who) -> Result<(), Refusal> {
-        let message = disk(id)?;
+        let (storage, message) = self.find(id)?;
         let text = format!("given back to the queue by {who}");
         let event = Kind::Released.event(self.clock.stamp(), Some(message), text);
-        let given = self.storage.change(move |spool| {
+        let given = storage.change(move |spool| {
             let summary = spool.summary(message).ok_or(SpoolError::NoSuchMessage(message))?;
             if summary.open_recipients == 0 {
                 return Ok(None);
             }
-            give_back(spool, message, &event).map(Some)
+            give_back(spool, id.store, message, &event).map(Some)
         });
         match given.await.map_err(|error| refusal(id, error))? {
             Some(given) => {
@@ -235,14 +273,14 @@ impl Operator {
         if !was_queued {
             self.delivery.give_back(message);
         } else if !self.delivery.again_after_flight(message.id) {
-            self.delivery.release().hasten(message.id.0);
+            self.delivery.release().hasten(message.id.key());
             self.delivery.wake();
         }
     }
 
     async fn remove_one(&self, id: MailId, reason: &str, who: &Who) -> Result<(), Refusal> {
-        let message = disk(id)?;
-        let taken_out = self.delivery.release().remove(message.0);
+        let (storage, message) = self.find(id)?;
+        let taken_out = self.delivery.release().remove(id.key());
         if taken_out == penstock_release::Removed::InFlight {
             return Err(Refusal::new(
                 Fault::Conflict,
@@ -253,7 +291,7 @@ impl Operator {
         }
         let at = self.clock.stamp();
         let event = Kind::Removed.event(at, Some(message), format!("removed by {who}: {reason}"));
-        let removed = self.storage.change(move |spool| {
+        let removed = storage.change(move |spool| {
             let fates = spool.fates(message).ok_or(SpoolError::NoSuchMessage(message))?;
             let open: Vec<_> = fates.into_iter().filter(|(_, _, fate)| !fate.is_final()).collect();
             for (first, count, _) in &open {
@@ -271,7 +309,7 @@ impl Operator {
             Err(error) => {
                 if taken_out == penstock_release::Removed::Yes {
                     // It was not removed after all.
-                    self.delivery.give_back(Recovered { id: message, size_bytes: 0, attempts: 0 });
+                    self.delivery.give_back(Recovered { id, size_bytes: 0, attempts: 0 });
                 }
                 Err(refusal(id, error))
             }
@@ -291,7 +329,7 @@ fn has_held(spool: &Spool, id: MessageId) -> bool {
 }
 
 /// Lets recipients that were held be tried again.
-fn give_back(spool: &mut Spool, id: MessageId, event: &Event) -> Result<GivenBack, SpoolError> {
+fn give_back(spool: &mut Spool, store: Store, id: MessageId, event: &Event) -> Result<GivenBack, SpoolError> {
     let summary = spool.summary(id).ok_or(SpoolError::NoSuchMessage(id))?;
     let fates = spool.fates(id).unwrap_or_default();
     let was_queued = fates.iter().any(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred));
@@ -300,16 +338,9 @@ fn give_back(spool: &mut Spool, id: MessageId, event: &Event) -> Result<GivenBac
         spool.set_status(id, &FateOf { first, count, fate, attempts, reply_code, at })?;
     }
     spool.record_event(event)?;
+    let id = MailId { store, number: id.0 };
     let message = Recovered { id, size_bytes: summary.size_bytes, attempts: 0 };
     Ok(GivenBack { message, was_queued })
-}
-
-/// The number of a message on the disk, the only volume there is.
-fn disk(id: MailId) -> Result<MessageId, Refusal> {
-    match id.store {
-        Store::Disk => Ok(MessageId(id.number)),
-        Store::Nor => Err(Refusal::no_such_message(id)),
-    }
 }
 
 fn finished(id: MailId) -> Refusal {
@@ -332,12 +363,13 @@ fn refusal(id: MailId, error: SpoolError) -> Refusal {
 }
 
 fn unavailable(error: SpoolError) -> Refusal {
-    let ErrorBody { code, message, help } = ErrorBody {
-        code: error.code().to_owned(),
-        message: error.to_string(),
-        help: "The volume is tried again every 30 s; `penstock status` says how it stands.".to_owned(),
+    let message = match error {
+        // Whatever the reason: it failed, is missing, or does not answer.
+        SpoolError::ReadOnly => "the volume cannot be used now".to_owned(),
+        other => other.to_string(),
     };
-    Refusal::new(Fault::Unavailable, &code, message, help)
+    let help = "The volume is tried again every 30 s; `penstock status` says how it stands.";
+    Refusal::new(Fault::Unavailable, error.code(), message, help)
 }
 
 fn messages(count: u64) -> String {

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{Operator, unavailable};
 use crate::control::types::{ActionResult, Mode, ModeView};
 use crate::control::{Kind as Fault, Refusal, Who};
-use crate::ledger::{Kind, META_RELEASE};
+use crate::ledger::Kind;
 
+/// As `boxstate` knows it.
 const KEY: &[u8] = b"mode";
 
 /// Who set the mode.
@@ -80,24 +81,20 @@ async fn write_down(
     who: &Who,
     at: Stamp,
 ) -> Result<(), penstock_spool::Error> {
-    operator.delivery.save().await?;
     let said = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let event = Kind::Mode.event(at, None, format!("{} set by {who}{said}", mode.as_str()));
     let set = Set { at_unix_ms: at.trusted.then_some(at.unix_ms), by: who.to_string(), reason };
     // Names and reasons are bounded far below what fits.
     let value = serde_json::to_vec(&set).unwrap_or_default();
     debug_assert!(value.len() <= META_VALUE_BYTES_MAX);
-    let written = operator.storage.change(move |spool| {
-        spool.put_meta(META_RELEASE, KEY, &value)?;
-        spool.record_event(&event)
-    });
-    written.await
+    operator.delivery.save_mode((KEY.to_vec(), value)).await?;
+    operator.volumes.record(event).await
 }
 
 /// The mode with its history.
-pub(super) async fn view(operator: &Operator) -> Result<ModeView, penstock_spool::Error> {
-    let known = operator.storage.look(|spool| spool.meta(META_RELEASE, KEY).map(<[u8]>::to_vec)).await?;
-    let set: Option<Set> = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+pub(super) fn view(operator: &Operator) -> ModeView {
+    let kept = operator.delivery.state().kept();
+    let set: Option<Set> = kept.value(KEY).and_then(|bytes| serde_json::from_slice(bytes).ok());
     let mode = match operator.delivery.release().mode() {
         release::Mode::Auto => Mode::Auto,
         release::Mode::Hold { until_unix_ms } => Mode::Hold { until_unix_ms },
@@ -108,5 +105,5 @@ pub(super) async fn view(operator: &Operator) -> Result<ModeView, penstock_spool
         Some(set) => (set.at_unix_ms, Some(set.by), set.reason),
         None => (None, None, None),
     };
-    Ok(ModeView { mode, since_unix_ms, by, reason })
+    ModeView { mode, since_unix_ms, by, reason }
 }

@@ -1,75 +1,104 @@
 //! How everything stands.
 
-use penstock_release::{HopStatus, State};
+use penstock_release::{HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
-use super::{Operator, mode, unavailable};
+use super::{Operator, mode};
 use crate::control::Refusal;
 use crate::control::types::{
     Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Severity, Status,
     VolumeView,
 };
-use crate::storage::OpenMessage;
+use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
 
-/// What the log says, read in one step.
-struct Snapshot {
-    info: Info,
-    mail_bytes: u64,
+/// What the logs say.
+#[derive(Default)]
+struct Sums {
+    messages: u64,
+    bytes: u64,
     damaged: u64,
-    oldest: Option<OpenMessage>,
+    kept: u64,
+    /// Of the messages those whose volume is well, and of these the damaged ones.
+    reachable: u64,
+    reachable_damaged: u64,
+    oldest_unix_ms: Option<u64>,
+}
+
+impl Sums {
+    /// What all volumes hold that answer, and what is known of the others.
+    async fn of(operator: &Operator) -> Self {
+        let mut sums = Self::default();
+        for storage in operator.volumes.all() {
+            let info = storage.facts().info;
+            sums.messages += info.map_or(0, |info| info.messages as u64);
+            sums.kept += info.map_or(0, |info| info.kept_messages as u64);
+            let looked = storage.look(|spool| {
+                let mut sums = (0, 0);
+                let mut first = None;
+                for summary in spool.queue(MessageId(0)) {
+                    sums.0 += u64::from(summary.size_bytes);
+                    sums.1 += u64::from(summary.damaged);
+                    first = first.or(Some(summary.id));
+                }
+                let oldest = first.and_then(|id| spool.open(id).ok()).map(OpenMessage::unleased);
+                (sums, spool.info().messages as u64, oldest)
+            });
+            let Ok(((bytes, damaged), messages, oldest)) = looked.await else { continue };
+            sums.bytes += bytes;
+            sums.damaged += damaged;
+            if storage.is_well() {
+                sums.reachable += messages;
+                sums.reachable_damaged += damaged;
+            }
+            if let Some(oldest) = oldest
+                && let Some(received_unix_ms) = received(oldest).await
+            {
+                sums.oldest_unix_ms =
+                    Some(sums.oldest_unix_ms.map_or(received_unix_ms, |it| it.min(received_unix_ms)));
+            }
+        }
+        sums
+    }
+}
+
+/// When a message was received, if that can be read within reason.
+async fn received(mut open: OpenMessage) -> Option<u64> {
+    let read = tokio::task::spawn_blocking(move || open.message.envelope());
+    let envelope = tokio::time::timeout(STALLED_AFTER, read).await.ok()?.ok()?.ok()?;
+    let received = envelope.begin.received;
+    received.trusted.then_some(received.unix_ms)
 }
 
 pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
-    let snapshot = operator.storage.look(|spool| {
-        let info = spool.info();
-        let mut sums = (0, 0);
-        let mut first = None;
-        for summary in spool.queue(MessageId(0)) {
-            sums.0 += u64::from(summary.size_bytes);
-            sums.1 += u64::from(summary.damaged);
-            first = first.or(Some(summary.id));
-        }
-        let oldest = first.and_then(|id| spool.open(id).ok()).map(OpenMessage::unleased);
-        Snapshot { info, mail_bytes: sums.0, damaged: sums.1, oldest }
-    });
-    let Snapshot { info, mail_bytes, damaged, oldest } = snapshot.await.map_err(unavailable)?;
-    let oldest_unix_ms = match oldest {
-        Some(mut open) => {
-            let read = tokio::task::spawn_blocking(move || open.message.envelope());
-            let envelope = read.await.ok().and_then(Result::ok);
-            envelope.map(|it| it.begin.received).and_then(|it| it.trusted.then_some(it.unix_ms))
-        }
-        None => None,
-    };
-    let mode = mode::view(operator).await.map_err(unavailable)?;
+    let sums = Sums::of(operator).await;
+    let mode = mode::view(operator);
     let (progress, still, hops) = {
         let (now, mut release) = (operator.delivery.now(), operator.delivery.release());
         let hops: Vec<HopStatus> = release.hops(now).collect();
         (release.progress(now), release.stillness(now), hops)
     };
-    let live = info.messages as u64;
     // What release does not have and can be read waits for the operator.
-    let held = live.saturating_sub(progress.messages + damaged);
+    let held = sums.reachable.saturating_sub(progress.messages + sums.reachable_damaged);
     let metrics = &operator.metrics;
     let stamp = operator.clock.stamp();
     let mail = MailView {
-        messages: live,
-        bytes: mail_bytes,
-        oldest_unix_ms,
+        messages: sums.messages,
+        bytes: sums.bytes,
+        oldest_unix_ms: sums.oldest_unix_ms,
         held,
-        damaged,
-        kept: info.kept_messages as u64,
+        damaged: sums.damaged,
+        kept: sums.kept,
         accepted: metrics.accepted.get(),
         delivered: metrics.released.get(),
     };
-    let volume = volume(operator, &info);
+    let volumes: Vec<VolumeView> = operator.volumes.all().map(|storage| volume(operator, storage)).collect();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: operator.settings.system.hostname.as_str().to_owned(),
         now_unix_ms: stamp.unix_ms,
         clock_trusted: stamp.trusted,
         uptime_ms: u64::try_from(operator.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        alerts: alerts(&mail, &volume, &hops, stamp.trusted),
+        alerts: alerts(&mail, &volumes, &hops, stamp.trusted),
         mail,
         mode,
         progress: Progress {
@@ -84,7 +113,7 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
             still: still.map(|still| still.to_string()),
         },
         hops: hops.into_iter().map(|hop| hop_view(operator, hop)).collect(),
-        volumes: vec![volume],
+        volumes,
         listener: ListenerView {
             addresses: operator.settings.listen.addresses.iter().map(ToString::to_string).collect(),
             sessions: operator.listening.sessions(),
@@ -101,7 +130,7 @@ fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {
         priority: settings.map_or(0, |settings| settings.priority),
         name: hop.name,
         state: hop.state.as_str().to_owned(),
-        takes_mail: hop.state == State::Healthy,
+        takes_mail: hop.state == HopState::Healthy,
         since_unix_ms: hop.since_unix_ms,
         last_reply: hop.last_reply.map(|reply| reply.to_string()),
         next_probe_in_ms: hop.next_trial_in_ms,
@@ -110,64 +139,110 @@ fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {
     }
 }
 
-fn volume(operator: &Operator, info: &Info) -> VolumeView {
-    let failed = operator.storage.is_failed();
-    let full = operator.storage.check_room(None).is_err();
-    let (health, why) = match (failed, full) {
-        (true, _) => (
-            Health::ReadOnly,
-            Some("A write to it failed. What it has can be read; it is tried again every 30 s."),
-        ),
-        (_, true) => {
-            (Health::Full, Some("There is no room for more mail until some is delivered or removed."))
-        }
-        _ => (Health::Good, None),
+fn volume(operator: &Operator, storage: &Storage) -> VolumeView {
+    let facts = storage.facts();
+    let said = |what: &str| {
+        let trouble = facts.trouble.as_deref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+        Some(format!("{what}{trouble}."))
     };
-    let inflow = operator.metrics.inflow.bytes_per_day(operator.clock.mono_ms());
+    let (health, why) = match storage.state() {
+        State::Absent => {
+            (Health::Absent, said("It is missing or cannot be mounted, and is tried again every 30 s"))
+        }
+        State::Failed => (
+            Health::ReadOnly,
+            said("A write to it failed. What it has can perhaps be read; it is tried again every 30 s"),
+        ),
+        State::Stalled => (Health::Stalled, said("A read or a write does not come back")),
+        State::Well if storage.check_room(None).is_err() => (
+            Health::Full,
+            Some("There is no room for more mail until some is delivered or removed.".to_owned()),
+        ),
+        State::Well => (Health::Good, None),
+    };
+    let takes_mail = operator.volumes.taking().is_some_and(|taking| taking.store() == storage.store());
+    let inflow = operator.metrics.inflow.bytes_per_day(operator.clock.mono_ms()).filter(|_| takes_mail);
+    let info = facts.info.as_ref();
+    let of = |value: fn(&Info) -> u64| info.map_or(0, value);
+    let free_bytes = of(Info::free_bytes);
     VolumeView {
-        name: "disk".to_owned(),
-        path: operator.settings.volume.path.as_str().to_owned(),
+        name: storage.store().as_str().to_owned(),
+        path: storage.name().to_owned(),
         health,
-        why: why.map(str::to_owned),
-        medium_bytes: info.medium_bytes,
-        capacity_bytes: info.capacity_bytes,
-        live_bytes: info.live_bytes,
-        reserved_bytes: info.reserved_bytes,
-        kept_bytes: info.kept_bytes,
-        free_bytes: info.free_bytes(),
-        messages: (info.messages + info.kept_messages) as u64,
+        takes_mail,
+        why,
+        medium_bytes: of(|info| info.medium_bytes),
+        capacity_bytes: of(|info| info.capacity_bytes),
+        live_bytes: of(|info| info.live_bytes),
+        reserved_bytes: of(|info| info.reserved_bytes),
+        kept_bytes: of(|info| info.kept_bytes),
+        free_bytes,
+        messages: of(|info| (info.messages + info.kept_messages) as u64),
         messages_max: u64::from(operator.settings.volume.messages_max),
         inflow_bytes_per_day: inflow,
         full_in_s: inflow
             .filter(|per_day| *per_day > 0)
-            .map(|per_day| (u128::from(info.free_bytes()) * 86_400 / u128::from(per_day)) as u64),
-        quarantined_segments: info.segments.2,
-        erase_count_max: info.erase_counts.1,
-        scrub: operator.storage.scrub(),
+            .map(|per_day| (u128::from(free_bytes) * 86_400 / u128::from(per_day)) as u64),
+        quarantined_segments: info.map_or(0, |info| info.segments.2),
+        erase_count_max: info.map_or(0, |info| info.erase_counts.1),
+        scrub: storage.scrub(),
     }
 }
 
+/// What a volume that does not do its work means, and what to do about it.
+fn volume_alert(
+    volume: &VolumeView,
+    taking: Option<&VolumeView>,
+) -> Option<(Severity, &'static str, String, String)> {
+    let (code, what, help) = match volume.health {
+        Health::Good => return None,
+        Health::Full if !volume.takes_mail => return None,
+        Health::Full => (
+            "PS-D260",
+            "is full: mail is answered with 4xx".to_owned(),
+            "Get the next hop to take mail, or remove some with `penstock remove`.",
+        ),
+        Health::ReadOnly => (
+            "PS-D201",
+            "failed a write".to_owned(),
+            "Check the disk; the daemon tries again every 30 s by itself.",
+        ),
+        Health::Absent => (
+            "PS-D204",
+            "is missing or cannot be mounted".to_owned(),
+            "Check that it is plugged in; the daemon tries again every 30 s by itself.",
+        ),
+        Health::Stalled => {
+            ("PS-D205", "does not answer".to_owned(), "Check the disk; if it stays so, start the box again.")
+        }
+    };
+    let (severity, follows) = match taking {
+        _ if volume.health == Health::Full => (Severity::Critical, String::new()),
+        None => (Severity::Critical, ": mail is answered with 4xx and none is released".to_owned()),
+        Some(taking) if taking.name == "disk" => {
+            (Severity::Warning, ": nothing stands in if the disk fails, and what is on it waits".to_owned())
+        }
+        Some(taking) => (
+            Severity::Critical,
+            format!(": mail goes to the {}, up to 4 MiB a message, and what is on it waits", taking.name),
+        ),
+    };
+    let message = format!("The {}, {}, {what}{follows}.", volume.name, volume.path);
+    Some((severity, code, message, help.to_owned()))
+}
+
 /// What needs somebody, the worst first.
-fn alerts(mail: &MailView, volume: &VolumeView, hops: &[HopStatus], clock_trusted: bool) -> Vec<Alert> {
+fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_trusted: bool) -> Vec<Alert> {
     let mut alerts = Vec::new();
     let mut add = |severity, code: &str, message: String, help: &str| {
         let what = ErrorBody { code: code.to_owned(), message, help: help.to_owned() };
         alerts.push(Alert { severity, what });
     };
-    match volume.health {
-        Health::ReadOnly => add(
-            Severity::Critical,
-            "PS-D201",
-            format!("A write to {} failed: mail is answered with 4xx and none is released.", volume.path),
-            "Check the disk; the daemon tries again every 30 s by itself.",
-        ),
-        Health::Full => add(
-            Severity::Critical,
-            "PS-D260",
-            "The volume is full: mail is answered with 4xx.".to_owned(),
-            "Get the next hop to take mail, or remove some with `penstock remove`.",
-        ),
-        Health::Good => {}
+    let taking = volumes.iter().find(|volume| volume.takes_mail);
+    for volume in volumes {
+        if let Some((severity, code, message, help)) = volume_alert(volume, taking) {
+            add(severity, code, message, &help);
+        }
     }
     if mail.damaged > 0 {
         add(
@@ -192,24 +267,26 @@ fn alerts(mail: &MailView, volume: &VolumeView, hops: &[HopStatus], clock_truste
             "`penstock queue --state held` names them; `penstock release ID` or `penstock remove ID` ends it.",
         );
     }
-    if let Some(flaws) = volume.scrub.last.as_ref().and_then(|last| last.found.flaws()) {
-        add(
-            Severity::Warning,
-            "PS-D214",
-            format!("The last scrub of {} found: {flaws}.", volume.path),
-            "`penstock events --kind repaired`, `damaged` and `rot` name them; if it goes on, replace the disk.",
-        );
-    }
-    if volume.quarantined_segments > 0 {
-        add(
-            Severity::Warning,
-            "PS-D211",
-            format!(
-                "{} parts of the volume cannot be trusted and are left alone.",
-                volume.quarantined_segments
-            ),
-            "Plan to replace the disk.",
-        );
+    for volume in volumes {
+        if let Some(flaws) = volume.scrub.last.as_ref().and_then(|last| last.found.flaws()) {
+            add(
+                Severity::Warning,
+                "PS-D214",
+                format!("The last scrub of {} found: {flaws}.", volume.path),
+                "`penstock events --kind repaired`, `damaged` and `rot` name them; if it goes on, replace the disk.",
+            );
+        }
+        if volume.quarantined_segments > 0 {
+            add(
+                Severity::Warning,
+                "PS-D211",
+                format!(
+                    "{} parts of {} cannot be trusted and are left alone.",
+                    volume.quarantined_segments, volume.path
+                ),
+                "Plan to replace the disk.",
+            );
+        }
     }
     if !clock_trusted {
         add(
@@ -221,5 +298,7 @@ fn alerts(mail: &MailView, volume: &VolumeView, hops: &[HopStatus], clock_truste
              other host set its clock.",
         );
     }
+    // Of those that are as bad the order is that above.
+    alerts.sort_by_key(|alert| alert.severity);
     alerts
 }

@@ -1,13 +1,13 @@
 //! Which paths the daemon may open, by Landlock.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, iter};
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
     make_bitflags, path_beneath_rules,
 };
-use penstock_settings::Settings;
+use penstock_settings::{Reserve, Settings};
 
 use super::Missing;
 
@@ -25,7 +25,7 @@ pub(super) fn restrict(settings: &Settings, clock_file: Option<&Path>) -> Result
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     // A disk that is unplugged and plugged in again is another file in the same directory; which devices may be opened at
     // all is for their permissions to say.
-    let devices = if settings.volume.is_device() {
+    let devices = if places(settings).any(|place| place.is_none_or(|path| path.starts_with(DEVICES))) {
         read | make_bitflags!(AccessFs::{WriteFile | IoctlDev})
     } else {
         read
@@ -51,12 +51,21 @@ fn write() -> BitFlags<AccessFs> {
     make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate | RemoveFile | MakeReg | MakeSock})
 }
 
-/// The directories of the volume, where a new one is made beside its place, and of the control socket.
+/// The directories of the volumes, where a new one is made beside its place, and of the control socket.
 fn written(settings: &Settings) -> Vec<PathBuf> {
-    let socket = settings.system.control_socket.as_str();
-    let volume = settings.volume.path.as_str();
-    let paths = if settings.volume.is_device() { vec![socket] } else { vec![socket, volume] };
-    paths.into_iter().filter_map(|path| directory(Path::new(path))).collect()
+    let socket = Path::new(settings.system.control_socket.as_str());
+    let volumes = places(settings).flatten().filter(|path| !path.starts_with(DEVICES));
+    iter::once(socket).chain(volumes).filter_map(directory).collect()
+}
+
+/// Where the volumes are; `None` stands for a partition of raw flash.
+fn places(settings: &Settings) -> impl Iterator<Item = Option<&Path>> {
+    let reserve = match &settings.volume.reserve {
+        Reserve::None => None,
+        Reserve::Partition(_) => Some(None),
+        Reserve::Path(path) => Some(Some(Path::new(path.as_str()))),
+    };
+    iter::once(Some(Path::new(settings.volume.path.as_str()))).chain(reserve)
 }
 
 /// The directory in which a file really is, or will be.

@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use penstock_spool::MessageId;
-
 use crate::control::MailId;
 
 /// The most digits of a number, and the prefix that says which volume.
@@ -14,7 +12,7 @@ const NUMBER_BYTES_MAX: usize = "d-".len() + 20;
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     bytes: Vec<u8>,
-    /// Where the gap ends.
+    /// Where the gap ends; 0 where there is none.
     gap_end: usize,
 }
 
@@ -27,6 +25,11 @@ impl Draft {
         let gap_end = bytes.len();
         bytes.extend_from_slice(behind.as_bytes());
         Self { bytes, gap_end }
+    }
+
+    /// Nothing of our own stands on top: the message is another box's, with its lines.
+    pub(crate) fn verbatim() -> Self {
+        Self::default()
     }
 
     /// Adds to the body.
@@ -45,10 +48,13 @@ impl Draft {
     }
 
     /// Fills the gap, and gives all of it.
-    pub(super) fn with_number(&mut self, id: MessageId) -> &[u8] {
+    pub(super) fn with_number(&mut self, id: MailId) -> &[u8] {
+        if self.gap_end == 0 {
+            return &self.bytes;
+        }
         let mut number = String::with_capacity(NUMBER_BYTES_MAX);
         // Writing to a String does not fail.
-        let _ = write!(number, "{}", MailId::disk(id.0));
+        let _ = write!(number, "{id}");
         let number_at = self.gap_end - number.len();
         self.bytes[number_at..self.gap_end].copy_from_slice(number.as_bytes());
         let unused = NUMBER_BYTES_MAX - number.len();
@@ -66,7 +72,7 @@ mod tests {
         for (id, text) in [(7, "id d-7;\r\nbody"), (u64::MAX, "id d-18446744073709551615;\r\nbody")] {
             let mut draft = Draft::new("id ", ";\r\n", 0);
             draft.push(b"body");
-            assert_eq!(draft.with_number(MessageId(id)), text.as_bytes());
+            assert_eq!(draft.with_number(MailId::disk(id)), text.as_bytes());
         }
     }
 }

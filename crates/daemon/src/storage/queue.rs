@@ -53,6 +53,8 @@ pub(super) enum Command {
     Change(Change),
     /// Something that only reads what is in memory, or opens.
     Look(Look),
+    /// Tell release what is queued, in order with the other answers.
+    TellAgain,
     /// Go through the volume now, or stop doing so.
     Scrub(ScrubOrder, oneshot::Sender<ScrubAnswer>),
     /// Stop cleanly.

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use penstock_spool::{Envelope, Error};
 
-use super::OpenMessage;
+use super::{OpenMessage, STALLED_AFTER, Storage};
 
 /// Up to this size a message is read whole, and so checked, before anything of it goes out.
 const WHOLE_BYTES: u64 = 128 * 1024;
 
 /// A message that is open, with the segments that hold it leased for as long as this lives.
 pub(crate) struct Source {
+    storage: Storage,
     open: Option<OpenMessage>,
     /// The whole body, if it is small: read and found right.
     whole: Option<Bytes>,
@@ -19,8 +20,8 @@ pub(crate) struct Source {
 
 impl Source {
     /// Reads the envelope, and the body if it is small.
-    pub(crate) async fn open(open: OpenMessage) -> Result<(Self, Envelope), Error> {
-        let mut source = Self { open: Some(open), whole: None, given: false };
+    pub(crate) async fn open(open: OpenMessage, storage: &Storage) -> Result<(Self, Envelope), Error> {
+        let mut source = Self { storage: storage.clone(), open: Some(open), whole: None, given: false };
         let (envelope, whole) = source
             .read(|open| {
                 let message = &mut open.message;
@@ -60,7 +61,8 @@ impl Source {
     /// The next piece of the body; `Ok(None)` at its end, once all of it was found to be what was written.
     ///
     /// # Errors
-    /// [`Error::Damaged`]: what was given out must then not be taken for a message.
+    /// [`Error::Damaged`]: what was given out must then not be taken for a message. [`Error::ReadOnly`]: the volume does
+    /// not answer.
     pub(crate) async fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some(whole) = &self.whole {
             let first = !std::mem::replace(&mut self.given, true);
@@ -75,12 +77,21 @@ impl Source {
     ) -> Result<T, Error> {
         // It is there unless a read before this one was given up.
         let Some(mut open) = self.open.take() else { return Err(Error::ReadOnly) };
-        let reading = tokio::task::spawn_blocking(move || {
+        let mut reading = tokio::task::spawn_blocking(move || {
             let done = read(&mut open);
             (open, done)
         });
+        let Ok(read) = tokio::time::timeout(STALLED_AFTER, &mut reading).await else {
+            // The volume counts as stuck for as long as this is.
+            let stuck = self.storage.stuck();
+            tokio::spawn(async move {
+                let _ = reading.await;
+                drop(stuck);
+            });
+            return Err(Error::ReadOnly);
+        };
         // A reader that panicked is gone with its message; the runtime that is shutting down, too.
-        let (open, done) = reading.await.map_err(|_| Error::ReadOnly)?;
+        let (open, done) = read.map_err(|_| Error::ReadOnly)?;
         self.open = Some(open);
         done
     }

@@ -5,24 +5,27 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use penstock_spool::{Error, Fate, Finding, Incoming, MessageId, MountOptions, ScrubStep, Stamp, Step};
+use penstock_spool::{
+    Error, Fate, Finding, Incoming, MessageId, MountOptions, ScrubStep, Stamp, Status, Step,
+};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
-use super::Shared;
 use super::queue::{Command, NewMessage, ScrubAnswer, ScrubOrder, Settle, StoreAnswer, Ticket};
 use super::scrub::{STEP_BYTES, Watch};
+use super::{Shared, State, waiting};
 use penstock_settings::Volume as Settings;
 
-use crate::control::MailId;
+use crate::boxstate::Kept;
+use crate::control::{MailId, Store};
 use crate::deliver::Delivery;
 use crate::ledger::Kind;
-use crate::volume::{self, Medium, Mounted, Spool};
+use crate::volume::{self, Medium, Mounted, Place, Spool};
 
 /// The longest that a commit waits for others to share its sync.
 const WINDOW: Duration = Duration::from_millis(1);
 /// How long after a failed write the volume is tried again, and how often then.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How soon it is looked again whether the last message that was open for reading is closed.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
@@ -34,20 +37,35 @@ pub(crate) enum Answered {
     Settled(Settle, Result<(), Error>),
     /// A message that could not be given out was repaired.
     Mended(Recovered),
-    /// The volume was mounted anew: what is queued may differ from what was known.
-    Remounted(Vec<Recovered>),
+    /// The volume was mounted, at last or anew, or asked for: what is queued may differ from what was known.
+    Arrived(Box<Arrived>),
+    /// The volume cannot be used, which is told once.
+    Absent(Store, crate::Error),
+    /// A write failed: what is queued there cannot be released.
+    Failed(Store, Error),
+}
+
+/// What a volume holds.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) store: Store,
+    /// The name of the volume.
+    pub(crate) volume: [u8; 16],
+    pub(crate) queued: Vec<Recovered>,
+    /// The state of the box, as this volume has it.
+    pub(crate) kept: Kept,
 }
 
 /// A message on the volume that has recipients to be tried.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recovered {
-    pub(crate) id: MessageId,
+    pub(crate) id: MailId,
     pub(crate) size_bytes: u32,
     pub(crate) attempts: u16,
 }
 
 /// All messages that have recipients to be tried. Those that wait for the operator are not among them.
-pub(crate) fn queued(spool: &Spool) -> Vec<Recovered> {
+fn queued(spool: &Spool, store: Store) -> Vec<Recovered> {
     let to_try = |id: MessageId| {
         let fates = spool.fates(id).unwrap_or_default();
         fates.iter().any(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred))
@@ -56,7 +74,7 @@ pub(crate) fn queued(spool: &Spool) -> Vec<Recovered> {
         .queue(MessageId(0))
         .filter(|summary| !summary.damaged && to_try(summary.id))
         .map(|summary| Recovered {
-            id: summary.id,
+            id: MailId { store, number: summary.id.0 },
             size_bytes: summary.size_bytes,
             attempts: summary.attempts,
         })
@@ -65,18 +83,26 @@ pub(crate) fn queued(spool: &Spool) -> Vec<Recovered> {
 
 impl Answered {
     /// Tells who waits for it, and release of what there is to be released.
-    pub(crate) fn deliver(self, delivery: &Delivery) {
+    pub(crate) fn deliver(self, delivery: &Arc<Delivery>) {
         match self {
             Self::Stored(answer, stored) => {
-                // A client that has gone meanwhile does not change what was taken.
-                let _ = answer.send(stored.map(|accepted| accepted.id));
-                if let Ok(accepted) = stored {
-                    delivery.offer(accepted);
+                let told = answer.send(stored.map(|accepted| MessageId(accepted.id.number))).is_ok();
+                match stored {
+                    Ok(accepted) if told => delivery.offer(accepted),
+                    // It took so long that the sender was told to come back, and will.
+                    Ok(accepted) => delivery.renounce(accepted.id),
+                    Err(_) => {}
                 }
             }
             Self::Settled(settle, synced) => settle(synced),
             Self::Mended(message) => delivery.give_back_mended(message),
-            Self::Remounted(queued) => delivery.start_over(&queued),
+            Self::Arrived(arrived) => {
+                let store = arrived.store;
+                delivery.arrived(*arrived);
+                delivery.mark_renounced(store);
+            }
+            Self::Absent(store, error) => delivery.lost(store, &error.to_string()),
+            Self::Failed(store, error) => delivery.lost(store, &error.to_string()),
         }
     }
 }
@@ -84,7 +110,7 @@ impl Answered {
 /// A message that is in custody.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
-    pub(crate) id: MessageId,
+    pub(crate) id: MailId,
     pub(crate) size_bytes: u64,
     pub(crate) received: Stamp,
 }
@@ -104,13 +130,33 @@ struct Begun {
 /// A message that comes in pieces: as far as it went well.
 type Open = Result<Begun, Error>;
 
-pub(super) struct Thread {
+/// Opens the volume, and serves it until it is to be closed.
+pub(super) fn run(
+    shared: &Arc<Shared>,
+    place: &Place,
+    settings: &Settings,
+    answer_to: mpsc::UnboundedSender<Vec<Answered>>,
+) -> Result<(), Error> {
+    let tell = |answered| {
+        // Nobody is left to hear it when the runtime is gone.
+        let _ = answer_to.send(vec![answered]);
+    };
+    match waiting::wait_for(shared, place, tell) {
+        Some(mounted) => Thread::new(Arc::clone(shared), mounted, settings, answer_to).run(),
+        None => Ok(()),
+    }
+}
+
+struct Thread {
     shared: Arc<Shared>,
     medium: Medium,
     options: MountOptions,
     spool: Spool,
     open: HashMap<Ticket, Open>,
     committed: Vec<Committed>,
+    /// Messages that a failed write leaves in doubt. Their senders were told to come back, so none of them is to be found
+    /// as mail when the volume is mounted anew.
+    refused: Vec<MessageId>,
     changed: Vec<Settle>,
     /// Answers that wait for no sync, or had it.
     answers: Vec<Answered>,
@@ -124,13 +170,14 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn new(
+    fn new(
         shared: Arc<Shared>,
         mounted: Mounted,
         settings: &Settings,
         answer_to: mpsc::UnboundedSender<Vec<Answered>>,
     ) -> Self {
-        let Mounted { medium, spool, options, .. } = mounted;
+        let Mounted { medium, spool, options, took } = mounted;
+        shared.facts().mount_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let watch = Watch::new(settings, &spool, shared.clock.stamp());
         let mut thread = Self {
             shared,
@@ -139,6 +186,7 @@ impl Thread {
             spool,
             open: HashMap::new(),
             committed: Vec::new(),
+            refused: Vec::new(),
             changed: Vec::new(),
             answers: Vec::new(),
             answer_to,
@@ -147,24 +195,48 @@ impl Thread {
             watch,
             closing: false,
         };
-        thread.publish();
+        thread.arrive(true);
         thread
     }
 
-    pub(super) fn run(mut self) -> Result<(), Error> {
+    /// Lets everybody know of a volume that was mounted.
+    fn arrive(&mut self, is_first: bool) {
+        let note = self.shared.numbers.mounted(&self.spool, is_first);
+        self.shared.noted_numbers.store(note, Relaxed);
+        self.shared.set(State::Well, None);
+        self.publish();
+        self.tell_queued();
+        self.answer();
+    }
+
+    fn tell_queued(&mut self) {
+        let arrived = Arrived {
+            store: self.shared.store,
+            volume: self.spool.info().volume,
+            queued: queued(&self.spool, self.shared.store),
+            kept: Kept::read(&self.spool),
+        };
+        self.answers.push(Answered::Arrived(Box::new(arrived)));
+    }
+
+    fn run(mut self) -> Result<(), Error> {
         let mut commands = Vec::new();
         while !self.closing {
+            self.shared.begin();
             self.shared.queue.take(&mut commands);
             if commands.is_empty() && !self.keep_house() {
+                self.answer();
                 let until = self.retry_at.into_iter().chain(self.watch.next_step()).min();
+                self.shared.rest();
                 self.shared.queue.wait(&mut commands, until);
+                self.shared.begin();
             }
             self.apply_all(&mut commands);
             self.gather(&mut commands);
             self.sync();
             self.answer();
         }
-        info!("closing the volume");
+        info!(volume = self.shared.store.as_str(), "closing the volume");
         if self.spool.info().read_only {
             return Err(Error::ReadOnly);
         }
@@ -186,12 +258,15 @@ impl Thread {
 
     fn apply_all(&mut self, commands: &mut Vec<Command>) {
         for command in commands.drain(..) {
+            self.shared.begin();
             self.apply(command);
         }
     }
 
     fn apply(&mut self, command: Command) {
         match command {
+            // Who asked was told meanwhile that it is not to be: it took too long.
+            Command::Store(_, _, answer) if answer.is_closed() => {}
             Command::Store(new, _permit, answer) => {
                 let committed = self.begin(*new).and_then(|begun| self.commit(begun));
                 self.take_commit(committed, answer);
@@ -208,11 +283,13 @@ impl Thread {
                     self.spool.abort(begun.incoming);
                 }
             }
-            Command::Commit(ticket, answer) => {
-                let open = self.open.remove(&ticket).unwrap_or(Err(Error::Stale));
-                let committed = open.and_then(|begun| self.commit(begun));
-                self.take_commit(committed, answer);
-            }
+            Command::Commit(ticket, answer) => match self.open.remove(&ticket).unwrap_or(Err(Error::Stale)) {
+                Ok(begun) if answer.is_closed() => self.spool.abort(begun.incoming),
+                open => {
+                    let committed = open.and_then(|begun| self.commit(begun));
+                    self.take_commit(committed, answer);
+                }
+            },
             Command::Abort(ticket) => {
                 if let Some(Ok(begun)) = self.open.remove(&ticket) {
                     self.spool.abort(begun.incoming);
@@ -220,6 +297,7 @@ impl Thread {
             }
             Command::Change(change) => self.changed.push(change(&mut self.spool)),
             Command::Look(look) => look(&mut self.spool),
+            Command::TellAgain => self.tell_queued(),
             Command::Scrub(order, answer) => {
                 // Who asked may have gone meanwhile.
                 let _ = answer.send(self.order_scrub(order));
@@ -231,8 +309,10 @@ impl Thread {
     fn begin(&mut self, new: NewMessage) -> Result<Begun, Error> {
         let NewMessage { begin, recipients, declared_bytes, mut head } = new;
         let reserve = declared_bytes.map(|declared| declared.max(head.len() as u64));
+        self.shared.numbers.before_message(&mut self.spool);
         let mut incoming = self.spool.begin(&begin, &recipients, reserve)?;
-        let head = head.with_number(incoming.id());
+        self.shared.numbers.given(incoming.id());
+        let head = head.with_number(self.mail_id(incoming.id()));
         match self.spool.write(&mut incoming, head) {
             Ok(()) => Ok(Begun { incoming, received: begin.received }),
             Err(error) => {
@@ -244,8 +324,17 @@ impl Thread {
 
     fn commit(&mut self, begun: Begun) -> Result<Accepted, Error> {
         let Begun { incoming, received } = begun;
-        let size_bytes = incoming.size_bytes();
-        self.spool.commit(incoming).map(|id| Accepted { id, size_bytes, received })
+        let (size_bytes, id) = (incoming.size_bytes(), incoming.id());
+        self.spool.commit(incoming).inspect_err(|error| {
+            if matches!(error, Error::Write(_)) {
+                self.refused.push(id);
+            }
+        })?;
+        Ok(Accepted { id: self.mail_id(id), size_bytes, received })
+    }
+
+    fn mail_id(&self, id: MessageId) -> MailId {
+        MailId { store: self.shared.store, number: id.0 }
     }
 
     fn take_commit(&mut self, committed: Result<Accepted, Error>, answer: StoreAnswer) {
@@ -267,6 +356,7 @@ impl Thread {
         if self.committed.is_empty() && self.changed.is_empty() {
             return;
         }
+        self.shared.begin();
         let synced = self.spool.sync();
         self.look_for_failure(synced.err());
         let metrics = &self.shared.metrics;
@@ -274,6 +364,10 @@ impl Thread {
             metrics.commit_groups.add(1);
             metrics.accepted.add(self.committed.len() as u64);
             metrics.accepted_bytes.add(self.committed.iter().map(|c| c.accepted.size_bytes).sum());
+        }
+        if synced.is_err() {
+            let in_doubt = self.committed.iter().map(|committed| MessageId(committed.accepted.id.number));
+            self.refused.extend(in_doubt);
         }
         let stored = self
             .committed
@@ -295,10 +389,11 @@ impl Thread {
     fn publish(&mut self) {
         let info = self.spool.info();
         let counters = self.spool.counters();
-        self.shared.free_bytes.store(info.free_bytes(), Relaxed);
+        self.shared.facts().info = Some(info);
         self.shared.clock.set_boot(info.boot);
-        self.shared.metrics.syncs.set(counters.syncs);
-        self.shared.metrics.programmed_bytes.set(counters.programmed_bytes);
+        let metrics = self.shared.metrics.volume(self.shared.store);
+        metrics.syncs.set(counters.syncs);
+        metrics.programmed_bytes.set(counters.programmed_bytes);
         *self.shared.scrub.lock().unwrap_or_else(PoisonError::into_inner) = self.watch.view();
     }
 
@@ -313,7 +408,7 @@ impl Thread {
             Ok(Step::Damaged(id)) => {
                 error!(
                     code = "PS-D212",
-                    id = %MailId::disk(id.0),
+                    id = %self.mail_id(id),
                     "a message on the volume is damaged; it is kept and not given out"
                 );
                 true
@@ -339,7 +434,7 @@ impl Thread {
 
     /// Goes through a bounded piece of the volume, if that is due. Whether it did.
     fn scrub(&mut self) -> bool {
-        if self.shared.failed.load(Relaxed) {
+        if self.is_failed() {
             // What is found could not be put right, nor be recorded.
             return false;
         }
@@ -414,14 +509,15 @@ impl Thread {
                 )
             }
         };
-        let id = message.map(|id| MailId::disk(id.0).to_string());
+        let id = message.map(|id| self.mail_id(id).to_string());
         if kind == Kind::Damaged {
             error!(code = "PS-D213", id, "a scrub found a damaged message: ask the sender for it again");
         } else {
             warn!(code = "PS-D214", id, text, "a scrub found rot; if it goes on, plan to replace the disk");
         }
         if let (Kind::Repaired, Some(id)) = (kind, message)
-            && let Some(recovered) = queued(&self.spool).into_iter().find(|recovered| recovered.id == id)
+            && let Some(recovered) =
+                queued(&self.spool, self.shared.store).into_iter().find(|it| it.id == self.mail_id(id))
         {
             self.answers.push(Answered::Mended(recovered));
         }
@@ -429,18 +525,26 @@ impl Thread {
         self.spool.sync()
     }
 
+    fn is_failed(&self) -> bool {
+        self.shared.state.load(Relaxed) == State::Failed as u8
+    }
+
     /// Tells once that the log takes nothing more, and sets the time to try again.
     fn look_for_failure(&mut self, error: Option<Error>) {
-        let failed = matches!(error, Some(Error::Write(_) | Error::ReadOnly));
-        if failed && !self.shared.failed.swap(true, Relaxed) {
-            self.retry_at = Some(Instant::now() + RETRY_AFTER);
-            error!(
-                code = "PS-D201",
-                error = error.map(tracing::field::display),
-                "a write to the volume failed: mail is answered with 4xx, what was accepted stays readable, nothing \
-                 is released since its fate could not be recorded; tried again every 30 s. Check the disk"
-            );
+        let Some(error @ (Error::Write(_) | Error::ReadOnly)) = error else { return };
+        if self.is_failed() {
+            return;
         }
+        self.shared.set(State::Failed, Some(error.to_string()));
+        self.retry_at = Some(Instant::now() + RETRY_AFTER);
+        error!(
+            code = "PS-D201",
+            volume = self.shared.store.as_str(),
+            %error,
+            "a write to the volume failed: it takes no mail, what it accepted stays readable, nothing of it is released \
+             since its fate could not be recorded; tried again every 30 s. Check the disk"
+        );
+        self.answers.push(Answered::Failed(self.shared.store, error));
     }
 
     /// Mounts the volume anew when it is time. Whether anything was done.
@@ -454,6 +558,7 @@ impl Thread {
             return false;
         }
         self.medium.forget_failure();
+        let volume = self.shared.store.as_str();
         match self.mount_anew() {
             Ok(spool) => {
                 // What was begun on the old mount cannot be ended on the new one.
@@ -461,26 +566,39 @@ impl Thread {
                 self.spool = spool;
                 self.watch.forget();
                 self.retry_at = None;
-                self.shared.failed.store(false, Relaxed);
-                self.publish();
-                self.answers.push(Answered::Remounted(queued(&self.spool)));
-                warn!(code = "PS-D202", "the volume can be written again; mail is taken as before");
+                self.arrive(false);
+                warn!(code = "PS-D202", volume, "the volume can be written again; mail is taken as before");
             }
             Err(error) => {
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
-                warn!(code = "PS-D203", %error, "the volume still fails");
+                warn!(code = "PS-D203", volume, %error, "the volume still fails");
             }
         }
-        self.answer();
         true
     }
 
     /// A second mount that has proven that it can write. The first one stays what it is, so that nothing is lost if not.
-    fn mount_anew(&self) -> Result<Spool, Error> {
+    fn mount_anew(&mut self) -> Result<Spool, Error> {
         let mut spool = volume::mount(self.medium.clone(), self.options)?;
         let text = "the volume can be written again".to_owned();
-        spool.record_event(&Kind::VolumeRecovered.event(self.shared.clock.stamp(), None, text))?;
+        let at = self.shared.clock.stamp();
+        for id in &self.refused {
+            refuse(&mut spool, *id, at)?;
+        }
+        spool.record_event(&Kind::VolumeRecovered.event(at, None, text))?;
         spool.sync()?;
+        self.refused.clear();
         Ok(spool)
     }
+}
+
+/// Writes down of a message, if it is there, that it is not to be: its sender was told to come back.
+pub(crate) fn refuse(spool: &mut Spool, id: MessageId, at: Stamp) -> Result<(), Error> {
+    let Some(fates) = spool.fates(id) else { return Ok(()) };
+    for (first, count, _) in fates {
+        let (fate, attempts, reply_code) = (Fate::RefusedInSession, 0, 0);
+        spool.set_status(id, &Status { first, count, fate, attempts, reply_code, at })?;
+    }
+    let text = "its sender had been told to come back before it was safe, so it is not delivered".to_owned();
+    spool.record_event(&Kind::TooLate.event(at, Some(id), text))
 }

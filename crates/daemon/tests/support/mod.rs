@@ -63,22 +63,48 @@ pub(crate) struct Site {
 impl Site {
     /// A site with these settings of `[release]`, and of sections after it, beyond those it needs.
     pub(crate) fn new(more: &str) -> Self {
-        Self::with("", more)
+        Self::with("", "", more)
+    }
+
+    /// A site with a reserve, its disk in a folder of its own, and these settings of `[release]`.
+    pub(crate) fn with_reserve(more: &str) -> Self {
+        let site = Self::with("reserve = \"RESERVE\"\n", "", more);
+        let settings = site.directory.path().join("settings.toml");
+        let path = |name: &str| site.directory.path().join(name).display().to_string();
+        let text = std::fs::read_to_string(&settings).unwrap();
+        let text = text.replace(&path("volume"), &path("disk/volume")).replace("RESERVE", &path("reserve"));
+        std::fs::write(settings, text).unwrap();
+        std::fs::create_dir(site.directory.path().join("disk")).unwrap();
+        site
+    }
+
+    /// Has the medium of the disk do what these words ask for from now on; nothing if there are none. Only a site with
+    /// `faults` that name this file.
+    pub(crate) fn set_faults(&self, words: &str) {
+        let control = self.directory.path().join("faults");
+        if words.is_empty() {
+            std::fs::remove_file(control).unwrap();
+        } else {
+            // Read at every moment: it must never be seen half written.
+            let new = self.directory.path().join("faults.new");
+            std::fs::write(&new, words).unwrap();
+            std::fs::rename(new, control).unwrap();
+        }
     }
 
     /// A site with these settings of `[listen]`.
     pub(crate) fn with_listen(listen: &str) -> Self {
-        Self::with(listen, "")
+        Self::with("", listen, "")
     }
 
-    fn with(listen: &str, more: &str) -> Self {
+    fn with(volume: &str, listen: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (port, hop_port) = (free_port(), free_port());
         let path = |name: &str| directory.path().join(name).display().to_string();
-        let (volume, socket) = (path("volume"), path("control.sock"));
+        let (at, socket) = (path("volume"), path("control.sock"));
         let settings = format!(
             "[system]\nhostname = \"mx.example.org\"\ncontrol_socket = \"{socket}\"\n\
-             [volume]\npath = \"{volume}\"\nsize = \"64MiB\"\nsegment_size = \"1MiB\"\n\
+             [volume]\npath = \"{at}\"\nsize = \"64MiB\"\nsegment_size = \"1MiB\"\n{volume}\
              [domains]\naccepted = [\"example.org\"]\n\
              [[next_hop]]\nname = \"exchange\"\naddress = \"127.0.0.1:{hop_port}\"\n\
              [listen]\naddresses = [\"127.0.0.1:{port}\"]\nsize_max = \"16MiB\"\n\

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
+use penstock_daemon::control::Store;
 use penstock_settings::Bytes;
 
 use super::Daemon;
@@ -45,6 +46,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   penstock volume info                   the volume of the running service
+  penstock volume info --nor             the one that stands in for it
   penstock volume info /dev/mmcblk1      one that is not in use")]
     Info(Target),
 
@@ -109,6 +111,27 @@ Examples:
         json: bool,
     },
 
+    /// Take over the undelivered mail of another box's volume; that volume is only read
+    #[command(after_help = "\
+For the disk of a box that is dead: plug it into a machine on which the service runs. Each message goes into the service's
+queue with its envelope, its age and every byte, and is released like the rest; the ledger says where it came from. Recipients
+that were done stay done; those that were held are tried again. Run it again if it was cut: it goes on where it stopped, and
+brings nothing over twice.
+
+Examples:
+  penstock volume adopt /dev/sdb
+  penstock volume adopt old-box.img")]
+    Adopt {
+        /// The volume of the other box: a file or device that is not in use
+        #[arg(value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+        image: PathBuf,
+        /// The size of a segment, if the volume no longer tells
+        #[arg(long, value_name = "SIZE", value_parser = segment_bytes)]
+        segment_size: Option<u32>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
     /// Tell whether a device's flush can be believed
     #[command(after_help = "\
 Without pulling the plug this can only be guessed, from what the kernel says and how long a flush takes. To know:
@@ -122,9 +145,12 @@ Examples:
     Qualify(Qualify),
 }
 
-/// The volume of the daemon, or another.
+/// A volume of the daemon, or another.
 #[derive(Args, Debug)]
 pub(crate) struct Target {
+    /// The volume that takes mail while the disk fails (settings: volume.reserve), instead of the disk
+    #[arg(long, conflicts_with = "image")]
+    pub(crate) nor: bool,
     /// A file or device that is not in use; without it, the volume of the running service
     #[arg(value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub(crate) image: Option<PathBuf>,
@@ -164,11 +190,19 @@ pub(crate) struct Qualify {
     pub(crate) json: bool,
 }
 
+impl Target {
+    /// Which volume of the daemon it is.
+    pub(crate) const fn store(&self) -> Store {
+        if self.nor { Store::Nor } else { Store::Disk }
+    }
+}
+
 impl Volume {
     pub(crate) fn answers_in_json(&self) -> bool {
         match self {
             Self::Format { json, .. } | Self::Salvage { json, .. } => *json,
             Self::Info(target) | Self::Check(target) | Self::Scrub { target, .. } => target.daemon.json,
+            Self::Adopt { daemon, .. } => daemon.json,
             Self::Qualify(qualify) => qualify.json,
         }
     }

@@ -66,6 +66,7 @@ impl List for JsonList {
             next: last.next,
             messages: last.messages,
             bytes: last.bytes,
+            unreachable: &last.unreachable,
         };
         let rest = serde_json::to_string(&rest)?;
         Ok(writeln!(screen, "],{}", rest.trim_start_matches('{'))?)
@@ -74,11 +75,12 @@ impl List for JsonList {
 
 /// A [`QueuePage`] without its rows.
 #[derive(serde::Serialize)]
-struct Rest {
+struct Rest<'a> {
     now_unix_ms: u64,
     next: Option<MailId>,
     messages: u64,
     bytes: u64,
+    unreachable: &'a [String],
 }
 
 #[derive(Default)]
@@ -114,6 +116,9 @@ impl List for PeopleList {
         }
         let shown = if self.rows == last.messages { String::new() } else { format!("{} shown; ", self.rows) };
         writeln!(screen, "{shown}{} unfinished, {}", counted(last.messages, "message"), size(last.bytes))?;
+        for volume in &last.unreachable {
+            writeln!(screen, "what is on the {} is not among them: it does not answer", plain(volume))?;
+        }
         if let Some(next) = last.next {
             writeln!(screen, "more: --from {next}, or --all")?;
         }

@@ -118,10 +118,15 @@ fn mail(mail: &MailView, volumes: &[VolumeView], now: u64) -> Fact {
         let what = counted(mail.messages, "message");
         Fact::new("Mail", Some(Style::Good), format!("safe: {what}, {}", size(mail.bytes)))
     };
+    let away = volumes.iter().filter(|volume| !matches!(volume.health, Health::Good | Health::Full));
+    for volume in away.filter(|volume| volume.live_bytes > 0) {
+        fact.style = Some(Style::Warning);
+        fact.lines.push(format!("what is on the {} waits until that can be used again", plain(&volume.name)));
+    }
     if let Some(oldest) = mail.oldest_unix_ms {
         fact.lines[0] += &format!(", the oldest from {} ago", since(now, oldest));
     }
-    if !volumes.iter().any(|volume| volume.health == Health::Good) {
+    if !volumes.iter().any(|volume| volume.takes_mail && volume.health == Health::Good) {
         fact.style = Some(Style::Bad);
         fact.lines.push("no new mail is taken: senders are told to come back later".into());
     }
@@ -211,18 +216,26 @@ fn done(progress: &Progress) -> Option<Fact> {
 fn room(volume: &VolumeView, now: u64) -> Fact {
     let style = match volume.health {
         Health::Good => None,
-        Health::Full | Health::ReadOnly => Some(Style::Bad),
+        Health::Full | Health::ReadOnly | Health::Absent | Health::Stalled => Some(Style::Bad),
     };
-    let mut first = format!(
-        "{} free of {} on the {}",
-        size(volume.free_bytes),
-        size(volume.capacity_bytes),
-        plain(&volume.name)
-    );
+    // Nothing is known of a volume that was never mounted.
+    let mut first = if volume.health == Health::Absent {
+        format!("none on the {} ({}), which cannot be used", plain(&volume.name), plain(&volume.path))
+    } else {
+        format!(
+            "{} free of {} on the {}",
+            size(volume.free_bytes),
+            size(volume.capacity_bytes),
+            plain(&volume.name)
+        )
+    };
     if let (Some(rate), Some(s)) = (volume.inflow_bytes_per_day, volume.full_in_s) {
         first += &format!(": enough for {} at today's rate ({} a day)", span(s * 1000), size(rate));
     }
     let mut fact = Fact::new("Room", style, first);
+    if volume.name != "disk" && volume.takes_mail {
+        fact.lines.push("new mail goes here, up to 4 MiB a message".into());
+    }
     if let Some(why) = &volume.why {
         fact.lines.push(plain(why));
     }

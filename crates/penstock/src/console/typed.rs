@@ -73,8 +73,12 @@ pub(super) enum Spool {
         /// The message, such as d-123 or 123
         id: MailId,
     },
-    /// Read everything on the volume and tell whether it is as it was written
+    /// Read everything on the disk and tell whether it is as it was written
     Check,
+    /// Tell what the volume in the NOR flash is and how it stands
+    Nor,
+    /// Read everything in the NOR flash and tell whether it is as it was written
+    NorCheck,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -160,10 +164,12 @@ pub(super) fn candidates(before: &[&str]) -> Vec<String> {
 /// The operator's command for what was typed after `spool`.
 pub(super) fn spool(what: Option<Spool>) -> Command {
     let daemon = Daemon { socket: None, json: false };
-    let target = Target { image: None, segment_size: None, daemon: daemon.clone() };
+    let target = Target { nor: false, image: None, segment_size: None, daemon: daemon.clone() };
     match what {
         None => Command::Volume(Volume::Info(target)),
         Some(Spool::Check) => Command::Volume(Volume::Check(target)),
+        Some(Spool::Nor) => Command::Volume(Volume::Info(Target { nor: true, ..target })),
+        Some(Spool::NorCheck) => Command::Volume(Volume::Check(Target { nor: true, ..target })),
         Some(Spool::List(queue)) => Command::Ask(Ask::Queue(queue)),
         Some(Spool::Show { id }) => Command::Ask(Ask::Show { id, daemon }),
     }

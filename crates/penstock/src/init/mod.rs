@@ -22,11 +22,11 @@ mod requests;
 mod service;
 mod settings;
 mod socket;
+mod volumes;
 mod watchdog;
 
 use std::convert::Infallible;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use penstock_identity::Identity;
@@ -52,6 +52,7 @@ pub(crate) use identity::FILE as IDENTITY_FILE;
 pub(crate) use log::{FILE as LOG_FILE, OLDER_FILE as OLDER_LOG_FILE};
 pub(crate) use power::How;
 pub(crate) use requests::SOCKET as REQUESTS_SOCKET;
+use volumes::Volumes;
 use watchdog::Watchdog;
 
 /// The user and group of the daemon, as `/etc/passwd` of the box has them.
@@ -114,16 +115,17 @@ async fn start() -> Result<Infallible, Error> {
         }
     };
     tokio::spawn(Clock::start(settings.as_ref(), seed).keep());
-    let daemon = match ready {
-        Ok(()) => Some(Daemon::new()),
+    let (daemon, volumes) = match ready {
+        Ok(volumes) => (Some(Daemon::new()), volumes),
         Err(error) => {
             say(&format!("{error}; no mail is taken, but the console can be used"));
-            None
+            (None, Volumes::default())
         }
     };
     let mut keeper = Keeper {
         health: Health::new(Instant::now(), daemon.is_some()),
         daemon,
+        volumes,
         console: told(Console::find()),
         watchdog,
     };
@@ -149,7 +151,7 @@ async fn configure(
     settings: &Settings,
     interface: Option<&Interface>,
     identity: Option<&Identity>,
-) -> Result<(), Error> {
+) -> Result<Volumes, Error> {
     settings::write(text)?;
     name(settings.system.hostname.as_str(), identity)?;
     network::warn_of_shared_fate(settings);
@@ -157,23 +159,13 @@ async fn configure(
     if let Some(interface) = interface {
         told(network::up(interface, &settings.network, identity.map(|it| it.mac)).await);
     }
-    give_disk(settings)
+    Volumes::give(settings)
 }
 
 /// Gives the box its name, and tells everybody on it who it is.
 fn name(hostname: &str, identity: Option<&Identity>) -> Result<(), Error> {
     rustix::system::sethostname(hostname.as_bytes()).map_err(Error::system("set the host name"))?;
     identity::publish(identity, hostname)
-}
-
-/// Gives the daemon the disk that it keeps mail on. What is on it is for the daemon to find out.
-fn give_disk(settings: &Settings) -> Result<(), Error> {
-    if settings.volume.is_device() {
-        let path = Path::new(settings.volume.path.as_str());
-        let given = chown(path, Some(DAEMON_ID), Some(DAEMON_ID));
-        given.map_err(|source| Error::Disk { path: path.to_owned(), source })?;
-    }
-    Ok(())
 }
 
 /// Says what went wrong, and goes on without.
@@ -225,6 +217,7 @@ impl Signals {
 struct Keeper {
     health: Health,
     daemon: Option<Daemon>,
+    volumes: Volumes,
     console: Option<Console>,
     watchdog: Option<Watchdog>,
 }
@@ -269,6 +262,7 @@ impl Keeper {
     /// Starts what should run, stops what hangs, and feeds the watchdog if that helps.
     fn tend(&mut self) {
         let now = Instant::now();
+        self.volumes.tend();
         if let Some(daemon) = &mut self.daemon {
             daemon.tend(now);
             if daemon.is_well(now) {

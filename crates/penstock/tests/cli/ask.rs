@@ -65,12 +65,33 @@ fn status_tells_a_drain_with_its_end_and_a_hold_with_who_and_why() {
 }
 
 #[test]
+fn status_says_where_new_mail_goes_while_the_disk_is_away() {
+    let mut world = outage();
+    let nor = VolumeView { name: "nor".into(), path: "mtd:mail".into(), ..world.status.volumes[0].clone() };
+    let disk = &mut world.status.volumes[0];
+    (disk.health, disk.takes_mail, disk.why) = (Health::Absent, false, Some("It is missing.".into()));
+    world.status.volumes.push(nor);
+    let status = Daemon::with(world).run(&["status"]);
+    let told = status.printed();
+    assert!(!told.contains("no new mail is taken"), "{told}");
+    assert!(
+        told.contains("Room      none on the disk (/var/lib/penstock/volume), which cannot be used"),
+        "{told}"
+    );
+    assert!(
+        told.contains("on the nor") && told.contains("new mail goes here, up to 4 MiB a message"),
+        "{told}"
+    );
+}
+
+#[test]
 fn status_says_first_what_is_wrong() {
     let mut world = outage();
     world.status.clock_trusted = false;
     world.status.mail.damaged = 2;
     world.status.mail.held = 1;
     world.status.volumes[0].health = Health::ReadOnly;
+    world.status.volumes[0].takes_mail = false;
     world.status.volumes[0].why = Some("the last write failed".into());
     let alert = |severity: Severity, code: &str, message: &str| Alert {
         severity,
@@ -152,10 +173,20 @@ fn an_empty_queue_for_programs_is_an_empty_list() {
     let mut world = outage();
     world.rows.clear();
     let list = Daemon::with(world).run(&["queue", "--json"]).json();
-    assert_eq!(
-        list,
-        json!({ "now_unix_ms": NOW, "rows": [], "next": null, "messages": 1204, "bytes": 327_680_000 })
-    );
+    let wanted = json!({
+        "now_unix_ms": NOW, "rows": [], "next": null, "messages": 1204, "bytes": 327_680_000, "unreachable": []
+    });
+    assert_eq!(list, wanted);
+}
+
+#[test]
+fn a_queue_says_what_is_missing_from_it() {
+    let mut world = outage();
+    world.unreachable = vec!["disk".into()];
+    let daemon = Daemon::with(world);
+    let list = daemon.run(&["queue"]);
+    assert!(list.printed().contains("what is on the disk is not among them: it does not answer"), "{list:?}");
+    assert_eq!(daemon.run(&["queue", "--json"]).json()["unreachable"], json!(["disk"]));
 }
 
 #[test]

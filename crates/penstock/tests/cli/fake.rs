@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use penstock_daemon::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use penstock_daemon::control::types::*;
 use penstock_daemon::control::volume::{ScrubView, VolumeInfo};
-use penstock_daemon::control::{ControlSocket, Export, Kind, MailId, Operate, Refusal, Who};
+use penstock_daemon::control::{ControlSocket, Export, Kind, MailId, Operate, Refusal, Store, Who};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,6 +26,8 @@ pub(crate) struct World {
     /// How many bytes of the body come before the volume fails; all of them if that is not less.
     pub readable_bytes: usize,
     pub events: Vec<EventView>,
+    /// Volumes that do not answer.
+    pub unreachable: Vec<String>,
     /// Each request that changes something, as it arrived.
     pub told: Vec<String>,
 }
@@ -55,6 +58,7 @@ impl Operate for Fake {
             next: rows.next().map(|row| row.id),
             messages: world.status.mail.messages,
             bytes: world.status.mail.bytes,
+            unreachable: world.unreachable.clone(),
         })
     }
 
@@ -144,20 +148,28 @@ impl Operate for Fake {
         Ok(EventPage { events: all[left_off..].to_vec(), more: left_off > 0 })
     }
 
-    async fn volume(&self) -> Result<VolumeInfo, Refusal> {
+    async fn adopt(&self, _: HandedOver, _: Who) -> Result<Adopted, Refusal> {
+        Ok(Adopted { id: None })
+    }
+
+    async fn adopted(&self, _: String) -> Result<AdoptedBelow, Refusal> {
+        Ok(AdoptedBelow { below: 0 })
+    }
+
+    async fn volume(&self, _: Store) -> Result<VolumeInfo, Refusal> {
         Err(Refusal::new(Kind::Unavailable, "PS-T002", "the fake has no volume", ""))
     }
 
-    async fn scrub(&self) -> Result<ScrubView, Refusal> {
+    async fn scrub(&self, _: Store) -> Result<ScrubView, Refusal> {
         Ok(self.0.lock().unwrap().status.volumes[0].scrub.clone())
     }
 
-    async fn begin_scrub(&self, repair: bool) -> Result<ScrubView, Refusal> {
-        self.0.lock().unwrap().told.push(format!("scrub, repair {repair}"));
-        self.scrub().await
+    async fn begin_scrub(&self, which: Store, repair: bool) -> Result<ScrubView, Refusal> {
+        self.0.lock().unwrap().told.push(format!("scrub {}, repair {repair}", which.as_str()));
+        self.scrub(which).await
     }
 
-    async fn stop_scrub(&self) -> Result<ActionResult, Refusal> {
+    async fn stop_scrub(&self, _: Store) -> Result<ActionResult, Refusal> {
         self.0.lock().unwrap().told.push("stop the scrub".into());
         Ok(ActionResult { summary: "stopped".into(), messages: 0, refused: vec![] })
     }
@@ -312,6 +324,7 @@ pub(crate) fn outage() -> World {
                 name: "disk".into(),
                 path: "/var/lib/penstock/volume".into(),
                 health: Health::Good,
+                takes_mail: true,
                 why: None,
                 medium_bytes: 4 << 30,
                 capacity_bytes: 3 << 30,
@@ -359,6 +372,7 @@ pub(crate) fn outage() -> World {
         ],
         body: b"Subject: hello\r\n\r\nworld\r\n".to_vec(),
         readable_bytes: usize::MAX,
+        unreachable: Vec::new(),
         events: vec![
             EventView {
                 at_unix_ms: NOW - 312 * MINUTE,

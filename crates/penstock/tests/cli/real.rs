@@ -88,8 +88,12 @@ address = \"{next_hop}\"
         self.child.wait().unwrap().code()
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         assert_eq!(self.stop(), Some(0), "{}", self.log());
+        self.restart_stopped();
+    }
+
+    pub(crate) fn restart_stopped(&mut self) {
         self.child = Self::start(&self.dir);
         self.wait_until_ready();
     }

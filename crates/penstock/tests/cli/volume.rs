@@ -268,12 +268,80 @@ fn the_running_service_tells_of_its_volume_and_goes_through_it() {
 }
 
 #[test]
+fn the_mail_of_another_boxs_volume_is_taken_over_once_with_envelope_and_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = with_mail(&dir);
+    flip(&path, 3, 500, 0xFF);
+    let before = fs::read(&path).unwrap();
+    let mut the_box = Appliance::new();
+    let own = the_box.hand_in("own@example.org");
+    let adopted = the_box.run(&["volume", "adopt", text(&path)]);
+    assert_eq!(adopted.exit, Some(1), "one is damaged: {adopted:?}");
+    assert!(
+        adopted.stdout.starts_with(&format!("2 messages of {} adopted (", path.display())),
+        "{adopted:?}"
+    );
+    assert!(adopted.stdout.contains("1 message damaged and not adopted:\n  d-3\n"), "{adopted:?}");
+    assert_eq!(fs::read(&path).unwrap(), before, "it was only read");
+
+    let again = the_box.run(&["volume", "adopt", text(&path), "--json"]);
+    let again: serde_json::Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!((&again["adopted"], &again["present"]), (&json!(0), &json!(2)));
+    the_box.restart();
+    let queue = the_box.run(&["queue", "--json"]).json();
+    let rows = queue["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[0]["id"], json!(own));
+    for (row, number, recipients) in [(&rows[1], 1, &["ann", "mia"][..]), (&rows[2], 2, &["mia"])] {
+        assert_eq!(row["received_unix_ms"], json!(1_772_330_400_000_u64), "it is as old as it was");
+        let id = row["id"].as_str().unwrap();
+        let shown = the_box.run(&["show", id, "--json"]).json();
+        let found: Vec<_> =
+            shown["recipient_list"].as_array().unwrap().iter().map(|it| &it["address"]).collect();
+        let wanted: Vec<_> = recipients.iter().map(|name| json!(format!("{name}@example.org"))).collect();
+        assert_eq!(found, wanted.iter().collect::<Vec<_>>(), "who had it does not get it again");
+        let said = shown["events"][0]["text"].as_str().unwrap();
+        assert!(said.ends_with(&format!("where it was d-{number}")), "{said}");
+        let to = the_box.dir.path().join(format!("{id}.eml"));
+        the_box.run(&["export", id, "--reason", "compare", "--output", text(&to)]).printed();
+        assert_eq!(fs::read_to_string(&to).unwrap(), body(number), "byte for byte, nothing on top");
+    }
+    assert_eq!(the_box.stop(), Some(0));
+    let own_volume = the_box.dir.path().join("volume");
+    let copy = dir.path().join("copy");
+    fs::copy(own_volume, &copy).unwrap();
+    the_box.restart_stopped();
+    let refused = the_box.run(&["volume", "adopt", text(&copy)]);
+    assert!(refused.stderr.contains("PS-D257"), "its own mail would come twice: {refused:?}");
+}
+
+#[test]
+fn the_mail_of_a_volume_that_cannot_be_mounted_is_found_and_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = with_mail(&dir);
+    // A copy that was cut short is no longer the volume that its headers speak of.
+    let mut image = fs::read(&path).unwrap();
+    image.truncate(image.len() - 2 * SEGMENT_BYTES as usize);
+    fs::write(&path, image).unwrap();
+    let the_box = Appliance::new();
+    let adopted = the_box.run(&["volume", "adopt", text(&path), "--json"]).json();
+    assert_eq!((&adopted["adopted"], &adopted["damaged"]), (&json!(3), &json!([])));
+    assert!(adopted["not_mounted"].is_string(), "{adopted}");
+    let rows = the_box.run(&["queue", "--json"]).json()["rows"].clone();
+    let open: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["open_recipients"].clone()).collect();
+    assert_eq!(open, [2, 1, 2], "what became of recipients is found, too");
+}
+
+#[test]
 fn what_a_service_is_told_is_what_was_typed() {
     let daemon = Daemon::with(outage());
     daemon.run(&["volume", "scrub", "--detach"]).printed();
     daemon.run(&["volume", "scrub", "--stop"]).printed();
     daemon.run(&["volume", "check"]).printed();
-    assert_eq!(daemon.told(), ["scrub, repair true", "stop the scrub", "scrub, repair false"]);
+    daemon.run(&["volume", "scrub", "--nor", "--detach"]).printed();
+    let told =
+        ["scrub disk, repair true", "stop the scrub", "scrub disk, repair false", "scrub nor, repair true"];
+    assert_eq!(daemon.told(), told);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use penstock_daemon::control::Store;
 use penstock_daemon::control::volume::VolumeInfo;
 use penstock_flash_linux::Image;
 
@@ -13,8 +14,13 @@ use crate::failure::Failure;
 use crate::text::human::{count, counted, plain, size, span};
 use crate::text::{Screen, Style};
 
-pub(super) async fn online(client: &Client, json: bool, screen: &mut Screen) -> Result<(), Failure> {
-    write(&client.volume().await?, json, screen)
+pub(super) async fn online(
+    client: &Client,
+    which: Store,
+    json: bool,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
+    write(&client.volume(which).await?, json, screen)
 }
 
 pub(super) fn offline(

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
+use penstock_daemon::control::Store;
 use penstock_daemon::control::volume::{ScrubRequest, ScrubResult, ScrubView};
 
 use super::check::write_verdict;
@@ -19,12 +20,13 @@ const ASK_EVERY: Duration = Duration::from_millis(250);
 /// Has the volume gone through, and waits for the end.
 pub(super) async fn scrub(
     client: &Client,
+    which: Store,
     repair: bool,
     waits: bool,
     json: bool,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
-    let view = client.begin_scrub(&ScrubRequest { repair }).await?;
+    let view = client.begin_scrub(which, &ScrubRequest { repair }).await?;
     if !waits {
         if json {
             return write_json(&view, screen);
@@ -32,12 +34,17 @@ pub(super) async fn scrub(
         return Ok(writeln!(screen, "It has begun; `penstock volume scrub --follow` shows how far it is.")?);
     }
     let number = view.running.as_ref().map(|run| run.number);
-    wait_for(client, view, number, json, screen).await
+    wait_for(client, which, view, number, json, screen).await
 }
 
 /// Waits for the end of the pass that is under way, or tells of the last.
-pub(super) async fn follow(client: &Client, json: bool, screen: &mut Screen) -> Result<(), Failure> {
-    let view = client.scrub().await?;
+pub(super) async fn follow(
+    client: &Client,
+    which: Store,
+    json: bool,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
+    let view = client.scrub(which).await?;
     let number = view.running.as_ref().map(|run| run.number);
     if number.is_none() && !json {
         match (&view.last, view.next_in_s) {
@@ -52,15 +59,21 @@ pub(super) async fn follow(client: &Client, json: bool, screen: &mut Screen) -> 
             }
         }
     }
-    wait_for(client, view, number, json, screen).await
+    wait_for(client, which, view, number, json, screen).await
 }
 
-pub(super) async fn stop(client: &Client, json: bool, screen: &mut Screen) -> Result<(), Failure> {
-    acted(&client.stop_scrub().await?, json, screen)
+pub(super) async fn stop(
+    client: &Client,
+    which: Store,
+    json: bool,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
+    acted(&client.stop_scrub(which).await?, json, screen)
 }
 
 async fn wait_for(
     client: &Client,
+    which: Store,
     mut view: ScrubView,
     number: Option<u64>,
     json: bool,
@@ -70,7 +83,7 @@ async fn wait_for(
     while let Some(run) = view.running.as_ref().filter(|run| Some(run.number) == number) {
         progress.with_left(run.done_bytes, run.total_bytes, run.left_in_s);
         tokio::time::sleep(ASK_EVERY).await;
-        view = client.scrub().await?;
+        view = client.scrub(which).await?;
     }
     drop(progress);
     let Some(last) = view.last else { return Ok(()) };

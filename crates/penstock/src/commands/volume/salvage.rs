@@ -15,6 +15,7 @@ use penstock_flash_linux::Image;
 use penstock_spool::{Fate, Message, MessageId, Salvage};
 use serde::{Deserialize, Serialize};
 
+use super::NAMES_MAX;
 use super::image::{self, mount_failure, volume_failure};
 use crate::commands::write_json;
 use crate::failure::{Exit, Failure};
@@ -24,8 +25,6 @@ use crate::text::{Screen, Style};
 
 /// The file that says of which volume a folder holds the mail.
 const MARKER: &str = "penstock-salvage.json";
-/// Names of damaged messages that are told; the JSON has all.
-const NAMES_MAX: usize = 20;
 
 /// Of which volume a folder holds the mail.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
