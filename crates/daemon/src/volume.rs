@@ -27,7 +27,7 @@ type Opened = WriteBehind<Disk>;
 
 /// The environment variable that names the faults of the medium, in builds for tests.
 #[cfg(feature = "faults")]
-const FAULTS_VARIABLE: &str = "PENSTOCK_FAULT";
+pub const FAULTS_VARIABLE: &str = "PENSTOCK_FAULT";
 
 /// The handle that reads the volume on any thread.
 pub(crate) type Reader = <Opened as flash::Medium>::Reader;

@@ -184,6 +184,11 @@ fn start() -> Result<Pid, Error> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    // The kernel gives the first process every word of its command line that it does not know.
+    #[cfg(feature = "faults")]
+    if let Some(words) = std::env::var_os(penstock_daemon::FAULTS_VARIABLE) {
+        command.env(penstock_daemon::FAULTS_VARIABLE, words);
+    }
     let mut child = command.spawn().map_err(Error::io("start a process"))?;
     if let Some(pipe) = child.stderr.take() {
         log::keep(pipe)?;
