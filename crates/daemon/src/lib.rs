@@ -24,3 +24,5 @@ mod volume;
 pub use error::Error;
 pub use log::start as start_log;
 pub use run::{Options, run};
+#[cfg(feature = "faults")]
+pub use volume::FAULTS_VARIABLES;

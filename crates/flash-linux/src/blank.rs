@@ -15,9 +15,14 @@ use crate::aligned::AlignedBuffer;
 const EDGE_BYTES: u64 = 1024 * 1024;
 /// How much is read at the start of each segment, where a volume that has lost its first segments still has headers.
 const PROBE_BYTES: usize = 8192;
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 
-/// Whether nothing was ever written to this block device or file, as far as can be told without reading all of it: both ends
-/// and the start of each segment are all zeros, or all ones, as erased flash is.
+/// Whether nothing was ever written to this block device or file, as far as can be told without reading all of it: in both
+/// ends and at the start of each segment every sector is all zeros, or all ones, as erased flash is.
+///
+/// Both may be there at once: a power cut in the first write of a new volume can leave what pads its header, which is ones,
+/// on a disk of zeros, and not the sector with the header.
 ///
 /// A disk of 32 GiB takes some two thousand small reads. They go past the page cache, so that each costs what it reads and no
 /// read-ahead.
@@ -27,7 +32,7 @@ const PROBE_BYTES: usize = 8192;
 pub fn is_blank(path: impl AsRef<Path>, segment_bytes: u32) -> io::Result<bool> {
     let mut file = open(path.as_ref())?;
     let size_bytes = file.seek(SeekFrom::End(0))?;
-    let mut blank = Blank { file, size_bytes, buffer: AlignedBuffer::new(PROBE_BYTES), erased: None };
+    let mut blank = Blank { file, size_bytes, buffer: AlignedBuffer::new(PROBE_BYTES) };
     let edge_bytes = EDGE_BYTES.min(size_bytes);
     let probe_bytes = PROBE_BYTES as u64;
     // Direct reads begin at multiples of what they are aligned to.
@@ -48,8 +53,6 @@ struct Blank {
     file: File,
     size_bytes: u64,
     buffer: AlignedBuffer,
-    /// What every byte must be, once the first one is known.
-    erased: Option<u8>,
 }
 
 impl Blank {
@@ -62,9 +65,8 @@ impl Blank {
                 n => read += n,
             }
         }
-        let bytes = &self.buffer[..len];
-        let erased = *self.erased.get_or_insert(bytes[0]);
-        Ok(matches!(erased, 0 | 0xFF) && bytes.iter().all(|byte| *byte == erased))
+        let mut sectors = self.buffer[..len].chunks(SECTOR_BYTES);
+        Ok(sectors.all(|sector| [0, 0xFF].iter().any(|erased| sector.iter().all(|byte| byte == erased))))
     }
 }
 
@@ -98,6 +100,18 @@ mod tests {
         assert!(verdict(0, &[]));
         assert!(verdict(0xFF, &[]));
         assert!(!verdict(0x55, &[]));
+    }
+
+    #[test]
+    fn what_a_power_cut_leaves_of_the_first_write_is_still_blank() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE_BYTES).unwrap();
+        for sector in [1, 3, 7] {
+            file.as_file().write_all_at(&[0xFF; SECTOR_BYTES], sector * SECTOR_BYTES as u64).unwrap();
+        }
+        assert!(is_blank(file.path(), SEGMENT_BYTES).unwrap());
+        file.as_file().write_all_at(&[0], 1024 - 1).unwrap();
+        assert!(!is_blank(file.path(), SEGMENT_BYTES).unwrap(), "no disk tears a sector");
     }
 
     #[test]

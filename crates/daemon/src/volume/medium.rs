@@ -17,6 +17,10 @@ type Disk = penstock_flash_linux::Faulty<Backing>;
 /// What mail is kept on, with a thread that writes while the storage thread appends.
 type Opened = WriteBehind<Disk>;
 
+/// The environment variables that name the faults of the disk and of the reserve, in builds for tests.
+#[cfg(feature = "faults")]
+pub const FAULTS_VARIABLES: [&str; 2] = ["PENSTOCK_FAULT", "PENSTOCK_FAULT_RESERVE"];
+
 /// The handle that reads the volume on any thread.
 pub(crate) type Reader = <Opened as flash::Medium>::Reader;
 
@@ -55,9 +59,10 @@ fn with_faults(opened: Backing, _: Store) -> Result<Disk, Error> {
 /// The environment names the faults, for each volume its own.
 #[cfg(feature = "faults")]
 fn with_faults(opened: Backing, store: Store) -> Result<Disk, Error> {
+    let [disk, reserve] = FAULTS_VARIABLES;
     let variable = match store {
-        Store::Disk => "PENSTOCK_FAULT",
-        Store::Nor => "PENSTOCK_FAULT_RESERVE",
+        Store::Disk => disk,
+        Store::Nor => reserve,
     };
     let words = std::env::var(variable).unwrap_or_default();
     let faults = words.parse().map_err(|error| Error::Faults(format!("{error}")))?;

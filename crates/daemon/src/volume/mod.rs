@@ -20,6 +20,8 @@ use tracing::{info, warn};
 use crate::Error;
 use crate::control::Store;
 use backing::Backing;
+#[cfg(feature = "faults")]
+pub use medium::FAULTS_VARIABLES;
 pub(crate) use medium::{Medium, Reader};
 
 /// The log on the volume.

@@ -184,6 +184,13 @@ fn start() -> Result<Pid, Error> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    // The kernel gives the first process every word of its command line that it does not know.
+    #[cfg(feature = "faults")]
+    for variable in penstock_daemon::FAULTS_VARIABLES {
+        if let Some(words) = std::env::var_os(variable) {
+            command.env(variable, words);
+        }
+    }
     let mut child = command.spawn().map_err(Error::io("start a process"))?;
     if let Some(pipe) = child.stderr.take() {
         log::keep(pipe)?;
