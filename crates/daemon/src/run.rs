@@ -49,6 +49,8 @@ pub struct Options {
     pub stop_reason: Option<PathBuf>,
     /// Whether to let go of mode and states that were kept on the volume: a factory reset.
     pub forget: bool,
+    /// Whether all mail, and the ledger with it, was destroyed just before: the first thing that a new ledger says.
+    pub erased: bool,
 }
 
 /// Runs the service until SIGTERM or SIGINT asks it to stop. A second one does not wait for what is under way.
@@ -145,6 +147,9 @@ impl Daemon {
         let mut tasks = self.start(&listening, &delivery, &stopping)?;
         notify::ready();
         self.record(Kind::Started, "started").await;
+        if self.options.erased {
+            self.record(Kind::Removed, "all mail, and the ledger before this, was erased at the console").await;
+        }
         if self.options.forget {
             self.record(Kind::Mode, "mode and states of the next hops begin anew: factory reset").await;
         }

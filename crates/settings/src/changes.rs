@@ -73,6 +73,10 @@ fn list(text: &str, path: &str, table: &DeTable<'_>, found: &mut Vec<(usize, Ent
 fn entry(text: &str, key: String, value: &Spanned<DeValue<'_>>) -> Option<(usize, Entry)> {
     let span = value.span();
     let value = text.get(span.clone())?.to_owned();
+    // What the parser made up where there was nothing says nothing.
+    if key.is_empty() || value.is_empty() {
+        return None;
+    }
     Some((span.start, Entry { key, value }))
 }
 

@@ -17,6 +17,8 @@ pub(crate) const NOTE_VARIABLE: &str = "PENSTOCK_NOTE";
 pub(crate) const STOP_REASON_VARIABLE: &str = "PENSTOCK_STOP_REASON";
 /// The variable that has mode and states begin anew.
 pub(crate) const FORGET_VARIABLE: &str = "PENSTOCK_FORGET";
+/// The variable that says that all mail was destroyed.
+pub(crate) const ERASED_VARIABLE: &str = "PENSTOCK_ERASED";
 
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let settings = match Settings::parse(&read(path)?) {
@@ -43,5 +45,6 @@ fn options(path: &Path) -> Options {
         note: said(NOTE_VARIABLE).and_then(|note| note.into_string().ok()),
         stop_reason: said(STOP_REASON_VARIABLE).map(PathBuf::from),
         forget: said(FORGET_VARIABLE).is_some(),
+        erased: said(ERASED_VARIABLE).is_some(),
     }
 }

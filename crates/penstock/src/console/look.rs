@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::client::Client;
 use crate::commands::await_it;
 use crate::failure::Failure;
-use crate::init::{LOG_FILE, OLDER_LOG_FILE, identity};
+use crate::init::{LOG_FILE, OLDER_LOG_FILE, serial};
 use crate::memory::Memory;
 use crate::text::Screen;
 use crate::text::human::{plain, span};
@@ -32,9 +32,9 @@ pub(super) fn version(screen: &mut Screen) -> Result<(), Failure> {
         kernel.machine().to_string_lossy(),
         span(up_s * 1000),
     )?;
-    match identity::fact("serial") {
+    match serial::fact("serial") {
         Some(serial) => writeln!(screen, "serial number {}", plain(&serial))?,
-        None => writeln!(screen, "no serial number: {} is not there or has none", identity::FILE)?,
+        None => writeln!(screen, "no serial number: {} is not there or has none", serial::FILE)?,
     }
     Ok(())
 }

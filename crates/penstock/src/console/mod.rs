@@ -114,6 +114,7 @@ fn carry_out(command: Typed, session: &mut Session) -> Result<(), Failure> {
         Typed::Script { on } => session.lines.set_plain(on == typed::Switch::On),
         Typed::Restart => act::end(How::Restart, &mut screen)?,
         Typed::PowerOff => act::end(How::Off, &mut screen)?,
+        Typed::EraseMail { serial, .. } => act::reset(Reset::Mail, serial, &mut screen)?,
         Typed::FactoryReset { serial } => act::reset(Reset::Settings, serial, &mut screen)?,
     }
     Ok(screen.flush()?)

@@ -155,10 +155,7 @@ impl Dialogue<'_> {
         let question = question(step);
         writeln!(self.screen)?;
         let shown = if proposal.is_empty() { String::new() } else { format!(" [{proposal}]") };
-        let typed = match self.ask(&format!("{question}{shown}: "))? {
-            None => return Ok(Lead::Leave),
-            Some(typed) => typed,
-        };
+        let Some(typed) = self.ask(&format!("{question}{shown}: "))? else { return Ok(Lead::Leave) };
         let typed = match typed.trim() {
             "quit" | "exit" => return Ok(Lead::Leave),
             "back" => return Ok(Lead::Back),

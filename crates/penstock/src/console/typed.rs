@@ -114,6 +114,21 @@ Examples:
         /// The serial number of the box, typed back
         serial: String,
     },
+    /// Destroy all mail and the ledger; the settings stay
+    #[command(after_help = "\
+The disk is made zeros, which may take minutes, and the box begins with a new volume. What
+was acknowledged and not delivered is lost: its senders believe that you have it.
+
+Examples:
+  queue                                        what would be lost
+  erase-mail PS-00042 destroy-all-mail         with the serial number of this box")]
+    EraseMail {
+        /// The serial number of the box, typed back
+        serial: String,
+        /// The word that says that this is meant
+        #[arg(value_parser = ["destroy-all-mail"])]
+        word: String,
+    },
 }
 
 /// What can be typed after `config`.

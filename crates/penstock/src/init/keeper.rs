@@ -1,6 +1,7 @@
 //! The box as it runs: what is started, what is fed, what is asked, and how it ends.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use penstock_daemon::control::types::{ErrorBody, Trial as TrialView, TrialState};
@@ -9,6 +10,7 @@ use penstock_settings::BoxNetwork;
 use rustix::process::{WaitOptions, WaitStatus};
 use tokio::signal::unix::Signal;
 
+use super::erase::Erasure;
 use super::health::Health;
 use super::log::say;
 use super::power::{self, PowerKey};
@@ -17,7 +19,7 @@ use super::service::{self, Begin, Console, Daemon, Notes};
 use super::settings::Understood;
 use super::trial::{Sight, Trial, Verdict};
 use super::watchdog::Watchdog;
-use super::{Error, Signals, identity, network, settings, told};
+use super::{Error, Signals, network, serial, settings, told};
 
 /// How often time is looked at, when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -45,6 +47,15 @@ pub(super) struct Keeper {
     look_since: Option<Instant>,
     /// Since when the service lets go of what a factory reset clears.
     forgetting_since: Option<Instant>,
+    /// The mail is being destroyed.
+    erasing: Option<Erasing>,
+}
+
+/// How far the destruction of all mail is.
+enum Erasing {
+    /// The service has to end first.
+    WhenStopped(PathBuf),
+    Underway(Erasure),
 }
 
 impl Keeper {
@@ -63,6 +74,7 @@ impl Keeper {
             network: None,
             look_since: None,
             forgetting_since: None,
+            erasing: None,
         }
     }
 
@@ -114,6 +126,7 @@ impl Keeper {
             }
             self.tend();
             self.judge().await;
+            self.erase();
             if self.has_forgotten() {
                 told(settings::erase());
                 self.end(How::Restart, "factory reset", &mut signals.child).await?;
@@ -200,8 +213,8 @@ impl Keeper {
         if let Some((trial, _)) = &self.trial {
             return Err(refusal("PS-I060", format!("settings of {} are on trial already", trial.by)));
         }
-        if self.forgetting_since.is_some() {
-            return Err(refusal("PS-I060", "the box is being reset".into()));
+        if self.forgetting_since.is_some() || self.erasing.is_some() {
+            return Err(refusal("PS-I060", "the box is being reset"));
         }
         let understood = Understood::new(text).map_err(|error| refusal(error.code(), error.to_string()))?;
         self.trials += 1;
@@ -302,7 +315,7 @@ impl Keeper {
         let wanted = BoxNetwork::parse(text)
             .map_err(|problems| refusal("PS-I012", format!("the network is not right: {problems}")))?;
         if self.trial.is_some() {
-            return Err(refusal("PS-I060", "settings are on trial".into()));
+            return Err(refusal("PS-I060", "settings are on trial"));
         }
         if self.network.as_ref() == Some(&wanted) {
             return Ok(language::Network::default());
@@ -342,11 +355,13 @@ impl Keeper {
 
     /// Begins to forget. What follows is done when the service has let go of its part.
     fn reset(&mut self, what: Reset, serial: &str, answer: Answer) {
-        let begun = identity::check(serial).and_then(|()| match what {
-            Reset::Mail => Err(refusal("PS-I066", "mail cannot be erased here yet".into())),
-            Reset::Settings if self.trial.is_some() => {
-                Err(refusal("PS-I060", "settings are on trial: try again in a moment".into()))
+        let begun = serial::check(serial).and_then(|()| match what {
+            _ if self.erasing.is_some() => Err(refusal("PS-I060", "the mail is being erased already")),
+            _ if self.forgetting_since.is_some() => Err(refusal("PS-I060", "the box is being reset already")),
+            _ if self.trial.is_some() => {
+                Err(refusal("PS-I060", "settings are on trial: try again in a moment"))
             }
+            Reset::Mail => self.begin_to_erase(),
             Reset::Settings => {
                 say("factory reset, as the console asks: settings and state are cleared, the mail stays");
                 self.forgetting_since = Some(Instant::now());
@@ -359,6 +374,41 @@ impl Keeper {
             }
         });
         answer.give(begun);
+    }
+
+    /// Begins to destroy all mail: the service has to end first.
+    fn begin_to_erase(&mut self) -> Result<Done, ErrorBody> {
+        let disk = self.kept.as_ref().map(|kept| &kept.settings.volume).filter(|volume| volume.is_device());
+        let Some(disk) = disk.map(|volume| PathBuf::from(volume.path.as_str())) else {
+            return Err(refusal("PS-I066", "no settings say on which disk the mail is"));
+        };
+        say("all mail is erased, as the console asks");
+        self.daemon.retire("all mail is erased");
+        self.health.rest();
+        self.erasing = Some(Erasing::WhenStopped(disk));
+        let summary = "All mail is being erased, which may take minutes; the box takes mail again afterwards.";
+        Ok(Done { summary: summary.into() })
+    }
+
+    /// Goes on with the destruction of all mail, if that is under way.
+    fn erase(&mut self) {
+        match &mut self.erasing {
+            Some(Erasing::WhenStopped(disk)) if !self.daemon.runs() => {
+                self.erasing = told(Erasure::begin(disk.clone())).map(Erasing::Underway);
+            }
+            Some(Erasing::Underway(erasure)) => {
+                let Some(ended) = erasure.ended() else { return };
+                self.erasing = None;
+                match ended {
+                    Ok(()) => say("all mail is erased"),
+                    Err(error) => say(&format!("PS-I068: not all mail is erased: {error}")),
+                }
+                let erased = true;
+                self.daemon.begin(Begin { erased, ..Begin::default() }, Instant::now());
+                self.health.begin(Instant::now());
+            }
+            _ => {}
+        }
     }
 
     /// Whether a reset is under way and the service has done its part, or cannot.
@@ -402,10 +452,10 @@ impl Keeper {
     }
 }
 
-fn refusal(code: &str, message: String) -> ErrorBody {
+fn refusal(code: &str, message: impl AsRef<str>) -> ErrorBody {
     // What says its code itself says it once.
-    let message =
-        message.strip_prefix(code).map_or(message.as_str(), |rest| rest.trim_start_matches(": ")).to_owned();
+    let message = message.as_ref();
+    let message = message.strip_prefix(code).map_or(message, |rest| rest.trim_start_matches(": ")).to_owned();
     ErrorBody { code: code.into(), message, help: String::new() }
 }
 

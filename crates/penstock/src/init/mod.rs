@@ -9,9 +9,10 @@
 //! users of their own; what only root can do for them, they ask for here: other settings, which are tried before they are
 //! kept, a look at a network, the end of the box.
 
+mod erase;
 mod error;
 mod health;
-pub(crate) mod identity;
+
 mod keeper;
 mod log;
 mod mounts;
@@ -20,6 +21,7 @@ mod power;
 mod probe;
 mod requests;
 mod service;
+pub(crate) mod serial;
 mod settings;
 mod socket;
 mod trial;

@@ -18,7 +18,7 @@ use penstock_daemon::keeper;
 
 use super::log::{self, say};
 use super::{CONSOLE_ID, DAEMON_ID, Error, SETTINGS_FILE, socket};
-use crate::commands::{FORGET_VARIABLE, KEEPER_VARIABLE, NOTE_VARIABLE, STOP_REASON_VARIABLE};
+use crate::commands::{ERASED_VARIABLE, FORGET_VARIABLE, KEEPER_VARIABLE, NOTE_VARIABLE, STOP_REASON_VARIABLE};
 use crate::memory;
 
 /// The one binary of a box.
@@ -103,6 +103,8 @@ pub(super) struct Begin {
     pub(super) note: Option<String>,
     /// Whether the next one lets go of mode and states.
     pub(super) forget: bool,
+    /// Whether all mail was destroyed before it.
+    pub(super) erased: bool,
 }
 
 /// The daemon.
@@ -197,12 +199,14 @@ impl Daemon {
                     say(&format!("the service cannot be started: {error}; tried again in {wait:?}"));
                 }
             },
-            Some(Running { pid, leaving_since: Some(since), killed, .. }) => {
-                if !*killed && now.duration_since(*since) >= STOP_TIMEOUT {
-                    say("the service does not stop in time; what it had acknowledged is on flash");
-                    *killed = kill_process(*pid, Signal::KILL).is_ok();
-                }
+            Some(Running { pid, leaving_since: Some(since), killed, .. })
+                if !*killed && now.duration_since(*since) >= STOP_TIMEOUT =>
+            {
+                say("the service does not stop in time; what it had acknowledged is on flash");
+                *killed = kill_process(*pid, Signal::KILL).is_ok();
             }
+            // It need not say how it is any more.
+            Some(Running { leaving_since: Some(_), .. }) => {}
             Some(Running { pid, alive_at: Some(alive_at), killed, .. })
                 if !*killed && now.duration_since(*alive_at) >= ALIVE_TIMEOUT =>
             {
@@ -267,6 +271,9 @@ fn start(begin: &Begin) -> Result<Pid, Error> {
     }
     if begin.forget {
         command.env(FORGET_VARIABLE, "1");
+    }
+    if begin.erased {
+        command.env(ERASED_VARIABLE, "1");
     }
     let mut child = command.spawn().map_err(Error::io("start a process"))?;
     if let Some(pipe) = child.stderr.take() {
