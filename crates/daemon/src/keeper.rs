@@ -132,10 +132,10 @@ pub struct Done {
 /// Asks the first process, and waits for its answer.
 ///
 /// # Errors
-/// What it says, or `PS-D311` if it cannot be asked.
+/// What it says, or `PS-D332` if it cannot be asked.
 pub fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, ErrorBody> {
     let answer = exchange(socket, request).map_err(|error| ErrorBody {
-        code: "PS-D311".to_owned(),
+        code: "PS-D332".to_owned(),
         message: format!("the first process of the box cannot be asked: {error}"),
         help: "Only on a box can it be, by the service and the console; elsewhere use what the system has for it."
             .to_owned(),
@@ -183,6 +183,6 @@ mod tests {
         assert_eq!(ask::<Done>(&path, &request).unwrap().summary, "soon");
         assert_eq!(ask::<Done>(&path, &request), Err(refusal));
         assert_eq!(server.join().unwrap(), [request.clone(), request.clone()]);
-        assert_eq!(ask::<Done>(&path, &request).unwrap_err().code, "PS-D311", "nobody listens any more");
+        assert_eq!(ask::<Done>(&path, &request).unwrap_err().code, "PS-D332", "nobody listens any more");
     }
 }

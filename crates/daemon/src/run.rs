@@ -148,7 +148,8 @@ impl Daemon {
         notify::ready();
         self.record(Kind::Started, "started").await;
         if self.options.erased {
-            self.record(Kind::Removed, "all mail, and the ledger before this, was erased at the console").await;
+            self.record(Kind::Removed, "all mail, and the ledger before this, was erased at the console")
+                .await;
         }
         if self.options.forget {
             self.record(Kind::Mode, "mode and states of the next hops begin anew: factory reset").await;

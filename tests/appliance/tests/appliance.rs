@@ -189,7 +189,7 @@ fn settings_are_kept_if_the_box_is_well_with_them_and_else_go_back() {
     // Nobody has this address, so the service cannot listen there.
     assert_eq!(console.ask("config set listen.addresses 192.0.2.1:25").last, "OK");
     let applied = console.ask("config apply");
-    assert!(applied.last == "ERR PS-D272" && applied.text.contains("PS-D010"), "{applied:?}");
+    assert!(applied.last == "ERR PS-D282" && applied.text.contains("PS-D010"), "{applied:?}");
     appliance.wait_until_it_greets();
     assert_eq!(console.ask("config discard").last, "OK");
     assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
@@ -267,5 +267,47 @@ fn a_box_from_the_factory_asks_looks_takes_mail_and_still_does_after_a_power_cut
     for line in ["connections_max = 3", "microsoft_365 = \"hybrid\"", "gateways = [\"10.0.2.2\"]"] {
         assert!(config.text.contains(line), "{line}: {config:?}");
     }
+    let events = console.ask("events --kind settings").text;
+    assert!(events.contains("tried for console: domains.accepted"), "{events}");
     assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+}
+
+#[test]
+fn a_box_that_is_reset_asks_again_and_has_its_mail() {
+    let sink = Sink::start(0, 1);
+    let mut appliance = Appliance::start(&settings_before(sink.address()));
+    let mut console = Console::take(appliance.serial());
+    assert_eq!(console.ask("hold --reason 'until it is reset'").last, "OK");
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    assert_eq!(console.ask("factory-reset 0000").last, "ERR PS-I084");
+    assert_eq!(console.ask("erase-mail 0000 destroy-all-mail").last, "ERR PS-I084");
+
+    let version = console.ask("version").text;
+    let serial = version.lines().find_map(|line| line.strip_prefix("serial number ")).unwrap();
+    assert_eq!(console.ask(&format!("erase-mail {serial} yes")).last, "ERR PS-K001");
+    let reset = console.ask(&format!("factory-reset {serial}"));
+    assert_eq!(reset.last, "OK", "{reset:?}");
+    console.wait_for_words("This box has not been set up");
+    console.answer("Name of the box", "quit");
+    console.wait_for_words("ERR PS-K045");
+    drop(console);
+
+    // With the settings the mail is there again; the hold was forgotten, so it goes.
+    let mut console = Console::take(appliance.serial());
+    console.begin("settings import");
+    console.wait_for_words("Send the settings");
+    let settings = settings_before(sink.address()).to_toml();
+    assert_eq!(console.ask(&format!("{settings}\n--- settings end")).last, "OK");
+    wait_until("the message comes out", || sink.count() == 1);
+    assert!(console.ask("why").text.contains("restart, factory reset"));
+
+    assert_eq!(console.ask("hold").last, "OK");
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    assert_eq!(console.ask(&format!("erase-mail {serial} destroy-all-mail")).last, "OK");
+    console.wait_for_words("all mail is erased\r");
+    appliance.wait_until_it_greets();
+    wait_until("the service answers", || console.ask("status").last == "OK");
+    assert!(console.ask("queue").text.contains("nothing"));
+    let events = console.ask("events --kind removed").text;
+    assert!(events.contains("all mail, and the ledger before this, was erased"), "{events}");
 }

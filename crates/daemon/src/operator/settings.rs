@@ -29,7 +29,7 @@ pub(super) async fn put(operator: &Operator, text: String, who: &Who) -> Result<
     let Some(keeper) = operator.options.keeper.clone() else {
         return Err(Refusal::new(
             Fault::Conflict,
-            "PS-D270",
+            "PS-D280",
             format!("the settings of this service are in {}", operator.options.settings_file.display()),
             "Change them there, see what `penstock settings check` says of them, and start the service again.",
         ));
@@ -100,7 +100,7 @@ fn read(file: &Path) -> Result<String, Refusal> {
         .and_then(|file| file.take(FILE_BYTES_MAX as u64).read_to_string(&mut text))
         .map_err(|error| {
             let message = format!("{} cannot be read: {error}", file.display());
-            Refusal::new(Fault::Unavailable, "PS-D271", message, "")
+            Refusal::new(Fault::Unavailable, "PS-D281", message, "")
         })?;
     Ok(text)
 }

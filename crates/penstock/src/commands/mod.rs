@@ -13,7 +13,9 @@ mod status;
 mod top;
 mod volume;
 
-pub(crate) use serve::{ERASED_VARIABLE, FORGET_VARIABLE, KEEPER_VARIABLE, NOTE_VARIABLE, STOP_REASON_VARIABLE};
+pub(crate) use serve::{
+    ERASED_VARIABLE, FORGET_VARIABLE, KEEPER_VARIABLE, NOTE_VARIABLE, STOP_REASON_VARIABLE,
+};
 
 use std::io::Write;
 

@@ -66,7 +66,7 @@ pub(crate) fn follow(number: u32, look: impl Fn() -> Option<Trial>) -> Result<Tr
             Some(trial) if trial.number != number => {
                 return Err(Failure::new(
                     Exit::Failed,
-                    "PS-D273",
+                    "PS-D283",
                     "others have tried settings meanwhile, or the box was started again",
                     "`penstock settings export` tells which ones hold.",
                 ));
@@ -75,7 +75,7 @@ pub(crate) fn follow(number: u32, look: impl Fn() -> Option<Trial>) -> Result<Tr
             Some(Trial { state: TrialState::GoneBack, why, .. }) => {
                 return Err(Failure::new(
                     Exit::Failed,
-                    "PS-D272",
+                    "PS-D282",
                     format!("the settings were not kept: {}", why.unwrap_or_default()),
                     "Those from before are back.",
                 ));
@@ -85,7 +85,7 @@ pub(crate) fn follow(number: u32, look: impl Fn() -> Option<Trial>) -> Result<Tr
     }
     Err(Failure::new(
         Exit::Failed,
-        "PS-D274",
+        "PS-D284",
         "it is not known whether the settings were kept: the box does not say",
         "`penstock settings export` tells which ones hold; its serial line says more.",
     ))

@@ -29,7 +29,7 @@ pub(super) async fn run(client: &Client, interval: Duration, screen: &mut Screen
     if !io::stdin().is_terminal() || !screen.is_terminal() {
         return Err(Failure::new(
             Exit::Usage,
-            "PS-D308",
+            "PS-D330",
             "`top` needs a terminal",
             "For programs there are `status --json` and the figures for Prometheus.",
         ));

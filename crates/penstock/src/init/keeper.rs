@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use penstock_daemon::control::types::{ErrorBody, Trial as TrialView, TrialState};
 use penstock_daemon::keeper::{self as language, Done, How, Kept, Request, Reset, Start};
-use penstock_settings::BoxNetwork;
+use penstock_settings::{BoxNetwork, changes};
 use rustix::process::{WaitOptions, WaitStatus};
 use tokio::signal::unix::Signal;
 
@@ -169,9 +169,17 @@ impl Keeper {
         match request {
             Request::Settings => answer.give(Ok(self.view())),
             Request::Try { text, by } => {
-                // The daemon knows who asks it; others are who they are.
-                let by = if asker == Asker::Daemon { by } else { asker.name().to_owned() };
-                let begun = self.try_out(text, by).await;
+                // The daemon knows who asks it, and has it in the ledger. Others are who they are, and it is for the daemon
+                // that starts then to write it down.
+                let (by, note) = match asker {
+                    Asker::Daemon => (by, None),
+                    Asker::Root | Asker::Console => {
+                        let by = asker.name().to_owned();
+                        let note = format!("tried for {by}: {}", self.changed_keys(&text));
+                        (by, Some(note))
+                    }
+                };
+                let begun = self.try_out(text, by, note).await;
                 answer.give(begun.map(|()| self.view()));
             }
             Request::Network { text, even_if_taken } => {
@@ -208,20 +216,27 @@ impl Keeper {
         }
     }
 
+    /// In which keys a text differs from the kept settings.
+    fn changed_keys(&self, text: &str) -> String {
+        let before = self.kept.as_ref().map_or("", |kept| kept.text.as_str());
+        let keys: Vec<String> = changes(before, text).into_iter().map(|change| change.key).collect();
+        if keys.is_empty() { "nothing else than before".into() } else { keys.join(", ") }
+    }
+
     /// Runs with other settings, and sees how that goes.
-    async fn try_out(&mut self, text: String, by: String) -> Result<(), ErrorBody> {
+    async fn try_out(&mut self, text: String, by: String, note: Option<String>) -> Result<(), ErrorBody> {
         if let Some((trial, _)) = &self.trial {
-            return Err(refusal("PS-I060", format!("settings of {} are on trial already", trial.by)));
+            return Err(refusal("PS-I080", format!("settings of {} are on trial already", trial.by)));
         }
         if self.forgetting_since.is_some() || self.erasing.is_some() {
-            return Err(refusal("PS-I060", "the box is being reset"));
+            return Err(refusal("PS-I080", "the box is being reset"));
         }
         let understood = Understood::new(text).map_err(|error| refusal(error.code(), error.to_string()))?;
         self.trials += 1;
         self.look_since = None;
         say(&format!("other settings are tried, as {by} asks"));
         let trial = Trial::new(self.trials, by, self.daemon.ends(), Instant::now());
-        let begin = Begin { reason: "other settings are tried".into(), ..Begin::default() };
+        let begin = Begin { reason: "other settings are tried".into(), note, ..Begin::default() };
         let run = self.run_with(&understood, begin, true).await;
         self.trial = Some((trial, understood));
         if let Err(error) = run {
@@ -261,7 +276,7 @@ impl Keeper {
     /// Ends a trial that went badly.
     async fn go_back(&mut self, why: String) {
         let Some((trial, _)) = self.trial.take() else { return };
-        say(&format!("PS-I063: the settings of {} are not kept: {why}", trial.by));
+        say(&format!("PS-I083: the settings of {} are not kept: {why}", trial.by));
         let note = format!("those tried for {} went back: {why}", trial.by);
         self.last_trial = Some(trial.view(TrialState::GoneBack, Some(why)));
         let Some(kept) = self.kept.clone() else {
@@ -315,7 +330,7 @@ impl Keeper {
         let wanted = BoxNetwork::parse(text)
             .map_err(|problems| refusal("PS-I012", format!("the network is not right: {problems}")))?;
         if self.trial.is_some() {
-            return Err(refusal("PS-I060", "settings are on trial"));
+            return Err(refusal("PS-I080", "settings are on trial"));
         }
         if self.network.as_ref() == Some(&wanted) {
             return Ok(language::Network::default());
@@ -356,10 +371,10 @@ impl Keeper {
     /// Begins to forget. What follows is done when the service has let go of its part.
     fn reset(&mut self, what: Reset, serial: &str, answer: Answer) {
         let begun = serial::check(serial).and_then(|()| match what {
-            _ if self.erasing.is_some() => Err(refusal("PS-I060", "the mail is being erased already")),
-            _ if self.forgetting_since.is_some() => Err(refusal("PS-I060", "the box is being reset already")),
+            _ if self.erasing.is_some() => Err(refusal("PS-I080", "the mail is being erased already")),
+            _ if self.forgetting_since.is_some() => Err(refusal("PS-I080", "the box is being reset already")),
             _ if self.trial.is_some() => {
-                Err(refusal("PS-I060", "settings are on trial: try again in a moment"))
+                Err(refusal("PS-I080", "settings are on trial: try again in a moment"))
             }
             Reset::Mail => self.begin_to_erase(),
             Reset::Settings => {
@@ -380,13 +395,14 @@ impl Keeper {
     fn begin_to_erase(&mut self) -> Result<Done, ErrorBody> {
         let disk = self.kept.as_ref().map(|kept| &kept.settings.volume).filter(|volume| volume.is_device());
         let Some(disk) = disk.map(|volume| PathBuf::from(volume.path.as_str())) else {
-            return Err(refusal("PS-I066", "no settings say on which disk the mail is"));
+            return Err(refusal("PS-I086", "no settings say on which disk the mail is"));
         };
         say("all mail is erased, as the console asks");
         self.daemon.retire("all mail is erased");
         self.health.rest();
         self.erasing = Some(Erasing::WhenStopped(disk));
-        let summary = "All mail is being erased, which may take minutes; the box takes mail again afterwards.";
+        let summary =
+            "All mail is being erased, which may take minutes; the box takes mail again afterwards.";
         Ok(Done { summary: summary.into() })
     }
 
@@ -401,7 +417,7 @@ impl Keeper {
                 self.erasing = None;
                 match ended {
                     Ok(()) => say("all mail is erased"),
-                    Err(error) => say(&format!("PS-I068: not all mail is erased: {error}")),
+                    Err(error) => say(&format!("PS-I088: not all mail is erased: {error}")),
                 }
                 let erased = true;
                 self.daemon.begin(Begin { erased, ..Begin::default() }, Instant::now());
@@ -416,7 +432,7 @@ impl Keeper {
         let Some(since) = self.forgetting_since else { return false };
         let now = Instant::now();
         if now.duration_since(since) >= FORGET_MAX {
-            say("PS-I065: the service did not let go of mode and states on the volume; they stay there");
+            say("PS-I085: the service did not let go of mode and states on the volume; they stay there");
             return true;
         }
         !self.daemon.is_wanted() || self.daemon.is_well(now)

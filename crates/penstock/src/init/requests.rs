@@ -133,7 +133,7 @@ async fn accept(listener: UnixListener, ask: mpsc::Sender<Asked>) {
                 });
             }
             Err(error) => {
-                say(&format!("PS-I061: requests cannot be taken at the moment: {error}"));
+                say(&format!("PS-I081: requests cannot be taken at the moment: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -156,7 +156,7 @@ async fn serve(stream: UnixStream, ask: &mpsc::Sender<Asked>) -> std::io::Result
             }
         }
         None => answer.give(Err::<(), _>(ErrorBody {
-            code: "PS-I062".into(),
+            code: "PS-I082".into(),
             message: "that may be asked at the console only".into(),
             help: String::new(),
         })),

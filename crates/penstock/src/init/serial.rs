@@ -24,12 +24,12 @@ pub(super) fn check(typed: &str) -> Result<(), ErrorBody> {
     match fact("serial") {
         Some(serial) if serial == typed => Ok(()),
         Some(_) => Err(refusal(
-            "PS-I064",
+            "PS-I084",
             "that is not the serial number of this box",
             "`version` shows it. Nothing was changed.",
         )),
         None => Err(refusal(
-            "PS-I067",
+            "PS-I087",
             "this box has no serial number",
             "Its identity sector is empty or cannot be read, so that nobody can confirm which box is meant. Nothing was \
              changed.",

@@ -18,7 +18,9 @@ use penstock_daemon::keeper;
 
 use super::log::{self, say};
 use super::{CONSOLE_ID, DAEMON_ID, Error, SETTINGS_FILE, socket};
-use crate::commands::{ERASED_VARIABLE, FORGET_VARIABLE, KEEPER_VARIABLE, NOTE_VARIABLE, STOP_REASON_VARIABLE};
+use crate::commands::{
+    ERASED_VARIABLE, FORGET_VARIABLE, KEEPER_VARIABLE, NOTE_VARIABLE, STOP_REASON_VARIABLE,
+};
 use crate::memory;
 
 /// The one binary of a box.

@@ -46,7 +46,7 @@ fn settings_with_which_the_box_is_not_well_are_a_failure_with_its_reason() {
     let daemon = Daemon::with(world);
     let ran = daemon.run(&["settings", "import", &file(&daemon, LEAST)]);
     assert_eq!((ran.exit, ran.stdout.as_str()), (Some(1), ""));
-    assert!(ran.stderr.contains("exit status 1 (PS-D272)"), "{ran:?}");
+    assert!(ran.stderr.contains("exit status 1 (PS-D282)"), "{ran:?}");
     assert!(ran.stderr.contains("Those from before are back."), "{ran:?}");
 }
 
@@ -135,5 +135,5 @@ fn input(dir: &Path, text: &str) -> fs::File {
 fn to_watch_takes_a_terminal() {
     let ran = alone(&["top"]);
     assert_eq!(ran.exit, Some(2));
-    assert!(ran.stderr.contains("PS-D308"), "{ran:?}");
+    assert!(ran.stderr.contains("PS-D330"), "{ran:?}");
 }

@@ -43,7 +43,7 @@ pub(super) fn run(template: &Path, values: &Path, into: &Path, screen: &mut Scre
 }
 
 fn wrong(message: String) -> Failure {
-    Failure::new(Exit::Failed, "PS-D309", message, "Nothing was written.")
+    Failure::new(Exit::Failed, "PS-D331", message, "Nothing was written.")
 }
 
 /// The name of each site and its text. What is wrong comes back as a sentence.
