@@ -75,7 +75,7 @@ impl Lines {
     pub(super) fn read_until(&mut self, is_last: impl Fn(&str) -> bool) -> io::Result<Option<String>> {
         // What is sent would come back between what the first process says.
         let echo = Echo::off();
-        let mut all = String::new();
+        let (mut all, mut too_long) = (String::new(), false);
         let whole = loop {
             match read_plain()? {
                 Read::Line(line) => {
@@ -86,12 +86,12 @@ impl Lines {
                     all.push_str(line);
                     all.push('\n');
                     if is_last(line) {
-                        break Some(all);
+                        break (!too_long).then_some(all);
                     }
-                    // Until the last line it is all taken in, so that none of it is taken for a command.
+                    // Up to the last line it is all taken in, so that none of it is taken for a command.
                     if all.len() > BLOCK_BYTES_MAX {
+                        too_long = true;
                         all.clear();
-                        all.push_str("too long\n");
                     }
                 }
                 Read::Nothing => {}

@@ -4,13 +4,13 @@
 //! that fails is told and can be overridden: the network may not be as it will be. Nothing holds before the last question is
 //! answered with yes, but for the network, which the checks need; that is put back if the dialogue is left.
 
-use std::fs;
+mod step;
+
 use std::io::Write as _;
 use std::path::Path;
 
 use penstock_daemon::keeper::{self, Kept, Request};
-use penstock_settings::{BoxNetwork, SECTIONS, Settings, changes};
-use toml_edit::Value;
+use penstock_settings::{BoxNetwork, Settings, changes};
 
 use super::checks::{self, Found};
 use super::editor::{Lines, Read};
@@ -19,41 +19,15 @@ use crate::edit;
 use crate::failure::Failure;
 use crate::text::human::{plain, size};
 use crate::text::{Screen, wrap};
+use step::{
+    STEPS, Step, bare, default_of, disks, exists, first_hop, is_yes, key_of, list, question, time_key,
+    without,
+};
 
 /// How wide the dialogue is.
 const COLUMNS: usize = 78;
 /// The name that the next hop gets if there is none yet.
 const HOP: &str = "exchange";
-
-/// One thing that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    HostName,
-    Addresses,
-    Gateway,
-    NameServers,
-    TimeServers,
-    Domains,
-    NextHop,
-    Disk,
-    Connections,
-    Rate,
-    Hybrid,
-}
-
-const STEPS: [Step; 11] = [
-    Step::HostName,
-    Step::Addresses,
-    Step::Gateway,
-    Step::NameServers,
-    Step::TimeServers,
-    Step::Domains,
-    Step::NextHop,
-    Step::Disk,
-    Step::Connections,
-    Step::Rate,
-    Step::Hybrid,
-];
 
 /// Where an answer leads.
 enum Lead {
@@ -76,7 +50,7 @@ pub(super) fn run(session: &mut Session, first: bool) -> Result<(), Failure> {
         lines: &mut session.lines,
         screen: Screen::new(),
     };
-    let known = edit_hop(&dialogue.draft);
+    let known = first_hop(&dialogue.draft);
     dialogue.hop = known.unwrap_or_else(|| HOP.into());
     dialogue.introduce(first)?;
     let done = dialogue.ask_everything();
@@ -86,13 +60,6 @@ pub(super) fn run(session: &mut Session, first: bool) -> Result<(), Failure> {
         session.draft.discard();
     }
     done
-}
-
-/// The name of the first next hop.
-fn edit_hop(draft: &str) -> Option<String> {
-    let hops = penstock_settings::entries(draft);
-    let first = hops.iter().find_map(|entry| entry.key.strip_prefix("next_hop.")?.strip_suffix(".name"));
-    first.map(ToOwned::to_owned)
 }
 
 struct Dialogue<'s> {
@@ -212,7 +179,7 @@ impl Dialogue<'_> {
             return "dhcp".into();
         }
         let value = edit::value_of(&self.draft, path).or_else(|| {
-            let default = Place::default_of(path)?;
+            let default = default_of(path)?;
             // Lists that are empty and paths on hosts are no proposals for a box.
             (!matches!(step, Step::Addresses | Step::Gateway | Step::NameServers | Step::Disk))
                 .then_some(default)
@@ -231,7 +198,7 @@ impl Dialogue<'_> {
     fn take(&mut self, step: Step, path: &str, typed: &str) -> Result<(), Failure> {
         let words: Vec<String> = typed.split_whitespace().map(ToOwned::to_owned).collect();
         let yes = is_yes(typed);
-        let dhcp = Place::exists("network.dhcp");
+        let dhcp = exists("network.dhcp");
         self.draft = match step {
             Step::Addresses if typed.eq_ignore_ascii_case("dhcp") && dhcp => {
                 let draft = edit::set(&self.draft, "network.dhcp", &["true".into()])?;
@@ -405,14 +372,14 @@ impl Dialogue<'_> {
     }
 
     fn explain(&mut self, step: Step, path: &str) -> Result<(), Failure> {
-        if let Some(key) = Place::key_of(path) {
+        if let Some(key) = key_of(path) {
             let reason: Vec<&str> = key.reason.iter().map(|line| line.trim()).collect();
             self.say(&reason.join(" "))?;
             if step != Step::Hybrid {
                 self.say(&format!("It is {}.", (key.allowed)()))?;
             }
         }
-        if step == Step::Addresses && Place::exists("network.dhcp") {
+        if step == Step::Addresses && exists("network.dhcp") {
             self.say("`dhcp` lets the box ask for its address.")?;
         }
         Ok(())
@@ -454,136 +421,6 @@ impl Dialogue<'_> {
     }
 }
 
-/// The part of [`edit::Place`] that is needed here.
-struct Place;
-
-impl Place {
-    fn key_of(path: &str) -> Option<&'static penstock_settings::Key> {
-        edit::Place::find(path).ok()?.key
-    }
-
-    fn exists(path: &str) -> bool {
-        Self::key_of(path).is_some()
-    }
-
-    fn default_of(path: &str) -> Option<String> {
-        edit::default_of(Self::key_of(path)?)
-    }
-}
-
-const fn question(step: Step) -> &'static str {
-    match step {
-        Step::HostName => "Name of the box, as other servers see it",
-        Step::Addresses => "Its address with the length of the prefix, such as 10.0.0.9/24",
-        Step::Gateway => "Router to everywhere else",
-        Step::NameServers => "Name servers",
-        Step::TimeServers => "Time servers",
-        Step::Domains => "Domains whose mail it takes",
-        Step::NextHop => "Mail server, address and port",
-        Step::Disk => "Disk for the mail",
-        Step::Connections => "Connections to the mail server at once, at most",
-        Step::Rate => "Messages to it in a minute, at most",
-        Step::Hybrid => "Is Exchange in hybrid with Microsoft 365?",
-    }
-}
-
-/// The key with the time servers, where there is one.
-fn time_key() -> Option<String> {
-    let network = SECTIONS.iter().find(|section| section.name == "network")?;
-    let key = network.keys.iter().find(|key| key.name.contains("ntp") || key.name.contains("time_server"))?;
-    Some(format!("network.{}", key.name))
-}
-
-/// A draft without a key, whether it was set or not.
-fn without(draft: &str, path: &str) -> String {
-    edit::unset(draft, path).unwrap_or_else(|_| draft.to_owned())
-}
-
-/// A value as a person would type it: without quotation marks and brackets.
-fn bare(value: &str) -> String {
-    list(value).join(" ")
-}
-
-fn list(value: &str) -> Vec<String> {
-    let one =
-        |value: &Value| value.as_str().map_or_else(|| value.to_string().trim().to_owned(), ToOwned::to_owned);
-    match value.parse::<Value>() {
-        Ok(Value::Array(entries)) => entries.iter().map(one).collect(),
-        Ok(value) => vec![one(&value)],
-        Err(_) => vec![value.to_owned()],
-    }
-}
-
-fn is_yes(typed: &str) -> Option<bool> {
-    match typed.trim().to_ascii_lowercase().as_str() {
-        "yes" | "y" => Some(true),
-        "no" | "n" => Some(false),
-        _ => None,
-    }
-}
-
-/// Disks with their sizes in bytes: block devices with a device behind them.
-fn disks() -> Vec<(String, u64)> {
-    let Ok(entries) = fs::read_dir("/sys/block") else { return Vec::new() };
-    let mut disks: Vec<_> = entries
-        .flatten()
-        .filter(|entry| entry.path().join("device").exists())
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            // Flash has block devices of its own kind, which are no disks.
-            if name.starts_with("mtdblock") {
-                return None;
-            }
-            let sectors: u64 = fs::read_to_string(entry.path().join("size")).ok()?.trim().parse().ok()?;
-            Some((format!("/dev/{name}"), sectors * 512))
-        })
-        .collect();
-    disks.sort();
-    disks
-}
-
 fn left() -> Failure {
     failure("PS-K045", "the dialogue was left: nothing has changed", "`setup` begins again.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proposal_reads_as_a_person_would_type_it() {
-        assert_eq!(bare("[\"10.0.0.1\", \"10.0.0.2\"]"), "10.0.0.1 10.0.0.2");
-        assert_eq!(bare("\"mx.example.org\""), "mx.example.org");
-        assert_eq!(bare("5"), "5");
-        assert_eq!(bare("[]"), "");
-    }
-
-    #[test]
-    fn the_first_next_hop_is_the_one_that_is_asked_for() {
-        let draft = "[[next_hop]]\nname = \"old\"\n[[next_hop]]\nname = \"spare\"\n";
-        assert_eq!(edit_hop(draft).as_deref(), Some("old"));
-        assert_eq!(edit_hop(""), None);
-    }
-
-    #[test]
-    fn every_question_is_about_a_key_that_there_is() {
-        for path in [
-            "system.hostname",
-            "network.addresses",
-            "network.gateways",
-            "network.dns_servers",
-            "domains.accepted",
-        ] {
-            assert!(Place::exists(path), "{path}");
-        }
-        for path in [
-            "volume.path",
-            "release.connections_max",
-            "release.messages_per_minute_max",
-            "site.microsoft_365",
-        ] {
-            assert!(Place::exists(path), "{path}");
-        }
-        assert!(Place::exists("next_hop.exchange.address"));
-    }
 }

@@ -1,32 +1,31 @@
 //! The box as it runs: what is started, what is fed, what is asked, and how it ends.
 
+mod reset;
+
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use penstock_daemon::control::types::{ErrorBody, Trial as TrialView, TrialState};
-use penstock_daemon::keeper::{self as language, Done, How, Kept, Request, Reset, Start};
+use penstock_daemon::keeper::{self as language, Done, How, Kept, Request, Start};
 use penstock_settings::{BoxNetwork, changes};
 use rustix::process::{WaitOptions, WaitStatus};
 use tokio::signal::unix::Signal;
 
-use super::erase::Erasure;
 use super::health::Health;
 use super::log::say;
 use super::power::{self, PowerKey};
-use super::requests::{Answer, Asked, Asker, Requests};
+use super::requests::{Asked, Asker, Requests};
 use super::service::{self, Begin, Console, Daemon, Notes};
 use super::settings::Understood;
 use super::trial::{Sight, Trial, Verdict};
 use super::watchdog::Watchdog;
-use super::{Error, Signals, network, serial, settings, told};
+use super::{Error, Signals, network, settings, told};
+use reset::Erasing;
 
 /// How often time is looked at, when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a network stays that somebody wanted to look at, without trying the settings that it belongs to.
 const LOOK_MAX: Duration = Duration::from_secs(600);
-/// How long the service may take to let go of what a factory reset clears.
-const FORGET_MAX: Duration = Duration::from_secs(60);
 
 /// The box as it runs.
 pub(super) struct Keeper {
@@ -49,13 +48,6 @@ pub(super) struct Keeper {
     forgetting_since: Option<Instant>,
     /// The mail is being destroyed.
     erasing: Option<Erasing>,
-}
-
-/// How far the destruction of all mail is.
-enum Erasing {
-    /// The service has to end first.
-    WhenStopped(PathBuf),
-    Underway(Erasure),
 }
 
 impl Keeper {
@@ -366,76 +358,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    /// Begins to forget. What follows is done when the service has let go of its part.
-    fn reset(&mut self, what: Reset, serial: &str, answer: Answer) {
-        let begun = serial::check(serial).and_then(|()| match what {
-            _ if self.erasing.is_some() => Err(refusal("PS-I080", "the mail is being erased already")),
-            _ if self.forgetting_since.is_some() => Err(refusal("PS-I080", "the box is being reset already")),
-            _ if self.trial.is_some() => {
-                Err(refusal("PS-I080", "settings are on trial: try again in a moment"))
-            }
-            Reset::Mail => self.begin_to_erase(),
-            Reset::Settings => {
-                say("factory reset, as the console asks: settings and state are cleared, the mail stays");
-                self.forgetting_since = Some(Instant::now());
-                if self.daemon.is_wanted() {
-                    let reason = "factory reset".into();
-                    self.daemon.begin(Begin { reason, forget: true, ..Begin::default() }, Instant::now());
-                }
-                let summary = "Settings and state are cleared; the mail stays. The box starts again and asks for settings.";
-                Ok(Done { summary: summary.into() })
-            }
-        });
-        answer.give(begun);
-    }
-
-    /// Begins to destroy all mail: the service has to end first.
-    fn begin_to_erase(&mut self) -> Result<Done, ErrorBody> {
-        let disk = self.kept.as_ref().map(|kept| &kept.settings.volume).filter(|volume| volume.is_device());
-        let Some(disk) = disk.map(|volume| PathBuf::from(volume.path.as_str())) else {
-            return Err(refusal("PS-I086", "no settings say on which disk the mail is"));
-        };
-        say("all mail is erased, as the console asks");
-        self.daemon.retire("all mail is erased");
-        self.health.rest();
-        self.erasing = Some(Erasing::WhenStopped(disk));
-        let summary =
-            "All mail is being erased, which may take minutes; the box takes mail again afterwards.";
-        Ok(Done { summary: summary.into() })
-    }
-
-    /// Goes on with the destruction of all mail, if that is under way.
-    fn erase(&mut self) {
-        match &mut self.erasing {
-            Some(Erasing::WhenStopped(disk)) if !self.daemon.runs() => {
-                self.erasing = told(Erasure::begin(disk.clone())).map(Erasing::Underway);
-            }
-            Some(Erasing::Underway(erasure)) => {
-                let Some(ended) = erasure.ended() else { return };
-                self.erasing = None;
-                match ended {
-                    Ok(()) => say("all mail is erased"),
-                    Err(error) => say(&format!("PS-I088: not all mail is erased: {error}")),
-                }
-                let erased = true;
-                self.daemon.begin(Begin { erased, ..Begin::default() }, Instant::now());
-                self.health.begin(Instant::now());
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether a reset is under way and the service has done its part, or cannot.
-    fn has_forgotten(&self) -> bool {
-        let Some(since) = self.forgetting_since else { return false };
-        let now = Instant::now();
-        if now.duration_since(since) >= FORGET_MAX {
-            say("PS-I085: the service did not let go of mode and states on the volume; they stay there");
-            return true;
-        }
-        !self.daemon.is_wanted() || self.daemon.is_well(now)
     }
 
     /// Stops everything in order, and the box with it.

@@ -51,12 +51,21 @@ pub(super) async fn down(network: &BoxNetwork) -> Result<(), Error> {
 /// Which of the addresses somebody in the local network has already, and who: its MAC address.
 pub(super) async fn taken(network: &BoxNetwork) -> Result<Vec<(IpAddr, String)>, Error> {
     let (handle, _, index) = interface_up().await?;
+    // All at once: each answer may be waited for as long.
+    let v4 = network.addresses.iter().filter_map(|ours| match ours.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    let asked: Vec<_> = v4
+        .map(|address| {
+            let handle = handle.clone();
+            (address, tokio::spawn(async move { probe::owner_of(&handle, index, address).await }))
+        })
+        .collect();
     let mut taken = Vec::new();
-    for ours in &network.addresses {
-        if let IpAddr::V4(address) = ours.address
-            && let Some(owner) = probe::owner_of(&handle, index, address).await
-        {
-            taken.push((ours.address, owner));
+    for (address, answer) in asked {
+        if let Ok(Some(owner)) = answer.await {
+            taken.push((IpAddr::V4(address), owner));
         }
     }
     Ok(taken)
