@@ -30,7 +30,7 @@ pub fn system_flash(board: &Board, bundle: &[u8]) -> Result<Vec<u8>, Error> {
 }
 
 /// The content of the chip with the partitions of a box's own: erased, but for its settings, if it is to have any. A box
-/// without takes no mail.
+/// without asks for them on its serial console.
 ///
 /// # Errors
 /// [`Error::TooLarge`] if the settings do not fit.

@@ -44,7 +44,7 @@ enum Command {
         /// The version of the C library in the binary
         #[arg(long, value_name = "VERSION")]
         libc: String,
-        /// The settings that the box begins with; without them it takes no mail
+        /// The settings that the box begins with; without them it asks on its serial console
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
         /// Where the files go

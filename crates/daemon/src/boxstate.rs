@@ -39,6 +39,12 @@ impl Kept {
         }
     }
 
+    /// Lets go of everything, for good: nothing that was written before comes back.
+    pub(crate) fn forget(&mut self) {
+        self.values.clear();
+        self.count += 1;
+    }
+
     fn write(&self, spool: &mut Spool) -> Result<(), Error> {
         if Self::read(spool).count > self.count {
             // A newer one came first.

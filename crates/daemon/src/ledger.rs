@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     Mode = 23,
     /// It was taken over from another box's volume.
     Adopted = 24,
+    /// The operator had other settings tried, or they went back.
+    Settings = 25,
     /// A next hop is in another state.
     Hop = 30,
     /// The daemon started, or stopped.
@@ -56,7 +58,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -70,6 +72,7 @@ impl Kind {
         Self::Released,
         Self::Mode,
         Self::Adopted,
+        Self::Settings,
         Self::Hop,
         Self::Started,
         Self::Stopped,
@@ -93,6 +96,7 @@ impl Kind {
             Self::Released => "released",
             Self::Mode => "mode",
             Self::Adopted => "adopted",
+            Self::Settings => "settings",
             Self::Hop => "hop",
             Self::Started => "started",
             Self::Stopped => "stopped",

@@ -1,5 +1,7 @@
 //! From the settings to a daemon that runs, and to its end.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,6 +22,7 @@ use crate::ledger::Kind;
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
+use crate::operator::settings::cut;
 use crate::storage::{self, Answered, Arrived, STALLED_AFTER, Started, Volumes};
 use crate::{Error, notify, sandbox, stop};
 
@@ -32,7 +35,8 @@ const BLOCKING_THREADS: usize = 16;
 const BLOCKING_STACK_BYTES: usize = 512 * 1024;
 /// How long what is under way may take to end when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-
+/// As much of a reason to stop is read, in bytes.
+const STOP_REASON_BYTES_MAX: u64 = 256;
 /// How long reads that are under way may take to end after that.
 const READER_GRACE: Duration = Duration::from_secs(1);
 
@@ -41,17 +45,36 @@ const JOIN_POLL: Duration = Duration::from_millis(10);
 /// How long the disk may take to be mounted before mail is taken without it.
 const MOUNT_GRACE: Duration = STALLED_AFTER;
 
-/// What is not a setting. By default: a host that looks after its clock and its addresses itself, and no sandbox.
+/// What is not a setting: where the service runs, and what whoever started it wants to have said or done. By default: a host
+/// that looks after its settings, its clock and its addresses itself, and no sandbox.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// On an appliance, whose first process sets clock and addresses: the file in which it says whether the clock is right.
+    /// The file with the settings, which is shown to the operator.
+    pub settings_file: PathBuf,
+    /// On a box the socket of its first process, which keeps the settings.
+    pub keeper: Option<PathBuf>,
+    /// On a box, whose first process sets clock and addresses: the file in which it says whether the clock is right.
     pub clock_file: Option<PathBuf>,
+    /// What is written into the ledger about settings that the service starts with.
+    pub note: Option<String>,
+    /// The file that says, when the service is asked to stop, why.
+    pub stop_reason: Option<PathBuf>,
+    /// Whether to let go of mode and states that were kept on the volumes: a factory reset.
+    pub forget: bool,
+    /// Whether all mail, and the ledger with it, was destroyed just before: the first thing that a new ledger says.
+    pub erased: bool,
     /// Whether the process gives up the paths and calls that it does not need. That holds for all of it, so a process that
     /// does something else besides must not ask for it.
     pub sandbox: bool,
 }
 
 impl Options {
+    /// The files that are read while the service runs.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let said = [self.clock_file.as_deref(), self.stop_reason.as_deref()];
+        said.into_iter().flatten().chain([self.settings_file.as_path()])
+    }
+
     /// From which addresses to connect to next hops.
     fn source_addresses(&self, settings: &Settings) -> SourceAddresses {
         let fixed = settings.client.source_addresses.iter().copied();
@@ -68,7 +91,7 @@ impl Options {
 pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
     let started = Instant::now();
     if options.sandbox {
-        sandbox::restrict_paths(&settings, options.clock_file.as_deref());
+        sandbox::restrict_paths(&settings, options.files());
     }
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -82,7 +105,7 @@ pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
     let Started { volumes, threads } = storage::start(&settings, &clock, &metrics).map_err(Error::System)?;
     let (answers, threads): (Vec<_>, Vec<_>) =
         threads.into_iter().map(|running| (running.answers, running.thread)).unzip();
-    let (settings, options) = (Arc::new(settings), options.clone());
+    let (settings, options) = (Arc::new(settings), Arc::new(options.clone()));
     let daemon = Daemon { settings, options, clock, metrics, volumes: volumes.clone(), started };
     let served = runtime.block_on(daemon.serve(answers));
     // A thread that hangs in the system's resolver is not waited for.
@@ -181,7 +204,7 @@ impl First {
 /// What all parts share.
 struct Daemon {
     settings: Arc<Settings>,
-    options: Options,
+    options: Arc<Options>,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     volumes: Volumes,
@@ -193,10 +216,13 @@ impl Daemon {
         let mut signals = Signals::new()?;
         let (stop, stopping) = watch::channel(false);
         // Where there is a reserve the disk may still be on its way.
-        let (arrived, absent) = tokio::select! {
+        let (mut arrived, absent) = tokio::select! {
             first = first_volumes(&mut answers) => first?,
             () = signals.next() => return Ok(()),
         };
+        if self.options.forget {
+            arrived.iter_mut().for_each(|arrived| arrived.kept.forget());
+        }
         let delivery = Delivery::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
@@ -225,6 +251,9 @@ impl Daemon {
         for answers in answers {
             dispatching.spawn(dispatch(answers, Arc::clone(&delivery)));
         }
+        if self.options.forget {
+            delivery.forget().await.map_err(Error::Forget)?;
+        }
         let mut tasks = self.start(&listening, &delivery, &stopping)?;
         let follow =
             self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
@@ -233,6 +262,16 @@ impl Daemon {
         }
         notify::ready();
         self.record(Kind::Started, "started").await;
+        if self.options.erased {
+            self.record(Kind::Removed, "all mail, and the ledger before this, was erased at the console")
+                .await;
+        }
+        if self.options.forget {
+            self.record(Kind::Mode, "mode and states of the next hops begin anew: factory reset").await;
+        }
+        if let Some(note) = &self.options.note {
+            self.record(Kind::Settings, note).await;
+        }
 
         tokio::select! {
             _ = dispatching.join_next() => return Err(Error::StorageGone),
@@ -248,7 +287,7 @@ impl Daemon {
         let finished = async {
             while tasks.join_next().await.is_some() {}
             listening.wait_until_empty().await;
-            self.record(Kind::Stopped, "stopped").await;
+            self.record(Kind::Stopped, &self.stop_reason()).await;
         };
         tokio::select! {
             _ = dispatching.join_next() => Err(Error::StorageGone),
@@ -272,6 +311,7 @@ impl Daemon {
         let socket = ControlSocket::bind(Path::new(self.settings.system.control_socket.as_str()))?;
         let operator = Operator {
             settings: Arc::clone(&self.settings),
+            options: Arc::clone(&self.options),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             volumes: self.volumes.clone(),
@@ -293,8 +333,21 @@ impl Daemon {
         Ok(tasks)
     }
 
+    /// What is written into the ledger about the stop, with its reason if whoever asked for it left one.
+    fn stop_reason(&self) -> String {
+        let mut reason = String::new();
+        if let Some(file) = self.options.stop_reason.as_deref().and_then(|path| File::open(path).ok()) {
+            // What cannot be read is not known.
+            let _ = file.take(STOP_REASON_BYTES_MAX).read_to_string(&mut reason);
+        }
+        match reason.lines().next() {
+            Some(reason) if !reason.trim().is_empty() => format!("stopped: {}", reason.trim()),
+            _ => "stopped".to_owned(),
+        }
+    }
+
     async fn record(&self, kind: Kind, text: &str) {
-        let event: Event = kind.event(self.clock.stamp(), None, text.to_owned());
+        let event: Event = kind.event(self.clock.stamp(), None, cut(text.to_owned()));
         if let Err(error) = self.volumes.record(event).await {
             warn!(code = error.code(), %error, text, "that could not be written to the ledger");
         }

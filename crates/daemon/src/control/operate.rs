@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 
 use super::adopt::{Adopted, AdoptedBelow, HandedOver};
 use super::types::{
-    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Selection, Status,
+    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Selection, SettingsView,
+    Status,
 };
 use super::volume::{ScrubView, VolumeInfo};
 use super::{MailId, Refusal, Store};
@@ -93,6 +94,17 @@ pub trait Operate: Send + Sync + 'static {
 
     /// The newest events that pass the filter, oldest first.
     fn events(&self, filter: EventFilter) -> impl Future<Output = Result<EventPage, Refusal>> + Send;
+
+    /// The settings that the service runs with.
+    fn settings(&self) -> impl Future<Output = Result<SettingsView, Refusal>> + Send;
+
+    /// Has other settings tried, where they can be changed from here: the service starts again with them, and they are
+    /// kept if it is well then. The trial is under way when this returns.
+    fn put_settings(
+        &self,
+        text: String,
+        who: Who,
+    ) -> impl Future<Output = Result<SettingsView, Refusal>> + Send;
 
     /// Takes a message of another box's volume over, unless it was before. It and all before it count as adopted then.
     fn adopt(&self, handed: HandedOver, who: Who) -> impl Future<Output = Result<Adopted, Refusal>> + Send;

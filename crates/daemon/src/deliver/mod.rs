@@ -229,6 +229,14 @@ impl Delivery {
     }
 
     /// What the box keeps beyond its mail.
+    /// Has every volume forget what [`Kept::forget`](crate::boxstate::Kept::forget) has let go of.
+    ///
+    /// # Errors
+    /// What the last volume says, if none of them has.
+    pub(crate) async fn forget(&self) -> Result<(), SpoolError> {
+        self.state.put(&self.volumes, Vec::new(), true).await
+    }
+
     pub(crate) fn state(&self) -> &BoxState {
         &self.state
     }

@@ -2,7 +2,8 @@
 
 mod adopt;
 mod figures;
-mod mode;
+pub(crate) mod mode;
+pub(crate) mod settings;
 mod status;
 mod view;
 
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use crate::control::types::{
     ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Refused, Selection,
-    Status,
+    SettingsView, Status,
 };
 use crate::control::volume::{ScrubView, VolumeInfo};
 use crate::control::{Export, Kind as Fault, MailId, Operate, Refusal, Store, Who};
@@ -26,6 +27,7 @@ use crate::deliver::Delivery;
 use crate::ledger::Kind;
 use crate::listen::Listening;
 use crate::metrics::Metrics;
+use crate::run::Options;
 use crate::storage::{Recovered, ScrubOrder, Source, Storage, Volumes};
 use crate::volume::Spool;
 
@@ -37,6 +39,7 @@ const CHANGES_PER_STEP: usize = 256;
 /// The daemon towards its operator.
 pub(crate) struct Operator {
     pub(crate) settings: Arc<Settings>,
+    pub(crate) options: Arc<Options>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) volumes: Volumes,
@@ -110,6 +113,14 @@ impl Operate for Operator {
 
     async fn events(&self, filter: EventFilter) -> Result<EventPage, Refusal> {
         view::events(self, filter).await
+    }
+
+    async fn settings(&self) -> Result<SettingsView, Refusal> {
+        settings::view(self).await
+    }
+
+    async fn put_settings(&self, text: String, who: Who) -> Result<SettingsView, Refusal> {
+        settings::put(self, text, &who).await
     }
 
     async fn adopt(&self, handed: HandedOver, who: Who) -> Result<Adopted, Refusal> {

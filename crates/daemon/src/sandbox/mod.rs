@@ -41,10 +41,10 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Gives up all paths but those that the settings need, for this thread and those that it starts. To be called before
-/// there are others.
-pub(crate) fn restrict_paths(settings: &Settings, clock_file: Option<&Path>) {
-    let restricted = paths::restrict(settings, clock_file).and_then(|()| {
+/// Gives up all paths but those that the settings need and the folders of these files, which are read. It holds for this
+/// thread and those that it starts: to be called before there are others.
+pub(crate) fn restrict_paths<'f>(settings: &Settings, files: impl Iterator<Item = &'f Path>) {
+    let restricted = paths::restrict(settings, files).and_then(|()| {
         // Nobody needs the root directory.
         let refused = File::open("/").is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
         if refused { Ok(()) } else { Err(Missing::Leaks) }

@@ -20,7 +20,10 @@ const READ: [&str; 7] = ["/etc", "/lib", "/lib64", "/usr/lib", "/proc", "/sys", 
 const DEVICES: &str = "/dev";
 
 /// Restricts this thread, and all that it will start.
-pub(super) fn restrict(settings: &Settings, clock_file: Option<&Path>) -> Result<(), Missing> {
+pub(super) fn restrict<'f>(
+    settings: &Settings,
+    files: impl Iterator<Item = &'f Path>,
+) -> Result<(), Missing> {
     let refused = |error: landlock::RulesetError| Missing::Refused(error.to_string());
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     // A disk that is unplugged and plugged in again is another file in the same directory; which devices may be opened at
@@ -34,7 +37,7 @@ pub(super) fn restrict(settings: &Settings, clock_file: Option<&Path>) -> Result
         .handle_access(AccessFs::from_all(RIGHTS))
         .and_then(Ruleset::create)
         .and_then(|rules| rules.add_rules(path_beneath_rules(READ, read)))
-        .and_then(|rules| rules.add_rules(path_beneath_rules(clock_file.and_then(Path::parent), read)))
+        .and_then(|rules| rules.add_rules(path_beneath_rules(files.filter_map(directory), read)))
         .and_then(|rules| rules.add_rules(path_beneath_rules([DEVICES], devices)))
         .and_then(|rules| rules.add_rules(path_beneath_rules(written(settings), write())))
         .and_then(|rules| rules.restrict_self())
@@ -104,7 +107,7 @@ mod tests {
         // It holds for a thread, which ends with the test.
         thread::scope(|scope| {
             scope.spawn(|| {
-                match restrict(&settings, None) {
+                match restrict(&settings, iter::empty()) {
                     Ok(()) => {}
                     // Then nothing is restricted, and that is what must be said.
                     Err(Missing::NotInKernel) => return assert!(fs::read(at("other/secret")).is_ok()),

@@ -8,14 +8,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use penstock_settings::{BoxNetwork, HopHost, InterfaceAddress, Settings};
+use rtnetlink::packet_route::address::AddressScope;
+use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder, new_connection,
 };
+use tokio::task::JoinHandle;
 
 use super::dhcp::Dhcp;
 use super::identity::{mac_text, parse_mac};
-use super::{Error, log::say, mounts, publish, told};
+use super::{Error, log::say, mounts, probe, publish, told};
 
 /// Where the kernel lists the interfaces.
 const LIST: &str = "/sys/class/net";
@@ -54,41 +58,114 @@ impl Interface {
     }
 }
 
-/// Sets up the network as the settings have it, with the address of the box's identity on the interface.
-pub(super) async fn up(
-    interface: &Interface,
-    network: &BoxNetwork,
+/// The network of the box, as it is set up at present.
+pub(super) struct Network {
+    interface: Interface,
+    handle: Handle,
+    /// The address of the interface by the identity of the box, else its own.
     mac: Option<[u8; 6]>,
-) -> Result<(), Error> {
-    let (connection, handle, _) =
-        new_connection().map_err(Error::io("speak with the kernel about networks"))?;
-    tokio::spawn(connection);
-    told(link_up(&handle, index_of("lo").ok_or(Error::NoInterface)?).await);
-    if let Some(mac) = mac.filter(|mac| interface.mac() != Some(*mac)) {
-        told(set_mac(&handle, interface, mac).await);
+    there: Option<BoxNetwork>,
+    dhcp: Option<JoinHandle<()>>,
+}
+
+impl Network {
+    /// An interface without addresses, with the MAC of the box's identity.
+    pub(super) async fn begin(interface: Interface, mac: Option<[u8; 6]>) -> Result<Self, Error> {
+        let (connection, handle, _) =
+            new_connection().map_err(Error::io("speak with the kernel about networks"))?;
+        tokio::spawn(connection);
+        told(link_up(&handle, index_of("lo").ok_or(Error::NoInterface)?).await);
+        if let Some(mac) = mac.filter(|mac| interface.mac() != Some(*mac)) {
+            told(set_mac(&handle, &interface, mac).await);
+        }
+        let mac = mac.or_else(|| interface.mac());
+        Ok(Self { interface, handle, mac, there: None, dhcp: None })
     }
-    configure_v6(&interface.name, network.router_advertisements);
-    link_up(&handle, interface.index).await?;
-    for ours in &network.addresses {
-        told(add_address(&handle, interface, ours).await);
+
+    /// Whether it is set up so.
+    pub(super) fn is(&self, wanted: &BoxNetwork) -> bool {
+        self.there.as_ref() == Some(wanted)
     }
-    for gateway in &network.gateways {
-        told(add_router(&handle, *gateway).await);
+
+    /// Sets it up as the settings have it, in place of what was there.
+    ///
+    /// # Errors
+    /// What failed last. All else is done all the same.
+    pub(super) async fn set(&mut self, wanted: &BoxNetwork) -> Result<(), Error> {
+        if self.is(wanted) {
+            return Ok(());
+        }
+        self.clear().await;
+        self.there = Some(wanted.clone());
+        configure_v6(&self.interface.name, wanted.router_advertisements);
+        link_up(&self.handle, self.interface.index).await?;
+        let mut trouble = Vec::new();
+        for ours in &wanted.addresses {
+            trouble.extend(add_address(&self.handle, &self.interface, ours).await.err());
+        }
+        for gateway in &wanted.gateways {
+            trouble.extend(add_router(&self.handle, *gateway).await.err());
+        }
+        trouble.extend(name_resolvers(&wanted.dns_servers).err());
+        if wanted.dhcp {
+            self.ask_for_address(wanted);
+        }
+        if wanted.addresses.iter().any(|ours| ours.address.is_ipv6()) {
+            tokio::spawn(look_for_duplicates());
+        }
+        let last = trouble.pop();
+        trouble.iter().for_each(|error| say(&error.to_string()));
+        last.map_or(Ok(()), Err)
     }
-    told(name_resolvers(&network.dns_servers));
-    if network.dhcp {
-        match mac.or_else(|| interface.mac()) {
-            Some(mac) => {
-                let names_resolvers = network.dns_servers.is_empty();
-                tokio::spawn(Dhcp::new(interface.clone(), handle.clone(), mac, names_resolvers).keep());
+
+    fn ask_for_address(&mut self, wanted: &BoxNetwork) {
+        let Some(mac) = self.mac else {
+            return say("no DHCP server is asked: the interface has no address that it could know");
+        };
+        let names_resolvers = wanted.dns_servers.is_empty();
+        let dhcp = Dhcp::new(self.interface.clone(), self.handle.clone(), mac, names_resolvers);
+        self.dhcp = Some(tokio::spawn(dhcp.keep()));
+    }
+
+    /// Takes it down: the addresses of the settings, and whatever a server or a router gave.
+    pub(super) async fn clear(&mut self) {
+        if let Some(dhcp) = self.dhcp.take() {
+            dhcp.abort();
+            // It ends at the next place at which it waits, and is gone then.
+            let _ = dhcp.await;
+        }
+        let Some(there) = self.there.take() else { return };
+        for gateway in &there.gateways {
+            // It may not be there: what cannot be taken down twice is down.
+            let _ = self.handle.route().del(route_by(*gateway)).execute().await;
+        }
+        let list = self.handle.address().get().set_link_index_filter(self.interface.index);
+        let mut addresses = list.execute();
+        let mut found = Vec::new();
+        while let Ok(Some(address)) = addresses.try_next().await {
+            // The one of the link comes from the kernel and belongs to the interface.
+            if address.header.scope != AddressScope::Link {
+                found.push(address);
             }
-            None => say("no DHCP server is asked: the interface has no address that it could know"),
+        }
+        for address in found {
+            let _ = self.handle.address().del(address).execute().await;
         }
     }
-    if network.addresses.iter().any(|ours| ours.address.is_ipv6()) {
-        tokio::spawn(look_for_duplicates());
+
+    /// Which of the addresses somebody in the local network has already, and who: its MAC address.
+    pub(super) async fn taken(&self, wanted: &BoxNetwork) -> Result<Vec<(IpAddr, String)>, Error> {
+        link_up(&self.handle, self.interface.index).await?;
+        let mut taken = Vec::new();
+        for ours in &wanted.addresses {
+            if let IpAddr::V4(address) = ours.address
+                && let Some(owner) = probe::owner_of(&self.handle, self.interface.index, address).await
+            {
+                taken.push((ours.address, owner));
+            }
+        }
+        Ok(taken)
     }
-    Ok(())
 }
 
 /// Says which of the servers that the box needs are the very ones that it stands in for.
@@ -166,12 +243,16 @@ pub(super) async fn remove_address(
 
 /// Sends what is for no neighbour to a router, in place of the one before it.
 pub(super) async fn add_router(handle: &Handle, gateway: IpAddr) -> Result<(), Error> {
-    let route = match gateway {
+    let added = handle.route().add(route_by(gateway)).replace().execute().await;
+    added.map_err(|source| Error::Network { action: format!("use the router {gateway}"), source })
+}
+
+/// The route to everywhere else.
+fn route_by(gateway: IpAddr) -> RouteMessage {
+    match gateway {
         IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build(),
         IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).build(),
-    };
-    let added = handle.route().add(route).replace().execute().await;
-    added.map_err(|source| Error::Network { action: format!("use the router {gateway}"), source })
+    }
 }
 
 pub(super) fn name_resolvers(servers: &[IpAddr]) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use penstock_settings::{ClockChip, Settings};
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::entropy::{self, Store};
@@ -49,10 +50,30 @@ struct Server {
     unwelcome: bool,
 }
 
+/// Whom the settings have the time from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TimeSources {
+    servers: Vec<SocketAddr>,
+    chip_is_trusted: bool,
+}
+
+impl TimeSources {
+    /// Those of the settings. Without settings there is none.
+    pub(super) fn of(settings: Option<&Settings>) -> Self {
+        let servers = settings.map_or(&[][..], |settings| &settings.network.time_servers);
+        Self {
+            servers: servers.iter().map(|server| server.0).collect(),
+            chip_is_trusted: settings
+                .is_some_and(|settings| settings.system.clock_chip == ClockChip::Trusted),
+        }
+    }
+}
+
 /// Who looks after the clock.
 #[derive(Debug)]
 pub(super) struct Clock {
     belief: Belief,
+    sources: watch::Receiver<TimeSources>,
     servers: Vec<Server>,
     store: Option<Store>,
     trusted: bool,
@@ -62,35 +83,43 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Looks at the chip, and says whether the clock is right. To be called before anything starts that wants to know.
-    pub(super) fn start(settings: Option<&Settings>, store: Option<Store>) -> Self {
+    /// Looks at the chip, says whether the clock is right, and looks after it from now on. To be called before anything
+    /// starts that wants to know. Returns where other sources are told.
+    pub(super) fn start(sources: TimeSources, store: Option<Store>) -> watch::Sender<TimeSources> {
         let belief = Belief::new(store.as_ref().and_then(Store::last_trusted_ms));
-        let addresses = settings.map_or(&[][..], |settings| &settings.network.time_servers);
-        let servers =
-            addresses.iter().map(|server| Server { address: server.0, rest: 0, unwelcome: false }).collect();
-        let mut clock = Self { belief, servers, store, trusted: false, why: String::new(), noted_at: None };
+        let (tell, sources) = watch::channel(sources);
+        let (servers, why) = (Vec::new(), String::new());
+        let mut clock = Self { belief, sources, servers, store, trusted: false, why, noted_at: None };
         let chip_ms = now_ms();
         if let Some(floor_ms) = clock.belief.floor_ms().filter(|floor_ms| chip_ms < *floor_ms) {
             // What is written down now did not happen before what was written down earlier.
             told(chip::step((i128::from(floor_ms) - i128::from(chip_ms)) * 1_000_000));
         }
-        let wanted = settings.is_some_and(|settings| settings.system.clock_chip == ClockChip::Trusted);
-        match clock.belief.chip(chip_ms) {
-            Ok(()) if wanted => clock.vouch(true, "the settings say that the chip is right"),
-            Ok(()) if clock.servers.is_empty() => {
-                clock.vouch(
+        clock.begin(chip_ms);
+        tokio::spawn(clock.keep());
+        tell
+    }
+
+    /// Begins with the sources that the settings have now, by what the clock shows.
+    fn begin(&mut self, shows_ms: u64) {
+        let TimeSources { servers, chip_is_trusted } = self.sources.borrow_and_update().clone();
+        self.servers =
+            servers.into_iter().map(|address| Server { address, rest: 0, unwelcome: false }).collect();
+        match self.belief.chip(shows_ms) {
+            Ok(()) if chip_is_trusted => self.vouch(true, "the settings say that the chip is right"),
+            Ok(()) if self.servers.is_empty() => {
+                self.vouch(
                     false,
                     "there are no time servers in the settings, and the chip is not to be trusted by itself",
                 );
             }
-            Ok(()) => clock.vouch(false, "the time servers have not answered yet"),
-            Err(why) => clock.vouch(false, why),
+            Ok(()) => self.vouch(false, "the time servers have not answered yet"),
+            Err(why) => self.vouch(false, why),
         }
-        clock
     }
 
     /// Asks the time servers for good, and keeps what is known of the time.
-    pub(super) async fn keep(mut self) {
+    async fn keep(mut self) {
         let mut wait = RETRY;
         loop {
             if !self.servers.is_empty() {
@@ -98,7 +127,13 @@ impl Clock {
             }
             self.note();
             let until_next = if self.servers.is_empty() { NOTE_INTERVAL } else { wait };
-            tokio::time::sleep(until_next).await;
+            tokio::select! {
+                () = tokio::time::sleep(until_next) => {}
+                Ok(()) = self.sources.changed() => {
+                    self.begin(now_ms());
+                    wait = RETRY;
+                }
+            }
         }
     }
 
