@@ -297,6 +297,8 @@ impl Thread {
             }
             Command::Change(change) => self.changed.push(change(&mut self.spool)),
             Command::Look(look) => look(&mut self.spool),
+            // What has failed cannot be released; it is told when the volume is mounted anew.
+            Command::TellAgain if self.is_failed() => {}
             Command::TellAgain => self.tell_queued(),
             Command::Scrub(order, answer) => {
                 // Who asked may have gone meanwhile.
