@@ -94,7 +94,9 @@ pub(super) async fn up(
 /// Says which of the servers that the box needs are the very ones that it stands in for.
 pub(super) fn warn_of_shared_fate(settings: &Settings) {
     for (key, address) in shared_fate(settings) {
-        say(&format!("PS-I026: {address} in {key} is a next hop itself: what it does for this box ends when it goes down"));
+        say(&format!(
+            "PS-I026: {address} in {key} is a next hop itself: what it does for this box ends when it goes down"
+        ));
     }
 }
 
