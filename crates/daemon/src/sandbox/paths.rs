@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
-    make_bitflags, path_beneath_rules,
+    ABI, Access as _, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _,
+    RulesetStatus, make_bitflags, path_beneath_rules,
 };
 use penstock_settings::Settings;
 
@@ -37,7 +37,7 @@ pub(super) fn restrict(settings: &Settings, clock_file: Option<&Path>) -> Result
         .and_then(|rules| rules.add_rules(path_beneath_rules(clock_file.and_then(Path::parent), read)))
         .and_then(|rules| rules.add_rules(path_beneath_rules([DEVICES], devices)))
         .and_then(|rules| rules.add_rules(path_beneath_rules(written(settings), write())))
-        .and_then(|rules| rules.restrict_self())
+        .and_then(RulesetCreated::restrict_self)
         .map_err(refused)?;
     match status.ruleset {
         // A kernel that knows fewer rights enforces those that it knows.
