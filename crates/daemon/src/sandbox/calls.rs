@@ -18,7 +18,7 @@ use super::Missing;
 
 /// What any program does all the time, whatever the arguments.
 #[rustfmt::skip]
-const ALLOWED: [c_long; 92] = [
+const ALLOWED: [c_long; 94] = [
     // Files that are open.
     libc::SYS_read, libc::SYS_readv, libc::SYS_pread64, libc::SYS_preadv, libc::SYS_preadv2,
     libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_pwritev, libc::SYS_pwritev2,
@@ -28,6 +28,8 @@ const ALLOWED: [c_long; 92] = [
     // Paths: which, Landlock knows.
     libc::SYS_openat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_statfs, libc::SYS_faccessat,
     libc::SYS_faccessat2, libc::SYS_readlinkat, libc::SYS_unlinkat, libc::SYS_getcwd,
+    // A volume that is made later than the start gets its name when it is whole.
+    libc::SYS_renameat2, libc::SYS_linkat,
     // Sockets that are there, and those of sessions.
     libc::SYS_accept, libc::SYS_accept4, libc::SYS_bind, libc::SYS_connect, libc::SYS_getpeername,
     libc::SYS_getsockname, libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_recvfrom, libc::SYS_recvmsg,
