@@ -158,7 +158,7 @@ mod tests {
 
     fn record(sequence: u64) -> SeedRecord {
         let seed = [sequence as u8; SEED_BYTES];
-        SeedRecord { sequence, unix_ms: 1000 * sequence, trusted: sequence % 2 == 0, seed }
+        SeedRecord { sequence, unix_ms: 1000 * sequence, trusted: sequence.is_multiple_of(2), seed }
     }
 
     struct Flash([Vec<u8>; 2]);

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, iter};
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
-    make_bitflags, path_beneath_rules,
+    ABI, Access as _, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _,
+    RulesetStatus, make_bitflags, path_beneath_rules,
 };
 use penstock_settings::{Reserve, Settings};
 
@@ -40,7 +40,7 @@ pub(super) fn restrict<'f>(
         .and_then(|rules| rules.add_rules(path_beneath_rules(files.filter_map(directory), read)))
         .and_then(|rules| rules.add_rules(path_beneath_rules([DEVICES], devices)))
         .and_then(|rules| rules.add_rules(path_beneath_rules(written(settings), write())))
-        .and_then(|rules| rules.restrict_self())
+        .and_then(RulesetCreated::restrict_self)
         .map_err(refused)?;
     match status.ruleset {
         // A kernel that knows fewer rights enforces those that it knows.

@@ -49,7 +49,7 @@ impl Store {
         match (stored.is_some(), &rotated) {
             (true, Ok(())) => {}
             (false, Ok(())) => {
-                say("random numbers begin with what the firmware gave; from now on there is a seed in flash")
+                say("random numbers begin with what the firmware gave; from now on there is a seed in flash");
             }
             (_, Err(_)) => say("the seed in flash cannot be replaced: it is used and counts for nothing"),
         }

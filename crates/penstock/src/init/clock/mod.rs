@@ -26,9 +26,9 @@ use sntp::{Flaw, PACKET_BYTES, Sample, answer, question};
 pub(crate) const FILE: &str = "/run/init/clock";
 /// How long a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long until the servers are asked again, while they do not agree: at first, and later.
+/// How long until servers that do not agree are asked again. Each time it is twice as long, up to [`ROUND`].
 const RETRY: Duration = Duration::from_secs(2);
-/// The same once they did, which is also how long the first grows at most. A cheap clock is a tenth of a second off then.
+/// How long until servers that did agree are asked again. A cheap clock is a tenth of a second off then.
 const ROUND: Duration = Duration::from_secs(1024);
 /// How many rounds a server is left alone that says that it is asked too often.
 const PATIENCE_ROUNDS: u32 = 4;
@@ -120,18 +120,24 @@ impl Clock {
 
     /// Asks the time servers for good, and keeps what is known of the time.
     async fn keep(mut self) {
-        let mut wait = RETRY;
+        let mut retry = RETRY;
         loop {
-            if !self.servers.is_empty() {
-                wait = if self.round().await { ROUND } else { (wait * 2).min(ROUND) };
-            }
+            let wait = if self.servers.is_empty() {
+                NOTE_INTERVAL
+            } else if self.round().await {
+                retry = RETRY;
+                ROUND
+            } else {
+                let wait = retry;
+                retry = (retry * 2).min(ROUND);
+                wait
+            };
             self.note();
-            let until_next = if self.servers.is_empty() { NOTE_INTERVAL } else { wait };
             tokio::select! {
-                () = tokio::time::sleep(until_next) => {}
+                () = tokio::time::sleep(wait) => {}
                 Ok(()) = self.sources.changed() => {
                     self.begin(now_ms());
-                    wait = RETRY;
+                    retry = RETRY;
                 }
             }
         }

@@ -84,12 +84,12 @@ fn unix_ns(timestamp: u64) -> i128 {
     let (seconds, fraction) = (timestamp >> 32, timestamp & 0xFFFF_FFFF);
     let seconds = if seconds < FIRST_S % ERA_S { seconds + ERA_S } else { seconds };
     let seconds = i128::from(seconds) - i128::from(UNIX_EPOCH_S);
-    seconds * 1_000_000_000 + i128::from(fraction * 1_000_000_000 >> 32)
+    seconds * 1_000_000_000 + i128::from((fraction * 1_000_000_000) >> 32)
 }
 
 /// A duration of 16 bits of seconds and 16 of their fraction, in nanoseconds.
 fn short_ns(duration: u32) -> i128 {
-    i128::from(u64::from(duration) * 1_000_000_000 >> 16)
+    i128::from((u64::from(duration) * 1_000_000_000) >> 16)
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     fn packet(number: u64, there_ns: i128, back_ns: i128) -> [u8; PACKET_BYTES] {
         let timestamp = |ns: i128| {
             let seconds = (ns / S) as u64 + UNIX_EPOCH_S;
-            (seconds << 32 | ((ns % S) << 32) as u64 / S as u64).to_be_bytes()
+            ((seconds << 32) | (((ns % S) << 32) as u64 / S as u64)).to_be_bytes()
         };
         let mut packet = question(0);
         packet[0] = 4 << 3 | 4;
