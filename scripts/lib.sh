@@ -62,7 +62,7 @@ build_daemon() {
 build_daemons() {
     if [ -z "${PENSTOCK_FAULTS_BIN:-}" ]; then
         say "building penstock with faults on demand"
-        cargo build --locked --release -p penstock --features penstock-daemon/faults || return
+        cargo build --locked --release -p penstock --features faults || return
         # The next build takes the name.
         cp "$target/release/penstock" "$target/release/penstock-faults" || return
         export PENSTOCK_FAULTS_BIN=$target/release/penstock-faults
@@ -74,14 +74,37 @@ build_daemons() {
 box_target=aarch64-unknown-linux-musl
 
 # Builds the image of a box with these settings into a folder. No path of this machine gets into the binary, so that the
-# same sources give the same bytes in any clone.
+# same sources give the same bytes in any clone. What follows is for cargo.
 build_image() {
-    local settings=$1 folder=$2 kernel
+    local settings=$1 folder=$2 kernel libraries libc
+    shift 2
     kernel=$(image/build-kernel qemu-virt) || return
     say "building penstock for the box"
+    mkdir -p "$target"
+    # What is compiled is told by cargo itself, for the list of what is in the image.
     RUSTFLAGS="--remap-path-prefix=$repository=/penstock --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-        cargo build --locked --release -p penstock --target "$box_target" || return
+        cargo build --locked --release -p penstock --target "$box_target" --message-format=json-render-diagnostics "$@" \
+        >"$target/box-messages.json" || return
+    cargo metadata --locked --format-version 1 --filter-platform "$box_target" >"$target/box-metadata.json" || return
+    # The C library comes with Rust, and says its version in itself alone.
+    libraries=$(rustc --print sysroot)/lib/rustlib/$box_target/lib/self-contained
+    libc=$(strings -n 5 "$libraries/libc.a" | grep -xE '[0-9]+\.[0-9]+\.[0-9]+') || return
     say "building the image"
-    cargo run --locked --quiet -p penstock-image -- build --board board/qemu-virt --kernel "$kernel" \
-        --penstock "$target/$box_target/release/penstock" --settings "$settings" "$folder"
+    penstock_image build --board board/qemu-virt --kernel "$kernel" \
+        --penstock "$target/$box_target/release/penstock" --messages "$target/box-messages.json" \
+        --metadata "$target/box-metadata.json" --lock Cargo.lock --target "$box_target" \
+        --rust "$(rustc --version | cut -d ' ' -f 2)" --libc "$libc" --settings "$settings" "$folder"
+}
+
+# The builder of images.
+penstock_image() {
+    cargo run --locked --quiet -p penstock-image -- "$@"
+}
+
+# Builds the image that tests and benches take and names it in PENSTOCK_IMAGE.
+build_test_image() {
+    if [ -z "${PENSTOCK_IMAGE:-}" ]; then
+        build_image board/qemu-virt/settings.toml "$target/image" || return
+        export PENSTOCK_IMAGE=$target/image
+    fi
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use penstock_settings::Problems;
 
+use crate::manifest::BundleError;
+
 /// Why an image cannot be built or started.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -42,6 +44,10 @@ pub enum Error {
         /// How much room there is, in bytes.
         room_bytes: u64,
     },
+    /// A bundle cannot be made, or is not what it should be.
+    Bundle(BundleError),
+    /// What is in the image cannot be told.
+    Sbom(String),
     /// QEMU cannot be started, or ended badly.
     Qemu(String),
 }
@@ -54,6 +60,8 @@ impl Error {
             Self::Board { .. } => "PS-B002",
             Self::Settings { .. } => "PS-B003",
             Self::TooLarge { .. } => "PS-B004",
+            Self::Bundle(_) => "PS-B005",
+            Self::Sbom(_) => "PS-B006",
             Self::Qemu(_) => "PS-B010",
         }
     }
@@ -61,6 +69,12 @@ impl Error {
     /// Makes an error of what the operating system said about `action` on `path`.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.to_owned(), source }
+    }
+}
+
+impl From<BundleError> for Error {
+    fn from(error: BundleError) -> Self {
+        Self::Bundle(error)
     }
 }
 
@@ -74,7 +88,8 @@ impl fmt::Display for Error {
             Self::TooLarge { what, size_bytes, room_bytes } => {
                 write!(f, "{what} has {size_bytes} bytes, and there is room for {room_bytes}")
             }
-            Self::Qemu(reason) => f.write_str(reason),
+            Self::Bundle(error) => error.fmt(f),
+            Self::Sbom(reason) | Self::Qemu(reason) => f.write_str(reason),
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod cpio;
 mod error;
 pub mod flash;
 pub mod initramfs;
+pub mod manifest;
 pub mod qemu;
+pub mod sbom;
 
 pub use error::Error;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use penstock_image::Error;
 use penstock_image::board::Board;
-use penstock_image::bundle::{self, Parts};
+use penstock_image::bundle::{self, Compiled, Parts};
+use penstock_image::manifest::Kind;
 use penstock_image::qemu::{Machine, Serial};
 
 /// Builds the image of a box, or starts an emulated one.
@@ -25,12 +26,39 @@ enum Command {
         /// The static binary
         #[arg(long, value_name = "FILE")]
         penstock: PathBuf,
+        /// What cargo said while it built that, with --message-format=json
+        #[arg(long, value_name = "FILE")]
+        messages: PathBuf,
+        /// What cargo metadata said, for the target
+        #[arg(long, value_name = "FILE")]
+        metadata: PathBuf,
+        /// Cargo.lock
+        #[arg(long, value_name = "FILE")]
+        lock: PathBuf,
+        /// The target
+        #[arg(long, value_name = "TRIPLE")]
+        target: String,
+        /// The version of the compiler
+        #[arg(long, value_name = "VERSION")]
+        rust: String,
+        /// The version of the C library in the binary
+        #[arg(long, value_name = "VERSION")]
+        libc: String,
         /// The settings that the box begins with
         #[arg(long, value_name = "FILE")]
         settings: PathBuf,
         /// Where the files go
         #[arg(value_name = "DIR")]
         into: PathBuf,
+    },
+    /// Tell what a system is, and whether it is whole
+    Inspect {
+        /// A bundle, or a flash chip
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Where in the file it begins, in bytes
+        #[arg(long, value_name = "BYTES", default_value_t = 0)]
+        at: u64,
     },
     /// Start a box under QEMU, its serial line in the terminal
     Run {
@@ -61,9 +89,43 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
-        Command::Build { board, kernel, penstock, settings, into } => {
-            let parts = Parts { board: &board, kernel: &kernel, penstock: &penstock, settings: &settings };
-            bundle::build(&parts, &into)?;
+        Command::Build {
+            board,
+            kernel,
+            penstock,
+            messages,
+            metadata,
+            lock,
+            target,
+            rust,
+            libc,
+            settings,
+            into,
+        } => {
+            let compiled = Compiled {
+                messages: &messages,
+                metadata: &metadata,
+                lock: &lock,
+                target: &target,
+                rust: &rust,
+                libc: &libc,
+            };
+            let (board, kernel, penstock) = (&board, &kernel, &penstock);
+            bundle::build(&Parts { board, kernel, penstock, compiled, settings: &settings }, &into)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Inspect { file, at } => {
+            let manifest = bundle::inspect(&file, at)?;
+            tell(&format!(
+                "Penstock {} for {}, security version {}, {} bytes",
+                manifest.version, manifest.board, manifest.security_version, manifest.bundle_bytes
+            ));
+            for (kind, part) in Kind::ALL.iter().zip(&manifest.parts) {
+                tell(&format!(
+                    "{kind:>12}  {:>9} bytes at {:#x}, as it was written",
+                    part.size_bytes, part.offset
+                ));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Run { board, image, state, port } => {
@@ -77,7 +139,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 kernel_words: String::new(),
             };
             machine.prepare()?;
-            let system_mib = machine.system_bytes()? as f64 / f64::from(1 << 20);
+            let system_mib = machine.system_bytes()?.iter().sum::<u64>() as f64 / f64::from(1 << 20);
             let ended = machine.run(|after| {
                 tell(&format!(
                     "\r\n==> first 220 on 127.0.0.1:{port} {:.2} s after the start of QEMU; kernel and initramfs have \

@@ -1,6 +1,6 @@
 //! How QEMU is started on an image: the one place that knows its command line.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::board::Board;
-use crate::bundle::{COMMAND_LINE, INITRAMFS, KERNEL, OWN_FLASH};
+use crate::bundle::{COMMAND_LINE, DISK, INITRAMFS, KERNEL, OWN_FLASH, blank_disk};
 
 /// The program.
 const PROGRAM: &str = "qemu-system-aarch64";
@@ -54,7 +54,7 @@ pub struct Machine {
 impl Machine {
     /// The file that is the disk.
     pub fn disk(&self) -> PathBuf {
-        self.state.join("disk.img")
+        self.state.join(DISK)
     }
 
     /// Makes disk and flash unless they are there: the disk blank, the flash as the image has it.
@@ -70,9 +70,7 @@ impl Machine {
         }
         let disk = self.disk();
         if !disk.exists() {
-            let made = File::create_new(&disk).map_err(Error::file("make", &disk))?;
-            let size_bytes = u64::from(self.board.disk.size_mib) << 20;
-            made.set_len(size_bytes).map_err(Error::file("enlarge", &disk))?;
+            blank_disk(&disk, &self.board)?;
         }
         Ok(())
     }
@@ -130,11 +128,12 @@ impl Machine {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn system_bytes(&self) -> Result<u64, Error> {
-        [KERNEL, INITRAMFS].iter().try_fold(0, |sum, name| {
+    pub fn system_bytes(&self) -> Result<[u64; 2], Error> {
+        let size = |name: &str| {
             let path = self.image.join(name);
-            Ok(sum + fs::metadata(&path).map_err(Error::file("examine", &path))?.len())
-        })
+            fs::metadata(&path).map(|metadata| metadata.len()).map_err(Error::file("examine", &path))
+        };
+        Ok([size(KERNEL)?, size(INITRAMFS)?])
     }
 
     /// Starts it with its serial line in the terminal, and calls `told` with the time after which it greeted for the
