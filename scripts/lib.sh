@@ -108,3 +108,12 @@ build_test_image() {
         export PENSTOCK_IMAGE=$target/image
     fi
 }
+
+# Builds it also with faults on demand in its medium, for tests, and names that in PENSTOCK_FAULTS_IMAGE.
+build_test_images() {
+    if [ -z "${PENSTOCK_FAULTS_IMAGE:-}" ]; then
+        build_image board/qemu-virt/settings.toml "$target/image-faults" --features faults || return
+        export PENSTOCK_FAULTS_IMAGE=$target/image-faults
+    fi
+    build_test_image
+}

@@ -137,6 +137,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 serial: Serial::Terminal,
                 monitor: None,
                 kernel_words: String::new(),
+                disk_server: None,
             };
             machine.prepare()?;
             let system_mib = machine.system_bytes()?.iter().sum::<u64>() as f64 / f64::from(1 << 20);

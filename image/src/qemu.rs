@@ -49,6 +49,9 @@ pub struct Machine {
     pub monitor: Option<PathBuf>,
     /// Words that the kernel is told besides those of the image.
     pub kernel_words: String,
+    /// A Unix socket at which an NBD server has the disk under the name `disk`, instead of QEMU. While nobody answers there
+    /// the disk of the box fails.
+    pub disk_server: Option<PathBuf>,
 }
 
 impl Machine {
@@ -100,9 +103,15 @@ impl Machine {
         qemu.arg("-drive")
             .arg(format!("if=pflash,unit=1,format=raw,file={}", file(&self.state.join(OWN_FLASH))));
         // A flush of the box is a sync of the file.
-        qemu.arg("-drive")
-            .arg(format!("if=none,id=disk,format=raw,cache=writeback,file={}", file(&self.disk())));
-        qemu.args(["-device", "virtio-blk-device,drive=disk"]);
+        let disk = match &self.disk_server {
+            None => format!("file={}", file(&self.disk())),
+            Some(socket) => format!(
+                "file.driver=nbd,file.server.type=unix,file.server.path={},file.export=disk,file.reconnect-delay=1",
+                file(socket)
+            ),
+        };
+        qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,cache=writeback,{disk}"));
+        qemu.args(["-device", "virtio-blk-device,drive=disk,werror=report,rerror=report"]);
         let forward = format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:25", self.smtp_port);
         qemu.args(["-netdev", &forward, "-device", "virtio-net-device,netdev=net"]);
         qemu.args(["-device", &machine.watchdog, "-action", "watchdog=reset"]);

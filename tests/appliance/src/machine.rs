@@ -20,6 +20,7 @@ use penstock_peers::scratch::Scratch;
 use serde_json::json;
 
 use crate::monitor::Monitor;
+use crate::nbd::RecordedDisk;
 
 /// A box.
 pub struct Appliance {
@@ -44,16 +45,15 @@ impl Appliance {
             Board::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../board/qemu-virt")).unwrap();
         let flash = own_flash(&board, &settings.to_toml()).unwrap();
         fs::write(scratch.join(OWN_FLASH), flash).unwrap();
-        let image = env::var_os("PENSTOCK_IMAGE")
-            .expect("PENSTOCK_IMAGE is not set: run the tests through scripts/test, which builds the image");
         let machine = Machine {
             board,
-            image: image.into(),
+            image: image("PENSTOCK_IMAGE"),
             state: scratch.path().to_owned(),
             smtp_port: free_port(),
             serial: Serial::Socket { socket: scratch.join("serial"), log: scratch.join("serial.log") },
             monitor: Some(scratch.join("monitor")),
             kernel_words: String::new(),
+            disk_server: None,
         };
         machine.prepare().unwrap();
         Self { process: None, machine, scratch }
@@ -66,9 +66,26 @@ impl Appliance {
         appliance
     }
 
-    /// Tells the kernel more at its next start.
-    pub fn with_kernel_words(mut self, words: &str) -> Self {
+    /// Tells the kernel more at its next starts, or nothing more.
+    pub fn tell_the_kernel(&mut self, words: &str) {
         words.clone_into(&mut self.machine.kernel_words);
+    }
+
+    /// The same, before the first start.
+    pub fn with_kernel_words(mut self, words: &str) -> Self {
+        self.tell_the_kernel(words);
+        self
+    }
+
+    /// Runs the image that was built for tests: what its medium does wrong can be told to its kernel (`PENSTOCK_FAULT=…`).
+    pub fn with_faults_image(mut self) -> Self {
+        self.machine.image = image("PENSTOCK_FAULTS_IMAGE");
+        self
+    }
+
+    /// Has a disk that remembers from the next start on.
+    pub fn with_recorded_disk(mut self, disk: &RecordedDisk) -> Self {
+        self.machine.disk_server = Some(disk.socket());
         self
     }
 
@@ -137,6 +154,11 @@ impl Appliance {
         SocketAddr::from(([127, 0, 0, 1], self.machine.smtp_port))
     }
 
+    /// How large its kernel and its initramfs are, in bytes.
+    pub fn system_bytes(&self) -> [u64; 2] {
+        self.machine.system_bytes().unwrap()
+    }
+
     /// The file that is its disk.
     pub fn disk(&self) -> PathBuf {
         self.machine.disk()
@@ -147,6 +169,14 @@ impl Appliance {
         let bytes = fs::read(self.scratch.join("serial.log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
+}
+
+/// The folder of an image, which `scripts/test` has built and named.
+fn image(variable: &str) -> PathBuf {
+    let folder = env::var_os(variable).unwrap_or_else(|| {
+        panic!("{variable} is not set: run the tests through scripts/test, which builds the image")
+    });
+    folder.into()
 }
 
 impl Drop for Appliance {

@@ -100,7 +100,7 @@ impl Balance {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::envelope::Path;
@@ -118,6 +118,7 @@ mod tests {
             to,
             trace: String::new(),
             content: Content::of(body),
+            at: Instant::now(),
         }
     }
 

@@ -77,6 +77,11 @@ impl Recorder {
         self.listener.address()
     }
 
+    /// When it was started: what moments are counted from.
+    pub fn began(&self) -> Instant {
+        self.shared.began
+    }
+
     /// The transactions that have ended. Those of sessions that go on are not among them.
     pub fn transactions(&self) -> Vec<Transaction> {
         self.shared.transactions.lock().unwrap().clone()

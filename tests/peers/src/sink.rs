@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::content::{Content, DataReader, Digester};
 use crate::envelope::{Path, split_command};
@@ -23,6 +23,8 @@ pub struct Delivery {
     pub trace: String,
     /// The message below them.
     pub content: Content,
+    /// When it was recorded.
+    pub at: Instant,
 }
 
 /// Where in a session something happens.
@@ -197,6 +199,7 @@ fn serve(session: u64, stream: TcpStream, shared: &Shared) -> std::io::Result<()
                     to: std::mem::take(&mut to),
                     trace: String::from_utf8_lossy(&trace).into_owned(),
                     content,
+                    at: Instant::now(),
                 };
                 let refused =
                     matches!(shared.manner(), Manner::Say(Stage::EndOfData, line) if !line.starts_with('2'));
