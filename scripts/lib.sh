@@ -73,11 +73,12 @@ build_daemons() {
 # What the processor of a box runs.
 box_target=aarch64-unknown-linux-musl
 
-# Builds the image of a box with these settings into a folder. No path of this machine gets into the binary, so that the
-# same sources give the same bytes in any clone. What follows is for cargo.
+# Builds the image of a box into a folder, with these settings or, where the name is empty, with none. No path of this
+# machine gets into the binary, so that the same sources give the same bytes in any clone. What follows is for cargo.
 build_image() {
-    local settings=$1 folder=$2 kernel libraries libc
+    local settings=$1 folder=$2 with_settings=() kernel libraries libc
     shift 2
+    [ -z "$settings" ] || with_settings=(--settings "$settings")
     kernel=$(image/build-kernel qemu-virt) || return
     say "building penstock for the box"
     mkdir -p "$target"
@@ -93,7 +94,7 @@ build_image() {
     penstock_image build --board board/qemu-virt --kernel "$kernel" \
         --penstock "$target/$box_target/release/penstock" --messages "$target/box-messages.json" \
         --metadata "$target/box-metadata.json" --lock Cargo.lock --target "$box_target" \
-        --rust "$(rustc --version | cut -d ' ' -f 2)" --libc "$libc" --settings "$settings" "$folder"
+        --rust "$(rustc --version | cut -d ' ' -f 2)" --libc "$libc" "${with_settings[@]}" "$folder"
 }
 
 # The builder of images.

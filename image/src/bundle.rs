@@ -48,8 +48,8 @@ pub struct Parts<'a> {
     pub penstock: &'a Path,
     /// How the binary came to be.
     pub compiled: Compiled<'a>,
-    /// The settings that the box begins with.
-    pub settings: &'a Path,
+    /// The settings that the box begins with, if any.
+    pub settings: Option<&'a Path>,
 }
 
 /// Where it is written what the binary was compiled from.
@@ -75,7 +75,7 @@ pub struct Compiled<'a> {
 /// [`Error`].
 pub fn build(parts: &Parts<'_>, into: &Path) -> Result<(), Error> {
     let board = Board::read(parts.board)?;
-    let settings = read_settings(parts.settings)?;
+    let settings = parts.settings.map(read_settings).transpose()?;
     let (kernel, penstock) = (read(parts.kernel)?, read(parts.penstock)?);
     let kernel_version = read_text(&parts.kernel.with_file_name("version"))?;
     let kernel_config = read(&parts.kernel.with_file_name("config"))?;
@@ -85,7 +85,7 @@ pub fn build(parts: &Parts<'_>, into: &Path) -> Result<(), Error> {
     let system = [&kernel[..], &initramfs, command_line.as_bytes()];
     let bundle = manifest::bundle(&board.name, version, SECURITY_VERSION, system)?;
     let system_flash = flash::system_flash(&board, &bundle)?;
-    let own_flash = flash::own_flash(&board, &settings)?;
+    let own_flash = flash::own_flash(&board, settings.as_deref())?;
     let about = sbom::Parts {
         board: &board.name,
         version,

@@ -29,13 +29,15 @@ pub fn system_flash(board: &Board, bundle: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(chip(flash, slot, bundle))
 }
 
-/// The content of the chip with the partitions of a box's own: erased, but for its settings.
+/// The content of the chip with the partitions of a box's own: erased, but for its settings, if it is to have any. A box
+/// without takes no mail.
 ///
 /// # Errors
 /// [`Error::TooLarge`] if the settings do not fit.
-pub fn own_flash(board: &Board, settings: &str) -> Result<Vec<u8>, Error> {
-    let record = Record { sequence: 1, text: settings.to_owned() }.to_bytes();
+pub fn own_flash(board: &Board, settings: Option<&str>) -> Result<Vec<u8>, Error> {
     let (flash, slot) = partition(board, SETTINGS_PARTITION)?;
+    let Some(settings) = settings else { return Ok(chip(flash, slot, &[])) };
+    let record = Record { sequence: 1, text: settings.to_owned() }.to_bytes();
     let record =
         record.filter(|record| record.len() as u64 <= flash.erase_bytes).ok_or_else(|| Error::TooLarge {
             what: "the settings file".into(),

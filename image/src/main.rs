@@ -44,9 +44,9 @@ enum Command {
         /// The version of the C library in the binary
         #[arg(long, value_name = "VERSION")]
         libc: String,
-        /// The settings that the box begins with
+        /// The settings that the box begins with; without them it takes no mail
         #[arg(long, value_name = "FILE")]
-        settings: PathBuf,
+        settings: Option<PathBuf>,
         /// Where the files go
         #[arg(value_name = "DIR")]
         into: PathBuf,
@@ -111,7 +111,8 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 libc: &libc,
             };
             let (board, kernel, penstock) = (&board, &kernel, &penstock);
-            bundle::build(&Parts { board, kernel, penstock, compiled, settings: &settings }, &into)?;
+            let settings = settings.as_deref();
+            bundle::build(&Parts { board, kernel, penstock, compiled, settings }, &into)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Inspect { file, at } => {

@@ -43,7 +43,7 @@ impl Appliance {
         let scratch = Scratch::new("box");
         let board =
             Board::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../board/qemu-virt")).unwrap();
-        let flash = own_flash(&board, &settings.to_toml()).unwrap();
+        let flash = own_flash(&board, Some(&settings.to_toml())).unwrap();
         fs::write(scratch.join(OWN_FLASH), flash).unwrap();
         let machine = Machine {
             board,
