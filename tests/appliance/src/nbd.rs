@@ -23,7 +23,7 @@ use penstock_peers::scratch::Scratch;
 
 /// How long a flush takes at least, as on flash. What a box tells its clients before a flush is over is then told
 /// noticeably before.
-const FLUSH_TAKES: Duration = Duration::from_millis(1);
+const FLUSH_TAKES: Duration = Duration::from_millis(4);
 /// The longest write that is taken, in bytes; QEMU is told.
 const REQUEST_BYTES_MAX: u32 = 4 << 20;
 
