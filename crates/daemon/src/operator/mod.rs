@@ -17,8 +17,8 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use crate::control::types::{
-    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Refused,
-    Selection, Status,
+    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Refused, Selection,
+    Status,
 };
 use crate::control::volume::{ScrubView, VolumeInfo};
 use crate::control::{Export, Kind as Fault, MailId, Operate, Refusal, Store, Who};
