@@ -5,7 +5,7 @@ use alloc::format;
 use crate::network::HopHost;
 use crate::problem::Code;
 use crate::read::Sink;
-use crate::table::Settings;
+use crate::table::{BoxNetwork, Settings};
 
 /// A volume has at least this many segments: the log keeps some in reserve and writes to several at once.
 const SEGMENTS_MIN: u64 = 16;
@@ -13,35 +13,36 @@ const SEGMENTS_MIN: u64 = 16;
 /// The largest message takes at most this part of a volume, so that one of them never closes the box.
 const MESSAGES_PER_VOLUME_MIN: u64 = 4;
 
+impl BoxNetwork {
+    pub(crate) fn check(&self, sink: &mut Sink) {
+        for (n, ours) in self.addresses.iter().enumerate() {
+            if self.addresses[..n].iter().any(|other| other.address == ours.address) {
+                let reason = format!("{} stands there twice", ours.address);
+                sink.clash(&["network.addresses"], Code::Duplicate, reason);
+            }
+        }
+        for (n, gateway) in self.gateways.iter().enumerate() {
+            if self.gateways[..n].iter().any(|other| other.is_ipv4() == gateway.is_ipv4()) {
+                let reason = format!("{gateway} is a second one of its address family");
+                sink.clash(&["network.gateways"], Code::Duplicate, reason);
+            }
+            if !self.addresses.iter().any(|ours| ours.network().contains(*gateway)) {
+                let reason = format!("{gateway} is in no network of network.addresses, and so out of reach");
+                sink.clash(&["network.gateways", "network.addresses"], Code::Contradiction, reason);
+            }
+        }
+    }
+}
+
 impl Settings {
     /// Tells what contradicts what. `hop_lines` says where each next hop begins.
     pub(crate) fn check(&self, hop_lines: &[u32], sink: &mut Sink) {
-        self.check_network(sink);
+        self.network.check(sink);
         self.check_volume(sink);
         self.check_listen(sink);
         self.check_domains(sink);
         self.check_next_hops(hop_lines, sink);
         self.check_release(sink);
-    }
-
-    fn check_network(&self, sink: &mut Sink) {
-        let network = &self.network;
-        for (n, ours) in network.addresses.iter().enumerate() {
-            if network.addresses[..n].iter().any(|other| other.address == ours.address) {
-                let reason = format!("{} stands there twice", ours.address);
-                sink.clash(&["network.addresses"], Code::Duplicate, reason);
-            }
-        }
-        for (n, gateway) in network.gateways.iter().enumerate() {
-            if network.gateways[..n].iter().any(|other| other.is_ipv4() == gateway.is_ipv4()) {
-                let reason = format!("{gateway} is a second one of its address family");
-                sink.clash(&["network.gateways"], Code::Duplicate, reason);
-            }
-            if !network.addresses.iter().any(|ours| ours.network().contains(*gateway)) {
-                let reason = format!("{gateway} is in no network of network.addresses, and so out of reach");
-                sink.clash(&["network.gateways", "network.addresses"], Code::Contradiction, reason);
-            }
-        }
     }
 
     fn check_volume(&self, sink: &mut Sink) {

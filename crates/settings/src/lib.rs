@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+mod changes;
 mod check;
 mod names;
 mod network;
@@ -25,6 +26,7 @@ mod table;
 mod units;
 mod value;
 
+pub use changes::{Change, Entry, changes, entries};
 pub use names::{AbsolutePath, Domain, HopName, HostName};
 pub use network::{HopAddress, HopHost, InterfaceAddress, Network};
 pub use print::defaults_text;
@@ -32,8 +34,8 @@ pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
-    BareNewlines, BoxNetwork, Client, Domains, InitialMode, Listen, LogFormat, LogLevel, NEXT_HOPS_MAX,
-    NextHop, Release, SECTIONS, Settings, System, Volume,
+    BareNewlines, BoxNetwork, Client, Domains, InitialMode, Listen, LogFormat, LogLevel, Microsoft365,
+    NEXT_HOPS_MAX, NextHop, Release, SECTIONS, Settings, Site, System, Volume,
 };
 pub use units::{Bytes, DurationText};
 

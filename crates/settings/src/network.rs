@@ -11,6 +11,22 @@ use crate::value::{Refusal, Text};
 /// The port of SMTP between servers.
 const SMTP_PORT: u16 = 25;
 
+/// How many bits an address of this family has.
+const fn bits_of(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// An address and, where a slash follows, how many of its leading bits count.
+fn address_and_bits(text: &str) -> Result<(IpAddr, Option<u8>), Refusal> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| Refusal::Bad)?;
+    let fits = |bits: &str| bits.parse().ok().filter(|bits| *bits <= bits_of(address)).ok_or(Refusal::Bad);
+    Ok((address, bits.map(fits).transpose()?))
+}
+
 /// A network: an address and how many of its leading bits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -51,16 +67,8 @@ impl Text for Network {
     }
 
     fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| Refusal::Bad)?;
-        let bits_max = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            Some(bits) => bits.parse::<u8>().ok().filter(|bits| *bits <= bits_max).ok_or(Refusal::Bad)?,
-            None => bits_max,
-        };
+        let (address, bits) = address_and_bits(text)?;
+        let bits = bits.unwrap_or(bits_of(address));
         if bits == 0 {
             return Err(Refusal::Because("a network of all addresses would lift the limit for everybody"));
         }
@@ -103,13 +111,12 @@ impl Text for InterfaceAddress {
     }
 
     fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
-        let Some((address, bits)) = text.split_once('/') else {
+        let (address, Some(prefix_bits)) = address_and_bits(text)? else {
             return Err(Refusal::Because("without /24 or the like it is not known who is a neighbour"));
         };
-        let address: IpAddr = address.parse().map_err(|_| Refusal::Bad)?;
-        let bits_max = if address.is_ipv4() { 32 } else { 128 };
-        let prefix_bits =
-            bits.parse().ok().filter(|bits| (1..=bits_max).contains(bits)).ok_or(Refusal::Bad)?;
+        if prefix_bits == 0 {
+            return Err(Refusal::Bad);
+        }
         if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
             return Err(Refusal::Because("no machine can be reached at that address"));
         }

@@ -45,6 +45,16 @@ choice! {
 }
 
 choice! {
+    /// Whether part of the mailboxes are in Exchange Online.
+    Microsoft365 {
+        /// All mailboxes are on the site's own servers.
+        None = "none",
+        /// Exchange on the site and Exchange Online are one organisation.
+        Hybrid = "hybrid",
+    }
+}
+
+choice! {
     /// What happens to a message with a CR or LF that stands alone.
     BareNewlines {
         /// It is refused.
@@ -119,6 +129,19 @@ group! {
         /// How many percent of the time the checking may take, when nothing else waits for the disk; 0 checks only when
         /// `penstock volume scrub` asks for it. At 1, a disk that reads 100 MB a second is gone through at 1 MB a second.
         scrub_percent_max: u32 = default(1), 0..=100;
+    }
+}
+
+group! {
+    /// What the site is. Nothing in the service is different for it today; it is kept for those who look after the box, and
+    /// `report` shows it.
+    "site" => Site {
+        /// Whether part of the site's mailboxes are in Exchange Online ("hybrid"). Mail between the two halves must not come
+        /// through the box: what makes it internal is lost on a way with anything in between that processes SMTP. So the
+        /// connector of Exchange Online has to reach Exchange directly, past the box. Where the site's MX points to Exchange
+        /// Online, that is where outside mail comes from: put Microsoft's networks into `listen.trusted_fronts`, since the
+        /// limits per source would hold all senders' mail up.
+        microsoft_365: Microsoft365 = default(Microsoft365::None), ();
     }
 }
 
@@ -252,6 +275,25 @@ group! {
     }
 }
 
+impl BoxNetwork {
+    /// Reads the section `[network]` of a settings file that may lack everything else: the network is up before the rest
+    /// has been asked for.
+    ///
+    /// # Errors
+    /// Everything that is wrong with that section, or with the file as TOML.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        if text.len() > FILE_BYTES_MAX {
+            return Err(Problems::file_too_long(text.len()));
+        }
+        let mut sink = Sink::new(text);
+        let network: Option<Self> = Document::parse(text, &SECTIONS, &mut sink).one();
+        if let Some(network) = &network {
+            network.check(&mut sink);
+        }
+        sink.finish(network)
+    }
+}
+
 impl Volume {
     /// Whether the volume is a block device, whose size is its own.
     pub fn is_device(&self) -> bool {
@@ -260,10 +302,11 @@ impl Volume {
 }
 
 /// Every section of the file, in the order of the document.
-pub static SECTIONS: [Section; 8] = [
+pub static SECTIONS: [Section; 9] = [
     System::SECTION,
     BoxNetwork::SECTION,
     Volume::SECTION,
+    Site::SECTION,
     Listen::SECTION,
     Domains::SECTION,
     NextHop::SECTION,
@@ -280,6 +323,8 @@ pub struct Settings {
     pub network: BoxNetwork,
     /// `[volume]`
     pub volume: Volume,
+    /// `[site]`
+    pub site: Site,
     /// `[listen]`
     pub listen: Listen,
     /// `[domains]`
@@ -311,6 +356,7 @@ impl Settings {
         let system = document.one();
         let network = document.one();
         let volume = document.one();
+        let site = document.one();
         let listen = document.one();
         let domains = document.one();
         let next_hops = document.many(NEXT_HOPS_MAX);
@@ -322,6 +368,7 @@ impl Settings {
             system: system?,
             network: network?,
             volume: volume?,
+            site: site?,
             listen: listen?,
             domains: domains?,
             next_hops,
