@@ -73,15 +73,17 @@ build_daemons() {
 # What the processor of a box runs.
 box_target=aarch64-unknown-linux-musl
 
-# Builds the image of a box with these settings into a folder. No path of this machine gets into the binary, so that the
+# Builds the image of a box with these settings into a folder; with none for an empty name. No path of this machine gets into the binary, so that the
 # same sources give the same bytes in any clone.
 build_image() {
     local settings=$1 folder=$2 kernel
+    local with_settings=()
+    [ -z "$settings" ] || with_settings=(--settings "$settings")
     kernel=$(image/build-kernel qemu-virt) || return
     say "building penstock for the box"
     RUSTFLAGS="--remap-path-prefix=$repository=/penstock --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
         cargo build --locked --release -p penstock --target "$box_target" || return
     say "building the image"
     cargo run --locked --quiet -p penstock-image -- build --board board/qemu-virt --kernel "$kernel" \
-        --penstock "$target/$box_target/release/penstock" --settings "$settings" "$folder"
+        --penstock "$target/$box_target/release/penstock" "${with_settings[@]}" "$folder"
 }

@@ -32,8 +32,8 @@ pub struct Parts<'a> {
     pub kernel: &'a Path,
     /// The static binary.
     pub penstock: &'a Path,
-    /// The settings that the box begins with.
-    pub settings: &'a Path,
+    /// The settings that the box begins with, if any.
+    pub settings: Option<&'a Path>,
 }
 
 /// What the files of a slot are, for whoever verifies them.
@@ -58,7 +58,7 @@ struct Entry {
 /// [`Error`].
 pub fn build(parts: &Parts<'_>, into: &Path) -> Result<(), Error> {
     let board = Board::read(parts.board)?;
-    let settings = read_settings(parts.settings)?;
+    let settings = parts.settings.map(read_settings).transpose()?;
     let kernel = read(parts.kernel)?;
     let initramfs = initramfs::pack(&read(parts.penstock)?);
     let command_line = board.command_line();
@@ -82,7 +82,7 @@ pub fn build(parts: &Parts<'_>, into: &Path) -> Result<(), Error> {
         &board,
         slot.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>() + manifest.len() as u64,
     )?;
-    let own_flash = flash::own_flash(&board, &settings)?;
+    let own_flash = flash::own_flash(&board, settings.as_deref())?;
 
     fs::create_dir_all(into).map_err(Error::file("make", into))?;
     let mut files = slot.to_vec();

@@ -25,9 +25,9 @@ enum Command {
         /// The static binary
         #[arg(long, value_name = "FILE")]
         penstock: PathBuf,
-        /// The settings that the box begins with
+        /// The settings that the box begins with; without them it asks on its serial console
         #[arg(long, value_name = "FILE")]
-        settings: PathBuf,
+        settings: Option<PathBuf>,
         /// Where the files go
         #[arg(value_name = "DIR")]
         into: PathBuf,
@@ -62,7 +62,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Error> {
     match command {
         Command::Build { board, kernel, penstock, settings, into } => {
-            let parts = Parts { board: &board, kernel: &kernel, penstock: &penstock, settings: &settings };
+            let settings = settings.as_deref();
+            let parts = Parts { board: &board, kernel: &kernel, penstock: &penstock, settings };
             bundle::build(&parts, &into)?;
             Ok(ExitCode::SUCCESS)
         }

@@ -39,10 +39,19 @@ pub fn settings_before(next_hop: SocketAddr) -> Settings {
 impl Appliance {
     /// Everything but the start.
     pub fn prepare(settings: &Settings) -> Self {
+        Self::prepare_with(Some(&settings.to_toml()))
+    }
+
+    /// A box as it leaves the factory, which has not been told yet what to do.
+    pub fn prepare_blank() -> Self {
+        Self::prepare_with(None)
+    }
+
+    fn prepare_with(settings: Option<&str>) -> Self {
         let scratch = Scratch::new("box");
         let board =
             Board::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../board/qemu-virt")).unwrap();
-        let flash = own_flash(&board, &settings.to_toml()).unwrap();
+        let flash = own_flash(&board, settings).unwrap();
         fs::write(scratch.join(OWN_FLASH), flash).unwrap();
         let image = env::var_os("PENSTOCK_IMAGE")
             .expect("PENSTOCK_IMAGE is not set: run the tests through scripts/test, which builds the image");
@@ -130,6 +139,11 @@ impl Appliance {
     /// Its serial line. There is one; it may be taken again after it was let go of.
     pub fn serial(&self) -> UnixStream {
         UnixStream::connect(self.scratch.join("serial")).unwrap()
+    }
+
+    /// Waits until its serial line can be taken.
+    pub fn wait_for_serial(&self) {
+        wait_until("there is a serial line", || self.scratch.join("serial").exists());
     }
 
     /// Where mail is handed in.
