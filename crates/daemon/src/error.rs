@@ -24,6 +24,8 @@ pub enum Error {
     },
     /// It cannot be read whether the volume is blank.
     ReadBlank(io::Error),
+    /// What was kept on the volume cannot be let go of.
+    Forget(penstock_spool::Error),
     /// No random bytes for the name of a new volume.
     Random(io::Error),
     /// An address cannot be listened on.
@@ -59,6 +61,7 @@ impl Error {
             Self::NotBlank { .. } => "PS-D003",
             Self::ReadBlank(_) => "PS-D004",
             Self::Random(_) => "PS-D005",
+            Self::Forget(_) => "PS-D006",
             Self::Listen { .. } => "PS-D010",
             Self::Control(BindError::InUse(_)) => "PS-D110",
             Self::Control(BindError::NotASocket(_)) => "PS-D111",
@@ -90,6 +93,7 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Self::ReadBlank(error) => write!(f, "cannot see whether the volume is blank: {error}"),
+            Self::Forget(error) => write!(f, "mode and states cannot be let go of: {error}"),
             Self::Random(error) => write!(f, "no random bytes: {error}"),
             Self::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::System(error) => write!(f, "the operating system refuses: {error}"),

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Released = 22,
     /// The operator changed the mode.
     Mode = 23,
+    /// The operator had other settings tried, or they went back.
+    Settings = 24,
     /// A next hop is in another state.
     Hop = 30,
     /// The daemon started, or stopped.
@@ -46,7 +48,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::VolumeRecovered,
         Self::Delivered,
         Self::Deferred,
@@ -57,6 +59,7 @@ impl Kind {
         Self::Exported,
         Self::Released,
         Self::Mode,
+        Self::Settings,
         Self::Hop,
         Self::Started,
         Self::Stopped,
@@ -77,6 +80,7 @@ impl Kind {
             Self::Exported => "exported",
             Self::Released => "released",
             Self::Mode => "mode",
+            Self::Settings => "settings",
             Self::Hop => "hop",
             Self::Started => "started",
             Self::Stopped => "stopped",

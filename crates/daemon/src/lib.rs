@@ -8,6 +8,7 @@ mod clock;
 pub mod control;
 mod deliver;
 mod error;
+pub mod keeper;
 mod ledger;
 mod listen;
 mod log;

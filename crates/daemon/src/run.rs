@@ -1,6 +1,8 @@
 //! From the settings to a daemon that runs, and to its end.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,8 @@ use crate::deliver::{self, Delivery};
 use crate::ledger::Kind;
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
-use crate::operator::Operator;
+use crate::operator::settings::cut;
+use crate::operator::{Operator, mode};
 use crate::storage::{self, Answered, Started, Storage};
 use crate::{Error, notify, stop, volume};
 
@@ -28,20 +31,33 @@ const BLOCKING_THREADS: usize = 16;
 const BLOCKING_STACK_BYTES: usize = 512 * 1024;
 /// How long what is under way may take to end when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-
+/// As much of a reason to stop is read, in bytes.
+const STOP_REASON_BYTES_MAX: u64 = 256;
 /// How long reads that are under way may take to end after that.
 const READER_GRACE: Duration = Duration::from_secs(1);
 
-/// What is not a setting.
+/// What is not a setting: where the service runs, and what whoever started it wants to have said or done.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Options {}
+pub struct Options {
+    /// The file with the settings, which is shown to the operator.
+    pub settings_file: PathBuf,
+    /// On a box the socket of its first process, which keeps the settings.
+    pub keeper: Option<PathBuf>,
+    /// What is written into the ledger about settings that the service starts with.
+    pub note: Option<String>,
+    /// The file that says, when the service is asked to stop, why.
+    pub stop_reason: Option<PathBuf>,
+    /// Whether to let go of mode and states that were kept on the volume: a factory reset.
+    pub forget: bool,
+    /// Whether all mail, and the ledger with it, was destroyed just before: the first thing that a new ledger says.
+    pub erased: bool,
+}
 
 /// Runs the service until SIGTERM or SIGINT asks it to stop. A second one does not wait for what is under way.
 ///
 /// # Errors
 /// Why it could not start, or was not stopped cleanly.
-pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
+pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
     let started = Instant::now();
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -52,7 +68,10 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
         .map_err(Error::System)?;
     let clock = Arc::new(Clock::new());
     let metrics = Arc::new(Metrics::default());
-    let mounted = volume::open(&settings)?;
+    let mut mounted = volume::open(&settings)?;
+    if options.forget {
+        forget(&mut mounted.spool).map_err(Error::Forget)?;
+    }
     let name = mounted.spool.info().volume;
     let mount_ms = u64::try_from(mounted.took.as_millis()).unwrap_or(u64::MAX);
     let volume = deliver::Volume {
@@ -63,8 +82,15 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
     let Started { storage, answers, thread } =
         storage::start(mounted, &settings, Arc::clone(&clock), Arc::clone(&metrics))
             .map_err(Error::System)?;
-    let daemon =
-        Daemon { settings: Arc::new(settings), clock, metrics, storage: storage.clone(), mount_ms, started };
+    let daemon = Daemon {
+        settings: Arc::new(settings),
+        options: Arc::new(options.clone()),
+        clock,
+        metrics,
+        storage: storage.clone(),
+        mount_ms,
+        started,
+    };
     let served = runtime.block_on(daemon.serve(&volume, answers));
     // A thread that hangs in the system's resolver is not waited for.
     runtime.shutdown_timeout(READER_GRACE);
@@ -76,9 +102,17 @@ pub fn run(settings: Settings, _options: &Options) -> Result<(), Error> {
     served.and(closed)
 }
 
+/// Lets go of what the operator and the next hops left on the volume, apart from mail and ledger.
+fn forget(spool: &mut volume::Spool) -> Result<(), penstock_spool::Error> {
+    deliver::forget(spool)?;
+    mode::forget(spool)?;
+    spool.sync()
+}
+
 /// What all parts share.
 struct Daemon {
     settings: Arc<Settings>,
+    options: Arc<Options>,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     storage: Storage,
@@ -113,6 +147,16 @@ impl Daemon {
         let mut tasks = self.start(&listening, &delivery, &stopping)?;
         notify::ready();
         self.record(Kind::Started, "started").await;
+        if self.options.erased {
+            self.record(Kind::Removed, "all mail, and the ledger before this, was erased at the console")
+                .await;
+        }
+        if self.options.forget {
+            self.record(Kind::Mode, "mode and states of the next hops begin anew: factory reset").await;
+        }
+        if let Some(note) = &self.options.note {
+            self.record(Kind::Settings, note).await;
+        }
 
         tokio::select! {
             _ = &mut dispatch => return Err(Error::StorageGone),
@@ -125,7 +169,7 @@ impl Daemon {
         let finished = async {
             while tasks.join_next().await.is_some() {}
             listening.wait_until_empty().await;
-            self.record(Kind::Stopped, "stopped").await;
+            self.record(Kind::Stopped, &self.stop_reason()).await;
         };
         tokio::select! {
             _ = &mut dispatch => Err(Error::StorageGone),
@@ -149,6 +193,7 @@ impl Daemon {
         let socket = ControlSocket::bind(Path::new(self.settings.system.control_socket.as_str()))?;
         let operator = Operator {
             settings: Arc::clone(&self.settings),
+            options: Arc::clone(&self.options),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             storage: self.storage.clone(),
@@ -168,8 +213,21 @@ impl Daemon {
         Ok(tasks)
     }
 
+    /// What is written into the ledger about the stop, with its reason if whoever asked for it left one.
+    fn stop_reason(&self) -> String {
+        let mut reason = String::new();
+        if let Some(file) = self.options.stop_reason.as_deref().and_then(|path| File::open(path).ok()) {
+            // What cannot be read is not known.
+            let _ = file.take(STOP_REASON_BYTES_MAX).read_to_string(&mut reason);
+        }
+        match reason.lines().next() {
+            Some(reason) if !reason.trim().is_empty() => format!("stopped: {}", reason.trim()),
+            _ => "stopped".to_owned(),
+        }
+    }
+
     async fn record(&self, kind: Kind, text: &str) {
-        let event: Event = kind.event(self.clock.stamp(), None, text.to_owned());
+        let event: Event = kind.event(self.clock.stamp(), None, cut(text.to_owned()));
         if let Err(error) = self.storage.change(move |spool| spool.record_event(&event)).await {
             warn!(code = error.code(), %error, text, "that could not be written to the ledger");
         }

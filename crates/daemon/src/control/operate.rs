@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::types::{
-    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Selection, Status,
+    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Selection, SettingsView,
+    Status,
 };
 use super::volume::{ScrubView, VolumeInfo};
 use super::{MailId, Refusal};
@@ -92,6 +93,17 @@ pub trait Operate: Send + Sync + 'static {
 
     /// The newest events that pass the filter, oldest first.
     fn events(&self, filter: EventFilter) -> impl Future<Output = Result<EventPage, Refusal>> + Send;
+
+    /// The settings that the service runs with.
+    fn settings(&self) -> impl Future<Output = Result<SettingsView, Refusal>> + Send;
+
+    /// Has other settings tried, where they can be changed from here: the service starts again with them, and they are
+    /// kept if it is well then. The trial is under way when this returns.
+    fn put_settings(
+        &self,
+        text: String,
+        who: Who,
+    ) -> impl Future<Output = Result<SettingsView, Refusal>> + Send;
 
     /// What the volume is, and how it stands.
     fn volume(&self) -> impl Future<Output = Result<VolumeInfo, Refusal>> + Send;

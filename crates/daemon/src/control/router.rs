@@ -10,6 +10,8 @@
 //! | `POST /v1/release` | [`Selection`] | `ActionResult` |
 //! | `POST /v1/remove` | [`RemoveRequest`] | `ActionResult` |
 //! | `GET /v1/events?message=&kind=&limit=` | | [`EventPage`](super::types::EventPage) |
+//! | `GET /v1/settings` | | [`SettingsView`](super::types::SettingsView) |
+//! | `PUT /v1/settings` | [`SettingsRequest`] | `SettingsView`, its trial running |
 //! | `GET /v1/volume` | | [`VolumeInfo`](super::volume::VolumeInfo) |
 //! | `GET /v1/scrub` | | [`ScrubView`](super::volume::ScrubView) |
 //! | `POST /v1/scrub` | [`ScrubRequest`] | `ScrubView` |
@@ -34,13 +36,13 @@ use serde::de::DeserializeOwned;
 use super::body::ExportBody;
 use super::types::{
     EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX, QueueFilter, REASON_BYTES_MAX,
-    RemoveRequest, Selection,
+    RemoveRequest, Selection, SettingsRequest,
 };
 use super::volume::ScrubRequest;
 use super::{Kind, MailId, Operate, Refusal, Who};
 
-/// The largest body of a request: [`IDS_MAX`] names and a reason fit several times.
-const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// The largest body of a request: settings may be 64 KiB, and JSON makes up to six bytes of one.
+const REQUEST_BYTES_MAX: usize = 512 * 1024;
 /// How long an answer may take to begin. A search through the queue reads bounded parts and stays far below.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many rows a page has if nobody says.
@@ -59,6 +61,7 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/release", post(release::<O>))
         .route("/v1/remove", post(remove::<O>))
         .route("/v1/events", get(events::<O>))
+        .route("/v1/settings", get(settings::<O>).put(put_settings::<O>))
         .route("/v1/volume", get(volume::<O>))
         .route("/v1/scrub", get(scrub::<O>).post(begin_scrub::<O>).delete(stop_scrub::<O>))
         .route("/metrics", get(metrics::<O>))
@@ -135,6 +138,18 @@ async fn events<O: Operate>(
 ) -> Answer<impl Serialize> {
     filter.limit = page_rows(filter.limit);
     operate.events(filter).await.map(Json)
+}
+
+async fn settings<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
+    operate.settings().await.map(Json)
+}
+
+async fn put_settings<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(request): Told<SettingsRequest>,
+) -> Answer<impl Serialize> {
+    operate.put_settings(request.text, who).await.map(Json)
 }
 
 async fn volume<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {

@@ -485,3 +485,48 @@ pub struct Refused {
     /// Why.
     pub error: ErrorBody,
 }
+
+/// The settings that the service runs with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsView {
+    /// The text of the file.
+    pub text: String,
+    /// Where it is: `flash` on a box, else the path of the file.
+    pub place: String,
+    /// Whether they can be changed from here.
+    pub changeable: bool,
+    /// The last trial of others since the box was started.
+    pub trial: Option<Trial>,
+}
+
+/// Settings that the service was started with to see whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Which one since the box was started, from 1.
+    pub number: u32,
+    /// Who wanted it.
+    pub by: String,
+    /// How it goes.
+    pub state: TrialState,
+    /// Why they were not kept, one sentence.
+    pub why: Option<String>,
+}
+
+/// How a trial of settings goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialState {
+    /// The service runs with them, and it is not known yet whether it is well.
+    Running,
+    /// It is well: they are in flash.
+    Kept,
+    /// It was not: those from before are back.
+    GoneBack,
+}
+
+/// Asks for other settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsRequest {
+    /// The text of the file.
+    pub text: String,
+}

@@ -37,7 +37,7 @@ use evidence::{Cut, Found, phase};
 pub(crate) use notes::Note;
 use notes::Notes;
 use record::Record;
-pub(crate) use saved::load;
+pub(crate) use saved::{forget, load};
 
 /// How long a session is kept for the next message.
 const IDLE_MAX: Duration = Duration::from_secs(10);

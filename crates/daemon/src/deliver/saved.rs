@@ -27,6 +27,11 @@ pub(super) fn store(spool: &mut Spool, saved: &Saved) -> Result<(), Error> {
     Ok(())
 }
 
+/// Lets go of all of it, so that the settings decide again.
+pub(crate) fn forget(spool: &mut Spool) -> Result<(), Error> {
+    (0..PIECES).try_for_each(|n| spool.put_meta(META_RELEASE, &key(n), &[]))
+}
+
 /// What was kept, if there is anything that can be read.
 pub(crate) fn load(spool: &Spool) -> Option<Saved> {
     let pieces = (0..PIECES).filter_map(|n| spool.meta(META_RELEASE, &key(n)));

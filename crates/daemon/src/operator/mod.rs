@@ -1,7 +1,8 @@
 //! What the daemon does for its operator: the control interface's [`Operate`] on listener, storage and release.
 
 mod figures;
-mod mode;
+pub(crate) mod mode;
+pub(crate) mod settings;
 mod status;
 mod view;
 
@@ -16,7 +17,7 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::control::types::{
     ActionResult, ErrorBody, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Refused,
-    Selection, Status,
+    Selection, SettingsView, Status,
 };
 use crate::control::volume::{ScrubView, VolumeInfo};
 use crate::control::{Export, Kind as Fault, MailId, Operate, Refusal, Store, Who};
@@ -24,6 +25,7 @@ use crate::deliver::Delivery;
 use crate::ledger::Kind;
 use crate::listen::Listening;
 use crate::metrics::Metrics;
+use crate::run::Options;
 use crate::storage::{Recovered, ScrubOrder, Source, Storage};
 use crate::volume::Spool;
 
@@ -35,6 +37,7 @@ const CHANGES_PER_STEP: usize = 256;
 /// The daemon towards its operator.
 pub(crate) struct Operator {
     pub(crate) settings: Arc<Settings>,
+    pub(crate) options: Arc<Options>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) storage: Storage,
@@ -108,6 +111,14 @@ impl Operate for Operator {
 
     async fn events(&self, filter: EventFilter) -> Result<EventPage, Refusal> {
         view::events(self, filter).await
+    }
+
+    async fn settings(&self) -> Result<SettingsView, Refusal> {
+        settings::view(self).await
+    }
+
+    async fn put_settings(&self, text: String, who: Who) -> Result<SettingsView, Refusal> {
+        settings::put(self, text, &who).await
     }
 
     async fn volume(&self) -> Result<VolumeInfo, Refusal> {

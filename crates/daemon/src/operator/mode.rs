@@ -8,6 +8,7 @@ use super::{Operator, unavailable};
 use crate::control::types::{ActionResult, Mode, ModeView};
 use crate::control::{Kind as Fault, Refusal, Who};
 use crate::ledger::{Kind, META_RELEASE};
+use crate::volume::Spool;
 
 const KEY: &[u8] = b"mode";
 
@@ -17,6 +18,11 @@ struct Set {
     at_unix_ms: Option<u64>,
     by: String,
     reason: Option<String>,
+}
+
+/// Lets go of who set it.
+pub(crate) fn forget(spool: &mut Spool) -> Result<(), penstock_spool::Error> {
+    spool.put_meta(META_RELEASE, KEY, &[])
 }
 
 /// Changes the mode. It is durable when this returns.

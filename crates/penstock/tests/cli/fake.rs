@@ -25,6 +25,9 @@ pub(crate) struct World {
     /// How many bytes of the body come before the volume fails; all of them if that is not less.
     pub readable_bytes: usize,
     pub events: Vec<EventView>,
+    pub settings: SettingsView,
+    /// How the next trial of settings ends.
+    pub outcome: Option<Trial>,
     /// Each request that changes something, as it arrived.
     pub told: Vec<String>,
 }
@@ -142,6 +145,29 @@ impl Operate for Fake {
         let all: Vec<_> = world.events.iter().filter(passes).cloned().collect();
         let left_off = all.len().saturating_sub(filter.limit as usize);
         Ok(EventPage { events: all[left_off..].to_vec(), more: left_off > 0 })
+    }
+
+    async fn settings(&self) -> Result<SettingsView, Refusal> {
+        Ok(self.0.lock().unwrap().settings.clone())
+    }
+
+    async fn put_settings(&self, text: String, who: Who) -> Result<SettingsView, Refusal> {
+        let mut world = self.0.lock().unwrap();
+        if !world.settings.changeable {
+            return Err(Refusal::new(Kind::Conflict, "PS-T003", "they are in a file", "Change it there."));
+        }
+        world.told.push(format!("uid {}: settings of {} bytes", who.uid, text.len()));
+        let before = world.settings.clone();
+        // Whoever looks next sees how it ended.
+        let mut trial = world.outcome.clone();
+        if let Some(trial) = &trial
+            && trial.state == TrialState::Kept
+        {
+            world.settings.text = text;
+        }
+        world.settings.trial = trial.take();
+        let running = Trial { number: 1, by: "you".into(), state: TrialState::Running, why: None };
+        Ok(SettingsView { trial: Some(running), ..before })
     }
 
     async fn volume(&self) -> Result<VolumeInfo, Refusal> {
@@ -377,6 +403,13 @@ pub(crate) fn outage() -> World {
                 text: "version 0.1.0".into(),
             },
         ],
+        settings: SettingsView {
+            text: "# site 17\n[system]\nhostname = \"mx.example.org\"\n".into(),
+            place: "flash".into(),
+            changeable: true,
+            trial: None,
+        },
+        outcome: Some(Trial { number: 1, by: "you".into(), state: TrialState::Kept, why: None }),
         told: vec![],
     }
 }

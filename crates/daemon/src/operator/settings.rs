@@ -1,0 +1,158 @@
+//! The settings as the operator sees and changes them. On a box the first process keeps them; on a host they are a file.
+
+use std::path::{Path, PathBuf};
+
+use penstock_settings::{Change, FILE_BYTES_MAX, Problems, Settings, changes};
+use penstock_spool::EVENT_TEXT_BYTES_MAX;
+
+use super::Operator;
+use crate::control::types::{ErrorBody, SettingsView};
+use crate::control::{Kind as Fault, Refusal, Who};
+use crate::keeper::{self, Kept, Request};
+use crate::ledger::Kind;
+
+/// Problems that are told in one sentence.
+const PROBLEMS_TOLD: usize = 10;
+
+pub(super) async fn view(operator: &Operator) -> Result<SettingsView, Refusal> {
+    let Some(keeper) = operator.options.keeper.clone() else {
+        let file = operator.options.settings_file.clone();
+        let text = blocking(move || read(&file)).await?;
+        let place = operator.options.settings_file.display().to_string();
+        return Ok(SettingsView { text, place, changeable: false, trial: None });
+    };
+    ask(keeper, Request::Settings).await.and_then(of_box)
+}
+
+/// Has other settings tried. They are kept only if the service is well with them.
+pub(super) async fn put(operator: &Operator, text: String, who: &Who) -> Result<SettingsView, Refusal> {
+    let Some(keeper) = operator.options.keeper.clone() else {
+        return Err(Refusal::new(
+            Fault::Conflict,
+            "PS-D280",
+            format!("the settings of this service are in {}", operator.options.settings_file.display()),
+            "Change them there, see what `penstock settings check` says of them, and start the service again.",
+        ));
+    };
+    Settings::parse(&text).map_err(|problems| wrong(&problems))?;
+    let before: Kept = ask(keeper.clone(), Request::Settings).await?;
+    let changed = changes(before.text.as_deref().unwrap_or_default(), &text);
+    let said = format!("tried for {who}: {}", summary(&changed));
+    let event = Kind::Settings.event(operator.clock.stamp(), None, cut(said));
+    // It is the next start of the service that matters, so a volume that refuses must not stand in the way.
+    if let Err(error) = operator.audit(event).await {
+        tracing::warn!(code = error.code(), %error, "a change of settings could not be written to the ledger");
+    }
+    ask(keeper, Request::Try { text, by: who.to_string() }).await.and_then(of_box)
+}
+
+fn of_box(kept: Kept) -> Result<SettingsView, Refusal> {
+    let text = kept.text.unwrap_or_default();
+    Ok(SettingsView { text, place: "flash".to_owned(), changeable: true, trial: kept.trial })
+}
+
+/// `PS-C…`: the settings are not right. The code is that of the first problem.
+fn wrong(problems: &Problems) -> Refusal {
+    let told: Vec<String> = problems
+        .iter()
+        .take(PROBLEMS_TOLD)
+        .map(|problem| {
+            let place = problem.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            format!("{place}{}: {}", problem.key, problem.reason)
+        })
+        .collect();
+    let more = (problems.iter().count() + problems.more()).saturating_sub(told.len());
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    let code = problems.iter().next().map_or("PS-C02", |problem| problem.code.as_str());
+    let message = format!("the settings are not right: {}{more}", told.join("; "));
+    Refusal::new(Fault::BadRequest, code, message, "Nothing was changed.")
+}
+
+/// What changed, as a sentence for the ledger.
+fn summary(changed: &[Change]) -> String {
+    if changed.is_empty() {
+        return "nothing but words that do not count".to_owned();
+    }
+    let one = |change: &Change| {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "its default".to_owned());
+        format!("{} from {} to {}", change.key, value(&change.from), value(&change.to))
+    };
+    changed.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// As much of a text as an event holds.
+pub(crate) fn cut(mut text: String) -> String {
+    if text.len() > EVENT_TEXT_BYTES_MAX {
+        let mut end = EVENT_TEXT_BYTES_MAX - '…'.len_utf8();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+fn read(file: &Path) -> Result<String, Refusal> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(file)
+        .and_then(|file| file.take(FILE_BYTES_MAX as u64).read_to_string(&mut text))
+        .map_err(|error| {
+            let message = format!("{} cannot be read: {error}", file.display());
+            Refusal::new(Fault::Unavailable, "PS-D281", message, "")
+        })?;
+    Ok(text)
+}
+
+/// Asks the first process. What it refuses is passed on.
+async fn ask<T: serde::de::DeserializeOwned + Send + 'static>(
+    socket: PathBuf,
+    request: Request,
+) -> Result<T, Refusal> {
+    blocking(move || {
+        keeper::ask(&socket, &request)
+            .map_err(|ErrorBody { code, message, help }| Refusal::new(Fault::Conflict, &code, message, help))
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(Refusal::new(
+            Fault::Unavailable,
+            "PS-D254",
+            "the daemon is stopping",
+            "Start it again, then ask again.",
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_ledger_says_of_a_change_fits_it() {
+        let change = |key: &str, from: Option<&str>, to: Option<&str>| Change {
+            key: key.to_owned(),
+            from: from.map(Into::into),
+            to: to.map(Into::into),
+        };
+        let changed = [change("release.connections_max", None, Some("3"))];
+        assert_eq!(summary(&changed), "release.connections_max from its default to 3");
+        let long = vec![change("domains.accepted", Some(&"é".repeat(400)), None); 3];
+        let text = cut(summary(&long));
+        assert!(text.len() <= EVENT_TEXT_BYTES_MAX && text.ends_with('…'), "{}", text.len());
+    }
+
+    #[test]
+    fn wrong_settings_are_told_with_key_line_and_the_code_of_the_first_problem() {
+        let problems = Settings::parse("[listen]\nsize_max = 7\n").unwrap_err();
+        let refusal = wrong(&problems);
+        assert_eq!(refusal.body.code, "PS-C05");
+        assert!(refusal.body.message.contains("line 2: listen.size_max: "), "{refusal}");
+    }
+}
