@@ -68,13 +68,26 @@ Examples:
     #[command(flatten)]
     Ask(Ask),
 
-    /// Check a settings file, or write one
+    /// Check a settings file, write one, or give a box other settings
     #[command(subcommand)]
     Settings(Settings),
 
     /// Look after volumes: make, check and repair them, and get mail off damaged ones
     #[command(subcommand)]
     Volume(Volume),
+
+    /// Tell whether a report that was pasted somewhere is whole
+    #[command(after_help = "\
+The console of a box writes reports (`report`). The last line of one has a CRC-32C of the lines before it.
+
+Examples:
+  penstock verify-report mail-from-site-17.txt
+  wl-paste | penstock verify-report -")]
+    VerifyReport {
+        /// The file in which it is, whatever stands around it; - is standard input
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
 
     /// Write completions for a shell to standard output
     #[command(after_help = "\
@@ -108,6 +121,21 @@ Examples:
   penstock status --json | jq .mail.messages
   watch penstock status")]
     Status {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
+    /// Watch how things stand, until q or Ctrl-C
+    #[command(after_help = "\
+Only what has changed is drawn, so that a serial line is fast enough.
+
+Examples:
+  penstock top
+  penstock top --interval 5s")]
+    Top {
+        /// How often to look
+        #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "2s")]
+        interval: Duration,
         #[command(flatten)]
         daemon: Daemon,
     },
@@ -345,6 +373,55 @@ Examples:
 Examples:
   penstock settings defaults > settings.toml")]
     Defaults,
+    /// Write the settings that the service runs with
+    #[command(after_help = "\
+Examples:
+  penstock settings export > site-17.toml")]
+    Export {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Give a box other settings; it keeps them if it is well with them, else goes back by itself
+    #[command(after_help = "\
+The service starts again with them. After some seconds in which it is well they are in flash; until then, and after a
+power cut, those from before count. On a host the settings are a file: this command says which.
+
+Examples:
+  penstock settings import site-17.toml
+  penstock settings import --socket /run/boxes/17.sock site-17.toml")]
+    Import {
+        /// The file; - is standard input
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Make a settings file for each of many sites, from one template and a table of values
+    #[command(after_help = "\
+In the template, {{name}} stands for the value in the column of that name. The first column names the file. Nothing is
+written unless every site's settings are right.
+
+Examples:
+  penstock settings fill template.toml sites.csv --into boxes/
+  scripts/image --settings boxes/berlin.toml berlin-image")]
+    Fill {
+        /// The settings file with {{name}} in place of what differs
+        #[arg(value_name = "TEMPLATE", value_hint = ValueHint::FilePath)]
+        template: PathBuf,
+        /// The table (CSV, RFC 4180) with the names in its first line
+        #[arg(value_name = "CSV", value_hint = ValueHint::FilePath)]
+        values: PathBuf,
+        /// The directory for the files
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        into: PathBuf,
+    },
+}
+
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    duration(text)
+        .ok()
+        .filter(|interval| (Duration::from_secs(1)..=Duration::from_secs(60)).contains(interval))
+        .ok_or("must be from 1s to 1m")
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {

@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use penstock_daemon::control::types::{
     ActionResult, ErrorBody, EventFilter, EventPage, ExportRequest, MessageView, ModeRequest, QueueFilter,
-    QueuePage, RemoveRequest, Selection, Status,
+    QueuePage, RemoveRequest, Selection, SettingsRequest, SettingsView, Status,
 };
 use penstock_daemon::control::volume::{ScrubRequest, ScrubView, VolumeInfo};
 use penstock_daemon::control::{MailId, SHA256_HEADER};
@@ -107,6 +107,20 @@ impl Client {
         self.get(format!("/v1/events?{query}")).await
     }
 
+    /// All figures as text for Prometheus.
+    pub(crate) async fn metrics(&self) -> Result<String, Failure> {
+        let response = self.ask(Method::GET, "/metrics".into(), Bytes::new()).await?;
+        Ok(String::from_utf8_lossy(&self.bytes(response).await?).into_owned())
+    }
+
+    pub(crate) async fn settings(&self) -> Result<SettingsView, Failure> {
+        self.get("/v1/settings".into()).await
+    }
+
+    pub(crate) async fn put_settings(&self, text: String) -> Result<SettingsView, Failure> {
+        self.send(Method::PUT, "/v1/settings".into(), &SettingsRequest { text }).await
+    }
+
     pub(crate) async fn export(&self, id: MailId, reason: String) -> Result<Exported, Failure> {
         let body = json(&ExportRequest { reason })?;
         let response = self.ask(Method::POST, format!("/v1/messages/{id}/export"), body).await?;
@@ -164,13 +178,17 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, Failure> {
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-        let bytes = match tokio::time::timeout(ANSWER_TIMEOUT, body).await {
-            Err(_) => return Err(self.gone("the answer stopped in the middle")),
-            Ok(Err(error)) => return Err(self.gone(&error.to_string())),
-            Ok(Ok(body)) => body.to_bytes(),
-        };
+        let bytes = self.bytes(response).await?;
         serde_json::from_slice(&bytes).map_err(|error| self.not_understood(&error.to_string()))
+    }
+
+    async fn bytes(&self, response: Response<Incoming>) -> Result<Bytes, Failure> {
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        match tokio::time::timeout(ANSWER_TIMEOUT, body).await {
+            Err(_) => Err(self.gone("the answer stopped in the middle")),
+            Ok(Err(error)) => Err(self.gone(&error.to_string())),
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+        }
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {

@@ -7,8 +7,10 @@ mod args;
 mod client;
 mod commands;
 mod console;
+mod edit;
 mod failure;
 mod init;
+mod memory;
 mod text;
 
 use std::io::{self, Write};

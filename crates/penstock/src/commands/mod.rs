@@ -5,11 +5,17 @@ mod events;
 mod export;
 mod hold;
 mod queue;
+mod report;
 mod serve;
-mod settings;
+pub(crate) mod settings;
 mod show;
 mod status;
+mod top;
 mod volume;
+
+pub(crate) use serve::{
+    ERASED_VARIABLE, FORGET_VARIABLE, KEEPER_VARIABLE, NOTE_VARIABLE, STOP_REASON_VARIABLE,
+};
 
 use std::io::Write;
 
@@ -31,7 +37,11 @@ impl Command {
             Self::Ask(ask) => ask.daemon().json,
             Self::Volume(volume) => volume.answers_in_json(),
             Self::Settings(args::Settings::Check { json, .. }) => *json,
-            Self::Settings(_)
+            Self::Settings(args::Settings::Export { daemon } | args::Settings::Import { daemon, .. }) => {
+                daemon.json
+            }
+            Self::Settings(args::Settings::Defaults | args::Settings::Fill { .. })
+            | Self::VerifyReport { .. }
             | Self::Serve { .. }
             | Self::Init
             | Self::Console
@@ -49,7 +59,8 @@ impl Ask {
             | Self::Release { daemon, .. }
             | Self::Remove { daemon, .. }
             | Self::Export { daemon, .. }
-            | Self::Events { daemon, .. } => daemon,
+            | Self::Events { daemon, .. }
+            | Self::Top { daemon, .. } => daemon,
             Self::Queue(queue) => &queue.daemon,
             Self::Hold(hold) => &hold.why.daemon,
             Self::Drain(why) | Self::Stop(why) => &why.daemon,
@@ -59,16 +70,18 @@ impl Ask {
 
 /// Does what was asked.
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
-    let mut screen = Screen::new();
+    run_on(command, &mut Screen::new())
+}
+
+/// Does what was asked, and writes the answer there.
+pub(crate) fn run_on(command: Command, screen: &mut Screen) -> Result<(), Failure> {
     match command {
-        Command::Ask(what) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(ask(what, &mut screen))?;
-        }
-        Command::Volume(what) => volume::run(what, &mut screen)?,
-        Command::Settings(what) => settings::run(what, &mut screen)?,
-        Command::Completions { shell } => docs::completions(shell, &mut screen)?,
-        Command::Man { dir } => docs::man(dir.as_deref(), &mut screen)?,
+        Command::Ask(what) => await_it(ask(what, screen))??,
+        Command::Volume(what) => volume::run(what, screen)?,
+        Command::Settings(what) => settings::run(what, screen)?,
+        Command::VerifyReport { file } => report::verify(&file, screen)?,
+        Command::Completions { shell } => docs::completions(shell, screen)?,
+        Command::Man { dir } => docs::man(dir.as_deref(), screen)?,
         Command::Serve { settings } => serve::run(&settings)?,
         Command::Console => crate::console::run()?,
         Command::Init => match crate::init::run()? {},
@@ -76,11 +89,17 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     Ok(screen.flush()?)
 }
 
+/// Runs what waits for an answer.
+pub(crate) fn await_it<T>(answer: impl Future<Output = T>) -> Result<T, Failure> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(answer))
+}
+
 async fn ask(what: Ask, screen: &mut Screen) -> Result<(), Failure> {
     let Daemon { socket, json } = what.daemon().clone();
     let client = Client::new(socket);
     match what {
         Ask::Status { .. } => status::run(&client, json, screen).await,
+        Ask::Top { interval, .. } => top::run(&client, interval, screen).await,
         Ask::Queue(asked) => queue::run(&client, asked, screen).await,
         Ask::Show { id, .. } => show::run(&client, id, json, screen).await,
         Ask::Hold(hold) => {

@@ -1,23 +1,94 @@
 //! `penstock settings`
 
+mod fill;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use penstock_daemon::control::types::{Trial, TrialState};
 use penstock_settings::{FILE_BYTES_MAX, Problem, Problems, Settings, defaults_text};
 use serde_json::json;
 
-use super::write_json;
+use super::{await_it, write_json};
 use crate::args;
+use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::text::Screen;
 use crate::text::human::counted;
+
+/// How long a trial can last: the service has two minutes to become well, and a minute to go back.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(240);
+const TRIAL_PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) fn run(what: args::Settings, screen: &mut Screen) -> Result<(), Failure> {
     match what {
         args::Settings::Defaults => Ok(screen.write_all(defaults_text().as_bytes())?),
         args::Settings::Check { file, json } => check(&file, json, screen),
+        args::Settings::Fill { template, values, into } => fill::run(&template, &values, &into, screen),
+        args::Settings::Export { daemon } => export(daemon, screen),
+        args::Settings::Import { file, daemon } => import(&file, daemon, screen),
     }
+}
+
+fn export(daemon: args::Daemon, screen: &mut Screen) -> Result<(), Failure> {
+    let view = await_it(async { Client::new(daemon.socket).settings().await })??;
+    if daemon.json {
+        return write_json(&view, screen);
+    }
+    Ok(screen.write_all(view.text.as_bytes())?)
+}
+
+fn import(file: &Path, daemon: args::Daemon, screen: &mut Screen) -> Result<(), Failure> {
+    let text = read(file)?;
+    if let Err(problems) = Settings::parse(&text) {
+        write_problems(file, &problems, &mut io::stderr().lock())?;
+        return Err(Failure::Silent(Exit::Failed));
+    }
+    let client = Client::new(daemon.socket);
+    let view = await_it(client.put_settings(text))??;
+    let number = view.trial.map_or(0, |trial| trial.number);
+    // Meanwhile the service starts again, and may not answer for a moment.
+    let outcome = follow(number, || await_it(client.settings()).ok()?.ok()?.trial)?;
+    if daemon.json {
+        return write_json(&outcome, screen);
+    }
+    Ok(writeln!(screen, "the service is well with them: they are kept")?)
+}
+
+/// Waits for the end of a trial. If the settings went back, that is a failure.
+pub(crate) fn follow(number: u32, look: impl Fn() -> Option<Trial>) -> Result<Trial, Failure> {
+    let began = Instant::now();
+    while began.elapsed() < TRIAL_TIMEOUT {
+        match look() {
+            Some(trial) if trial.number != number => {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    "PS-D283",
+                    "others have tried settings meanwhile, or the box was started again",
+                    "`penstock settings export` tells which ones hold.",
+                ));
+            }
+            Some(trial) if trial.state == TrialState::Kept => return Ok(trial),
+            Some(Trial { state: TrialState::GoneBack, why, .. }) => {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    "PS-D282",
+                    format!("the settings were not kept: {}", why.unwrap_or_default()),
+                    "Those from before are back.",
+                ));
+            }
+            _ => thread::sleep(TRIAL_PAUSE),
+        }
+    }
+    Err(Failure::new(
+        Exit::Failed,
+        "PS-D284",
+        "it is not known whether the settings were kept: the box does not say",
+        "`penstock settings export` tells which ones hold; its serial line says more.",
+    ))
 }
 
 /// Reads a settings file, at most as much of it as settings may be long; `-` is standard input.
@@ -68,7 +139,7 @@ fn problem_json(problem: &Problem) -> serde_json::Value {
 }
 
 /// What the box would do with these settings, one sentence.
-fn summary(settings: &Settings) -> String {
+pub(crate) fn summary(settings: &Settings) -> String {
     let listen: Vec<_> = settings.listen.addresses.iter().map(ToString::to_string).collect();
     let hops: Vec<_> =
         settings.next_hops.iter().map(|hop| format!("{} ({})", hop.name.as_str(), hop.address)).collect();

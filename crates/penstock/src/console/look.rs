@@ -5,9 +5,11 @@ use std::io::{self, Write as _};
 
 use jiff::Timestamp;
 
-use crate::args::SETTINGS_FILE;
+use crate::client::Client;
+use crate::commands::await_it;
 use crate::failure::Failure;
-use crate::init::{LOG_FILE, OLDER_LOG_FILE};
+use crate::init::{LOG_FILE, OLDER_LOG_FILE, serial};
+use crate::memory::Memory;
 use crate::text::Screen;
 use crate::text::human::{plain, span};
 
@@ -21,7 +23,7 @@ pub(super) fn version(screen: &mut Screen) -> Result<(), Failure> {
     let kernel = rustix::system::uname();
     let uptime = read("/proc/uptime")?;
     let up_s = uptime.split('.').next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    Ok(writeln!(
+    writeln!(
         screen,
         "Penstock {}, {} {} ({}), up {}",
         env!("CARGO_PKG_VERSION"),
@@ -29,7 +31,12 @@ pub(super) fn version(screen: &mut Screen) -> Result<(), Failure> {
         kernel.release().to_string_lossy(),
         kernel.machine().to_string_lossy(),
         span(up_s * 1000),
-    )?)
+    )?;
+    match serial::fact("serial") {
+        Some(serial) => writeln!(screen, "serial number {}", plain(&serial))?,
+        None => writeln!(screen, "no serial number: {} is not there or has none", serial::FILE)?,
+    }
+    Ok(())
 }
 
 /// The newest lines of what the service has said.
@@ -51,16 +58,15 @@ pub(super) fn journal(count: u16, screen: &mut Screen) -> Result<(), Failure> {
 
 /// How much memory there is.
 pub(super) fn memory(screen: &mut Screen) -> Result<(), Failure> {
-    let text = read("/proc/meminfo")?;
+    let memory = Memory::now();
     for (name, label) in [
-        ("MemTotal:", "in all"),
-        ("MemAvailable:", "free for whoever asks"),
-        ("AnonPages:", "used by processes"),
-        ("Cached:", "copies of what is on disk, and files in memory"),
-        ("Slab:", "used by the kernel"),
+        ("MemTotal", "in all"),
+        ("MemAvailable", "free for whoever asks"),
+        ("AnonPages", "used by processes"),
+        ("Cached", "copies of what is on disk, and files in memory"),
+        ("Slab", "used by the kernel"),
     ] {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
-        if let Some(kib) = value {
+        if let Some(kib) = memory.kib(name) {
             writeln!(screen, "{kib:>9} KiB  {label}")?;
         }
     }
@@ -78,10 +84,30 @@ pub(super) fn clock(screen: &mut Screen) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The settings that the box runs with.
-pub(super) fn config(screen: &mut Screen) -> Result<(), Failure> {
-    for line in read(SETTINGS_FILE)?.lines() {
+/// What the service counts, but for what only explains it to a program.
+pub(super) fn counters(screen: &mut Screen) -> Result<(), Failure> {
+    let text = await_it(async { Client::new(None).metrics().await })??;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
         writeln!(screen, "{}", plain(line))?;
+    }
+    Ok(())
+}
+
+/// What the device tree says of the machine, and what the kernel was told.
+pub(super) fn device_tree(screen: &mut Screen) -> Result<(), Failure> {
+    let root = "/sys/firmware/devicetree/base";
+    for name in ["model", "compatible", "chosen/bootargs"] {
+        let value = fs::read(format!("{root}/{name}")).unwrap_or_default();
+        // Texts end in a zero byte; some properties hold several.
+        let texts: Vec<_> = value.split(|byte| *byte == 0).filter(|text| !text.is_empty()).collect();
+        for text in texts {
+            writeln!(screen, "{name:16} {}", plain(&String::from_utf8_lossy(text)))?;
+        }
+    }
+    for entry in fs::read_dir(root).map_err(|error| Failure::file(root.as_ref(), "read", &error))?.flatten() {
+        if entry.path().is_dir() {
+            writeln!(screen, "node             {}", plain(&entry.file_name().to_string_lossy()))?;
+        }
     }
     Ok(())
 }

@@ -112,7 +112,7 @@ pub(super) fn next_hops(screen: &mut Screen) -> Result<(), Failure> {
     ))
 }
 
-fn converse(address: &HopAddress, hostname: &str, screen: &mut Screen) -> io::Result<()> {
+pub(super) fn converse(address: &HopAddress, hostname: &str, screen: &mut Screen) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&resolve(address)?, REPLY_TIMEOUT)?;
     stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
     let mut reader = BufReader::new(stream.try_clone()?).take(REPLY_BYTES_MAX);

@@ -3,6 +3,7 @@
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use penstock_daemon::control::MailId;
+use penstock_settings::SECTIONS;
 
 use super::failure;
 use crate::args::{Ask, Command, Daemon, Queue, Target, Volume};
@@ -38,16 +39,54 @@ Examples:
         #[arg(default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         lines: u16,
     },
+    /// Show what the service counts, as Prometheus would read it
+    Counters,
+    /// Tell which machine this is, as the firmware describes it
+    Dt,
     /// Tell how much memory there is
     Mem,
     /// Tell what time it is, and whether that can be believed
     Clock,
-    /// Show the settings that the box runs with
-    Config,
+    /// See and change the settings
+    #[command(
+        visible_alias = "settings",
+        after_help = "\
+Changes are collected; `config apply` has the box run with them and keeps them only if
+the service is well then. A power cut before that brings back what was.
+
+Examples:
+  config                                    all settings
+  config show listen.size_max               one, with what it is for
+  config set network.dns_servers 10.0.0.3 10.0.0.4
+  config set next_hop.exchange.address 10.0.0.5:25
+  config unset listen.size_max              back to the default
+  config diff                               what would change
+  config apply"
+    )]
+    Config {
+        #[command(subcommand)]
+        what: Option<Config>,
+    },
+    /// Ask for all that a box needs, and look whether it is so; with the present settings as proposals
+    Setup,
+    /// Tell why the box and the service started, the last times
+    Why,
     /// Show interfaces, addresses and routers
     Net,
     /// Show which machines of the local network have answered
     Arp,
+    /// Ask whether a machine is there
+    #[command(after_help = "\
+Examples:
+  ping 10.0.2.2
+  ping exchange.example.org --count 20    q ends it")]
+    Ping {
+        /// Its address or name
+        host: String,
+        /// How many times
+        #[arg(short, long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        count: u16,
+    },
     /// Ask each next hop for its greeting, as a sender would
     Smtp,
     /// Write what support needs to know, in one block
@@ -58,9 +97,71 @@ Examples:
         on: Switch,
     },
     /// Finish what is under way, and start the box again
+    #[command(visible_alias = "reboot")]
     Restart,
     /// Finish what is under way, and switch the box off
+    #[command(visible_alias = "poweroff")]
     PowerOff,
+    /// Clear the settings and what the service remembers of them; the mail stays
+    #[command(after_help = "\
+The box starts again and asks for new settings. Mail and ledger stay on the volume; mode
+and states of the next hops begin anew.
+
+Examples:
+  version                        shows the serial number
+  factory-reset PS-00042         with the serial number of this box")]
+    FactoryReset {
+        /// The serial number of the box, typed back
+        serial: String,
+    },
+    /// Destroy all mail and the ledger; the settings stay
+    #[command(after_help = "\
+The disk is made zeros, which may take minutes, and the box begins with a new volume. What
+was acknowledged and not delivered is lost: its senders believe that you have it.
+
+Examples:
+  queue                                        what would be lost
+  erase-mail PS-00042 destroy-all-mail         with the serial number of this box")]
+    EraseMail {
+        /// The serial number of the box, typed back
+        serial: String,
+        /// The word that says that this is meant
+        #[arg(value_parser = ["destroy-all-mail"])]
+        word: String,
+    },
+}
+
+/// What can be typed after `config`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Show the settings that the box runs with, or one of them with what it is for
+    Show {
+        /// Which, such as listen.size_max
+        key: Option<String>,
+    },
+    /// Change one of them in the draft
+    Set {
+        /// Which, such as listen.size_max or next_hop.exchange.address
+        key: String,
+        /// Its value: as in a settings file, or without quotation marks and brackets
+        #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+        value: Vec<String>,
+    },
+    /// Take one out of the draft, so that its default holds; or a whole next hop
+    Unset {
+        /// Which, such as listen.size_max or next_hop.spare
+        key: String,
+    },
+    /// Show what would change
+    Diff,
+    /// Have the box run with the draft, and keep it if the service is well
+    Apply,
+    /// Forget the draft
+    Discard,
+    /// Write the settings in a block that `import` takes; there are no secrets in them
+    Export,
+    /// Read settings up to a line "--- settings end", and apply them
+    Import,
 }
 
 /// What can be typed after `spool`.
@@ -136,6 +237,9 @@ fn definition() -> clap::Command {
 
 /// The words that can come next, after those that are there.
 pub(super) fn candidates(before: &[&str]) -> Vec<String> {
+    if let ["config" | "settings", "show" | "set" | "unset"] = before {
+        return keys();
+    }
     let definition = definition();
     let mut at = &definition;
     for word in before {
@@ -155,6 +259,16 @@ pub(super) fn candidates(before: &[&str]) -> Vec<String> {
     }
     names.sort();
     names
+}
+
+/// The paths of all settings; a section of which there may be several goes on with a name.
+fn keys() -> Vec<String> {
+    let paths = SECTIONS.iter().flat_map(|section| {
+        let keys = section.keys.iter().map(move |key| format!("{}.{}", section.name, key.name));
+        let names = section.repeats.then(|| format!("{}.", section.name));
+        keys.take(if section.repeats { 0 } else { usize::MAX }).chain(names)
+    });
+    paths.collect()
 }
 
 /// The operator's command for what was typed after `spool`.
@@ -196,6 +310,17 @@ mod tests {
         assert!(matches!(understand("spool"), Ok(Meaning::Command(Typed::Spool { what: None }))));
         assert!(matches!(understand("power-off"), Ok(Meaning::Command(Typed::PowerOff))));
         assert!(matches!(understand(" "), Ok(Meaning::Nothing)));
+        for line in ["config export", "settings export"] {
+            let Ok(Meaning::Command(Typed::Config { what: Some(Config::Export) })) = understand(line) else {
+                panic!("{line}")
+            };
+        }
+        let Ok(Meaning::Command(Typed::Config { what: Some(Config::Set { key, value }) })) =
+            understand("config set network.dns_servers 10.0.0.3 10.0.0.4")
+        else {
+            panic!("not understood")
+        };
+        assert_eq!((key.as_str(), value.len()), ("network.dns_servers", 2));
     }
 
     #[test]
@@ -225,5 +350,7 @@ mod tests {
         assert!(candidates(&["spool"]).contains(&"check".to_owned()));
         assert!(candidates(&["queue"]).contains(&"--state".to_owned()));
         assert!(candidates(&["nonsense"]).is_empty());
+        let keys = candidates(&["config", "set"]);
+        assert!(keys.contains(&"listen.size_max".to_owned()) && keys.contains(&"next_hop.".to_owned()));
     }
 }

@@ -19,8 +19,19 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn new(now: Instant, has_service: bool) -> Self {
-        Self { well_at: now, has_service }
+    /// There is no service yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { well_at: now, has_service: false }
+    }
+
+    /// From now on there is one, which has time to become well.
+    pub(super) fn begin(&mut self, now: Instant) {
+        *self = Self { well_at: now, has_service: true };
+    }
+
+    /// There is none any more.
+    pub(super) fn rest(&mut self) {
+        self.has_service = false;
     }
 
     /// The service is well.
@@ -41,11 +52,14 @@ mod tests {
     #[test]
     fn a_service_that_stays_unwell_lets_the_watchdog_bite() {
         let start = Instant::now();
-        let mut health = Health::new(start, true);
+        let mut health = Health::new(start);
+        assert!(health.deserves_food(start + 100 * UNWELL_MAX), "there is no service");
+        health.begin(start);
         assert!(health.deserves_food(start + UNWELL_MAX - Duration::from_secs(1)));
         assert!(!health.deserves_food(start + UNWELL_MAX));
         health.well(start + UNWELL_MAX);
         assert!(health.deserves_food(start + UNWELL_MAX + Duration::from_secs(1)));
-        assert!(Health::new(start, false).deserves_food(start + 100 * UNWELL_MAX));
+        health.rest();
+        assert!(health.deserves_food(start + 100 * UNWELL_MAX));
     }
 }

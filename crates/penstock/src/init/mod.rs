@@ -5,51 +5,53 @@
 //! switches off cleanly when somebody presses the power key. What fails on the way is told and gone past wherever the
 //! console can still be of use. If this process itself fails, the kernel panics, and a panic starts the box again.
 //!
-//! It keeps no mail and opens no port. What an operator wants is the console's affair, which runs as a user of its own and
-//! asks for nothing here but power-off and restart.
+//! It keeps no mail and opens no port. What an operator wants is the affair of the service and of the console, which run as
+//! users of their own; what only root can do for them, they ask for here: other settings, which are tried before they are
+//! kept, a look at a network, the end of the box.
 
+mod erase;
 mod error;
 mod health;
+
+mod keeper;
 mod log;
 mod mounts;
 mod network;
 mod power;
+mod probe;
 mod requests;
+pub(crate) mod serial;
 mod service;
 mod settings;
 mod socket;
+mod trial;
 mod watchdog;
 
 use std::convert::Infallible;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use penstock_settings::Settings;
 use rustix::fs::Mode;
-use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Resource, Rlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::SETTINGS_FILE;
 use crate::failure::{Exit, Failure};
 use error::Error;
-use health::Health;
+use keeper::Keeper;
 use log::say;
 use power::PowerKey;
 use requests::Requests;
-use service::{Console, Daemon, Notes};
+use service::{Console, Notes};
+use watchdog::Watchdog;
 
 pub(crate) use log::{FILE as LOG_FILE, OLDER_FILE as OLDER_LOG_FILE};
-pub(crate) use power::How;
-pub(crate) use requests::SOCKET as REQUESTS_SOCKET;
-use watchdog::Watchdog;
 
 /// The user and group of the daemon, as `/etc/passwd` of the box has them.
 const DAEMON_ID: u32 = 100;
 /// The user of the console, which belongs to the daemon's group.
 const CONSOLE_ID: u32 = 101;
-/// How often time is looked at, when nothing happens.
-const TICK: Duration = Duration::from_secs(1);
 /// Sessions, files and what else a process may have open.
 const OPEN_FILES_MAX: u64 = 16_384;
 
@@ -83,20 +85,8 @@ async fn start() -> Result<Infallible, Error> {
     let (notes, requests) = (Notes::bind()?, Requests::bind()?);
     let key = told(PowerKey::watch());
 
-    let daemon = match configure().await {
-        Ok(()) => Some(Daemon::new()),
-        Err(error) => {
-            say(&format!("{error}; no mail is taken, but the console can be used"));
-            None
-        }
-    };
-    let mut keeper = Keeper {
-        health: Health::new(Instant::now(), daemon.is_some()),
-        daemon,
-        console: told(Console::find()),
-        watchdog,
-    };
-    keeper.tend();
+    let mut keeper = Keeper::new(told(Console::find()), watchdog);
+    keeper.begin().await;
     keeper.keep(signals, notes, requests, key).await
 }
 
@@ -113,18 +103,9 @@ fn restrict() -> Result<(), Error> {
     // One address towards the mail server, not another one each day.
     told(mounts::set("net/ipv6/conf/all/use_tempaddr", "0"));
     told(mounts::set("net/ipv6/conf/default/use_tempaddr", "0"));
+    // The console may ask whether a machine is there, and needs no right of root for it.
+    told(mounts::set("net/ipv4/ping_group_range", &format!("{DAEMON_ID} {DAEMON_ID}")));
     Ok(())
-}
-
-/// Does what the settings ask for.
-async fn configure() -> Result<(), Error> {
-    let (text, settings) = settings::load()?;
-    settings::write(&text)?;
-    rustix::system::sethostname(settings.system.hostname.as_str().as_bytes())
-        .map_err(Error::system("set the host name"))?;
-    // Mail that can come in by one address is better than none.
-    told(network::up(&settings.network).await);
-    give_disk(&settings)
 }
 
 /// Gives the daemon the disk that it keeps mail on. What is on it is for the daemon to find out.
@@ -168,122 +149,5 @@ impl Signals {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
         })
-    }
-}
-
-/// The box as it runs.
-struct Keeper {
-    health: Health,
-    daemon: Option<Daemon>,
-    console: Option<Console>,
-    watchdog: Option<Watchdog>,
-}
-
-impl Keeper {
-    /// Looks after everything for good.
-    async fn keep(
-        mut self,
-        mut signals: Signals,
-        notes: Notes,
-        requests: Requests,
-        mut key: Option<PowerKey>,
-    ) -> Result<Infallible, Error> {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            let ends = tokio::select! {
-                _ = signals.child.recv() => {
-                    self.reap();
-                    None
-                }
-                note = notes.next() => {
-                    if let Some(daemon) = &mut self.daemon {
-                        daemon.noted(&note, Instant::now());
-                    }
-                    None
-                }
-                how = requests.next() => Some((how, "as the console asks")),
-                () = PowerKey::pressed(&mut key) => Some((How::Off, "the power key was pressed")),
-                _ = signals.terminate.recv() => Some((How::Off, "asked by a signal")),
-                _ = signals.interrupt.recv() => Some((How::Restart, "asked by a signal")),
-                _ = tick.tick() => None,
-            };
-            if let Some((how, why)) = ends {
-                say(&format!("{how}: {why}"));
-                self.end(how, &mut signals.child).await?;
-            }
-            self.tend();
-        }
-    }
-
-    /// Starts what should run, stops what hangs, and feeds the watchdog if that helps.
-    fn tend(&mut self) {
-        let now = Instant::now();
-        if let Some(daemon) = &mut self.daemon {
-            daemon.tend(now);
-            if daemon.is_well(now) {
-                self.health.well(now);
-            }
-        }
-        if let Some(console) = &mut self.console {
-            console.tend(now);
-        }
-        if self.health.deserves_food(now)
-            && let Some(watchdog) = &mut self.watchdog
-        {
-            watchdog.feed();
-        }
-    }
-
-    /// Takes note of every process that has ended. Those that nobody knows have lost their parent.
-    fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let how = describe(status);
-            let now = Instant::now();
-            if let Some(daemon) = &mut self.daemon {
-                daemon.ended(pid, &how, now);
-            }
-            if let Some(console) = &mut self.console {
-                console.ended(pid, now);
-            }
-        }
-    }
-
-    /// Stops everything in order, and the box with it.
-    async fn end(&mut self, how: How, child: &mut Signal) -> Result<(), Error> {
-        if let Some(daemon) = &mut self.daemon {
-            daemon.stop();
-            let until = Instant::now() + service::STOP_TIMEOUT;
-            while self.daemon.as_ref().is_some_and(Daemon::runs) {
-                if Instant::now() >= until {
-                    say("the service does not stop in time; what it had acknowledged is on flash");
-                    break;
-                }
-                let _ = tokio::time::timeout(TICK, child.recv()).await;
-                self.reap();
-                if let Some(watchdog) = &mut self.watchdog {
-                    watchdog.feed();
-                }
-            }
-        }
-        rustix::fs::sync();
-        say(match how {
-            How::Off => "all is written; the power goes off",
-            How::Restart => "all is written; the box starts again",
-        });
-        if how == How::Off
-            && let Some(watchdog) = self.watchdog.take()
-        {
-            watchdog.disarm();
-        }
-        power::end(how)
-    }
-}
-
-fn describe(status: WaitStatus) -> String {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (_, Some(signal)) => format!("signal {signal}"),
-        _ => "an unknown end".into(),
     }
 }

@@ -1,11 +1,11 @@
 //! The power key, and how a box ends.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use penstock_daemon::keeper::How;
 use rustix::system::{RebootCommand, reboot};
 use tokio::sync::mpsc;
 
@@ -19,32 +19,11 @@ const TYPE_KEY: u16 = 1;
 const CODE_POWER: u16 = 116;
 const VALUE_PRESSED: i32 = 1;
 
-/// How a box ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// The power goes off.
-    Off,
-    /// It starts again.
-    Restart,
-}
-
-impl How {
-    /// The word for it in a request.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Off => "power-off",
-            Self::Restart => "restart",
-        }
-    }
-
-    pub(super) fn from_word(word: &[u8]) -> Option<Self> {
-        [Self::Off, Self::Restart].into_iter().find(|how| how.word().as_bytes() == word)
-    }
-}
-
-impl fmt::Display for How {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+/// How a box ends, in words.
+pub(super) const fn words(how: How) -> &'static str {
+    match how {
+        How::Off => "power-off",
+        How::Restart => "restart",
     }
 }
 
@@ -129,12 +108,5 @@ mod tests {
         assert!(!is_power_key(&event(TYPE_KEY, CODE_POWER, 0)), "released");
         assert!(!is_power_key(&event(TYPE_KEY, 30, VALUE_PRESSED)), "another key");
         assert!(!is_power_key(&event(0, 0, 0)), "the end of a report");
-    }
-    #[test]
-    fn a_request_is_one_word_and_nothing_else() {
-        assert_eq!(How::from_word(b"power-off"), Some(How::Off));
-        assert_eq!(How::from_word(b"restart"), Some(How::Restart));
-        assert_eq!(How::from_word(b"restart now"), None);
-        assert_eq!(How::from_word(b""), None);
     }
 }

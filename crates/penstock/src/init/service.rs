@@ -4,7 +4,7 @@
 //! One that says nothing for long hangs, and is killed: what it had acknowledged is on flash.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{OpenOptionsExt as _, chown};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -14,13 +14,21 @@ use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixDatagram;
 
+use penstock_daemon::keeper;
+
 use super::log::{self, say};
 use super::{CONSOLE_ID, DAEMON_ID, Error, SETTINGS_FILE, socket};
+use crate::commands::{
+    ERASED_VARIABLE, FORGET_VARIABLE, KEEPER_VARIABLE, NOTE_VARIABLE, STOP_REASON_VARIABLE,
+};
+use crate::memory;
 
 /// The one binary of a box.
 const PROGRAM: &str = "/bin/penstock";
 /// The socket on which the daemon says how it is. Nobody else may write to it.
 const NOTIFY_SOCKET: &str = "/run/init/notify";
+/// What the daemon reads when it is asked to end.
+const STOP_REASON_FILE: &str = "/run/init/stop-reason";
 /// After how long without a sign of life a daemon that was ready is killed. It gives one twice as often.
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to stop when it is asked to.
@@ -83,7 +91,22 @@ struct Running {
     since: Instant,
     /// When it was heard of, once it was ready.
     alive_at: Option<Instant>,
+    /// When it was asked to end.
+    leaving_since: Option<Instant>,
     killed: bool,
+}
+
+/// How the next daemon begins, and what the one before it is told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Begin {
+    /// Why the one that runs has to end, for the ledger.
+    pub(super) reason: String,
+    /// What the next one writes into the ledger about its settings.
+    pub(super) note: Option<String>,
+    /// Whether the next one lets go of mode and states.
+    pub(super) forget: bool,
+    /// Whether all mail was destroyed before it.
+    pub(super) erased: bool,
 }
 
 /// The daemon.
@@ -91,18 +114,31 @@ struct Running {
 pub(super) struct Daemon {
     running: Option<Running>,
     backoff: Backoff,
-    stopping: bool,
+    /// Whether there should be one.
+    wanted: bool,
+    begin: Begin,
+    /// How often one ended that nobody had asked to.
+    ends: u32,
+    last_end: Option<String>,
 }
 
 impl Daemon {
-    /// Nothing runs yet.
+    /// Nothing runs, and nothing is wanted yet.
     pub(super) fn new() -> Self {
-        Self { running: None, backoff: Backoff::new(Instant::now()), stopping: false }
+        Self {
+            running: None,
+            backoff: Backoff::new(Instant::now()),
+            wanted: false,
+            begin: Begin::default(),
+            ends: 0,
+            last_end: None,
+        }
     }
 
-    /// Whether it takes mail and has been heard of lately.
+    /// Whether it takes mail, has been heard of lately, and is to stay.
     pub(super) fn is_well(&self, now: Instant) -> bool {
-        let alive_at = self.running.as_ref().and_then(|running| running.alive_at);
+        let staying = self.running.as_ref().filter(|running| running.leaving_since.is_none());
+        let alive_at = staying.and_then(|running| running.alive_at);
         alive_at.is_some_and(|alive_at| now.duration_since(alive_at) < ALIVE_TIMEOUT)
     }
 
@@ -111,16 +147,68 @@ impl Daemon {
         self.running.is_some()
     }
 
+    /// Whether there should be one.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// How often one ended that nobody had asked to, since the box was started.
+    pub(super) fn ends(&self) -> u32 {
+        self.ends
+    }
+
+    /// How it ended last that way.
+    pub(super) fn last_end(&self) -> Option<&str> {
+        self.last_end.as_deref()
+    }
+
+    /// Has one started anew: the one that runs is asked to end first.
+    pub(super) fn begin(&mut self, begin: Begin, now: Instant) {
+        self.ask_to_end(&begin.reason, now);
+        self.begin = begin;
+        self.wanted = true;
+        self.backoff = Backoff::new(now);
+    }
+
+    /// Asks it to end, and does not start it again.
+    pub(super) fn retire(&mut self, reason: &str) {
+        self.ask_to_end(reason, Instant::now());
+        self.wanted = false;
+    }
+
+    fn ask_to_end(&mut self, reason: &str, now: Instant) {
+        let Some(running) = &mut self.running else { return };
+        // The ledger goes without the reason if it cannot be written down.
+        let _ = fs::write(STOP_REASON_FILE, reason)
+            .and_then(|()| fs::set_permissions(STOP_REASON_FILE, fs::Permissions::from_mode(0o644)));
+        running.leaving_since.get_or_insert(now);
+        // If it has ended by itself it is reaped as any other.
+        let _ = kill_process(running.pid, Signal::TERM);
+    }
+
     /// Starts it if it is time to, kills it if it hangs.
     pub(super) fn tend(&mut self, now: Instant) {
         match &mut self.running {
-            None if !self.stopping && self.backoff.is_due(now) => match start() {
-                Ok(pid) => self.running = Some(Running { pid, since: now, alive_at: None, killed: false }),
+            None if self.wanted && self.backoff.is_due(now) => match start(&self.begin) {
+                Ok(pid) => {
+                    // What was to be said and done once has been passed on.
+                    self.begin = Begin::default();
+                    let (alive_at, leaving_since, killed) = (None, None, false);
+                    self.running = Some(Running { pid, since: now, alive_at, leaving_since, killed });
+                }
                 Err(error) => {
                     let wait = self.backoff.ended(Duration::ZERO, now);
                     say(&format!("the service cannot be started: {error}; tried again in {wait:?}"));
                 }
             },
+            Some(Running { pid, leaving_since: Some(since), killed, .. })
+                if !*killed && now.duration_since(*since) >= STOP_TIMEOUT =>
+            {
+                say("the service does not stop in time; what it had acknowledged is on flash");
+                *killed = kill_process(*pid, Signal::KILL).is_ok();
+            }
+            // It need not say how it is any more.
+            Some(Running { leaving_since: Some(_), .. }) => {}
             Some(Running { pid, alive_at: Some(alive_at), killed, .. })
                 if !*killed && now.duration_since(*alive_at) >= ALIVE_TIMEOUT =>
             {
@@ -139,10 +227,8 @@ impl Daemon {
                 "READY=1" => {
                     running.alive_at = Some(now);
                     let took = now.duration_since(running.since).as_secs_f64();
-                    say(&format!(
-                        "mail is taken, {took:.2} s after the start of the service; {}",
-                        free_memory()
-                    ));
+                    let free = memory::sentence();
+                    say(&format!("mail is taken, {took:.2} s after the start of the service; {free}"));
                 }
                 "WATCHDOG=1" if running.alive_at.is_some() => running.alive_at = Some(now),
                 _ => {}
@@ -153,37 +239,44 @@ impl Daemon {
     /// A process has ended, perhaps this one.
     pub(super) fn ended(&mut self, pid: Pid, how: &str, now: Instant) {
         let Some(running) = self.running.take_if(|running| running.pid == pid) else { return };
-        if self.stopping {
+        if running.leaving_since.is_some() {
             return;
         }
         let wait = self.backoff.ended(now.duration_since(running.since), now);
-        let words = log::last_line().map_or_else(String::new, |line| format!("\nits last words: {line}"));
+        let words = log::last_line().map_or_else(String::new, |line| format!("; its last words: {line}"));
         say(&format!("PS-I051: the service ended with {how}; it is started again in {wait:?}{words}"));
-    }
-
-    /// Asks it to end, and does not start it again.
-    pub(super) fn stop(&mut self) {
-        self.stopping = true;
-        if let Some(running) = &self.running {
-            // If it has ended by itself it is reaped as any other.
-            let _ = kill_process(running.pid, Signal::TERM);
-        }
+        self.ends += 1;
+        self.last_end = Some(format!("{how}{words}"));
     }
 }
 
-fn start() -> Result<Pid, Error> {
+fn start(begin: &Begin) -> Result<Pid, Error> {
+    // The reason was that of the one before.
+    let _ = fs::remove_file(STOP_REASON_FILE);
     let mut command = Command::new(PROGRAM);
     command
         .args(["serve", "--settings", SETTINGS_FILE])
         .env_clear()
         .env("NOTIFY_SOCKET", NOTIFY_SOCKET)
         .env("WATCHDOG_USEC", (ALIVE_TIMEOUT / 2).as_micros().to_string())
+        .env(KEEPER_VARIABLE, keeper::SOCKET)
+        .env(STOP_REASON_VARIABLE, STOP_REASON_FILE)
         .current_dir("/run/penstock")
         .uid(DAEMON_ID)
         .gid(DAEMON_ID)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    if let Some(note) = &begin.note {
+        // A byte that no environment can hold has no place in a sentence either.
+        command.env(NOTE_VARIABLE, note.replace('\0', " "));
+    }
+    if begin.forget {
+        command.env(FORGET_VARIABLE, "1");
+    }
+    if begin.erased {
+        command.env(ERASED_VARIABLE, "1");
+    }
     let mut child = command.spawn().map_err(Error::io("start a process"))?;
     if let Some(pipe) = child.stderr.take() {
         log::keep(pipe)?;
@@ -253,19 +346,6 @@ impl Console {
     }
 }
 
-/// How much memory is left, as a person says it.
-fn free_memory() -> String {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let mib = |name: &str| -> Option<u64> {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
-        Some(value?.parse::<u64>().ok()? / 1024)
-    };
-    match (mib("MemAvailable:"), mib("MemTotal:")) {
-        (Some(free), Some(total)) => format!("{free} of {total} MiB of memory are free"),
-        _ => "how much memory is free is not known".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,7 +367,8 @@ mod tests {
     fn a_daemon_is_well_while_it_is_heard_of_and_only_once_it_was_ready() {
         let now = Instant::now();
         let mut daemon = Daemon::new();
-        let running = Running { pid: Pid::INIT, since: now, alive_at: None, killed: false };
+        let running =
+            Running { pid: Pid::INIT, since: now, alive_at: None, leaving_since: None, killed: false };
         daemon.running = Some(running);
         daemon.noted("WATCHDOG=1", now);
         assert!(!daemon.is_well(now), "it was not ready yet");
@@ -298,5 +379,18 @@ mod tests {
         assert!(daemon.is_well(now + ALIVE_TIMEOUT));
         daemon.ended(Pid::INIT, "a test", now);
         assert!(!daemon.runs() && !daemon.is_well(now));
+        assert_eq!(daemon.ends(), 1);
+    }
+
+    #[test]
+    fn a_daemon_that_has_to_go_is_not_well_and_its_end_is_no_failure() {
+        let now = Instant::now();
+        let mut daemon = Daemon::new();
+        let leaving_since = Some(now);
+        daemon.running =
+            Some(Running { pid: Pid::INIT, since: now, alive_at: Some(now), leaving_since, killed: false });
+        assert!(!daemon.is_well(now));
+        daemon.ended(Pid::INIT, "a test", now);
+        assert_eq!((daemon.runs(), daemon.ends()), (false, 0));
     }
 }

@@ -1,36 +1,99 @@
-//! The settings of a box: from flash to the file that the daemon reads.
+//! The settings of a box: in flash, and in the file that the daemon and the console read.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::chown;
 
 use penstock_flash_linux::{Mtd, MtdError};
-use penstock_settings::{FILE_BYTES_MAX, RECORD_HEADER_BYTES, Settings, newest_record};
+use penstock_settings::{FILE_BYTES_MAX, RECORD_HEADER_BYTES, Record, RecordError, Settings, newest_record};
 
 use super::{DAEMON_ID, Error, SETTINGS_FILE, directory};
 
 /// The partition that holds them, in each of its sectors one copy.
 const PARTITION: &str = "settings";
 
-/// Reads the newest settings in flash that are intact.
-pub(super) fn load() -> Result<(String, Settings), Error> {
-    let sectors = read_sectors(FILE_BYTES_MAX + RECORD_HEADER_BYTES)?;
-    let (_, record) = newest_record(sectors.iter().map(Vec::as_slice)).map_err(Error::NoSettings)?;
-    let settings = Settings::parse(&record.text).map_err(Error::BadSettings)?;
-    Ok((record.text, settings))
+/// Settings that were read and understood.
+#[derive(Clone, Debug)]
+pub(super) struct Understood {
+    pub(super) text: String,
+    pub(super) settings: Settings,
 }
 
-/// The first bytes of each sector of the partition.
-fn read_sectors(len_bytes: usize) -> Result<Vec<Vec<u8>>, MtdError> {
-    let flash = Mtd::open(&Mtd::find(PARTITION)?, false)?;
-    let sector_bytes = u64::from(flash.erase_bytes());
-    let len_bytes = len_bytes.min(flash.erase_bytes() as usize);
-    (0..flash.size_bytes() / sector_bytes)
-        .map(|sector| {
-            let mut bytes = vec![0; len_bytes];
-            flash.read(sector * sector_bytes, &mut bytes).map(|()| bytes)
-        })
-        .collect()
+impl Understood {
+    pub(super) fn new(text: String) -> Result<Self, Error> {
+        let settings = Settings::parse(&text).map_err(Error::BadSettings)?;
+        Ok(Self { text, settings })
+    }
+}
+
+/// Reads the newest settings in flash that are intact.
+pub(super) fn load() -> Result<Understood, Error> {
+    let flash = open(false)?;
+    let (_, record) = newest(&flash)?.map_err(Error::NoSettings)?;
+    Understood::new(record.text)
+}
+
+/// Writes settings into flash. Until the last byte is programmed those from before count, and after it these.
+pub(super) fn store(text: &str) -> Result<(), Error> {
+    let flash = open(true)?;
+    let newest = newest(&flash)?.ok();
+    let (sector, sequence) = place(newest.as_ref(), sector_count(&flash));
+    let record = Record { sequence, text: text.to_owned() };
+    let bytes = record.to_bytes().ok_or(Error::NoSettings(RecordError::Damaged))?;
+    flash.erase(sector)?;
+    flash.program(u64::from(sector) * u64::from(flash.erase_bytes()), &bytes)?;
+    // What counts is what the next start will find.
+    match self::newest(&flash)? {
+        Ok((_, found)) if found == record => Ok(()),
+        _ => Err(Error::NoSettings(RecordError::Damaged)),
+    }
+}
+
+/// Erases all copies.
+pub(super) fn erase() -> Result<(), Error> {
+    let flash = open(true)?;
+    (0..sector_count(&flash)).try_for_each(|sector| flash.erase(sector))?;
+    forget()
+}
+
+/// Takes them away from where programs look.
+pub(super) fn forget() -> Result<(), Error> {
+    match fs::remove_file(SETTINGS_FILE) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::File { path: SETTINGS_FILE.into(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open(writable: bool) -> Result<Mtd, MtdError> {
+    Mtd::open(&Mtd::find(PARTITION)?, writable)
+}
+
+fn sector_count(flash: &Mtd) -> u32 {
+    u32::try_from(flash.size_bytes() / u64::from(flash.erase_bytes())).unwrap_or(u32::MAX)
+}
+
+/// The newest record in flash.
+fn newest(flash: &Mtd) -> Result<Result<(usize, Record), RecordError>, MtdError> {
+    let len_bytes = (FILE_BYTES_MAX + RECORD_HEADER_BYTES).min(flash.erase_bytes() as usize);
+    let read = |sector: u32| {
+        let mut bytes = vec![0; len_bytes];
+        flash.read(u64::from(sector) * u64::from(flash.erase_bytes()), &mut bytes).map(|()| bytes)
+    };
+    let sectors = (0..sector_count(flash)).map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(newest_record(sectors.iter().map(Vec::as_slice)))
+}
+
+/// Where the next record goes, and which number it has: never where the newest one is.
+fn place(newest: Option<&(usize, Record)>, sectors: u32) -> (u32, u64) {
+    match newest {
+        None => (0, 1),
+        Some((at, record)) => {
+            let at = u32::try_from(*at).unwrap_or(0);
+            ((at + 1) % sectors.max(1), record.sequence.saturating_add(1))
+        }
+    }
 }
 
 /// Puts them where the daemon and the console read them.
@@ -44,4 +107,17 @@ pub(super) fn write(text: &str) -> Result<(), Error> {
         fs::set_permissions(SETTINGS_FILE, fs::Permissions::from_mode(0o640))
     };
     put().map_err(|source| Error::File { path: SETTINGS_FILE.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_record_never_goes_where_the_newest_one_is() {
+        let record = |sequence| Record { sequence, text: String::new() };
+        assert_eq!(place(None, 2), (0, 1));
+        assert_eq!(place(Some(&(0, record(1))), 2), (1, 2));
+        assert_eq!(place(Some(&(1, record(2))), 2), (0, 3));
+    }
 }

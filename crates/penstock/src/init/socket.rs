@@ -1,4 +1,5 @@
-//! Sockets on which other processes of the box say something to the first.
+//! The directory of the sockets on which other processes of the box say something to the first, and the one of them on which
+//! they are not answered.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -9,11 +10,16 @@ use tokio::net::UnixDatagram;
 use super::{Error, directory};
 
 /// The directory of all of them. Who may write to one is its own affair.
-const DIRECTORY: &str = "/run/init";
+pub(super) const DIRECTORY: &str = "/run/init";
+
+/// Makes it unless it is there.
+pub(super) fn make_directory() -> Result<(), Error> {
+    directory(DIRECTORY, 0, 0o755)
+}
 
 /// Makes a socket to which one user may write.
 pub(super) fn bind(path: &'static str, owner: u32) -> Result<UnixDatagram, Error> {
-    directory(DIRECTORY, 0, 0o755)?;
+    make_directory()?;
     let make = || -> std::io::Result<UnixDatagram> {
         let socket = UnixDatagram::bind(path)?;
         chown(path, Some(owner), None)?;

@@ -1,6 +1,9 @@
 //! Words, figures and tables for people.
 
+pub(crate) mod block;
 pub(crate) mod human;
+pub(crate) mod keys;
+pub(crate) mod picture;
 pub(crate) mod progress;
 mod screen;
 mod table;

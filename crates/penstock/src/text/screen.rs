@@ -30,14 +30,34 @@ impl Style {
     }
 }
 
-/// Standard output.
+/// Standard output, or what is to become of it.
 pub(crate) struct Screen {
-    out: BufWriter<Stdout>,
+    out: Out,
     colours: bool,
     width: Option<usize>,
 }
 
+/// Where it goes.
+enum Out {
+    Stdout(BufWriter<Stdout>),
+    /// Somebody wants to have it first.
+    Kept(Vec<u8>),
+}
+
 impl Screen {
+    /// Keeps what is written, without colours and in lines as long as they are.
+    pub(crate) fn keeping() -> Self {
+        Self { out: Out::Kept(Vec::new()), colours: false, width: None }
+    }
+
+    /// What was written so far, if it was kept. It begins anew then.
+    pub(crate) fn take(&mut self) -> String {
+        match &mut self.out {
+            Out::Stdout(_) => String::new(),
+            Out::Kept(bytes) => String::from_utf8_lossy(&std::mem::take(bytes)).into_owned(),
+        }
+    }
+
     /// As the environment has it: no colours with `NO_COLOR` (no-color.org), into a pipe or on a dumb terminal.
     pub(crate) fn new() -> Self {
         let stdout = io::stdout();
@@ -45,7 +65,7 @@ impl Screen {
         let dumb = set("TERM").is_none_or(|term| term == "dumb");
         let colours = stdout.is_terminal() && set("NO_COLOR").is_none() && !dumb;
         let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
-        Self { out: BufWriter::new(stdout), colours, width }
+        Self { out: Out::Stdout(BufWriter::new(stdout)), colours, width }
     }
 
     /// How many columns there are; `None` where lines may be as long as they like.
@@ -54,7 +74,7 @@ impl Screen {
     }
 
     pub(crate) fn is_terminal(&self) -> bool {
-        self.out.get_ref().is_terminal()
+        matches!(&self.out, Out::Stdout(out) if out.get_ref().is_terminal())
     }
 
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
@@ -68,10 +88,16 @@ impl Screen {
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes)
+        match &mut self.out {
+            Out::Stdout(out) => out.write(bytes),
+            Out::Kept(kept) => kept.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        match &mut self.out {
+            Out::Stdout(out) => out.flush(),
+            Out::Kept(_) => Ok(()),
+        }
     }
 }

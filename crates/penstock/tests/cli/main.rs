@@ -7,5 +7,6 @@ mod control;
 mod fake;
 mod local;
 mod real;
+mod settings;
 mod tell;
 mod volume;

@@ -195,6 +195,20 @@ fn a_hold_outlives_a_restart_with_who_and_why() {
 }
 
 #[test]
+fn on_a_host_the_settings_are_shown_and_changed_in_their_file() {
+    let the_box = Appliance::new();
+    let file = the_box.dir.path().join("settings.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(the_box.run(&["settings", "export"]).printed(), text);
+    let ran = the_box.run(&["settings", "import", file.to_str().unwrap()]);
+    assert_eq!(ran.exit, Some(1));
+    assert!(ran.stderr.contains("PS-D280") && ran.stderr.contains(file.to_str().unwrap()), "{ran:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    let events = the_box.run(&["events", "--kind", "settings", "--json"]).json();
+    assert_eq!(events["events"], json!([]), "nothing was tried");
+}
+
+#[test]
 fn status_tells_of_mail_that_waits_for_a_next_hop_that_is_not_there() {
     let the_box = Appliance::new();
     the_box.hand_in("mia@example.org");
