@@ -27,18 +27,46 @@ impl Console {
     /// Takes the line, waits for the prompt as a person does, tries whether a command is completed and answered, and then
     /// asks for lines as they come.
     pub fn take(line: UnixStream) -> Self {
-        line.set_read_timeout(Some(HANG_GUARD)).unwrap();
-        let reader = BufReader::new(line.try_clone().unwrap());
-        let mut console = Self { reader, line };
+        let mut console = Self::as_it_is(line);
         // Whatever was typed before, this ends it.
         console.line.write_all(b"\r").unwrap();
         console.wait_for(PROMPT);
         console.line.write_all(b"vers\t\r").unwrap();
         console.wait_for(b"\r\nOK\r\n");
         console.wait_for(PROMPT);
-        console.line.write_all(b"script on\r").unwrap();
+        console.type_line("script on");
         console.wait_for(b"\r\nOK\r\n");
         console
+    }
+
+    /// Takes the line of a box that waits for somebody to say something, whatever it wants to hear.
+    pub fn as_it_is(line: UnixStream) -> Self {
+        line.set_read_timeout(Some(HANG_GUARD)).unwrap();
+        let reader = BufReader::new(line.try_clone().unwrap());
+        Self { reader, line }
+    }
+
+    /// Types a line as a person does.
+    pub fn type_line(&mut self, text: &str) {
+        self.line.write_all(format!("{text}\r").as_bytes()).unwrap();
+    }
+
+    /// Waits for a question and answers it.
+    pub fn answer(&mut self, question: &str, answer: &str) {
+        self.wait_for(question.as_bytes());
+        // The proposal, and what ends a question.
+        self.wait_for(b": ");
+        self.type_line(answer);
+    }
+
+    /// Waits until the line says something.
+    pub fn wait_for_words(&mut self, words: &str) {
+        self.wait_for(words.as_bytes());
+    }
+
+    /// Sends a command without waiting for its answer.
+    pub fn begin(&mut self, command: &str) {
+        writeln!(self.line, "{command}").unwrap();
     }
 
     fn wait_for(&mut self, what: &[u8]) {

@@ -126,7 +126,13 @@ fn the_console_answers_a_person_and_a_program() {
         ("clock", "chip    20"),
         ("mem", "KiB  in all"),
         ("config", "hostname = \"penstock.example\""),
-        ("report", "--- report ends"),
+        ("config show listen.size_max", "default   \"36MiB\""),
+        ("config export", "--- settings end, CRC-32C "),
+        ("ping 10.0.2.2 --count 2", "2 sent, 2 answered, 0 % lost"),
+        ("why", "for the first time on this volume"),
+        ("counters", "penstock_"),
+        ("dt", "linux,dummy-virt"),
+        ("report", "--- report ends, CRC-32C "),
         ("journal", ""),
         ("hold --reason test", ""),
         ("status", "hold"),
@@ -139,11 +145,173 @@ fn the_console_answers_a_person_and_a_program() {
         ("nonsense", "ERR PS-K001"),
         ("export d-1 --reason curious", "ERR PS-K004"),
         ("volume format /dev/vda", "ERR PS-K001"),
+        ("ping 10.0.2.99 --count 1", "ERR PS-K031"),
     ] {
-        assert_eq!(console.ask(command).last, code, "{command}");
+        let answer = console.ask(command);
+        assert!(answer.last.starts_with(code), "{command}: {answer:?}");
     }
     assert_eq!(console.ask("power-off").last, "OK");
     let status = appliance.wait_until_off();
     assert!(status.success(), "{status}");
     assert!(appliance.serial_log().contains("as the console asks"), "{}", appliance.serial_log());
+}
+
+/// The largest message that the box announces.
+fn size_announced(appliance: &Appliance) -> String {
+    let mut client = Client::connect(appliance.address());
+    let reply = client.ask("EHLO client.example");
+    let line = reply.lines.iter().find(|line| line.contains("SIZE")).cloned();
+    line.unwrap_or_default().split_whitespace().next_back().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn settings_are_kept_if_the_box_is_well_with_them_and_else_go_back() {
+    let sink = Sink::start(0, 1);
+    let mut appliance = Appliance::start(&settings_before(sink.address()));
+    let mut console = Console::take(appliance.serial());
+
+    let refused = console.ask("config set listen.size_max much");
+    assert!(
+        refused.last == "ERR PS-C06" && refused.text.contains("listen.size_max: \"much\": must be"),
+        "{refused:?}"
+    );
+    assert_eq!(console.ask("config set listen.size_max 20MiB").last, "OK");
+    let diff = console.ask("config diff");
+    assert!(diff.text.contains("listen.size_max") && diff.text.contains("-> \"20MiB\""), "{diff:?}");
+    let applied = console.ask("config apply");
+    assert_eq!(applied.last, "OK", "{applied:?}");
+    appliance.wait_until_it_greets();
+    assert_eq!(size_announced(&appliance), "20971520");
+    let events = console.ask("events --kind settings");
+    assert!(events.text.contains("tried for console: listen.size_max from"), "{events:?}");
+
+    // Nobody has this address, so the service cannot listen there.
+    assert_eq!(console.ask("config set listen.addresses 192.0.2.1:25").last, "OK");
+    let applied = console.ask("config apply");
+    assert!(applied.last == "ERR PS-D282" && applied.text.contains("PS-D010"), "{applied:?}");
+    appliance.wait_until_it_greets();
+    assert_eq!(console.ask("config discard").last, "OK");
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    wait_until("the ledger says that they went back", || {
+        console.ask("events --kind settings").text.contains("went back: the service does not run with them")
+    });
+
+    // The plug is pulled while settings are on trial: those from before hold.
+    assert_eq!(console.ask("config set listen.size_max 30MiB").last, "OK");
+    console.begin("config apply");
+    console.wait_for_words("other settings are tried");
+    appliance.unplug();
+    drop(console);
+    appliance.up();
+    assert_eq!(size_announced(&appliance), "20971520");
+
+    // A whole file over the line, and a power cut after it was kept.
+    let mut console = Console::take(appliance.serial());
+    let file = settings_before(sink.address()).set("listen.size_max", "\"25MiB\"").to_toml();
+    console.begin("settings import");
+    console.wait_for_words("Send the settings");
+    let imported = console.ask(&format!("{file}\n--- settings end"));
+    assert_eq!(imported.last, "OK", "{imported:?}");
+    appliance.unplug();
+    appliance.up();
+    assert_eq!(size_announced(&appliance), "26214400");
+}
+
+#[test]
+fn a_box_from_the_factory_asks_looks_takes_mail_and_still_does_after_a_power_cut() {
+    let sink = Sink::start(0, 1);
+    let hop = format!("10.0.2.2:{}", sink.address().port());
+    let mut appliance = Appliance::prepare_blank();
+    appliance.plug_in();
+    appliance.wait_for_serial();
+    let mut line = Console::as_it_is(appliance.serial());
+    // Whoever plugs the cable in later presses return to see what there is.
+    line.type_line("");
+    line.answer("Name of the box", "-bad-");
+    line.wait_for_words("must be a host name");
+    line.answer("Name of the box", "penstock.example");
+    line.answer("Its address", "10.0.2.3/24");
+    line.wait_for_words("is in use already, by the machine");
+    line.answer("Keep it all the same?", "no");
+    line.answer("Its address", "10.0.2.15/24");
+    line.answer("Router", "10.0.2.2");
+    line.wait_for_words("10.0.2.2 answers, after");
+    line.answer("Name servers", "10.0.2.77");
+    line.wait_for_words("does not answer");
+    line.answer("Keep it all the same?", "yes");
+    line.answer("Domains", "example.com");
+    line.answer("Keep it all the same?", "yes");
+    line.answer("Mail server", &hop);
+    line.wait_for_words("220 sink.example");
+    line.wait_for_words("speaks SMTP");
+    line.wait_for_words("the only disk there is");
+    line.answer("Connections", "3");
+    line.answer("Messages to it", "back");
+    line.answer("Connections", "");
+    line.answer("Messages to it", "");
+    line.answer("hybrid with Microsoft 365", "yes");
+    line.wait_for_words("must not come");
+    line.answer("Run with these settings?", "yes");
+    line.wait_for_words("the settings are kept.");
+    line.wait_for_words("\r\nOK\r\n");
+    drop(line);
+    appliance.wait_until_it_greets();
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    wait_until("the message comes out", || sink.count() == 1);
+
+    appliance.unplug();
+    appliance.up();
+    let mut console = Console::take(appliance.serial());
+    let config = console.ask("config");
+    for line in ["connections_max = 3", "microsoft_365 = \"hybrid\"", "gateways = [\"10.0.2.2\"]"] {
+        assert!(config.text.contains(line), "{line}: {config:?}");
+    }
+    let events = console.ask("events --kind settings").text;
+    assert!(events.contains("tried for console: domains.accepted"), "{events}");
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+}
+
+#[test]
+fn a_box_that_is_reset_asks_again_and_has_its_mail() {
+    let sink = Sink::start(0, 1);
+    let mut appliance = Appliance::start(&settings_before(sink.address()));
+    let mut console = Console::take(appliance.serial());
+    assert_eq!(console.ask("hold --reason 'until it is reset'").last, "OK");
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    let version = console.ask("version").text;
+    let serial = version.lines().find(|line| line.starts_with("serial"));
+    let serial = serial.and_then(|line| line.split_whitespace().next_back());
+    // Nobody can name a box that has no number, and so nobody can reset it.
+    let refused = if serial.is_some() { "ERR PS-I084" } else { "ERR PS-I087" };
+    assert_eq!(console.ask("factory-reset 0000").last, refused);
+    assert_eq!(console.ask("erase-mail 0000 destroy-all-mail").last, refused);
+    let Some(serial) = serial else {
+        return println!("this box has no identity: the rest cannot be tried");
+    };
+    assert_eq!(console.ask(&format!("erase-mail {serial} yes")).last, "ERR PS-K001");
+    let reset = console.ask(&format!("factory-reset {serial}"));
+    assert_eq!(reset.last, "OK", "{reset:?}");
+    console.wait_for_words("This box has not been set up");
+    console.answer("Name of the box", "quit");
+    console.wait_for_words("ERR PS-K045");
+    drop(console);
+
+    // With the settings the mail is there again; the hold was forgotten, so it goes.
+    let mut console = Console::take(appliance.serial());
+    console.begin("settings import");
+    console.wait_for_words("Send the settings");
+    let settings = settings_before(sink.address()).to_toml();
+    assert_eq!(console.ask(&format!("{settings}\n--- settings end")).last, "OK");
+    wait_until("the message comes out", || sink.count() == 1);
+    assert!(console.ask("why").text.contains("restart, factory reset"));
+
+    assert_eq!(console.ask("hold").last, "OK");
+    assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
+    assert_eq!(console.ask(&format!("erase-mail {serial} destroy-all-mail")).last, "OK");
+    console.wait_for_words("all mail is erased\r");
+    appliance.wait_until_it_greets();
+    wait_until("the service answers", || console.ask("status").last == "OK");
+    assert!(console.ask("queue").text.contains("0 messages unfinished"));
+    let events = console.ask("events --kind removed").text;
+    assert!(events.contains("all mail, and the ledger before this, was erased"), "{events}");
 }
