@@ -176,11 +176,13 @@ pub(super) fn current() -> Result<String, Failure> {
 /// Has the box run with settings, and waits whether it keeps them.
 pub(super) fn apply(text: &str, screen: &mut Screen) -> Result<(), Failure> {
     let settings = Settings::parse(text).map_err(|problems| edit::wrong(&problems))?;
-    writeln!(screen, "{}", summary(&settings))?;
-    writeln!(
-        screen,
-        "The service starts with these settings. They are kept once it has been well for some seconds."
-    )?;
+    let said =
+        "The service starts with these settings. They are kept once it has been well for some seconds.";
+    for text in [summary(&settings).as_str(), said] {
+        for line in wrap(text, Some(COLUMNS)) {
+            writeln!(screen, "{line}")?;
+        }
+    }
     screen.flush()?;
     let first = Path::new(keeper::SOCKET);
     // What an operator does is in the ledger, which the service writes. Where it does not run it cannot.

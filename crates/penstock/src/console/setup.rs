@@ -133,6 +133,7 @@ impl Dialogue<'_> {
             "" => proposal,
             other => other.to_owned(),
         };
+        let before = self.draft.clone();
         if let Err(failure) = self.take(step, &path, &typed) {
             return match failure {
                 Failure::Told(_, body) => {
@@ -145,6 +146,7 @@ impl Dialogue<'_> {
         let found = self.check(step)?;
         self.tell(&found)?;
         if found.bad && !self.yes("Keep it all the same?", false)? {
+            self.draft = before;
             return Ok(Lead::Again);
         }
         if found.bad && step == Step::Addresses {

@@ -42,7 +42,7 @@ pub(super) const STEPS: [Step; 11] = [
 pub(super) const fn question(step: Step) -> &'static str {
     match step {
         Step::HostName => "Name of the box, as other servers see it",
-        Step::Addresses => "Its address with the length of the prefix, such as 10.0.0.9/24",
+        Step::Addresses => "Its address, such as 10.0.0.9/24",
         Step::Gateway => "Router to everywhere else",
         Step::NameServers => "Name servers",
         Step::TimeServers => "Time servers",
