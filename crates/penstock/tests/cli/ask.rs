@@ -102,7 +102,7 @@ fn status_says_first_what_is_wrong() {
         alert(Severity::Warning, "PS-D232", "the next hop is down, which stands below in more words"),
     ];
     let status = Daemon::with(world).run(&["status"]);
-    let lines: Vec<_> = status.printed().lines().skip(2).take(6).collect();
+    let lines: Vec<_> = status.printed().lines().skip(2).take(7).collect();
     assert_eq!(
         lines,
         [
@@ -110,6 +110,7 @@ fn status_says_first_what_is_wrong() {
             "          Do this.",
             "Mail      2 of 1,204 messages damaged on flash and not given out; the others are safe, \
              the oldest from 5 h 12 min ago",
+            "          what is on the disk waits until that can be used again",
             "          no new mail is taken: senders are told to come back later",
             "          1 message set aside for you to decide: penstock queue --state held",
             "          2,000 taken and 796 handed on since the start",
