@@ -17,11 +17,13 @@ pub(crate) struct Fluid<T> {
     began_ms: f64,
     until_ms: f64,
     rate: f64,
+    /// Whether the slice ends the first item. What is left of it then is an error of rounding.
+    finishes: bool,
 }
 
 impl<T> Fluid<T> {
     pub(crate) fn new() -> Self {
-        Self { items: VecDeque::new(), remaining: 0.0, began_ms: 0.0, until_ms: 0.0, rate: 0.0 }
+        Self { items: VecDeque::new(), remaining: 0.0, began_ms: 0.0, until_ms: 0.0, rate: 0.0, finishes: false }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -47,7 +49,7 @@ impl<T> Fluid<T> {
         while self.next_event_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             self.remaining -= (self.until_ms - self.began_ms) * self.rate / 1000.0;
             self.began_ms = self.until_ms;
-            if self.remaining <= 1e-9 {
+            if self.finishes {
                 let (_, item) = self.items.pop_front()?;
                 if let Some((cost, _)) = self.items.front() {
                     self.remaining = *cost;
@@ -80,6 +82,7 @@ impl<T> Fluid<T> {
     fn plan(&mut self, rate: &Curve) {
         self.rate = rate.at(self.began_ms as u64);
         let left_ms = if self.rate > 0.0 { self.remaining / self.rate * 1000.0 } else { SLICE_MS };
+        self.finishes = self.rate > 0.0 && left_ms <= SLICE_MS;
         self.until_ms = self.began_ms + left_ms.min(SLICE_MS);
     }
 }
@@ -103,6 +106,16 @@ mod tests {
         }
         assert_eq!(last_ms, 3334);
         assert!(order.iter().copied().eq(0..1000));
+    }
+
+    #[test]
+    fn after_a_year_the_end_of_an_item_is_still_found() {
+        let rate = Curve::Fixed(50.0);
+        let mut queue = Fluid::new();
+        let year_ms = 366 * 86_400_000;
+        (0..100).for_each(|n| queue.push(year_ms, &rate, 0.9 + 0.001 * f64::from(n), n));
+        let done = (0..100).filter(|_| queue.pop(year_ms + 2000, &rate).is_some()).count();
+        assert_eq!(done, 100);
     }
 
     #[test]
