@@ -24,9 +24,8 @@ impl Transport {
         }
         let header = header_of(&kept);
         let fields = fields_of(header);
-        let field = |wanted: &str| {
-            fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
-        };
+        let field =
+            |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
         let commit_ms = self.config.load.commit_ms;
         let gate = back_end(Stage::End, &self.config, &self.pressure);
         let refusal = content_refusal(&self.config, len_bytes, &kept, header, &fields)
@@ -54,11 +53,7 @@ impl Transport {
     }
 
     /// What the recipients, or the way to them, are refused for.
-    fn recipients_refusal(
-        &mut self,
-        recipients: &[Recipient],
-        now_ms: u64,
-    ) -> Option<Reply> {
+    fn recipients_refusal(&mut self, recipients: &[Recipient], now_ms: u64) -> Option<Reply> {
         let faults = &self.config.faults;
         if !judges_recipients(self.config.face) {
             if faults.proxy_broken {
@@ -84,7 +79,8 @@ impl Transport {
     pub(crate) fn accept(&mut self, now_ms: u64, message: Message) -> Reply {
         let host = &self.config.site.host;
         let name = message.message_id.clone().unwrap_or_else(|| format!("<{}@{host}>", message.id));
-        let text = format!("2.6.0 {name} [InternalId={}, Hostname={host}] Queued mail for delivery", message.id);
+        let text =
+            format!("2.6.0 {name} [InternalId={}, Hostname={host}] Queued mail for delivery", message.id);
         self.totals.accepted += 1;
         self.submit(now_ms, message);
         Reply::with(250, text)

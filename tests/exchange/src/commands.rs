@@ -26,7 +26,11 @@ pub(crate) static HELP: &[(&str, &str)] = &[
     ("system-memory 90%", "which nobody notices in SMTP"),
     ("delay-at data", "mail, data or end: where delays show; usual: as the face has it"),
     ("refuse-at end", "the same: from where on refusals for lack of resources show"),
-    ("state ok", "unconfigured, unconfigured 5.7.1, unconfigured 530; inactive, inactive mail; down, blackhole"),
+    ("delay-step 2s", "how often delays at medium pressure grow by 5 s"),
+    (
+        "state ok",
+        "unconfigured, unconfigured 5.7.1, unconfigured 530; inactive, inactive mail; down, blackhole",
+    ),
     ("restart 30s", "cuts all connections and is away so long; the queues survive"),
     ("move 127.0.0.2:2525", "another address; nothing answers at the old one"),
     ("identity new.example.com", "another name in banner and EHLO"),
@@ -49,7 +53,10 @@ pub(crate) static HELP: &[(&str, &str)] = &[
     ("shadow broken", "451: no second copy could be made; ok"),
     ("bdat hangs", "never answers BDAT; ok"),
     ("size 36MB", "limit of the connector; header-size, hops"),
-    ("organisation-size 10MB", "limit that EHLO does not show; organisation-size 10MB report: found after 250"),
+    (
+        "organisation-size 10MB",
+        "limit that EHLO does not show; organisation-size 10MB report: found after 250",
+    ),
     ("recipients 200", "of one message"),
     ("rate 600", "messages a minute from one address; unlimited"),
     ("connections 5000", "connections-per-source 20, source-share 2%"),
@@ -112,13 +119,18 @@ impl Config {
         }
         let mut changed = self.clone();
         let set = changed.set_curve(name, arguments).or_else(|| changed.set_word(name, arguments));
-        match set.or_else(|| changed.set_number(name, arguments)).or_else(|| changed.set_site(name, arguments)) {
+        match set
+            .or_else(|| changed.set_number(name, arguments))
+            .or_else(|| changed.set_site(name, arguments))
+        {
             Some(()) => {
                 *self = changed;
                 Ok(Effect::None)
             }
             None if HELP.iter().any(|(example, help)| mentions(example, help, name)) => Err(wrong(name)),
-            None => Err(CommandError::new(format!("there is no command '{name}'; 'help' lists what there is"))),
+            None => {
+                Err(CommandError::new(format!("there is no command '{name}'; 'help' lists what there is")))
+            }
         }
     }
 
@@ -206,6 +218,7 @@ impl Config {
             ("cost-noise", [text]) => load.cost_noise = number(text).filter(|noise| *noise < 1.0)?,
             ("commit", [text]) => load.commit_ms = duration(text)?,
             ("scale", [text]) => resources.scale = number(text).filter(|scale| *scale > 0.0)?,
+            ("delay-step", [text]) => resources.delay_step_ms = duration(text).filter(|ms| *ms > 0)?,
             ("memory-mib", [text]) => resources.private_bytes_per_mib = number(text)?,
             ("buckets-mib", [text]) => resources.version_buckets_per_mib = number(text)?,
             ("size", [text]) => limits.size_bytes = size(text)?,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::curve::Curve;
+use crate::pressure::POLL_MS;
 use crate::random::Random;
 use crate::units::{DAY, HOUR, MINUTE, SECOND};
 
@@ -132,6 +133,8 @@ pub(crate) struct Resources {
     pub(crate) system_memory: Curve,
     /// Multiplies the thresholds that are numbers of messages and of buckets.
     pub(crate) scale: f64,
+    /// How often the delay at medium grows.
+    pub(crate) delay_step_ms: u64,
 }
 
 /// Who gets mail, and how it ends.
@@ -234,6 +237,7 @@ impl Default for Config {
                 version_buckets_per_mib: 0.0,
                 system_memory: Curve::Fixed(AT_EASE_PERCENT),
                 scale: 1.0,
+                delay_step_ms: POLL_MS,
             },
             site: Site {
                 host: "exchange.example.com".into(),

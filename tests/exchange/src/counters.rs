@@ -71,7 +71,11 @@ fn totals(transport: &Transport) -> [(&'static str, &'static str, u64); 8] {
         ("messages_delayed_total", "Messages Delayed Total", 0),
         ("messages_completed_delivery_total", "Messages Completed Delivery Total", totals.delivered),
         ("items_completed_delivery_total", "Items Completed Delivery Total", totals.delivered),
-        ("items_queued_for_delivery_expired_total", "Items Queued For Delivery Expired Total", totals.expired),
+        (
+            "items_queued_for_delivery_expired_total",
+            "Items Queued For Delivery Expired Total",
+            totals.expired,
+        ),
         ("items_queued_for_delivery_total", "Items Queued For Delivery Total", queued),
         ("items_resubmitted_total", "Items Resubmitted Total", 0),
     ]

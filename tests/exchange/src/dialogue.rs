@@ -111,7 +111,9 @@ fn mail(session: &mut Session, transport: &mut Transport, now_ms: u64, rest: &st
     for (key, value) in path.parameters() {
         match key.as_str() {
             "SIZE" => match value.parse::<u64>() {
-                Ok(len_bytes) if len_bytes > transport.config.limits.size_bytes => return say::TOO_LARGE.into(),
+                Ok(len_bytes) if len_bytes > transport.config.limits.size_bytes => {
+                    return say::TOO_LARGE.into();
+                }
                 Ok(_) => {}
                 Err(_) => return say::BAD_ARGUMENTS.into(),
             },

@@ -23,7 +23,14 @@ pub(crate) struct Fluid<T> {
 
 impl<T> Fluid<T> {
     pub(crate) fn new() -> Self {
-        Self { items: VecDeque::new(), remaining: 0.0, began_ms: 0.0, until_ms: 0.0, rate: 0.0, finishes: false }
+        Self {
+            items: VecDeque::new(),
+            remaining: 0.0,
+            began_ms: 0.0,
+            until_ms: 0.0,
+            rate: 0.0,
+            finishes: false,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -5,7 +5,8 @@
 //! rising and for falling. A foreign sender is refused at *medium* for disk and private bytes; *high* stops everybody.
 //! Submission queue and version buckets at medium delay the reply to MAIL FROM by 10 s, then in steps of 5 s up to
 //! 55 s; if the level does not come back to low within the history depth, mail is rejected. That the delay grows by one
-//! step with each poll is inferred. Of system memory only what happens inside depends, not SMTP.
+//! step with each poll is inferred from "introduce or increment" as the action of a poll; it can be set. Of system memory
+//! only what happens inside depends, not SMTP.
 
 use crate::units::SECOND;
 
@@ -168,17 +169,24 @@ pub(crate) struct Record {
 #[derive(Debug)]
 pub(crate) struct Pressure {
     gauges: [Gauge; 6],
+    /// Polls since something began to delay.
+    delaying_polls: u64,
     delay_ms: u64,
     record: Record,
 }
 
 impl Pressure {
     pub(crate) fn new() -> Self {
-        Self { gauges: [Gauge { level: Level::Low, polls: 0 }; 6], delay_ms: 0, record: Record::default() }
+        Self {
+            gauges: [Gauge { level: Level::Low, polls: 0 }; 6],
+            delaying_polls: 0,
+            delay_ms: 0,
+            record: Record::default(),
+        }
     }
 
-    /// Takes the readings, in the order of [`RESOURCES`], that a poll found.
-    pub(crate) fn poll(&mut self, readings: [f64; 6], scale: f64) {
+    /// Takes the readings, in the order of [`RESOURCES`], that a poll found. Delays grow every `delay_step_ms`.
+    pub(crate) fn poll(&mut self, readings: [f64; 6], scale: f64, delay_step_ms: u64) {
         let before = self.level();
         self.record.total_ms += POLL_MS;
         self.record.medium_ms += if before >= Level::Medium { POLL_MS } else { 0 };
@@ -191,11 +199,10 @@ impl Pressure {
             delaying |=
                 gauge.level >= Level::Medium && matches!(resource.at_medium(), AtMedium::Delay { .. });
         }
-        self.delay_ms = match (delaying, self.delay_ms) {
-            (false, _) => 0,
-            (true, 0) => DELAY_FIRST_MS,
-            (true, delay_ms) => (delay_ms + DELAY_STEP_MS).min(DELAY_MAX_MS),
-        };
+        let steps = self.delaying_polls * POLL_MS / delay_step_ms.max(1);
+        let grown_ms = DELAY_FIRST_MS.saturating_add(DELAY_STEP_MS.saturating_mul(steps)).min(DELAY_MAX_MS);
+        self.delay_ms = if delaying { grown_ms } else { 0 };
+        self.delaying_polls = if delaying { self.delaying_polls + 1 } else { 0 };
         let now = self.level();
         self.record.medium_excursions += u64::from(before == Level::Low && now >= Level::Medium);
         self.record.high_excursions += u64::from(before < Level::High && now == Level::High);
@@ -281,7 +288,7 @@ mod tests {
                 (back_to_low + 0.5, Level::Medium),
                 (back_to_low, Level::Low),
             ] {
-                pressure.poll(at(resource, value), 1.0);
+                pressure.poll(at(resource, value), 1.0, POLL_MS);
                 assert_eq!(pressure.level(), level, "{resource:?} at {value}");
             }
         }
@@ -292,11 +299,11 @@ mod tests {
         let mut pressure = Pressure::new();
         let mut delays = Vec::new();
         for _ in 0..12 {
-            pressure.poll(at(Resource::SubmissionQueue, 10_000.0), 1.0);
+            pressure.poll(at(Resource::SubmissionQueue, 10_000.0), 1.0, POLL_MS);
             delays.push(pressure.delay_ms() / SECOND);
         }
         assert_eq!(delays, [10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 55, 55]);
-        pressure.poll(at(Resource::SubmissionQueue, 2000.0), 1.0);
+        pressure.poll(at(Resource::SubmissionQueue, 2000.0), 1.0, POLL_MS);
         assert_eq!(pressure.delay_ms(), 0);
     }
 
@@ -307,10 +314,10 @@ mod tests {
         {
             let mut pressure = Pressure::new();
             for _ in 0..polls {
-                pressure.poll(at(resource, value), 1.0);
+                pressure.poll(at(resource, value), 1.0, POLL_MS);
                 assert_eq!(pressure.refuses_for(), None);
             }
-            pressure.poll(at(resource, value), 1.0);
+            pressure.poll(at(resource, value), 1.0, POLL_MS);
             assert_eq!(pressure.refuses_for(), Some(resource));
         }
     }
@@ -321,21 +328,21 @@ mod tests {
             [(Resource::QueueDrive, 96.0), (Resource::LogDrive, 89.0), (Resource::PrivateBytes, 72.0)]
         {
             let mut pressure = Pressure::new();
-            pressure.poll(at(resource, value), 1.0);
+            pressure.poll(at(resource, value), 1.0, POLL_MS);
             assert_eq!((pressure.refuses_for(), pressure.delay_ms()), (Some(resource), 0));
         }
         let mut pressure = Pressure::new();
-        pressure.poll(at(Resource::SystemMemory, 99.0), 1.0);
+        pressure.poll(at(Resource::SystemMemory, 99.0), 1.0, POLL_MS);
         assert_eq!((pressure.refuses_for(), pressure.level()), (None, Level::Low));
     }
 
     #[test]
     fn only_thresholds_that_are_numbers_are_scaled() {
         let mut pressure = Pressure::new();
-        pressure.poll(at(Resource::SubmissionQueue, 500.0), 0.05);
+        pressure.poll(at(Resource::SubmissionQueue, 500.0), 0.05, POLL_MS);
         assert_eq!(pressure.level(), Level::Medium);
         let mut pressure = Pressure::new();
-        pressure.poll(at(Resource::LogDrive, 50.0), 0.05);
+        pressure.poll(at(Resource::LogDrive, 50.0), 0.05, POLL_MS);
         assert_eq!(pressure.level(), Level::Low);
         let record = pressure.record();
         assert_eq!((record.total_ms, record.medium_ms, record.medium_excursions), (POLL_MS, 0, 0));

@@ -62,8 +62,7 @@ pub(crate) const HELLO_FIRST: Reply = Reply::new(503, "5.5.2 Send hello first");
 pub(crate) const NEED_MAIL: Reply = Reply::new(503, "5.5.2 Need mail command");
 pub(crate) const NEED_RCPT: Reply = Reply::new(503, "5.5.2 Need rcpt command");
 pub(crate) const SENDER_AGAIN: Reply = Reply::new(503, "5.5.2 Sender already specified");
-pub(crate) const BINARY_NEEDS_BDAT: Reply =
-    Reply::new(503, "5.5.2 DATA cannot be used with BODY=BINARYMIME");
+pub(crate) const BINARY_NEEDS_BDAT: Reply = Reply::new(503, "5.5.2 DATA cannot be used with BODY=BINARYMIME");
 pub(crate) const NO_AUTH: Reply = Reply::new(504, "5.7.4 Unrecognized authentication type");
 pub(crate) const TOO_MANY_ERRORS: Reply =
     Reply::new(421, "4.7.0 Too many errors on this connection, closing transmission channel");
@@ -96,8 +95,7 @@ pub(crate) const UNABLE_TO_RELAY: Reply = Reply::new(550, "5.7.1 Unable to relay
 pub(crate) const NOT_AUTHENTICATED: Reply = Reply::new(530, "5.7.1 Client was not authenticated");
 pub(crate) const USER_UNKNOWN: Reply = Reply::new(550, "5.1.1 User unknown");
 pub(crate) const SPAM: Reply = Reply::new(550, "5.7.1 Message rejected as spam by Content Filtering.");
-pub(crate) const TOO_LARGE: Reply =
-    Reply::new(552, "5.3.4 Message size exceeds fixed maximum message size");
+pub(crate) const TOO_LARGE: Reply = Reply::new(552, "5.3.4 Message size exceeds fixed maximum message size");
 pub(crate) const HEADER_TOO_LARGE: Reply = Reply::new(552, "5.3.4 Header size exceeds fixed maximum size");
 pub(crate) const HOPS: Reply = Reply::new(554, "5.4.6 Hop count exceeded - possible mail loop");
 

@@ -211,8 +211,8 @@ impl Party for Sender {
     fn next_event_ms(&self) -> Option<u64> {
         let work_ms =
             if self.waiting.is_empty() { self.deferred.front().map(|(at_ms, _)| *at_ms) } else { Some(0) };
-        let free = self.lines.len() < self.connections_max
-            || self.lines.iter().any(|line| line.step == Step::Idle);
+        let free =
+            self.lines.len() < self.connections_max || self.lines.iter().any(|line| line.step == Step::Idle);
         let at_ms = work_ms?.max(self.next_ms);
         let idle = self.lines.iter().any(|line| line.step == Step::Idle);
         free.then_some(if idle { at_ms } else { at_ms.max(self.blocked_until_ms) })

@@ -128,8 +128,7 @@ impl Store {
     pub(crate) fn deliver(&mut self, now_ms: u64, database: String, site: &Site, copy: &Delivering) -> bool {
         let (message, mailbox) = (&copy.message, &copy.recipient.address);
         self.forget_duplicates(now_ms, site);
-        if let (true, Some(message_id), true) =
-            (copy.is_mailbox, &message.message_id, site.duplicates_ms > 0)
+        if let (true, Some(message_id), true) = (copy.is_mailbox, &message.message_id, site.duplicates_ms > 0)
         {
             let seen = (mailbox.clone(), message_id.clone(), message.date.clone());
             if !self.seen.insert(seen.clone()) {

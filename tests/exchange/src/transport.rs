@@ -112,7 +112,9 @@ impl Transport {
         for outcome in self.store.advance(now_ms, &self.config.site, &self.config.load) {
             match outcome {
                 Outcome::Delivered(copy) => self.delivered(now_ms, &copy),
-                Outcome::Expired(copy) => self.report(now_ms, &copy.message, &copy.recipient, ReportKind::Expired),
+                Outcome::Expired(copy) => {
+                    self.report(now_ms, &copy.message, &copy.recipient, ReportKind::Expired)
+                }
             }
         }
     }
@@ -128,7 +130,7 @@ impl Transport {
             resources.version_buckets.at(now_ms) + resources.version_buckets_per_mib * queued_mib,
             resources.system_memory.at(now_ms),
         ];
-        self.pressure.poll(readings, resources.scale);
+        self.pressure.poll(readings, resources.scale, resources.delay_step_ms);
         self.expire_submissions(now_ms);
         self.rates.retain(|_, began| {
             began.retain(|at_ms| at_ms + MINUTE > now_ms);

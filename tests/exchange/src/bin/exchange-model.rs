@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 #[command(name = "exchange-model", version, max_term_width = 100)]
 #[command(after_help = "\
 Times are the model's: with --speed 60 a minute of its life takes a second, and all its delays, limits and capacities
-follow. Without --seed the site is another one each time; the seed is printed.
+follow. Without --seed whatever is drawn by chance is another each time; the seed is printed.
 
 Examples:
   exchange-model --listen 127.0.0.1:2526
@@ -130,7 +130,11 @@ async fn serve(cli: &Cli) -> io::Result<()> {
         io::Error::new(error.kind(), format!("cannot start at {} with these settings: {error}", cli.listen))
     })?;
     let web = model.http().map(|http| format!(", http://{http}/metrics")).unwrap_or_default();
-    say(&format!("listening on {}{web}, speed {}, seed {seed}; 'help' lists commands\n", model.address(), cli.speed));
+    say(&format!(
+        "listening on {}{web}, speed {}, seed {seed}; 'help' lists commands\n",
+        model.address(),
+        cli.speed
+    ));
     watch(cli, &model).await?;
     say(&format!("{}\n", model.with(|server| server.summary())));
     Ok(())

@@ -9,7 +9,8 @@ use crate::common::{count, mailbox, numbered, send, session, world};
 fn the_queue_is_drained_at_the_capacity_and_that_may_vary() {
     // Enough connections and no costs but the number.
     let site = ["connections-per-source 100", "cost-mib 0", "cost-noise 0", "commit 0ms"];
-    for (capacity, expected_s) in [("capacity 20", 50), ("capacity wave 10 30 10s", 50), ("capacity 200", 5)] {
+    for (capacity, expected_s) in [("capacity 20", 50), ("capacity wave 10 30 10s", 50), ("capacity 200", 5)]
+    {
         let mut world = world(&[&site[..], &[capacity]].concat());
         let connection = session(&mut world);
         for number in 0..1000 {
@@ -29,7 +30,8 @@ fn the_queue_is_drained_at_the_capacity_and_that_may_vary() {
 #[test]
 fn large_messages_and_many_recipients_cost_more() {
     let seconds = |to: &[&str], len_bytes: usize| {
-        let mut world = world(&["capacity 1", "cost-mib 2", "cost-recipient 0.5", "cost-noise 0", "commit 0ms"]);
+        let mut world =
+            world(&["capacity 1", "cost-mib 2", "cost-recipient 0.5", "cost-noise 0", "commit 0ms"]);
         let connection = session(&mut world);
         let message = format!("{}\r\n{}", numbered(1), "x".repeat(len_bytes));
         world.message(connection, "a@b.example", to, &message);

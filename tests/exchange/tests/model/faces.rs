@@ -18,7 +18,8 @@ fn edge_takes_six_hundred_messages_a_minute_and_the_others_as_many_as_come() {
         };
         assert_eq!(limit.unwrap_or(1000), taken);
         if limit.is_some() {
-            let expected = "421 4.4.2 Message submission rate for this client has exceeded the configured limit";
+            let expected =
+                "421 4.4.2 Message submission rate for this client has exceeded the configured limit";
             assert_eq!(said, expected);
             world.run_until(61_000);
             assert!(send(&mut world, 1, "ann@example.com").starts_with("250"));

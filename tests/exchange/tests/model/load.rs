@@ -31,30 +31,39 @@ fn every_message_is_delivered_once(world: &World, messages: usize) {
     assert_eq!((ids.len(), world.server.deliveries().len()), (messages, messages));
 }
 
-/// The trial by hand that the model is measured by: C = 50/s, thresholds × 0.05, 8,000 messages from twenty
-/// connections. Seen: the ideal time, medium pressure for 78 % of it, in 13 excursions.
+/// A trial by hand with Postfix at C = 50/s, thresholds × 0.05, 8,000 messages and twenty connections showed medium
+/// pressure for most of the drain, in 13 excursions. A sender of 200 messages a second that obeys every delay does the
+/// same to the model, if delays do not grow within an excursion.
 #[test]
-fn twenty_connections_drain_in_the_ideal_time_and_keep_the_server_in_medium_pressure() {
-    let mut world = world(&["capacity 50", "scale 0.05"]).with_one_way_ms(1);
-    let mut sender = Sender::new(BOX, 20, backlog(8000));
+fn twenty_connections_drive_the_server_into_medium_pressure_again_and_again() {
+    let mut world = world(&["capacity 50", "scale 0.05", "delay-step 1m"]).with_one_way_ms(1);
+    let mut sender = Sender::new(BOX, 20, backlog(8000)).every_ms(5);
     let seconds = drain(&mut world, &mut sender, 8000);
-    let summary = world.server.summary();
-    println!("{seconds} s, {summary}");
     every_message_is_delivered_once(&world, 8000);
-    assert!((158..200).contains(&seconds), "{seconds} s");
-    let share = summary["medium_share"].as_f64().unwrap();
-    assert!((0.5..1.0).contains(&share), "{share}");
-    assert!(count(&world, "excursions_medium") >= 3);
+    let share = world.server.summary()["medium_share"].as_f64().unwrap();
+    let excursions = count(&world, "excursions_medium");
+    println!("{seconds} s, {share} of it in medium, {excursions} excursions");
+    assert!((158..240).contains(&seconds) && share > 0.4 && excursions >= 8);
 }
 
-/// With disk pressure in the first 90 s messages are sent in vain.
+/// Delays that grow with each poll outlast the pressure: the server is idle while its clients wait.
+#[test]
+fn delays_that_grow_leave_the_server_idle() {
+    let mut world = world(&["capacity 50", "scale 0.05"]).with_one_way_ms(1);
+    let mut sender = Sender::new(BOX, 20, backlog(8000)).every_ms(5);
+    let seconds = drain(&mut world, &mut sender, 8000);
+    every_message_is_delivered_once(&world, 8000);
+    assert!(seconds > 220, "{seconds} s");
+}
+
+/// With disk pressure in the first 90 s what is sent after the first poll is sent in vain.
 #[test]
 fn without_disk_messages_are_sent_in_vain() {
     let mut world = world(&["capacity 50", "disk 95%", "at 90s disk ok"]).with_one_way_ms(1);
     let mut sender = Sender::new(BOX, 20, backlog(8000)).retrying_after_ms(5 * MINUTE);
     let seconds = drain(&mut world, &mut sender, 8000);
     every_message_is_delivered_once(&world, 8000);
-    assert!(count(&world, "in_vain") >= 8000, "{}", count(&world, "in_vain"));
+    assert!(count(&world, "in_vain") > 6000, "{}", count(&world, "in_vain"));
     // It is idle while they wait.
     assert!(seconds > 400, "{seconds} s");
 }

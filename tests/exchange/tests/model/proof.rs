@@ -14,14 +14,18 @@ fn a_success_report_comes_when_the_message_lies_in_the_mailbox_and_not_before() 
     let mut world = world(&["capacity 0", "at 60s capacity 10"]);
     let connection = session(&mut world);
     world.ask(connection, "MAIL FROM:<canary@box.example.net> RET=HDRS ENVID=QQ314159");
-    world.ask(connection, "RCPT TO:<probe@example.com> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;probe@example.com");
+    world
+        .ask(connection, "RCPT TO:<probe@example.com> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;probe@example.com");
     world.ask(connection, "DATA");
     assert!(world.ask(connection, &format!("{}\r\n.", numbered(1))).starts_with("250"));
     world.run_until(59_000);
     assert!(world.mail().is_empty());
     world.run_until(62_000);
     let mail = &world.mail()[0];
-    assert_eq!((mail.to.as_str(), mail.at_ms), ("canary@box.example.net", world.server.deliveries()[0].delivered_ms));
+    assert_eq!(
+        (mail.to.as_str(), mail.at_ms),
+        ("canary@box.example.net", world.server.deliveries()[0].delivered_ms)
+    );
     let text = String::from_utf8(mail.bytes.clone()).unwrap();
     for line in ["Original-Envelope-Id: QQ314159", "Action: delivered", "In-Reply-To: <1@box.example.net>"] {
         assert!(text.contains(line), "{line} in\n{text}");
@@ -69,7 +73,8 @@ fn the_mail_of_a_probe_mailbox_can_be_read_back_and_that_of_others_not() {
 
 #[test]
 fn counters_are_those_of_windows_exporter() {
-    let mut world = world(&["capacity 0", "dismount DB1", "place bob@example.com DB1", "place ann@example.com DB2"]);
+    let mut world =
+        world(&["capacity 0", "dismount DB1", "place bob@example.com DB1", "place ann@example.com DB2"]);
     for (number, to) in [(1, "ann@example.com"), (2, "bob@example.com"), (3, "ann@example.com")] {
         send(&mut world, number, to);
     }
@@ -85,7 +90,9 @@ fn counters_are_those_of_windows_exporter() {
     assert_eq!(metric(&text, "active_mailbox_delivery"), Some(0));
     assert_eq!(metric(&text, "poison"), Some(0));
     assert_eq!(metric(&text, "messages_completed_delivery_total"), Some(2));
-    assert!(text.contains("# TYPE windows_exchange_transport_queues_messages_completed_delivery_total counter\n"));
+    assert!(
+        text.contains("# TYPE windows_exchange_transport_queues_messages_completed_delivery_total counter\n")
+    );
 }
 
 #[test]

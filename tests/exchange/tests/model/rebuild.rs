@@ -84,7 +84,10 @@ fn a_rebuilt_server_has_another_name() {
     let mut world = world(&["identity mail1.example.com"]);
     let connection = world.connect(BOX).unwrap();
     let said = world.reply(connection).unwrap();
-    assert_eq!(said, "220 mail1.example.com Microsoft ESMTP MAIL Service ready at Tue, 14 Nov 2023 22:13:20 +0000");
+    assert_eq!(
+        said,
+        "220 mail1.example.com Microsoft ESMTP MAIL Service ready at Tue, 14 Nov 2023 22:13:20 +0000"
+    );
     world.command("identity WIN-7F3K.example.com").unwrap();
     let connection = world.connect(BOX).unwrap();
     assert!(world.reply(connection).unwrap().starts_with("220 win-7f3k.example.com "));

@@ -63,13 +63,13 @@ fn bdat_carries_a_message_in_chunks_that_may_hold_anything() {
     world.ask(connection, "MAIL FROM:<a@b.example> BODY=BINARYMIME");
     world.ask(connection, "RCPT TO:<ann@example.com>");
     assert!(world.ask(connection, "DATA").starts_with("503"));
-    world.send(connection, b"BDAT 25\r\nMessage-ID: <c@d>\r\n\r\n.\r\n");
-    assert_eq!(world.reply(connection).unwrap(), "250 2.6.0 CHUNK received OK, 25 octets");
+    world.send(connection, b"BDAT 24\r\nMessage-ID: <c@d>\r\n\r\n.\r\n");
+    assert_eq!(world.reply(connection).unwrap(), "250 2.6.0 CHUNK received OK, 24 octets");
     world.send(connection, b"BDAT 6 LAST\r\n\0\n\r.\r\n");
     assert!(world.reply(connection).unwrap().starts_with("250 2.6.0 <c@d>"));
     let now_ms = world.now_ms();
     world.run_until(now_ms + 1000);
-    assert_eq!(world.server.deliveries()[0].len_bytes, 31);
+    assert_eq!(world.server.deliveries()[0].len_bytes, 30);
 }
 
 #[test]
