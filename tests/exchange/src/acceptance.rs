@@ -19,6 +19,13 @@ impl Transport {
         let (Some(envelope), Some(body)) = (envelope, body) else { return say::NEED_MAIL.into() };
         let len_bytes = body.len_bytes();
         let kept = body.into_kept();
+        let commit_ms = self.config.load.commit_ms;
+        // A back end that refuses MAIL does not see the message: nothing in it matters.
+        let gate = back_end(Stage::End, &self.config, &self.pressure);
+        if let Some(refusal) = gate.refusal {
+            self.totals.in_vain += 1;
+            return Answer { after_ms: commit_ms, say: Say::Reply(refusal) };
+        }
         if self.config.faults.poison.as_ref().is_some_and(|mark| contains(&kept, mark)) {
             return Answer { after_ms: 0, say: Say::Hangup };
         }
@@ -26,15 +33,9 @@ impl Transport {
         let fields = fields_of(header);
         let field =
             |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
-        let commit_ms = self.config.load.commit_ms;
-        let gate = back_end(Stage::End, &self.config, &self.pressure);
         let refusal = content_refusal(&self.config, len_bytes, &kept, header, &fields)
             .or_else(|| self.recipients_refusal(&envelope.recipients, now_ms));
         if let Some(refusal) = refusal {
-            return Answer { after_ms: commit_ms, say: Say::Reply(refusal) };
-        }
-        if let Some(refusal) = gate.refusal {
-            self.totals.in_vain += 1;
             return Answer { after_ms: commit_ms, say: Say::Reply(refusal) };
         }
         let delay_ms = if delayed { 0 } else { gate.delay_ms };
