@@ -232,11 +232,11 @@ impl Config {
             ("hops", [text]) => limits.hops_max = text.parse().ok()?,
             // The least that RFC 5321 section 4.5.3.1.8 allows is 100; the most is what one message may make us hold.
             ("recipients", [text]) => {
-                limits.recipients_max = text.parse().ok().filter(|n| (1..=5000).contains(n))?
+                limits.recipients_max = text.parse().ok().filter(|n| (1..=5000).contains(n))?;
             }
             ("rate", ["unlimited"]) => limits.messages_per_minute = None,
             ("rate", [text]) => {
-                limits.messages_per_minute = Some(text.parse().ok().filter(|n| *n <= 1_000_000)?)
+                limits.messages_per_minute = Some(text.parse().ok().filter(|n| *n <= 1_000_000)?);
             }
             ("connections", [text]) => {
                 limits.connections_max = text.parse().ok().filter(|n| *n <= 10_000)?;

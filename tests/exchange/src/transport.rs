@@ -113,7 +113,7 @@ impl Transport {
             match outcome {
                 Outcome::Delivered(copy) => self.delivered(now_ms, &copy),
                 Outcome::Expired(copy) => {
-                    self.report(now_ms, &copy.message, &copy.recipient, ReportKind::Expired)
+                    self.report(now_ms, &copy.message, &copy.recipient, ReportKind::Expired);
                 }
             }
         }
@@ -138,13 +138,12 @@ impl Transport {
         });
         self.throttles.retain(|_, at_ms| *at_ms > now_ms);
         let rate = self.config.load.background.at(now_ms);
-        let mut at_ms = now_ms as f64;
-        while rate > 0.0 {
-            at_ms += self.random.exponential(1000.0 / rate);
-            if at_ms >= (now_ms + POLL_MS) as f64 {
-                break;
+        if rate > 0.0 {
+            let mut at_ms = now_ms as f64 + self.random.exponential(1000.0 / rate);
+            while at_ms < (now_ms + POLL_MS) as f64 {
+                self.background.push_back(at_ms.ceil() as u64);
+                at_ms += self.random.exponential(1000.0 / rate);
             }
-            self.background.push_back(at_ms.ceil() as u64);
         }
     }
 

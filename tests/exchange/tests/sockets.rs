@@ -1,5 +1,8 @@
 //! The model on real sockets: the same behaviour, and other people's programs as clients.
 
+// Everything here is a test: a panic is its verdict.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
@@ -127,7 +130,7 @@ fn real_and_simulated_time_give_the_same_replies() {
             Step::Say(line) => real.push(talk.ask(line)),
             Step::Order(line) => drop(model.command(line).unwrap()),
             Step::Until(level) => {
-                wait_until("the level is there", || model.with(|server| server.level()) == *level)
+                wait_until("the level is there", || model.with(|server| server.level()) == *level);
             }
         }
     }
