@@ -17,6 +17,9 @@ const HANG_GUARD: Duration = Duration::from_secs(120);
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const EPOCH_S: i64 = 1_700_000_000;
 
+/// At this speed a client that is not scheduled for a second or two would be cut.
+const PATIENCE: &str = "session 300d\nidle 300d\n";
+
 fn options(scenario: &str) -> Options {
     Options {
         listen: ANY_PORT,
@@ -25,7 +28,7 @@ fn options(scenario: &str) -> Options {
         speed: 200.0,
         seed: 1,
         epoch_s: EPOCH_S,
-        scenario: scenario.to_owned(),
+        scenario: format!("{PATIENCE}{scenario}"),
     }
 }
 
@@ -135,7 +138,9 @@ fn real_and_simulated_time_give_the_same_replies() {
         }
     }
 
-    let mut world = World::new(Server::new(1, EPOCH_S));
+    let mut server = Server::new(1, EPOCH_S);
+    server.scenario(0, PATIENCE).unwrap();
+    let mut world = World::new(server);
     let connection = world.connect(ANY_PORT.ip()).unwrap();
     let mut simulated = vec![world.reply(connection).unwrap()];
     for step in SCRIPT {
@@ -309,7 +314,16 @@ fn reports_go_out_through_the_send_connector() {
 fn the_program_serves_tells_and_sums_up() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_exchange-model"))
         .args(["--listen", "127.0.0.1:0", "--speed", "100", "--seed", "5", "--every", "5s"])
-        .args(["--set", "at 1s capacity 20", "--until-delivered", "1"])
+        .args([
+            "--set",
+            "idle 300d",
+            "--set",
+            "session 300d",
+            "--set",
+            "at 1s capacity 20",
+            "--until-delivered",
+            "1",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -337,7 +351,8 @@ fn the_program_serves_tells_and_sums_up() {
 
 #[test]
 fn a_scenario_that_is_wrong_is_refused_before_anything_starts() {
-    let error = Background::start(options("capacity 20\n\nat 90s disk much\n")).unwrap_err().to_string();
+    let wrong = Options { scenario: "capacity 20\n\nat 90s disk much\n".to_owned(), ..options("") };
+    let error = Background::start(wrong).unwrap_err().to_string();
     assert!(error.starts_with("line 3: 'disk' needs other words"), "{error}");
     let output =
         Command::new(env!("CARGO_BIN_EXE_exchange-model")).args(["--set", "dance"]).output().unwrap();
