@@ -219,9 +219,9 @@ impl Pressure {
         RESOURCES.into_iter().zip(self.gauges.iter().map(|gauge| gauge.level))
     }
 
-    /// How long the back end's answer to MAIL takes.
+    /// How long the back end's answer to MAIL takes. Who is refused is not delayed as well.
     pub(crate) fn delay_ms(&self) -> u64 {
-        self.delay_ms
+        if self.refuses_for().is_some() { 0 } else { self.delay_ms }
     }
 
     /// The resource for which a foreign sender is refused.
@@ -317,8 +317,9 @@ mod tests {
                 pressure.poll(at(resource, value), 1.0, POLL_MS);
                 assert_eq!(pressure.refuses_for(), None);
             }
+            assert!(pressure.delay_ms() > 0);
             pressure.poll(at(resource, value), 1.0, POLL_MS);
-            assert_eq!(pressure.refuses_for(), Some(resource));
+            assert_eq!((pressure.refuses_for(), pressure.delay_ms()), (Some(resource), 0));
         }
     }
 
