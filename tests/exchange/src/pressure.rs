@@ -38,7 +38,7 @@ impl Level {
     }
 }
 
-/// What is watched, in the order of [`RESOURCES`].
+/// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// The drive of the queue database, in percent.

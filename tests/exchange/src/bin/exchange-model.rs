@@ -21,18 +21,19 @@ use tokio::sync::mpsc;
 #[derive(Debug, Parser)]
 #[command(name = "exchange-model", version, max_term_width = 100)]
 #[command(after_help = "\
-Times are the model's: with --speed 60 a minute of its life takes a second, and all its delays, limits and capacities
-follow. Without --seed whatever is drawn by chance is another each time; the seed is printed.
+Times are the model's: with --speed 60 a minute of its life takes a second, and all its delays,
+limits and capacities follow. Without --seed whatever is drawn by chance is another each time; the
+seed is printed.
 
 Examples:
-  exchange-model --listen 127.0.0.1:2526
+  exchange-model --listen 127.0.0.1:2526 --http 127.0.0.1:9182
   exchange-model --set 'capacity 20' --set 'scale 0.05' --speed 10
-  exchange-model --set 'state unconfigured' --set 'at 10m state ok'       a server that is being rebuilt
-  exchange-model --set 'disk 95%' --set 'at 90s disk ok'                  no disk space for the first 90 s
+  exchange-model --set 'state unconfigured' --set 'at 10m state ok'    being rebuilt
+  exchange-model --set 'disk 95%' --set 'at 90s disk ok'               no disk space at first
   exchange-model --set 'dismount DB2' --set 'at 6d mount DB2' --speed 3600
   exchange-model --scenario night.txt --until-delivered 8000
   curl -d 'state inactive' http://127.0.0.1:9182/command
-  curl http://127.0.0.1:9182/mailboxes?address=ann@example.com")]
+  curl 'http://127.0.0.1:9182/mailboxes?address=ann@example.com'")]
 struct Cli {
     /// Where it speaks SMTP
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2526")]
