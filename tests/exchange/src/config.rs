@@ -1,4 +1,4 @@
-//! What a site is: every quantity that the reference names, with the value that it has after installation.
+//! What a site is: every quantity that Microsoft's documentation names, with the value that it has after installation.
 
 use std::collections::{BTreeMap, BTreeSet};
 

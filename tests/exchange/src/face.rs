@@ -1,4 +1,4 @@
-//! The two faces. Of the reference: on port 25 of 2013 and later the front end answers MAIL and RCPT itself and opens the
+//! The two faces. What is known: on port 25 of 2013 and later the front end answers MAIL and RCPT itself and opens the
 //! back-end session at DATA, so that pressure shows as delay or 452 at 354 or at the end of data; direct faces (2010,
 //! Edge, port 2525) show it at MAIL.
 

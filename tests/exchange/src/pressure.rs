@@ -267,9 +267,9 @@ mod tests {
         RESOURCES.map(|each| if each == resource { value } else { 0.0 })
     }
 
-    /// The table of the reference, row by row: a value just short of each threshold and one at it.
+    /// Microsoft's table, row by row: a value just short of each threshold and one at it.
     #[test]
-    fn levels_rise_and_fall_at_the_thresholds_of_the_reference() {
+    fn levels_rise_and_fall_at_the_documented_thresholds() {
         for (resource, to_medium, to_high, back_to_medium, back_to_low) in [
             (Resource::QueueDrive, 96.0, 99.0, 97.0, 94.0),
             (Resource::LogDrive, 89.0, 99.0, 90.0, 80.0),

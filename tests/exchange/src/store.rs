@@ -1,8 +1,8 @@
 //! Mailbox databases: what the categorizer hands over lies in a mailbox, or waits until its database is mounted.
 //!
-//! Of the reference: mail for a database that is not mounted waits in a retry queue and is reported back after 2 days;
-//! duplicate deliveries to a mailbox are suppressed by Message-ID and submit time for some days, but not to contacts
-//! nor of mail without a Message-ID.
+//! What is known (Safety Net, message intervals): mail for a database that is not mounted waits in a retry queue and is
+//! reported back after 2 days; duplicate deliveries to a mailbox are suppressed by Message-ID and submit time for some
+//! days, but not to contacts nor of mail without a Message-ID.
 
 use std::collections::{BTreeSet, VecDeque};
 
