@@ -92,7 +92,7 @@ pub struct MailView {
     pub messages: u64,
     /// The size of their bodies.
     pub bytes: u64,
-    /// When the oldest of them came; `null` if there is none or the clock was not trusted then.
+    /// When the oldest of them came; `null` if there is none or the clock was not trusted then or is not now.
     pub oldest_unix_ms: Option<u64>,
     /// Those among them that were set aside for the operator.
     pub held: u64,

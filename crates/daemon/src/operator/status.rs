@@ -84,7 +84,8 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
     let mail = MailView {
         messages: sums.messages,
         bytes: sums.bytes,
-        oldest_unix_ms: sums.oldest_unix_ms,
+        // By a clock that is wrong by years nobody can say for how long.
+        oldest_unix_ms: sums.oldest_unix_ms.filter(|_| stamp.trusted),
         held,
         damaged: sums.damaged,
         kept: sums.kept,

@@ -144,7 +144,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     fn keeps(&self, event: &Event, crowded: bool, now: Stamp) -> bool {
         let undelivered = event.message.and_then(|id| self.index.get(id)).is_some_and(Entry::is_live);
-        let old = now.trusted && event.at.unix_ms.saturating_add(EVENT_AGE_MAX_MS) < now.unix_ms;
+        // What was stamped by a clock that may have been wrong by years has no age.
+        let has_age = now.trusted && event.at.trusted;
+        let old = has_age && event.at.unix_ms.saturating_add(EVENT_AGE_MAX_MS) < now.unix_ms;
         undelivered || !(old || crowded)
     }
 }
