@@ -481,6 +481,7 @@ fn a_box_from_the_factory_asks_looks_takes_mail_and_still_does_after_a_power_cut
     line.answer("Name servers", "10.0.2.77");
     line.wait_for_words("does not answer");
     line.answer("Keep it all the same?", "yes");
+    line.answer("Time servers", "");
     line.answer("Domains", "example.com");
     line.answer("Keep it all the same?", "yes");
     line.answer("Mail server", &hop);

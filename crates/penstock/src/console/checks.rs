@@ -1,6 +1,7 @@
 //! What the dialogue that sets a box up finds out before it goes on: each check says in sentences what it found.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 
@@ -93,7 +94,10 @@ pub(super) fn name_servers(servers: &[IpAddr], domains: &[String]) -> Found {
                     Found::bad(format!("{server} answers: there is no domain {domain}."))
                 }
                 Ok(dns::Said::Refused(why)) => Found::bad(format!("{server} refuses to say: {why}.")),
-                Err(error) => Found::bad(format!("{server} does not answer: {error}.")),
+                Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
+                    Found::bad(format!("{server} does not answer."))
+                }
+                Err(error) => Found::bad(format!("{server} cannot be asked: {error}.")),
             });
         }
     }
