@@ -537,6 +537,7 @@ fn a_box_that_is_reset_asks_again_and_has_its_mail() {
     console.wait_for_words("This box has not been set up");
     console.answer("Name of the box", "quit");
     console.wait_for_words("ERR PS-K045");
+    console.wait_for_words("penstock> ");
     drop(console);
 
     // With the settings the mail is there again; the hold was forgotten, so it goes.
