@@ -387,7 +387,7 @@ mod tests {
 
     use super::*;
 
-    const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+    const REGISTRY: &str = "registry+https://registry.example/index";
     const PARTS: Parts<'static> = Parts {
         board: "test",
         version: "0.1.0",
