@@ -228,7 +228,6 @@ impl Delivery {
         self.renounced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the box keeps beyond its mail.
     /// Has every volume forget what [`Kept::forget`](crate::boxstate::Kept::forget) has let go of.
     ///
     /// # Errors
@@ -237,6 +236,7 @@ impl Delivery {
         self.state.put(&self.volumes, Vec::new(), true).await
     }
 
+    /// What the box keeps beyond its mail.
     pub(crate) fn state(&self) -> &BoxState {
         &self.state
     }

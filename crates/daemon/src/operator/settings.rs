@@ -6,6 +6,7 @@ use penstock_settings::{Change, FILE_BYTES_MAX, Problems, Settings, changes};
 use penstock_spool::EVENT_TEXT_BYTES_MAX;
 
 use super::Operator;
+use super::view::blocking;
 use crate::control::types::{ErrorBody, SettingsView};
 use crate::control::{Kind as Fault, Refusal, Who};
 use crate::keeper::{self, Kept, Request};
@@ -17,7 +18,7 @@ const PROBLEMS_TOLD: usize = 10;
 pub(super) async fn view(operator: &Operator) -> Result<SettingsView, Refusal> {
     let Some(keeper) = operator.options.keeper.clone() else {
         let file = operator.options.settings_file.clone();
-        let text = blocking(move || read(&file)).await?;
+        let text = blocking(move || read(&file)).await??;
         let place = operator.options.settings_file.display().to_string();
         return Ok(SettingsView { text, place, changeable: false, trial: None });
     };
@@ -114,20 +115,7 @@ async fn ask<T: serde::de::DeserializeOwned + Send + 'static>(
         keeper::ask(&socket, &request)
             .map_err(|ErrorBody { code, message, help }| Refusal::new(Fault::Conflict, &code, message, help))
     })
-    .await
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
-        Err(Refusal::new(
-            Fault::Unavailable,
-            "PS-D254",
-            "the daemon is stopping",
-            "Start it again, then ask again.",
-        ))
-    })
+    .await?
 }
 
 #[cfg(test)]

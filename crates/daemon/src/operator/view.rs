@@ -302,7 +302,10 @@ fn event_view(event: Event, store: Store) -> EventView {
     }
 }
 
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+/// Does on a thread of its own what would hold the others up.
+pub(super) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(read).await.map_err(|_| {
         Refusal::new(
             Fault::Unavailable,
