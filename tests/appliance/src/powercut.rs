@@ -23,6 +23,9 @@ const DRAWS: u64 = 2;
 /// After how many writes a cut is tried, wherever flushes are.
 const WRITES_BETWEEN_CUTS: usize = 50;
 
+/// How many messages are handed on at least before the plug is pulled.
+pub const DELIVERED_MIN: usize = 20;
+
 /// Whether the box syncs its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
@@ -59,14 +62,15 @@ pub struct Verdict {
 }
 
 /// Records a box under load until so many messages were acknowledged. During the first half the next hop takes nothing;
-/// then it takes everything, so that both mail and fates are on the way when the power is cut.
+/// then it takes everything, and some is handed on, so that both mail and fates are on the way when the power is cut.
 pub fn record(sync: Sync, acknowledged: usize) -> Recorded {
     let mut random = Random::announced();
     let disk = RecordedDisk::start(DISK_BYTES);
     let sink = Sink::start(0, 1);
     sink.behave(Manner::Say(Stage::Banner, "421 4.3.2 being rebuilt".into()));
-    let settings =
-        settings_before(sink.address()).set("volume.segment_size", &format!("\"{SEGMENT_BYTES}B\""));
+    let settings = settings_before(sink.address())
+        .set("volume.segment_size", &format!("\"{SEGMENT_BYTES}B\""))
+        .set("release.probe_interval", "\"1s\"");
     let mut appliance = Appliance::prepare(&settings).with_recorded_disk(&disk);
     if sync == Sync::Nothing {
         // The volume is made before: what is to be lost is mail.
@@ -86,7 +90,9 @@ pub fn record(sync: Sync, acknowledged: usize) -> Recorded {
     let own = thread::spawn(move || send_random(to, seed, u32::MAX, 20_000));
     wait_until("half of the mail is acknowledged", || recorder.acknowledged() >= acknowledged / 2);
     sink.behave(Manner::Accept);
-    wait_until("all of the mail is acknowledged", || recorder.acknowledged() >= acknowledged);
+    wait_until("all of the mail is acknowledged and some is handed on", || {
+        recorder.acknowledged() >= acknowledged && sink.deliveries().len() >= DELIVERED_MIN
+    });
     appliance.unplug();
     let ended = Instant::now();
     own.join().unwrap();
