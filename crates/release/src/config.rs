@@ -20,7 +20,12 @@ pub struct HopConfig {
     pub priority: u32,
     /// The share of the mail among hops of the same priority, above 0.
     pub weight: u32,
+    /// How many probe mailboxes it has, one for each mailbox database: canaries go to them by turns.
+    pub probes: u16,
 }
+
+/// The most probe mailboxes of one hop.
+pub const PROBES_MAX: u16 = 16;
 
 /// Everything that is set from outside. Reasons for the defaults are where the operator's settings are documented.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +65,11 @@ impl Config {
         let hops = &self.hops;
         let twins =
             hops.iter().enumerate().any(|(n, hop)| hops[..n].iter().any(|other| other.name == hop.name));
-        if hops.is_empty() || hops.len() > HOPS_MAX || twins || hops.iter().any(|hop| hop.weight == 0) {
+        if hops.is_empty()
+            || hops.len() > HOPS_MAX
+            || twins
+            || hops.iter().any(|hop| hop.weight == 0 || hop.probes > PROBES_MAX)
+        {
             return Err(Error::Hops);
         }
         let times = [

@@ -20,6 +20,16 @@ pub enum Decision {
         /// Which hop.
         hop: HopId,
     },
+    /// Send a canary to a probe mailbox of this hop, and report with [`canary_ended`](crate::Release::canary_ended), and
+    /// when it has reached its mailbox with [`canary_arrived`](crate::Release::canary_arrived).
+    Canary {
+        /// Through which hop.
+        hop: HopId,
+        /// To which of its probe mailboxes: below [`HopConfig::probes`](crate::HopConfig::probes).
+        probe: u16,
+        /// Its number, which no other canary has until the next start.
+        canary: u64,
+    },
     /// This message has left the queue and is the operator's: keep it, note why, and tell.
     SetAside {
         /// Which message.
@@ -71,6 +81,17 @@ pub enum Outcome<'a> {
         delivered: bool,
     },
     /// The caller could not try it at all. It keeps its place and comes up again at once.
+    NotTried,
+}
+
+/// What became of a canary that was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanaryOutcome<'a> {
+    /// The hop took it: from now on its arrival is waited for.
+    Taken,
+    /// It did not.
+    Refused(Evidence<'a>),
+    /// The caller could not try it at all.
     NotTried,
 }
 

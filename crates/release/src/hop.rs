@@ -8,7 +8,9 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
+use crate::canary::Canaries;
 use crate::config::{Config, HopConfig};
+use crate::counters::Grade;
 use crate::custody::Trouble;
 use crate::doubt::Doubt;
 use crate::pace::Pace;
@@ -127,6 +129,8 @@ pub struct HopStatus {
     pub in_flight: u32,
     /// Connections it gets at the moment.
     pub connections: u32,
+    /// How much is known of what happens behind its `250`.
+    pub grade: Grade,
     /// What the operator can do, one sentence.
     pub advice: Option<&'static str>,
 }
@@ -138,6 +142,8 @@ pub(crate) struct Hop {
     /// Its claim among hops of the same priority, see [`crate::release`].
     pub(crate) credit: i64,
     pub(crate) pace: Pace,
+    pub(crate) canaries: Canaries,
+    pub(crate) grade: Grade,
     pub(crate) in_flight: u32,
     /// When it last took a message.
     pub(crate) last_pass: Secs,
@@ -165,6 +171,8 @@ impl Hop {
             config: hop,
             credit: 0,
             pace: Pace::new(config.connections_max),
+            canaries: Canaries::default(),
+            grade: Grade::Blind,
             in_flight: 0,
             last_pass: 0,
             doubt: Doubt::default(),
@@ -208,6 +216,7 @@ impl Hop {
             next_trial_in_ms: (!tried).then(|| self.next_trial_ms.saturating_sub(now_ms)),
             in_flight: self.in_flight,
             connections: self.pace.connections(),
+            grade: self.grade,
             advice: self.state.trouble().map(Trouble::advice),
         }
     }

@@ -12,8 +12,10 @@
 
 extern crate alloc;
 
+mod canary;
 mod ceiling;
 mod config;
+mod counters;
 mod custody;
 mod decision;
 mod doubt;
@@ -27,9 +29,10 @@ mod reply;
 mod saved;
 mod text;
 
-pub use config::{Config, HOPS_MAX, HopConfig};
+pub use config::{Config, HOPS_MAX, HopConfig, PROBES_MAX};
+pub use counters::{Counters, Grade};
 pub use custody::{Trouble, Verdict};
-pub use decision::{Decision, Fate, Outcome, Removed, SetAside, Why};
+pub use decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
 pub use error::Error;
 pub use hop::{HopStatus, State};
 pub use progress::{Progress, Stillness};

@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use crate::ceiling::Ceiling;
 use crate::config::Config;
+use crate::counters::{Counters, Grade};
 use crate::custody::{Trouble, Verdict};
-use crate::decision::{Decision, Fate, Outcome, Removed, SetAside, Why};
+use crate::decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
 use crate::error::Error;
 use crate::hop::{Attempt, Hop, HopStatus, State, Wish};
 use crate::progress::{Meter, Progress, Stillness};
@@ -13,6 +14,9 @@ use crate::queue::{Job, Message, Queue, Secs};
 use crate::reply::{Evidence, Phase};
 use crate::saved::{Mode, Saved};
 use crate::{HopId, Now};
+
+/// How often a canary goes.
+const CANARY_INTERVAL_MS: u64 = 60_000;
 
 #[derive(Debug)]
 struct InFlight {
@@ -32,6 +36,9 @@ pub struct Release {
     in_flight: Vec<InFlight>,
     /// Probes in flight, by hop.
     probes: Vec<Option<Attempt>>,
+    /// Canaries in flight, by hop.
+    canary_attempts: Vec<Option<Attempt>>,
+    last_canary: u64,
     ceiling: Ceiling,
     meter: Meter,
     base_ms: u64,
@@ -58,6 +65,8 @@ impl Release {
         Ok(Self {
             mode: saved.map_or(initial, |saved| saved.mode),
             probes: hops.iter().map(|_| None).collect(),
+            canary_attempts: hops.iter().map(|_| None).collect(),
+            last_canary: 0,
             hops,
             queue: Queue::default(),
             in_flight: Vec::new(),
@@ -160,6 +169,9 @@ impl Release {
         if let Some(decision) = self.next_trial(mail, &mut wake) {
             return decision;
         }
+        if let Some(decision) = self.next_canary(&mut wake) {
+            return decision;
+        }
         if mail && let Some(decision) = self.next_mail(&mut wake) {
             return decision;
         }
@@ -187,6 +199,62 @@ impl Release {
             }
         }
         None
+    }
+
+    /// Canaries for healthy hops.
+    fn next_canary(&mut self, wake: &mut Wake) -> Option<Decision> {
+        for n in 0..self.hops.len() {
+            let hop = &self.hops[n];
+            let probes = hop.config.probes;
+            if probes == 0
+                || hop.canaries.is_going()
+                || hop.wish(self.config.connections_max, self.now_ms) != Wish::Mail
+            {
+                continue;
+            }
+            let due_ms = hop.canaries.last_begun_ms().map_or(0, |ms| ms + CANARY_INTERVAL_MS);
+            if due_ms > self.now_ms {
+                wake.at(due_ms);
+                continue;
+            }
+            self.last_canary += 1;
+            let canary = self.hops[n].canaries.begin(self.last_canary, probes, 0, self.now_ms);
+            self.canary_attempts[n] = Some(self.hops[n].begin(self.now_ms));
+            return Some(Decision::Canary { hop: hop_id(n), probe: canary.probe, canary: canary.id });
+        }
+        None
+    }
+
+    /// A canary that was to be sent has come to an end.
+    pub fn canary_ended(&mut self, canary: u64, outcome: CanaryOutcome<'_>, now: Now) {
+        self.tick(now);
+        let taken = outcome == CanaryOutcome::Taken;
+        let Some(n) = self.hops.iter_mut().position(|hop| hop.canaries.ended(canary, taken)) else { return };
+        let Some(attempt) = self.canary_attempts[n].take() else { return };
+        self.hops[n].end(attempt);
+        if let CanaryOutcome::Refused(evidence) = outcome
+            && let Verdict::Destination(trouble) = evidence.verdict()
+        {
+            self.trouble(n, trouble, &evidence, attempt, now);
+        }
+    }
+
+    /// A canary has reached its mailbox.
+    pub fn canary_arrived(&mut self, canary: u64, now: Now) {
+        self.tick(now);
+        for hop in &mut self.hops {
+            if hop.canaries.arrived(canary).is_some() {
+                hop.grade = hop.grade.max(Grade::Canary);
+            }
+        }
+    }
+
+    /// The counters of a hop were read.
+    pub fn counted(&mut self, hop: HopId, _counters: Counters, now: Now) {
+        self.tick(now);
+        if let Some(hop) = self.hops.get_mut(usize::from(hop.0)) {
+            hop.grade = Grade::Counters;
+        }
     }
 
     /// Mail for a healthy hop.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use penstock_release::{
-    Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
+    CanaryOutcome, Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
     Outcome as Reported, Phase, Release, SetAside, State, Verdict,
 };
 use penstock_settings::{InitialMode, Settings};
@@ -332,6 +332,10 @@ impl Delivery {
                         stop::woken(this.stopping.clone(), this.probe(hop)).await;
                     });
                 }
+                // No hop has probe mailboxes.
+                Decision::Canary { canary, .. } => {
+                    self.release().canary_ended(canary, CanaryOutcome::NotTried, self.now());
+                }
                 Decision::SetAside { message, why } => self.set_aside(MailId::from_key(message), why).await,
                 Decision::Wait { until_ms } => return until_ms,
             }
@@ -633,6 +637,7 @@ fn config(settings: &Settings, seed: u64) -> penstock_release::Config {
                 name: hop.name.as_str().to_owned(),
                 priority: hop.priority,
                 weight: hop.weight,
+                probes: 0,
             })
             .collect(),
         connections_max: release.connections_max,

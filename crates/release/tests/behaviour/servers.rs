@@ -438,7 +438,7 @@ fn recipients_that_are_still_open_wait_while_the_others_have_their_mail() {
 }
 
 fn two_hops(first: (u32, u32), second: (u32, u32)) -> Config {
-    let hop = |name: &str, (priority, weight)| HopConfig { name: name.into(), priority, weight };
+    let hop = |name: &str, (priority, weight)| HopConfig { name: name.into(), priority, weight, probes: 0 };
     Config { hops: vec![hop("first", first), hop("second", second)], ..config() }
 }
 

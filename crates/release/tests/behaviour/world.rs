@@ -61,7 +61,7 @@ pub(crate) struct World {
 
 pub(crate) fn config() -> Config {
     Config {
-        hops: vec![HopConfig { name: "exchange".into(), priority: 0, weight: 1 }],
+        hops: vec![HopConfig { name: "exchange".into(), priority: 0, weight: 1, probes: 0 }],
         connections_max: 5,
         messages_per_minute_max: 600,
         retry_schedule_ms: [1, 5, 15, 30, 60].map(|min| min * MINUTE).into(),
@@ -126,6 +126,7 @@ impl World {
                     self.begin(Some(message), hop);
                     continue;
                 }
+                Decision::Canary { .. } => unreachable!("no hop has a probe mailbox"),
                 Decision::Probe { hop } => {
                     self.begin(None, hop);
                     continue;
