@@ -18,6 +18,8 @@ pub(crate) struct Canary {
     pub(crate) begun_ms: u64,
     /// How many messages the hop had been given before it.
     pub(crate) after: u64,
+    /// The window that they were given under.
+    pub(crate) window: u32,
 }
 
 /// The canaries of one hop.
@@ -27,8 +29,7 @@ pub(crate) struct Canaries {
     going: Option<Canary>,
     /// Taken and not arrived, in the order of sending.
     taken: VecDeque<Canary>,
-    last_probe: u16,
-    last_begun_ms: Option<u64>,
+    last: Option<Canary>,
 }
 
 impl Canaries {
@@ -37,16 +38,21 @@ impl Canaries {
         self.going.is_some()
     }
 
-    /// When the last one was begun.
-    pub(crate) fn last_begun_ms(&self) -> Option<u64> {
-        self.last_begun_ms
+    /// The last one that was begun.
+    pub(crate) fn last(&self) -> Option<&Canary> {
+        self.last.as_ref()
+    }
+
+    /// The oldest that was taken and has not arrived.
+    pub(crate) fn oldest(&self) -> Option<&Canary> {
+        self.taken.front()
     }
 
     /// Begins one, to the probe mailbox whose turn it is.
-    pub(crate) fn begin(&mut self, id: u64, probes: u16, after: u64, now_ms: u64) -> Canary {
-        self.last_probe = (self.last_probe + 1) % probes.max(1);
-        self.last_begun_ms = Some(now_ms);
-        let canary = Canary { id, probe: self.last_probe, begun_ms: now_ms, after };
+    pub(crate) fn begin(&mut self, id: u64, probes: u16, after: u64, window: u32, now_ms: u64) -> Canary {
+        let probe = self.last.map_or(0, |last| (last.probe + 1) % probes.max(1));
+        let canary = Canary { id, probe, begun_ms: now_ms, after, window };
+        self.last = Some(canary);
         self.going = Some(canary);
         canary
     }

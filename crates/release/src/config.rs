@@ -24,6 +24,9 @@ pub struct HopConfig {
     pub probes: u16,
 }
 
+/// Messages a minute to a hop of which nothing is known but what SMTP tells: the rate limit that Exchange's Edge role has.
+pub const BLIND_PER_MINUTE_MAX: u32 = 600;
+
 /// The most probe mailboxes of one hop.
 pub const PROBES_MAX: u16 = 16;
 
@@ -34,8 +37,9 @@ pub struct Config {
     pub hops: Vec<HopConfig>,
     /// Connections to each hop at once, probes included.
     pub connections_max: u32,
-    /// Messages begun in a minute, all hops together.
-    pub messages_per_minute_max: u32,
+    /// Messages begun in a minute, all hops together. `None`: [`BLIND_PER_MINUTE_MAX`] and a window for what had piled up,
+    /// as long as a hop proves nothing beyond its `250`; else as many as it is seen to bear.
+    pub messages_per_minute_max: Option<u32>,
     /// How long a message waits after each failure; the last one repeats.
     pub retry_schedule_ms: Vec<u64>,
     /// How many percent each wait is varied up and down.
@@ -82,7 +86,7 @@ impl Config {
         ];
         let limits = self.connections_max > 0
             && self.retry_schedule_ms.iter().chain(&times).all(|ms| *ms <= MS_MAX)
-            && self.messages_per_minute_max > 0
+            && self.messages_per_minute_max != Some(0)
             && !self.retry_schedule_ms.is_empty()
             && self.retry_jitter_percent <= 100
             && self.probe_interval_ms > 0

@@ -13,6 +13,7 @@ use crate::config::{Config, HopConfig};
 use crate::counters::Grade;
 use crate::custody::Trouble;
 use crate::doubt::Doubt;
+use crate::flow::Flow;
 use crate::pace::Pace;
 use crate::queue::Secs;
 use crate::reply::{Event, Evidence, Phase};
@@ -131,6 +132,8 @@ pub struct HopStatus {
     pub connections: u32,
     /// How much is known of what happens behind its `250`.
     pub grade: Grade,
+    /// Messages of ours that it has taken and that are not known to have left it for their mailboxes.
+    pub unproven: u64,
     /// What the operator can do, one sentence.
     pub advice: Option<&'static str>,
 }
@@ -143,7 +146,7 @@ pub(crate) struct Hop {
     pub(crate) credit: i64,
     pub(crate) pace: Pace,
     pub(crate) canaries: Canaries,
-    pub(crate) grade: Grade,
+    pub(crate) flow: Flow,
     pub(crate) in_flight: u32,
     /// When it last took a message.
     pub(crate) last_pass: Secs,
@@ -165,6 +168,7 @@ pub(crate) struct Hop {
 impl Hop {
     pub(crate) fn new(hop: HopConfig, saved: Option<&SavedHop>, config: &Config, now: Now) -> Self {
         let saved_state = saved.map_or(State::Untried, |saved| saved.state);
+        let probes = hop.probes;
         // Healthy was yesterday: one probe before the mail.
         let state = if saved_state == State::Healthy { State::Untried } else { saved_state };
         Self {
@@ -172,7 +176,7 @@ impl Hop {
             credit: 0,
             pace: Pace::new(config.connections_max),
             canaries: Canaries::default(),
-            grade: Grade::Blind,
+            flow: Flow::new(probes > 0, saved.is_some_and(|it| it.proves), now.mono_ms),
             in_flight: 0,
             last_pass: 0,
             doubt: Doubt::default(),
@@ -200,6 +204,7 @@ impl Hop {
             name: self.config.name.clone(),
             state: self.state,
             proved_by_mail: self.proof == Proof::Mail,
+            proves: self.flow.proves(),
             since_unix_ms: self.since_unix_ms,
             last_reply: self.last_reply,
         }
@@ -216,7 +221,8 @@ impl Hop {
             next_trial_in_ms: (!tried).then(|| self.next_trial_ms.saturating_sub(now_ms)),
             in_flight: self.in_flight,
             connections: self.pace.connections(),
-            grade: self.grade,
+            grade: self.flow.grade(now_ms),
+            unproven: self.flow.inside(now_ms),
             advice: self.state.trouble().map(Trouble::advice),
         }
     }
@@ -257,6 +263,7 @@ impl Hop {
     /// A trial of the present state succeeded. Tells whether the trouble had been real.
     pub(crate) fn recover(&mut self, now: Now) -> bool {
         let was_real = self.confirmed;
+        self.flow.restart(self.state == State::Pressure, now.mono_ms);
         self.enter(State::Healthy, now);
         self.confirmed = false;
         self.last_reply = None;
@@ -298,6 +305,9 @@ impl Hop {
         };
         let changed = self.state != state;
         if changed {
+            if state == State::Pressure {
+                self.flow.pressure(now.mono_ms);
+            }
             self.enter(state, now);
         }
         self.proof = proof;

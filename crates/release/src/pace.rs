@@ -1,18 +1,15 @@
 //! How many connections one hop gets at the moment.
 //!
 //! Fed with what the server does, asked before each message. One connection after each recovery and one more with each
-//! delivery, up to the ceiling; back to fewer when the server says so, or answers MAIL as slowly as Exchange does when
-//! its queue is too long.
+//! delivery, up to the ceiling; back to fewer when the server says so, or answers as late as Exchange does when its queue
+//! is too long.
 
 use crate::custody::Trouble;
+use crate::latency::Latency;
 use crate::reply::Phase;
 
-/// A server that takes this long to answer MAIL is delaying it on purpose: Exchange begins with 10 s when its
-/// submission queue or version buckets reach medium. Its tarpit for errors, 5 s, stays below.
-const MAIL_DELAY_MS: u64 = 10_000;
-
-/// How long the number of connections does not grow after the server asked for less.
-const GROWTH_PAUSE_MS: u64 = 60_000;
+/// How long the number of connections does not grow after the server answered late, or asked for less.
+const GROWTH_PAUSE_MS: u64 = 30_000;
 
 /// How long nothing begins after the server complained about our rate.
 const RATE_PAUSE_MS: u64 = 60_000;
@@ -25,13 +22,20 @@ const CONNECTIONS_PAUSE_MS: u64 = 5_000;
 pub(crate) struct Pace {
     connections: u32,
     connections_max: u32,
+    latency: Latency,
     grow_from_ms: u64,
     paused_until_ms: u64,
 }
 
 impl Pace {
     pub(crate) fn new(connections_max: u32) -> Self {
-        Self { connections: 1, connections_max, grow_from_ms: 0, paused_until_ms: 0 }
+        Self {
+            connections: 1,
+            connections_max,
+            latency: Latency::default(),
+            grow_from_ms: 0,
+            paused_until_ms: 0,
+        }
     }
 
     /// How many connections may carry mail.
@@ -55,9 +59,9 @@ impl Pace {
         }
     }
 
-    /// A command was answered after `took_ms`, well or badly.
-    pub(crate) fn answered(&mut self, phase: Phase, took_ms: u64, now_ms: u64) {
-        if phase == Phase::Mail && took_ms >= MAIL_DELAY_MS {
+    /// A command was answered after `took_ms`, well or badly, in a transaction with a message of this size.
+    pub(crate) fn answered(&mut self, phase: Phase, size_bytes: u64, took_ms: u64, now_ms: u64) {
+        if self.latency.answered(phase, size_bytes, took_ms, now_ms) {
             self.connections = 1;
             self.grow_from_ms = now_ms + GROWTH_PAUSE_MS;
         }
@@ -96,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_delays_mail_gets_one_connection_and_a_tarpit_changes_nothing() {
+    fn a_server_that_answers_late_gets_one_connection_and_a_tarpit_changes_nothing() {
         let mut pace = Pace::new(3);
         pace.delivered(0);
-        pace.answered(Phase::Mail, 5_500, 0);
-        pace.answered(Phase::EndOfData, 30_000, 0);
+        pace.answered(Phase::Mail, 0, 5_500, 0);
+        pace.answered(Phase::EndOfData, 20 << 20, 30_000, 0);
         assert_eq!(pace.connections(), 2);
-        pace.answered(Phase::Mail, 10_000, 0);
+        pace.answered(Phase::Data, 0, 10_000, 0);
         pace.delivered(GROWTH_PAUSE_MS - 1);
         assert_eq!(pace.connections(), 1);
         pace.delivered(GROWTH_PAUSE_MS);

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::custody::Trouble;
+use crate::flow::WINDOW_MAX;
 use crate::hop::State;
 use crate::{HopId, Mode};
 
@@ -55,6 +56,18 @@ pub enum Stillness {
         /// In how many ms release goes on.
         for_ms: u64,
     },
+    /// The next hop has what it may have of ours before more is known of where that went.
+    Unproven {
+        /// Which.
+        hop: HopId,
+        /// So many messages.
+        messages: u64,
+    },
+    /// As much of the backlog has gone as a hop gets of which nothing is known but what SMTP tells.
+    Window {
+        /// In how many ms more may go.
+        for_ms: u64,
+    },
     /// Every message waits for its next attempt.
     Waiting {
         /// In how many ms the first is due.
@@ -95,6 +108,24 @@ impl fmt::Display for Stillness {
                 write!(
                     out,
                     "The next hop asked for less mail; release goes on in {} s.",
+                    for_ms.div_ceil(1_000)
+                )
+            }
+            Self::Unproven { messages: 0, .. } => {
+                out.write_str("A canary is on its way: mail goes when it has reached its mailbox.")
+            }
+            Self::Unproven { messages, .. } => {
+                write!(
+                    out,
+                    "{messages} messages lie in the next hop and are not known to have reached their mailboxes; more \
+                     goes when they have."
+                )
+            }
+            Self::Window { for_ms } => {
+                write!(
+                    out,
+                    "The next hop proves nothing beyond its replies, so that {WINDOW_MAX} messages of a backlog go in ten \
+                     minutes; more goes in {} s. Set probe mailboxes for it, or release.messages_per_minute_max.",
                     for_ms.div_ceil(1_000)
                 )
             }

@@ -3,20 +3,18 @@
 use alloc::vec::Vec;
 
 use crate::ceiling::Ceiling;
-use crate::config::Config;
+use crate::config::{BLIND_PER_MINUTE_MAX, Config};
 use crate::counters::{Counters, Grade};
 use crate::custody::{Trouble, Verdict};
 use crate::decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
 use crate::error::Error;
+use crate::flow::Room;
 use crate::hop::{Attempt, Hop, HopStatus, State, Wish};
 use crate::progress::{Meter, Progress, Stillness};
 use crate::queue::{Job, Message, Queue, Secs};
 use crate::reply::{Evidence, Phase};
 use crate::saved::{Mode, Saved};
 use crate::{HopId, Now};
-
-/// How often a canary goes.
-const CANARY_INTERVAL_MS: u64 = 60_000;
 
 #[derive(Debug)]
 struct InFlight {
@@ -70,7 +68,7 @@ impl Release {
             hops,
             queue: Queue::default(),
             in_flight: Vec::new(),
-            ceiling: Ceiling::new(config.messages_per_minute_max),
+            ceiling: Ceiling::new(config.messages_per_minute_max.unwrap_or(BLIND_PER_MINUTE_MAX)),
             meter: Meter::new(now.mono_ms),
             base_ms: now.mono_ms,
             now_ms: now.mono_ms,
@@ -187,7 +185,7 @@ impl Release {
                     self.probes[n] = Some(self.hops[n].begin(self.now_ms));
                     return Some(Decision::Probe { hop });
                 }
-                Wish::Trial if mail => match self.ceiling.ready_at_ms() {
+                Wish::Trial if mail => match self.ceiling_ms(n) {
                     at if at > self.now_ms => wake.at(at),
                     _ => {
                         let job = self.queue.take_any()?;
@@ -212,13 +210,17 @@ impl Release {
             {
                 continue;
             }
-            let due_ms = hop.canaries.last_begun_ms().map_or(0, |ms| ms + CANARY_INTERVAL_MS);
-            if due_ms > self.now_ms {
-                wake.at(due_ms);
-                continue;
+            match hop.flow.canary_from_ms(&hop.canaries, self.now_ms) {
+                None => continue,
+                Some(due_ms) if due_ms > self.now_ms => {
+                    wake.at(due_ms);
+                    continue;
+                }
+                Some(_) => {}
             }
+            let (after, window) = (hop.flow.taken(), hop.flow.window());
             self.last_canary += 1;
-            let canary = self.hops[n].canaries.begin(self.last_canary, probes, 0, self.now_ms);
+            let canary = self.hops[n].canaries.begin(self.last_canary, probes, after, window, self.now_ms);
             self.canary_attempts[n] = Some(self.hops[n].begin(self.now_ms));
             return Some(Decision::Canary { hop: hop_id(n), probe: canary.probe, canary: canary.id });
         }
@@ -243,23 +245,39 @@ impl Release {
     pub fn canary_arrived(&mut self, canary: u64, now: Now) {
         self.tick(now);
         for hop in &mut self.hops {
-            if hop.canaries.arrived(canary).is_some() {
-                hop.grade = hop.grade.max(Grade::Canary);
+            if let Some(arrived) = hop.canaries.arrived(canary) {
+                self.changed |= !hop.flow.proves();
+                hop.flow.arrived(&arrived, self.now_ms);
             }
         }
     }
 
     /// The counters of a hop were read.
-    pub fn counted(&mut self, hop: HopId, _counters: Counters, now: Now) {
+    pub fn counted(&mut self, hop: HopId, counters: &Counters, now: Now) {
         self.tick(now);
         if let Some(hop) = self.hops.get_mut(usize::from(hop.0)) {
-            hop.grade = Grade::Counters;
+            hop.flow.counted(counters, self.now_ms);
         }
     }
 
     /// Mail for a healthy hop.
     fn next_mail(&mut self, wake: &mut Wake) -> Option<Decision> {
         let n = self.choose_hop()?;
+        let unbounded = self.config.messages_per_minute_max.is_some();
+        let hop = &mut self.hops[n];
+        match hop.flow.room(&hop.canaries, unbounded, self.now_ms) {
+            Room::Any => {}
+            Room::FreshOnly { backlog_from_ms } => {
+                wake.at(backlog_from_ms);
+                return None;
+            }
+            Room::Full { until_ms } => {
+                if let Some(until_ms) = until_ms {
+                    wake.at(until_ms);
+                }
+                return None;
+            }
+        }
         let secs = self.secs();
         let early = !self.queue.has_due(secs);
         if early {
@@ -272,8 +290,9 @@ impl Release {
                 return None;
             }
         }
-        if self.ceiling.ready_at_ms() > self.now_ms {
-            wake.at(self.ceiling.ready_at_ms());
+        let from_ms = self.ceiling_ms(n);
+        if from_ms > self.now_ms {
+            wake.at(from_ms);
             return None;
         }
         let job = if early { self.queue.take_earliest()? } else { self.queue.take(secs)? };
@@ -314,9 +333,18 @@ impl Release {
         self.hops[chosen].credit -= total;
     }
 
+    /// From when on the ceiling lets a message begin. Without the operator's, only a hop of which little is known has one.
+    fn ceiling_ms(&self, n: usize) -> u64 {
+        let bound = self.config.messages_per_minute_max.is_some()
+            || self.hops[n].flow.grade(self.now_ms) == Grade::Blind;
+        if bound { self.ceiling.ready_at_ms() } else { 0 }
+    }
+
     fn send(&mut self, job: Job, hop: HopId, why: Why) -> Decision {
         self.ceiling.begin(self.now_ms);
-        let attempt = self.hops[usize::from(hop.0)].begin(self.now_ms);
+        let n = usize::from(hop.0);
+        let attempt = self.hops[n].begin(self.now_ms);
+        self.hops[n].flow.begin(true, self.now_ms);
         self.in_flight.push(InFlight { job, hop, attempt });
         Decision::Send { message: job.id, hop, why }
     }
@@ -327,11 +355,11 @@ impl Release {
         self.queue.take_expired(u32::try_from(oldest_ms / 1_000).unwrap_or(u32::MAX), secs).map(|job| job.id)
     }
 
-    /// A command was answered, well or badly, after `took_ms`.
-    pub fn answered(&mut self, hop: HopId, phase: Phase, took_ms: u64, now: Now) {
+    /// A command was answered, well or badly, after `took_ms`, in a transaction with a message of that size.
+    pub fn answered(&mut self, hop: HopId, phase: Phase, size_bytes: u64, took_ms: u64, now: Now) {
         self.tick(now);
         if let Some(hop) = self.hops.get_mut(usize::from(hop.0)) {
-            hop.pace.answered(phase, took_ms, self.now_ms);
+            hop.pace.answered(phase, size_bytes, took_ms, self.now_ms);
         }
     }
 
@@ -362,6 +390,9 @@ impl Release {
         let InFlight { job, hop, attempt } = self.in_flight.swap_remove(at);
         let n = usize::from(hop.0);
         self.hops[n].end(attempt);
+        let taken =
+            matches!(outcome, Outcome::Done { delivered: true } | Outcome::Open { delivered: true, .. });
+        self.hops[n].flow.end(taken);
         Some(match outcome {
             Outcome::NotTried => self.keep(job),
             Outcome::Done { delivered } => {
@@ -484,7 +515,8 @@ impl Release {
     }
 
     /// Why nothing is moving, or `None` if something is, or is about to.
-    pub fn stillness(&self, now: Now) -> Option<Stillness> {
+    pub fn stillness(&mut self, now: Now) -> Option<Stillness> {
+        self.tick(now);
         if !self.in_flight.is_empty() {
             return None;
         }
@@ -510,11 +542,27 @@ impl Release {
             return Some(Stillness::AskedForLess { for_ms: paused_until - now.mono_ms });
         }
         if self.queue.has_due(self.secs_at(now.mono_ms)) {
-            return None;
+            return self.stillness_of_flow();
         }
         self.queue
             .next_due()
             .map(|due| Stillness::Waiting { for_ms: self.ms(due).saturating_sub(now.mono_ms) })
+    }
+
+    /// Why mail that could go does not, if that is how much the hop has had.
+    fn stillness_of_flow(&mut self) -> Option<Stillness> {
+        let n = self.choose_hop()?;
+        let unbounded = self.config.messages_per_minute_max.is_some();
+        let hop = &mut self.hops[n];
+        match hop.flow.room(&hop.canaries, unbounded, self.now_ms) {
+            Room::FreshOnly { backlog_from_ms } => {
+                Some(Stillness::Window { for_ms: backlog_from_ms.saturating_sub(self.now_ms) })
+            }
+            Room::Full { .. } if hop.flow.is_stuck(self.now_ms) => {
+                Some(Stillness::Unproven { hop: hop_id(n), messages: hop.flow.inside(self.now_ms) })
+            }
+            Room::Full { .. } | Room::Any => None,
+        }
     }
 
     fn tick(&mut self, now: Now) {

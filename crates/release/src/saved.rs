@@ -13,7 +13,7 @@ use crate::text::ReplyText;
 pub const SAVED_BYTES_MAX: usize = 4_096;
 
 /// The first byte of a saved state. A change of the structs below, of [`State`] or of [`Mode`] needs another.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What the operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct SavedHop {
     pub state: State,
     /// Whether only a message can prove that it is over.
     pub proved_by_mail: bool,
+    /// Whether canaries have ever come back from it.
+    pub proves: bool,
     /// Since when, in ms since 1970, if the clock could be trusted.
     pub since_unix_ms: Option<u64>,
     /// What it last said, if it was no success.
@@ -96,6 +98,7 @@ mod tests {
             name: "n".repeat(32),
             state: State::Rejecting,
             proved_by_mail: true,
+            proves: true,
             since_unix_ms: Some(u64::MAX),
             last_reply: Some(ReplyText::new(format_args!("{text}"))),
         };

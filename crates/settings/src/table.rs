@@ -282,8 +282,11 @@ group! {
         /// Connections to each next hop at once. A server that has just come up chokes on more; Exchange allows 20 from
         /// one address.
         connections_max: u32 = default(5), 1..=20;
-        /// Messages to all next hops together in a minute: the rate limit that Exchange's Edge role has.
-        messages_per_minute_max: u32 = default(600), 1..=60_000;
+        /// Messages to all next hops together in a minute. 0 leaves it to the box: where canaries or counters tell what the
+        /// server does with its mail, as much as it is seen to bear; where nothing does, 600 a minute, which is the rate
+        /// limit of Exchange's Edge role, and of a backlog 1,500 in ten minutes. A number holds always, and lifts the
+        /// latter.
+        messages_per_minute_max: u32 = default(0), 0..=60_000;
         /// How long a message waits after each failure that was about the message and not about the server; the last
         /// wait repeats. Frequent first (greylisting, a full mailbox), then hourly.
         retry_schedule: Vec<Duration> = default([mins(1), mins(5), mins(15), mins(30), hours(1)].into()),
@@ -298,7 +301,7 @@ group! {
         probe_slow_interval: Duration = default(secs(15)), secs(1)..=mins(10);
         /// How often to send one message as a test while the server answers but does not take mail. A refusal for lack
         /// of resources may come as late as the end of the message, so nothing less proves that it is over.
-        probe_data_interval: Duration = default(secs(60)), secs(10)..=hours(1);
+        probe_data_interval: Duration = default(secs(30)), secs(10)..=hours(1);
         /// A message this old is set aside for the operator, with an alert. Nothing is deleted.
         expire_after: Duration = default(days(30)), hours(1)..=days(3650);
         /// A message that fails this many times while others pass is set aside for the operator: it must not stop the

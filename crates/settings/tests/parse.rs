@@ -57,7 +57,7 @@ fn five_lines_are_enough_and_the_rest_has_the_documented_defaults() {
     assert_eq!(settings.listen.received_max, 27);
     assert_eq!(settings.client.session_age_max, Duration::from_secs(8 * 60));
     assert_eq!(settings.client.final_timeout, Duration::from_secs(10 * 60));
-    assert_eq!((settings.release.connections_max, settings.release.messages_per_minute_max), (5, 600));
+    assert_eq!((settings.release.connections_max, settings.release.messages_per_minute_max), (5, 0));
     let minutes = [1, 5, 15, 30, 60].map(|min| Duration::from_secs(min * 60));
     assert_eq!(settings.release.retry_schedule, minutes);
     assert_eq!(settings.release.expire_after, Duration::from_secs(30 * 86_400));

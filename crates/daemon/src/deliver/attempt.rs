@@ -174,7 +174,7 @@ impl Attempt {
                 continue;
             }
             for (phase, took_ms) in &transaction.answered_ms {
-                delivery.answered(self.hop, *phase, *took_ms);
+                delivery.answered(self.hop, *phase, self.source.size_bytes(), *took_ms);
             }
             let goes_on = self.settle(delivery, &batch, transaction, connection.peer()).await;
             if !goes_on {

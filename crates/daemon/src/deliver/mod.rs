@@ -571,8 +571,8 @@ impl Delivery {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answered(&self, hop: HopId, phase: Phase, took_ms: u64) {
-        self.release().answered(hop, phase, took_ms, self.now());
+    fn answered(&self, hop: HopId, phase: Phase, size_bytes: u64, took_ms: u64) {
+        self.release().answered(hop, phase, size_bytes, took_ms, self.now());
     }
 
     fn hop_name(&self, hop: HopId) -> &str {
@@ -641,7 +641,7 @@ fn config(settings: &Settings, seed: u64) -> penstock_release::Config {
             })
             .collect(),
         connections_max: release.connections_max,
-        messages_per_minute_max: release.messages_per_minute_max,
+        messages_per_minute_max: Some(release.messages_per_minute_max).filter(|max| *max > 0),
         retry_schedule_ms: release.retry_schedule.iter().copied().map(ms).collect(),
         retry_jitter_percent: release.retry_jitter_percent,
         probe_interval_ms: ms(release.probe_interval),

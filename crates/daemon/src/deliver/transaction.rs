@@ -46,7 +46,7 @@ pub(super) enum End {
 pub(super) struct Transaction {
     pub(super) said: Vec<Said>,
     pub(super) end: End,
-    /// How long the server took to answer MAIL, and the message, in ms.
+    /// How long the server took to answer MAIL, DATA, and the message, in ms.
     pub(super) answered_ms: Vec<(Phase, u64)>,
 }
 
@@ -171,6 +171,7 @@ impl Running<'_> {
             match self.connection.poll() {
                 Event::NeedInput => {}
                 Event::DataReply(reply) if reply.code == 354 => {
+                    self.answered_ms.push((Phase::Data, took_ms));
                     body.begun = true;
                     continue;
                 }

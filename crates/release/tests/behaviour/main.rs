@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict")]
 
+mod inside;
 mod operator;
 mod properties;
 mod servers;

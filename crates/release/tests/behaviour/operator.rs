@@ -184,7 +184,7 @@ fn a_configuration_that_means_nothing_is_refused() {
         Config { hops: vec![HopConfig { weight: 0, ..config().hops[0].clone() }], ..config() },
         Config { hops: vec![config().hops[0].clone(), config().hops[0].clone()], ..config() },
         Config { connections_max: 0, ..config() },
-        Config { messages_per_minute_max: 0, ..config() },
+        Config { messages_per_minute_max: Some(0), ..config() },
         Config { retry_schedule_ms: vec![], ..config() },
         Config { retry_jitter_percent: 101, ..config() },
     ] {

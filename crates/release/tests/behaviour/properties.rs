@@ -62,8 +62,12 @@ fn step() -> impl Strategy<Value = Step> {
 /// A world of two hops that goes through `steps`; its servers give the answers of the last step by turns.
 fn play(steps: &[Step], connections_max: u32, messages_per_minute_max: u32) -> (World, u64) {
     let hop = |name: &str, priority| HopConfig { name: name.into(), priority, weight: 1, probes: 0 };
-    let config =
-        Config { hops: vec![hop("a", 0), hop("b", 1)], connections_max, messages_per_minute_max, ..config() };
+    let config = Config {
+        hops: vec![hop("a", 0), hop("b", 1)],
+        connections_max,
+        messages_per_minute_max: Some(messages_per_minute_max),
+        ..config()
+    };
     let mut world = World::with(config, None, |_, _, _| Answer::Takes);
     let mut offered = 0;
     for step in steps {

@@ -173,7 +173,7 @@ fn a_trial_that_is_refused_for_good_is_followed_by_another_at_once() {
 
 #[test]
 fn after_a_recovery_one_connection_asks_before_more_follow() {
-    let config = Config { messages_per_minute_max: 60_000, ..config() };
+    let config = Config { messages_per_minute_max: Some(60_000), ..config() };
     let (dies, back) = (SECOND, MINUTE);
     let mut world =
         World::with(

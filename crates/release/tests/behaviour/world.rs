@@ -63,7 +63,7 @@ pub(crate) fn config() -> Config {
     Config {
         hops: vec![HopConfig { name: "exchange".into(), priority: 0, weight: 1, probes: 0 }],
         connections_max: 5,
-        messages_per_minute_max: 600,
+        messages_per_minute_max: Some(600),
         retry_schedule_ms: [1, 5, 15, 30, 60].map(|min| min * MINUTE).into(),
         retry_jitter_percent: 20,
         probe_interval_ms: 5 * SECOND,
@@ -75,6 +75,11 @@ pub(crate) fn config() -> Config {
         poison_span_ms: 6 * MINUTE,
         seed: 7,
     }
+}
+
+/// That many milliseconds after the start, by a clock that can be trusted.
+pub(crate) fn now_at(ms: u64) -> Now {
+    Now { mono_ms: ms, unix_ms: Some(UNIX_START_MS + ms) }
 }
 
 impl World {

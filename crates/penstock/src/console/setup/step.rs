@@ -50,7 +50,7 @@ pub(super) const fn question(step: Step) -> &'static str {
         Step::NextHop => "Mail server, address and port",
         Step::Disk => "Disk for the mail",
         Step::Connections => "Connections to the mail server at once, at most",
-        Step::Rate => "Messages to it in a minute, at most",
+        Step::Rate => "Messages to it in a minute, at most (0: what it is seen to bear)",
         Step::Hybrid => "Is Exchange in hybrid with Microsoft 365?",
     }
 }

@@ -1,0 +1,286 @@
+//! How much mail may lie inside a hop, taken and not yet in mailboxes.
+//!
+//! A `250` says nothing of what comes after it. What a sender can bound is how much it has handed over and does not know
+//! the end of: a *window*, as TCP has one, over three grades of knowledge.
+//!
+//! - *Counters*: the server's own queues, read every few seconds, and between two readings what was handed over since
+//!   less what the server does in that time.
+//! - *Canary*: everything that was handed over after the last canary that arrived. A queue is served in its order.
+//! - *Blind*: nothing is known, so that so many messages of a backlog may go within ten minutes as fit any server.
+//!
+//! The window follows how long mail lies inside (its *delay*), not how many messages do: a server twice as fast may hold
+//! twice as many. `DESIGN.md` has the law and what it was measured to do.
+
+use crate::canary::{Canaries, Canary};
+use crate::counters::{Counters, Grade};
+use crate::proofs::Proofs;
+use crate::queues::Queues;
+use crate::recent::Recent;
+
+/// With what a window begins, after each recovery: no server is in trouble for so few.
+const WINDOW_START: u32 = 30;
+
+/// The least: below this a window would stop a server that is merely slow.
+const WINDOW_MIN: u32 = 4;
+
+/// The most, whatever the delay says; and what a blind sender gives within ten minutes.
+pub(crate) const WINDOW_MAX: u32 = 1_500;
+
+/// Below this delay the window grows, if it has kept mail back …
+const DELAY_LOW_MS: u64 = 1_500;
+
+/// … above this one it shrinks …
+const DELAY_HIGH_MS: u64 = 4_000;
+
+/// … to what gives this one.
+const DELAY_TARGET_MS: u64 = 2_500;
+
+/// Between two canaries while the window keeps mail back, at least.
+const CANARY_INTERVAL_MS: u64 = 2_000;
+
+/// … and so many messages, or a part of the window.
+const CANARY_MESSAGES_MIN: u64 = 8;
+const CANARY_WINDOW_PARTS: u64 = 4;
+
+/// … and at most.
+const CANARY_INTERVAL_MAX_MS: u64 = 15_000;
+
+/// Between two canaries while no proof has come yet.
+const CANARY_FIRST_INTERVAL_MS: u64 = 10_000;
+
+/// Between two canaries when the window keeps nothing back: one follows the mail of each minute.
+const CANARY_IDLE_INTERVAL_MS: u64 = 60_000;
+
+/// How much may go now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Mail of any kind.
+    Any,
+    /// Only mail that has just come in; what had piled up may go from this moment on (monotonic ms).
+    FreshOnly { backlog_from_ms: u64 },
+    /// Nothing, before this moment if it is known, or before something is learned.
+    Full { until_ms: Option<u64> },
+}
+
+/// What lies inside one hop.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    has_probes: bool,
+    /// Whether a canary has ever come back: from then on that none does is a sign.
+    proves: bool,
+    /// Whether one has since the last recovery, or none is needed.
+    is_proven: bool,
+    window: u32,
+    /// What the window may not exceed, since the server came under pressure by more.
+    window_max: u32,
+    /// Whether the window doubles, until it has found what the server does.
+    starting: bool,
+    /// Whether it has kept mail back since it was last looked at.
+    limited: bool,
+    changed_ms: u64,
+    /// Messages that the hop has taken.
+    taken: u64,
+    /// Messages on their way to it.
+    going: u32,
+    proofs: Proofs,
+    queues: Queues,
+    /// What was handed over of the backlog.
+    backlog: Recent,
+}
+
+impl Flow {
+    pub(crate) fn new(has_probes: bool, proves: bool, now_ms: u64) -> Self {
+        Self {
+            has_probes,
+            proves: has_probes && proves,
+            is_proven: !(has_probes && proves),
+            window: WINDOW_START,
+            window_max: WINDOW_MAX,
+            starting: true,
+            limited: false,
+            changed_ms: now_ms,
+            taken: 0,
+            going: 0,
+            proofs: Proofs::default(),
+            queues: Queues::default(),
+            backlog: Recent::new(now_ms),
+        }
+    }
+
+    /// How much is known at the moment.
+    pub(crate) fn grade(&self, now_ms: u64) -> Grade {
+        if self.queues.are_known(now_ms) {
+            Grade::Counters
+        } else if self.proves {
+            Grade::Canary
+        } else {
+            Grade::Blind
+        }
+    }
+
+    /// Messages that the hop has taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Whether canaries have ever come back from it.
+    pub(crate) fn proves(&self) -> bool {
+        self.proves
+    }
+
+    /// A message is on its way.
+    pub(crate) fn begin(&mut self, is_backlog: bool, now_ms: u64) {
+        self.going += 1;
+        if is_backlog {
+            self.backlog.add(now_ms);
+        }
+    }
+
+    /// It was taken, or not.
+    pub(crate) fn end(&mut self, taken: bool) {
+        self.going = self.going.saturating_sub(1);
+        self.taken += u64::from(taken);
+    }
+
+    /// The hop takes mail again. `keeps_proof` if it cannot have become another one meanwhile.
+    pub(crate) fn restart(&mut self, keeps_proof: bool, now_ms: u64) {
+        self.window = WINDOW_START.min(self.window_max);
+        self.starting = true;
+        self.limited = false;
+        self.changed_ms = now_ms;
+        self.proofs.restart(self.taken, now_ms);
+        self.is_proven = !self.proves || (keeps_proof && self.is_proven);
+    }
+
+    /// The hop lacks resources: so much was too much, whatever the delay had said.
+    pub(crate) fn pressure(&mut self, now_ms: u64) {
+        if self.inside(now_ms) > u64::from(WINDOW_MIN) {
+            let inside = u32::try_from(self.inside(now_ms)).unwrap_or(u32::MAX);
+            self.window_max = (inside.min(self.window) * 7 / 10).clamp(WINDOW_MIN, WINDOW_MAX);
+        }
+    }
+
+    /// Messages inside it, as far as is known.
+    pub(crate) fn inside(&self, now_ms: u64) -> u64 {
+        match self.queues.length(now_ms) {
+            Some((queued, taken_then)) => queued + (self.taken - taken_then) + u64::from(self.going),
+            None => self.proofs.unproven(self.taken, now_ms) + u64::from(self.going),
+        }
+    }
+
+    /// Whether nothing of what it was given is known to be out of it, for so long that somebody may ask.
+    pub(crate) fn is_stuck(&self, now_ms: u64) -> bool {
+        self.grade(now_ms) == Grade::Canary
+            && (!self.is_proven
+                || self.inside(now_ms) >= u64::from(self.window) && self.proofs.is_silent(now_ms))
+    }
+
+    /// How much may go. `unbounded` if the operator has said how much.
+    pub(crate) fn room(&mut self, canaries: &Canaries, unbounded: bool, now_ms: u64) -> Room {
+        let grade = self.grade(now_ms);
+        if grade == Grade::Canary {
+            self.look_for_late(canaries, now_ms);
+        }
+        if grade == Grade::Blind {
+            let backlog_from_ms = self.backlog.below_from_ms(WINDOW_MAX, now_ms);
+            return match backlog_from_ms {
+                at if at > now_ms && !unbounded => Room::FreshOnly { backlog_from_ms },
+                _ => Room::Any,
+            };
+        }
+        if !self.is_proven {
+            return Room::Full { until_ms: None };
+        }
+        let inside = self.inside(now_ms);
+        if inside < u64::from(self.window) {
+            return Room::Any;
+        }
+        self.limited = true;
+        let too_many = inside + 1 - u64::from(self.window);
+        let done_in_ms = match grade {
+            Grade::Counters => self.queues.done_in_ms(too_many),
+            Grade::Canary | Grade::Blind => self.proofs.done_in_ms(too_many, now_ms),
+        };
+        let until_ms = done_in_ms.map(|ms| now_ms + ms);
+        Room::Full { until_ms }
+    }
+
+    /// From when on a canary is wanted, if one is.
+    pub(crate) fn canary_from_ms(&self, canaries: &Canaries, now_ms: u64) -> Option<u64> {
+        if !self.has_probes {
+            return None;
+        }
+        let Some(last) = canaries.last() else { return Some(now_ms) };
+        let since = self.taken.saturating_sub(last.after);
+        let interval_ms = if !self.proves || !self.is_proven {
+            CANARY_FIRST_INTERVAL_MS
+        } else if !self.limited || self.grade(now_ms) == Grade::Counters {
+            if since == 0 && self.proofs.without_proof(self.taken) == 0 {
+                return None;
+            }
+            CANARY_IDLE_INTERVAL_MS
+        } else if since >= (u64::from(self.window) / CANARY_WINDOW_PARTS).max(CANARY_MESSAGES_MIN)
+            || canaries.oldest().is_none()
+        {
+            CANARY_INTERVAL_MS
+        } else {
+            CANARY_INTERVAL_MAX_MS
+        };
+        Some(last.begun_ms + interval_ms)
+    }
+
+    /// The window, for a canary to take along.
+    pub(crate) fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// A canary has arrived.
+    pub(crate) fn arrived(&mut self, canary: &Canary, now_ms: u64) {
+        self.proves = self.has_probes;
+        self.is_proven = true;
+        let delay_ms = self.proofs.arrived(canary.begun_ms, canary.after, now_ms);
+        if self.grade(now_ms) == Grade::Canary {
+            // What it met with is the work of the window as it was when it was begun.
+            if delay_ms > DELAY_HIGH_MS || canary.begun_ms >= self.changed_ms {
+                self.adjust(canary.window, delay_ms, now_ms);
+            }
+        }
+    }
+
+    /// Looks whether a canary that has not arrived is late already.
+    fn look_for_late(&mut self, canaries: &Canaries, now_ms: u64) {
+        let Some(oldest) = canaries.oldest() else { return };
+        let delay_ms = (now_ms - oldest.begun_ms).saturating_sub(self.proofs.best_ms());
+        if delay_ms > DELAY_HIGH_MS {
+            self.adjust(oldest.window, delay_ms, now_ms);
+        }
+    }
+
+    /// The queues were read.
+    pub(crate) fn counted(&mut self, counters: &Counters, now_ms: u64) {
+        if let Some(delay_ms) = self.queues.read(counters, self.taken, now_ms) {
+            self.adjust(self.window, delay_ms, now_ms);
+        }
+    }
+
+    /// Changes the window by how long mail lies inside that was given under a window of that size.
+    fn adjust(&mut self, window: u32, delay_ms: u64, now_ms: u64) {
+        let before = self.window;
+        if delay_ms > DELAY_HIGH_MS {
+            self.starting = false;
+            let fitting = u64::from(window) * DELAY_TARGET_MS / delay_ms;
+            let fitting = u32::try_from(fitting).unwrap_or(u32::MAX).max(WINDOW_MIN);
+            self.window = self.window.min(fitting);
+        } else if delay_ms >= DELAY_LOW_MS {
+            self.starting = false;
+        } else if self.limited {
+            self.window = if self.starting { self.window * 2 } else { self.window + self.window / 8 + 1 };
+            self.window_max = (self.window_max + self.window_max / 16 + 1).min(WINDOW_MAX);
+        }
+        self.window = self.window.min(self.window_max);
+        if self.window != before {
+            self.changed_ms = now_ms;
+        }
+        self.limited = false;
+    }
+}
