@@ -18,7 +18,14 @@ pub(crate) struct Canary {
     pub(crate) begun_ms: u64,
     /// How many messages the hop had been given before it.
     pub(crate) after: u64,
-    /// The window that they were given under.
+    /// What lay inside the hop then, and what the window was.
+    pub(crate) load: Load,
+}
+
+/// How much lay inside a hop, of how much might have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) inside: u64,
     pub(crate) window: u32,
 }
 
@@ -49,9 +56,9 @@ impl Canaries {
     }
 
     /// Begins one, to the probe mailbox whose turn it is.
-    pub(crate) fn begin(&mut self, id: u64, probes: u16, after: u64, window: u32, now_ms: u64) -> Canary {
+    pub(crate) fn begin(&mut self, id: u64, probes: u16, after: u64, load: Load, now_ms: u64) -> Canary {
         let probe = self.last.map_or(0, |last| (last.probe + 1) % probes.max(1));
-        let canary = Canary { id, probe, begun_ms: now_ms, after, window };
+        let canary = Canary { id, probe, begun_ms: now_ms, after, load };
         self.last = Some(canary);
         self.going = Some(canary);
         canary

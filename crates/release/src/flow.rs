@@ -11,7 +11,7 @@
 //! The window follows how long mail lies inside (its *delay*), not how many messages do: a server twice as fast may hold
 //! twice as many. `DESIGN.md` has the law and what it was measured to do.
 
-use crate::canary::{Canaries, Canary};
+use crate::canary::{Canaries, Canary, Load};
 use crate::counters::{Counters, Grade};
 use crate::proofs::Proofs;
 use crate::queues::Queues;
@@ -21,7 +21,7 @@ use crate::recent::Recent;
 const WINDOW_START: u32 = 30;
 
 /// The least: below this a window would stop a server that is merely slow.
-const WINDOW_MIN: u32 = 4;
+const WINDOW_MIN: u32 = 10;
 
 /// The most, whatever the delay says; and what a blind sender gives within ten minutes.
 pub(crate) const WINDOW_MAX: u32 = 1_500;
@@ -77,7 +77,8 @@ pub(crate) struct Flow {
     starting: bool,
     /// Whether it has kept mail back since it was last looked at.
     limited: bool,
-    changed_ms: u64,
+    /// When it last did.
+    limited_ms: Option<u64>,
     /// Messages that the hop has taken.
     taken: u64,
     /// Messages on their way to it.
@@ -98,7 +99,7 @@ impl Flow {
             window_max: WINDOW_MAX,
             starting: true,
             limited: false,
-            changed_ms: now_ms,
+            limited_ms: None,
             taken: 0,
             going: 0,
             proofs: Proofs::default(),
@@ -147,7 +148,6 @@ impl Flow {
         self.window = WINDOW_START.min(self.window_max);
         self.starting = true;
         self.limited = false;
-        self.changed_ms = now_ms;
         self.proofs.restart(self.taken, now_ms);
         self.is_proven = !self.proves || (keeps_proof && self.is_proven);
     }
@@ -196,6 +196,7 @@ impl Flow {
             return Room::Any;
         }
         self.limited = true;
+        self.limited_ms = Some(now_ms);
         let too_many = inside + 1 - u64::from(self.window);
         let done_in_ms = match grade {
             Grade::Counters => self.queues.done_in_ms(too_many),
@@ -214,13 +215,13 @@ impl Flow {
         let since = self.taken.saturating_sub(last.after);
         let interval_ms = if !self.proves || !self.is_proven {
             CANARY_FIRST_INTERVAL_MS
-        } else if !self.limited || self.grade(now_ms) == Grade::Counters {
+        } else if !self.is_at_work(now_ms) || self.grade(now_ms) == Grade::Counters {
             if since == 0 && self.proofs.without_proof(self.taken) == 0 {
                 return None;
             }
             CANARY_IDLE_INTERVAL_MS
         } else if since >= (u64::from(self.window) / CANARY_WINDOW_PARTS).max(CANARY_MESSAGES_MIN)
-            || canaries.oldest().is_none()
+            || (canaries.oldest().is_none() && self.limited)
         {
             CANARY_INTERVAL_MS
         } else {
@@ -229,9 +230,14 @@ impl Flow {
         Some(last.begun_ms + interval_ms)
     }
 
-    /// The window, for a canary to take along.
-    pub(crate) fn window(&self) -> u32 {
-        self.window
+    /// Whether the window keeps mail back, now and then.
+    fn is_at_work(&self, now_ms: u64) -> bool {
+        self.limited_ms.is_some_and(|ms| now_ms < ms + CANARY_INTERVAL_MAX_MS)
+    }
+
+    /// What a canary that begins now meets with.
+    pub(crate) fn load(&self, now_ms: u64) -> Load {
+        Load { inside: self.inside(now_ms), window: self.window }
     }
 
     /// A canary has arrived.
@@ -240,9 +246,11 @@ impl Flow {
         self.is_proven = true;
         let delay_ms = self.proofs.arrived(canary.begun_ms, canary.after, now_ms);
         if self.grade(now_ms) == Grade::Canary {
-            // What it met with is the work of the window as it was when it was begun.
-            if delay_ms > DELAY_HIGH_MS || canary.begun_ms >= self.changed_ms {
-                self.adjust(canary.window, delay_ms, now_ms);
+            // A short delay says something of the window only if the canary met with the work of all of it.
+            let Load { inside, window } = canary.load;
+            let met_all = window == self.window && inside * 4 >= u64::from(window) * 3;
+            if delay_ms >= DELAY_LOW_MS || met_all {
+                self.adjust(window, delay_ms);
             }
         }
     }
@@ -252,20 +260,19 @@ impl Flow {
         let Some(oldest) = canaries.oldest() else { return };
         let delay_ms = (now_ms - oldest.begun_ms).saturating_sub(self.proofs.best_ms());
         if delay_ms > DELAY_HIGH_MS {
-            self.adjust(oldest.window, delay_ms, now_ms);
+            self.adjust(oldest.load.window, delay_ms);
         }
     }
 
     /// The queues were read.
     pub(crate) fn counted(&mut self, counters: &Counters, now_ms: u64) {
         if let Some(delay_ms) = self.queues.read(counters, self.taken, now_ms) {
-            self.adjust(self.window, delay_ms, now_ms);
+            self.adjust(self.window, delay_ms);
         }
     }
 
     /// Changes the window by how long mail lies inside that was given under a window of that size.
-    fn adjust(&mut self, window: u32, delay_ms: u64, now_ms: u64) {
-        let before = self.window;
+    fn adjust(&mut self, window: u32, delay_ms: u64) {
         if delay_ms > DELAY_HIGH_MS {
             self.starting = false;
             let fitting = u64::from(window) * DELAY_TARGET_MS / delay_ms;
@@ -278,9 +285,6 @@ impl Flow {
             self.window_max = (self.window_max + self.window_max / 16 + 1).min(WINDOW_MAX);
         }
         self.window = self.window.min(self.window_max);
-        if self.window != before {
-            self.changed_ms = now_ms;
-        }
         self.limited = false;
     }
 }

@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+mod best;
 mod canary;
 mod ceiling;
 mod config;

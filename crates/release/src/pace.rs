@@ -11,6 +11,9 @@ use crate::reply::Phase;
 /// How long the number of connections does not grow after the server answered late, or asked for less.
 const GROWTH_PAUSE_MS: u64 = 30_000;
 
+/// How long a number of connections that the server complained about is believed to be too many.
+const LIMIT_LEARNED_MS: u64 = 600_000;
+
 /// How long nothing begins after the server complained about our rate.
 const RATE_PAUSE_MS: u64 = 60_000;
 
@@ -22,6 +25,9 @@ const CONNECTIONS_PAUSE_MS: u64 = 5_000;
 pub(crate) struct Pace {
     connections: u32,
     connections_max: u32,
+    /// So many the server did not complain about, and from when on one more is tried.
+    limit: u32,
+    limit_until_ms: u64,
     latency: Latency,
     grow_from_ms: u64,
     paused_until_ms: u64,
@@ -32,6 +38,8 @@ impl Pace {
         Self {
             connections: 1,
             connections_max,
+            limit: connections_max,
+            limit_until_ms: 0,
             latency: Latency::default(),
             grow_from_ms: 0,
             paused_until_ms: 0,
@@ -55,7 +63,11 @@ impl Pace {
 
     pub(crate) fn delivered(&mut self, now_ms: u64) {
         if now_ms >= self.grow_from_ms {
-            self.connections = (self.connections + 1).min(self.connections_max);
+            if now_ms >= self.limit_until_ms && self.limit < self.connections_max {
+                self.limit += 1;
+                self.limit_until_ms = now_ms + LIMIT_LEARNED_MS;
+            }
+            self.connections = (self.connections + 1).min(self.limit);
         }
     }
 
@@ -72,6 +84,8 @@ impl Pace {
         let pause_ms = match trouble {
             Trouble::Connections => {
                 self.connections = (self.connections / 2).max(1);
+                self.limit = self.connections;
+                self.limit_until_ms = now_ms + LIMIT_LEARNED_MS;
                 CONNECTIONS_PAUSE_MS
             }
             _ => {
@@ -119,7 +133,13 @@ mod tests {
         (0..8).for_each(|_| pace.delivered(0));
         pace.asked_for_less(Trouble::Connections, 1_000);
         assert_eq!((pace.connections(), pace.ready_at_ms()), (4, 6_000));
-        pace.asked_for_less(Trouble::Rate, 10_000);
-        assert_eq!((pace.connections(), pace.ready_at_ms()), (1, 70_000));
+        // Believed for ten minutes; then one more is tried.
+        pace.delivered(LIMIT_LEARNED_MS);
+        assert_eq!(pace.connections(), 4);
+        pace.delivered(LIMIT_LEARNED_MS + 1_000);
+        pace.delivered(LIMIT_LEARNED_MS + 1_001);
+        assert_eq!(pace.connections(), 5);
+        pace.asked_for_less(Trouble::Rate, 700_000);
+        assert_eq!((pace.connections(), pace.ready_at_ms()), (1, 760_000));
     }
 }

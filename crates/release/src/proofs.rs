@@ -1,5 +1,7 @@
 //! What canaries that arrived tell of the mail before them.
 
+use crate::best::Best;
+
 /// A delay so short may be chance: it does not show that the server had work all the time.
 const BUSY_MS: u64 = 500;
 
@@ -17,8 +19,8 @@ pub(crate) struct Proofs {
     arrived_ms: u64,
     /// Messages that the server does in 1,000 s, as far as it was seen at work.
     rate: Option<u64>,
-    /// The shortest that a canary took; forgets slowly, so that what is slower for good is not taken for a queue for ever.
-    best_ms: Option<u64>,
+    /// The shortest that a canary took.
+    best: Best,
 }
 
 impl Proofs {
@@ -26,9 +28,8 @@ impl Proofs {
     /// at its best it took.
     pub(crate) fn arrived(&mut self, begun_ms: u64, after: u64, now_ms: u64) -> u64 {
         let sojourn_ms = now_ms.saturating_sub(begun_ms);
-        let best_ms = self.best_ms.map_or(sojourn_ms, |best_ms| best_ms.min(sojourn_ms));
-        let delay_ms = sojourn_ms - best_ms;
-        self.best_ms = Some(best_ms + delay_ms / 64);
+        let delay_ms =
+            self.best.took(sojourn_ms, now_ms).map_or(0, |best_ms| sojourn_ms.saturating_sub(best_ms));
         if after > self.proven {
             let span_ms = now_ms.saturating_sub(self.arrived_ms);
             if delay_ms >= BUSY_MS && span_ms > 0 && self.arrived_ms > 0 {
@@ -43,7 +44,7 @@ impl Proofs {
 
     /// The shortest that a canary took.
     pub(crate) fn best_ms(&self) -> u64 {
-        self.best_ms.unwrap_or(0)
+        self.best.get().unwrap_or(0)
     }
 
     /// How many of those taken are still inside, if the server goes on as it did.
@@ -71,6 +72,6 @@ impl Proofs {
 
     /// The server has started anew: what lies inside is no longer waited for.
     pub(crate) fn restart(&mut self, taken: u64, now_ms: u64) {
-        *self = Self { proven: taken, arrived_ms: now_ms, rate: None, best_ms: self.best_ms };
+        *self = Self { proven: taken, arrived_ms: now_ms, rate: None, best: self.best };
     }
 }

@@ -218,9 +218,9 @@ impl Release {
                 }
                 Some(_) => {}
             }
-            let (after, window) = (hop.flow.taken(), hop.flow.window());
+            let (after, load) = (hop.flow.taken(), hop.flow.load(self.now_ms));
             self.last_canary += 1;
-            let canary = self.hops[n].canaries.begin(self.last_canary, probes, after, window, self.now_ms);
+            let canary = self.hops[n].canaries.begin(self.last_canary, probes, after, load, self.now_ms);
             self.canary_attempts[n] = Some(self.hops[n].begin(self.now_ms));
             return Some(Decision::Canary { hop: hop_id(n), probe: canary.probe, canary: canary.id });
         }

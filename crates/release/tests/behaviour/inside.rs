@@ -18,7 +18,7 @@ const READING_MS: u64 = 2 * SECOND;
 
 /// What the box is told beyond replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knows {
+pub(crate) enum Knows {
     Nothing,
     Canaries,
     Counters,
@@ -32,7 +32,7 @@ enum Item {
 
 /// What a drain came to.
 #[derive(Debug)]
-struct Drain {
+pub(crate) struct Drain {
     /// When the last message was out of the server.
     done_ms: u64,
     queue_max: usize,
@@ -41,6 +41,8 @@ struct Drain {
     canaries: u64,
     /// How many messages it was given in each second.
     given: Vec<usize>,
+    /// How many lay inside in each second.
+    pub(crate) inside: Vec<usize>,
 }
 
 impl Drain {
@@ -50,7 +52,7 @@ impl Drain {
 }
 
 /// Drains a backlog into a server that does `per_s(t)` messages a second.
-fn drain(knows: Knows, messages: u64, per_s: impl Fn(u64) -> f64) -> Drain {
+pub(crate) fn drain(knows: Knows, messages: u64, per_s: impl Fn(u64) -> f64) -> Drain {
     let hop = HopConfig { probes: u16::from(knows == Knows::Canaries), ..config().hops[0].clone() };
     let config = Config { hops: vec![hop], messages_per_minute_max: None, ..config() };
     let mut release = Release::new(config, None, Mode::Auto, now_at(0)).unwrap();
@@ -62,12 +64,20 @@ fn drain(knows: Knows, messages: u64, per_s: impl Fn(u64) -> f64) -> Drain {
     let mut inside: VecDeque<(u64, Item)> = VecDeque::new();
     let mut reports: VecDeque<(u64, u64)> = VecDeque::new();
     let (mut work, mut done, mut submitted) = (0.0, 0u64, 0u64);
-    let mut out = Drain { done_ms: 0, queue_max: 0, waits_ms: Vec::new(), canaries: 0, given: Vec::new() };
+    let mut out = Drain {
+        done_ms: 0,
+        queue_max: 0,
+        waits_ms: Vec::new(),
+        canaries: 0,
+        given: Vec::new(),
+        inside: Vec::new(),
+    };
     let mut now_ms = 0;
     while (out.waits_ms.len() as u64) < messages {
         let now = now_at(now_ms);
         if now_ms % SECOND == 0 {
             out.given.push(0);
+            out.inside.push(inside.len());
         }
         work += per_s(now_ms) * STEP_MS as f64 / 1_000.0;
         while work >= 1.0 && !inside.is_empty() {
@@ -133,13 +143,13 @@ fn drain(knows: Knows, messages: u64, per_s: impl Fn(u64) -> f64) -> Drain {
 }
 
 /// Messages a second of a server, as time goes on.
-type Capacity = fn(u64) -> f64;
+pub(crate) type Capacity = fn(u64) -> f64;
 
 fn slow(_: u64) -> f64 {
     2.0
 }
 
-fn steady(_: u64) -> f64 {
+pub(crate) fn steady(_: u64) -> f64 {
     20.0
 }
 
@@ -148,12 +158,12 @@ fn fast(_: u64) -> f64 {
 }
 
 /// 10 to 30 within each minute.
-fn varying(ms: u64) -> f64 {
+pub(crate) fn varying(ms: u64) -> f64 {
     20.0 + 10.0 * (ms as f64 / 60_000.0 * core::f64::consts::TAU).sin()
 }
 
 /// A quarter of what it was, from one moment to the next.
-fn dropping(ms: u64) -> f64 {
+pub(crate) fn dropping(ms: u64) -> f64 {
     if ms < 150 * SECOND { 80.0 } else { 20.0 }
 }
 

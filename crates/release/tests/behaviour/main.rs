@@ -5,6 +5,7 @@
 
 mod inside;
 mod operator;
+mod plots;
 mod properties;
 mod servers;
 mod world;
