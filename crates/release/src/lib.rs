@@ -4,14 +4,18 @@
 //! next. It does no I/O, reads no clock and draws no random numbers: time comes as an argument, jitter from a seed, so
 //! that a test can run a week of outage in milliseconds. `DESIGN.md` has the control law and its reasons.
 //!
-//! It leaves to its caller: sessions and their bytes, the log on flash, which recipients of a message are still open,
-//! and telling people. What a reply means, for a recipient, a message or the whole server, is [`Evidence::verdict`], a
-//! pure function that the caller's sessions use too.
+//! A message that it decides to send becomes a [`MessageAttempt`], which says who goes in which [`Transaction`] and what
+//! follows from each reply. What a reply means, for a recipient, a message or the whole server, is
+//! [`Evidence::verdict`], a pure function.
+//!
+//! The crate leaves to its caller: sessions and their bytes, the log on flash, which recipients of a message are open
+//! when an attempt begins, and telling people.
 
 #![no_std]
 
 extern crate alloc;
 
+mod attempt;
 mod best;
 mod canary;
 mod ceiling;
@@ -22,6 +26,7 @@ mod decision;
 mod doubt;
 mod error;
 mod flow;
+mod found;
 mod hop;
 mod latency;
 mod pace;
@@ -34,12 +39,15 @@ mod release;
 mod reply;
 mod saved;
 mod text;
+mod transaction;
 
+pub use attempt::{Fated, MessageAttempt, Settled};
 pub use config::{BLIND_PER_MINUTE_MAX, Config, HOPS_MAX, HopConfig, PROBES_MAX};
 pub use counters::{Counters, Grade};
 pub use custody::{Trouble, Verdict};
 pub use decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
 pub use error::Error;
+pub use found::Found;
 pub use hop::{HopStatus, State};
 pub use progress::{Progress, Stillness};
 pub use queue::{ATTEMPTS_MAX, Message};
@@ -47,6 +55,7 @@ pub use release::Release;
 pub use reply::{Event, Evidence, Phase, Reply};
 pub use saved::{Mode, SAVED_BYTES_MAX, Saved, SavedHop};
 pub use text::{REPLY_TEXT_BYTES_MAX, ReplyText};
+pub use transaction::{AfterEnvelope, End, Transaction};
 
 /// A next hop: its place in [`Config::hops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

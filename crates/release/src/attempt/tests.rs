@@ -1,0 +1,139 @@
+use alloc::vec;
+
+use super::*;
+use crate::reply::{Phase, Reply};
+use crate::transaction::AfterEnvelope;
+
+/// Plays a transaction: what is said to MAIL, to each recipient by its number, and to the message.
+fn play<'a>(
+    attempt: &mut MessageAttempt,
+    recipients_max: usize,
+    mail: &'a str,
+    recipient: impl Fn(u16) -> &'a str,
+    end: &'a str,
+) -> (Vec<u16>, Settled) {
+    let batch = attempt.begin(recipients_max).to_vec();
+    let mut transaction = Transaction::new(batch.len());
+    transaction.mail_answered(reply(mail));
+    while let Some(n) = transaction.to_name() {
+        transaction.named();
+        if let Some(end) = transaction.recipient_answered(n, reply(recipient(batch[n]))) {
+            let settled = attempt.settle(transaction, end);
+            return (batch, settled);
+        }
+    }
+    let end = match transaction.after_envelope().expect("nothing is owed") {
+        AfterEnvelope::Data => End::Message(transaction.heard(Phase::EndOfData, reply(end))),
+        AfterEnvelope::Leave(end) => end,
+    };
+    let settled = attempt.settle(transaction, end);
+    (batch, settled)
+}
+
+fn reply(line: &str) -> Reply<'_> {
+    let (code, text) = line.split_once(' ').unwrap();
+    Reply::new(code.parse().unwrap(), text)
+}
+
+/// Who was delivered and who was refused.
+fn fates(settled: &Settled) -> Vec<(Vec<u16>, bool)> {
+    settled.fates.iter().map(|fated| (fated.recipients.clone(), fated.delivered)).collect()
+}
+
+const OK: &str = "250 2.0.0 Ok";
+
+#[test]
+fn recipients_go_in_transactions_of_what_one_may_have() {
+    let mut attempt = MessageAttempt::new(0..5);
+    for (expected, more) in [(vec![0, 1], true), (vec![2, 3], true), (vec![4], false)] {
+        let (batch, settled) = play(&mut attempt, 2, OK, |_| OK, OK);
+        assert_eq!((&batch, attempt.has_next()), (&expected, more));
+        assert_eq!((fates(&settled), settled.goes_on), (vec![(expected, true)], true));
+    }
+    assert_eq!(attempt.outcome(), Outcome::Done { delivered: true });
+    assert!(attempt.begin(2).is_empty());
+}
+
+#[test]
+fn one_recipient_that_is_refused_or_put_off_costs_the_others_nothing() {
+    let mut attempt = MessageAttempt::new(0..3);
+    let said = |n| ["550 5.1.1 unknown", "450 4.2.1 busy", OK][usize::from(n)];
+    let (_, settled) = play(&mut attempt, 9, OK, said, OK);
+    assert_eq!(fates(&settled), [(vec![0], false), (vec![2], true)]);
+    assert_eq!(attempt.open(), [1]);
+    assert!(
+        matches!(attempt.outcome(), Outcome::Open { delivered: true, evidence } if evidence.phase == Phase::Rcpt)
+    );
+}
+
+#[test]
+fn too_many_recipients_go_in_the_next_transaction() {
+    let mut attempt = MessageAttempt::new(0..3);
+    let said = |n| if n < 2 { OK } else { "452 4.5.3 Too many recipients" };
+    let (_, settled) = play(&mut attempt, 9, OK, said, OK);
+    assert_eq!(fates(&settled), [(vec![0, 1], true)]);
+    let (batch, settled) = play(&mut attempt, 9, OK, |_| OK, OK);
+    assert_eq!((batch, fates(&settled)), (vec![2], vec![(vec![2], true)]));
+}
+
+#[test]
+fn what_one_recipient_may_have_spoilt_is_offered_to_each_alone() {
+    let mut attempt = MessageAttempt::new(0..3);
+    let (_, settled) = play(&mut attempt, 9, OK, |_| OK, "550 5.1.1 User unknown");
+    assert_eq!((fates(&settled), settled.goes_on), (vec![], true));
+    for n in 0..3 {
+        let verdict = if n == 1 { "550 5.1.1 User unknown" } else { OK };
+        let (batch, settled) = play(&mut attempt, 9, OK, |_| OK, verdict);
+        assert_eq!((batch, fates(&settled)), (vec![n], vec![(vec![n], n != 1)]));
+    }
+    assert_eq!(attempt.outcome(), Outcome::Done { delivered: true });
+}
+
+#[test]
+fn what_is_said_of_all_ends_the_attempt_and_leaves_all_open() {
+    let pressure = "452 4.3.1 Insufficient system resources";
+    for (mail, recipient, end) in [(pressure, OK, OK), (OK, OK, pressure), (OK, "550 5.7.54 relay", OK)] {
+        let mut attempt = MessageAttempt::new(0..3);
+        let (batch, settled) = play(&mut attempt, 2, mail, |_| recipient, end);
+        assert_eq!((batch, fates(&settled)), (vec![0, 1], vec![]));
+        assert!(!attempt.has_next(), "{mail}, {recipient}, {end}");
+        assert_eq!(attempt.open(), [0, 1, 2]);
+        assert!(matches!(attempt.outcome(), Outcome::Open { delivered: false, .. }));
+    }
+}
+
+#[test]
+fn a_sender_that_is_refused_for_good_concerns_all_recipients() {
+    let mut attempt = MessageAttempt::new(0..2);
+    let (_, settled) = play(&mut attempt, 9, "501 5.1.7 Invalid address", |_| OK, OK);
+    assert_eq!(fates(&settled), [(vec![0, 1], false)]);
+    assert_eq!(attempt.outcome(), Outcome::Done { delivered: false });
+}
+
+#[test]
+fn a_session_that_is_cut_leaves_open_who_has_no_fate() {
+    let mut attempt = MessageAttempt::new(0..3);
+    attempt.begin(2);
+    let mut transaction = Transaction::new(2);
+    transaction.mail_answered(reply(OK));
+    transaction.named();
+    assert_eq!(transaction.recipient_answered(0, reply("550 5.1.1 unknown")), None);
+    let end = End::Cut(Some(Found::lost(Phase::Rcpt, "gone", 0)));
+    assert!(!end.is_cut_at_mail());
+    let settled = attempt.settle(transaction, end);
+    assert_eq!((fates(&settled), settled.goes_on), (vec![(vec![0], false)], false));
+    assert_eq!(attempt.open(), [1, 2]);
+    // A cut of our own says nothing of the server.
+    attempt.begin(9);
+    attempt.settle(Transaction::new(2), End::Cut(None));
+    assert_eq!((attempt.outcome(), attempt.open()), (Outcome::NotTried, vec![1, 2]));
+}
+
+#[test]
+fn a_session_that_had_gone_stale_has_cost_nothing() {
+    let mut attempt = MessageAttempt::new(0..3);
+    assert_eq!(attempt.begin(2), [0, 1]);
+    assert!(End::Cut(Some(Found::lost(Phase::Mail, "closed", 0))).is_cut_at_mail());
+    attempt.unbegin();
+    assert_eq!(attempt.begin(2), [0, 1]);
+}

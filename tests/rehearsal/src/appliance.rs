@@ -1,0 +1,640 @@
+//! Our sender as a party in the simulated world: what the daemon does around `penstock_release`, without its sockets,
+//! its flash and its threads.
+//!
+//! The log on flash is played by what is in [`Held`]: a fate counts as durable when it is written there, and a cut of
+//! the power leaves it, the saved state of release, and nothing else.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+
+use penstock_exchange::simulated::{Party, World};
+use penstock_release::{
+    CanaryOutcome, Config, Decision, End, Fate as Follows, HopConfig, HopId, Message, MessageAttempt, Mode,
+    Now, Outcome, Release, Saved, SetAside, State, Transaction,
+};
+use penstock_smtp::client::Config as ClientConfig;
+
+use crate::connection::{Connection, Happened, Letter};
+use crate::counters;
+use crate::mail::{Fate, Held, Mail};
+
+/// The one next hop.
+const HOP: HopId = HopId(0);
+/// How long a session is kept for the next message.
+const IDLE_MS_MAX: u64 = 10_000;
+/// How often the server's counters are read.
+const COUNTERS_INTERVAL_MS: u64 = 2_000;
+/// How often it is looked whether a canary's report came.
+const REPORTS_INTERVAL_MS: u64 = 1_000;
+/// Recipients of one transaction.
+const RECIPIENTS_MAX: usize = 200;
+/// Where canaries come from, and their reports go to.
+const CANARY_SENDER: &str = "canary@appliance.example";
+/// What time it is when the world begins, in ms since 1970.
+const EPOCH_MS: u64 = 1_767_225_600_000;
+
+/// What there is beyond the next hop's address.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    /// Probe mailboxes: canaries go there.
+    pub probes: Vec<String>,
+    /// The server's counters can be read.
+    pub counters: bool,
+}
+
+/// What happens to the appliance from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// The power is cut, and comes back after so long.
+    PowerCut {
+        /// How long it is away.
+        away_ms: u64,
+    },
+    /// The operator sets the mode.
+    Mode(Mode),
+    /// The operator gives everything in quarantine back to the queue.
+    GiveBack,
+}
+
+/// A message of ours, or an attempt to see how the server is, on its connection.
+#[derive(Debug)]
+struct Work {
+    job: Job,
+    attempt: MessageAttempt,
+    connection: Connection,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Job {
+    /// The message with this index.
+    Mail(usize),
+    Probe,
+    Canary {
+        id: u64,
+        probe: u16,
+    },
+}
+
+/// The appliance.
+#[derive(Debug)]
+pub struct Appliance {
+    source: IpAddr,
+    config: Config,
+    client: ClientConfig,
+    knowledge: Knowledge,
+    release: Release,
+    /// By their index, which is their id in release.
+    held: Vec<Held>,
+    /// What is yet to come in, in the order of coming.
+    inflow: VecDeque<Mail>,
+    acts: VecDeque<(u64, Act)>,
+    works: Vec<Work>,
+    idle: Vec<Connection>,
+    quitting: Vec<Connection>,
+    /// Release's state as it is on flash.
+    saved: Vec<u8>,
+    /// When release wants to be asked again.
+    wake_ms: Option<u64>,
+    counters_at_ms: u64,
+    reports_at_ms: u64,
+    reports_read: usize,
+    canaries_out: usize,
+    canaries_arrived: u64,
+    /// Since the power went: when it comes back.
+    off_until_ms: Option<u64>,
+    boots: u64,
+    states: Vec<(u64, State)>,
+}
+
+/// The daemon's defaults, for one next hop with so many probe mailboxes.
+pub fn config(probes: u16) -> Config {
+    let minutes = |minutes: u64| minutes * 60_000;
+    Config {
+        hops: vec![HopConfig { name: "exchange".into(), priority: 10, weight: 1, probes }],
+        connections_max: 5,
+        messages_per_minute_max: None,
+        retry_schedule_ms: [1, 5, 15, 30, 60].map(minutes).to_vec(),
+        retry_jitter_percent: 20,
+        probe_interval_ms: 5_000,
+        probe_fast_for_ms: minutes(10),
+        probe_slow_interval_ms: 15_000,
+        probe_data_interval_ms: 30_000,
+        expire_after_ms: minutes(30 * 24 * 60),
+        poison_failures: 3,
+        poison_span_ms: minutes(6),
+        seed: 7,
+    }
+}
+
+fn at(now_ms: u64) -> Now {
+    Now { mono_ms: now_ms, unix_ms: Some(EPOCH_MS + now_ms) }
+}
+
+impl Appliance {
+    /// An appliance with the daemon's defaults, and mail that comes in.
+    pub fn new(knowledge: Knowledge, mail: Vec<Mail>) -> Self {
+        let config = config(u16::try_from(knowledge.probes.len()).expect("few"));
+        Self::with_config(config, knowledge, mail)
+    }
+
+    /// The same with other numbers. `config` says of how many probe mailboxes release knows.
+    pub fn with_config(config: Config, knowledge: Knowledge, mut mail: Vec<Mail>) -> Self {
+        mail.sort_by_key(|mail| mail.at_ms);
+        let release = Release::new(config.clone(), None, Mode::Auto, at(0)).expect("the numbers are sound");
+        Self {
+            source: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+            saved: release.saved().to_bytes(),
+            config,
+            client: ClientConfig::new("appliance.example").expect("a name"),
+            knowledge,
+            release,
+            held: Vec::new(),
+            inflow: mail.into(),
+            acts: VecDeque::new(),
+            works: Vec::new(),
+            idle: Vec::new(),
+            quitting: Vec::new(),
+            wake_ms: Some(0),
+            counters_at_ms: 0,
+            reports_at_ms: 0,
+            reports_read: 0,
+            canaries_out: 0,
+            canaries_arrived: 0,
+            off_until_ms: None,
+            boots: 0,
+            states: Vec::new(),
+        }
+    }
+
+    /// Has something happen at these times, which ascend.
+    pub fn with_acts(mut self, acts: impl IntoIterator<Item = (u64, Act)>) -> Self {
+        self.acts.extend(acts);
+        self
+    }
+
+    /// Where its mail comes from.
+    pub fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    /// The mail that it has accepted, with what became of it.
+    pub fn held(&self) -> &[Held] {
+        &self.held
+    }
+
+    /// Whether all mail has come in and every recipient has a fate.
+    pub fn is_done(&self) -> bool {
+        self.inflow.is_empty() && self.held.iter().all(Held::is_over)
+    }
+
+    /// The states that the hop was in, with their times.
+    pub fn states(&self) -> &[(u64, State)] {
+        &self.states
+    }
+
+    /// Canaries whose arrival was seen.
+    pub fn canaries_arrived(&self) -> u64 {
+        self.canaries_arrived
+    }
+
+    /// Release itself, for who asks it how things stand.
+    pub fn release(&self) -> &Release {
+        &self.release
+    }
+
+    fn take_in(&mut self, now_ms: u64) {
+        while let Some(mail) = self.inflow.pop_front_if(|mail| mail.at_ms <= now_ms) {
+            let id = self.held.len();
+            self.held.push(Held::new(mail, now_ms));
+            self.release.offer(self.message(id));
+        }
+    }
+
+    fn message(&self, id: usize) -> Message {
+        let held = &self.held[id];
+        Message {
+            id: id as u64,
+            size_bytes: u32::try_from(held.mail.len_bytes).unwrap_or(u32::MAX),
+            accepted_unix_ms: Some(EPOCH_MS + held.accepted_ms),
+        }
+    }
+
+    /// What happens from outside. Whether the power is on.
+    fn suffer(&mut self, world: &mut World) -> bool {
+        let now_ms = world.now_ms();
+        if let Some(until_ms) = self.off_until_ms {
+            if until_ms > now_ms {
+                return false;
+            }
+            self.off_until_ms = None;
+            self.boot(now_ms);
+        }
+        while let Some((_, act)) = self.acts.pop_front_if(|(at_ms, _)| *at_ms <= now_ms) {
+            match act {
+                Act::PowerCut { away_ms } => {
+                    self.lose_power(world);
+                    self.off_until_ms = Some(now_ms + away_ms.max(1));
+                    return false;
+                }
+                Act::Mode(mode) => self.release.set_mode(mode, at(now_ms)),
+                Act::GiveBack => self.give_back(),
+            }
+        }
+        true
+    }
+
+    fn lose_power(&mut self, world: &mut World) {
+        for work in std::mem::take(&mut self.works) {
+            if let Job::Mail(id) = work.job {
+                self.held[id].in_doubt += u32::from(work.connection.is_in_doubt());
+            }
+            work.connection.close(world);
+        }
+        for connection in self.idle.drain(..).chain(self.quitting.drain(..)) {
+            connection.close(world);
+        }
+        self.canaries_out = 0;
+    }
+
+    fn boot(&mut self, now_ms: u64) {
+        let saved = Saved::from_bytes(&self.saved).expect("what was saved is read again");
+        self.release = Release::new(self.config.clone(), Some(&saved), Mode::Auto, at(now_ms))
+            .expect("the numbers are as sound as before");
+        self.boots += 1;
+        self.wake_ms = Some(now_ms);
+        for id in 0..self.held.len() {
+            if !self.held[id].is_over() {
+                self.release.recover(self.message(id), self.held[id].noted_attempts, 0);
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        for id in 0..self.held.len() {
+            let held = &mut self.held[id];
+            let was_over = held.is_over();
+            let mut again = false;
+            for fate in &mut held.fates {
+                if matches!(fate, Fate::Quarantined { .. }) {
+                    *fate = Fate::Queued;
+                    again = true;
+                }
+            }
+            if again && was_over {
+                self.release.recover(self.message(id), 0, 0);
+            }
+        }
+    }
+
+    /// Carries out decisions until there is nothing to do before a moment.
+    fn decide(&mut self, world: &mut World) {
+        let now_ms = world.now_ms();
+        loop {
+            match self.release.next(at(now_ms)) {
+                Decision::Send { message, .. } => {
+                    let id = message as usize;
+                    self.held[id].attempts += 1;
+                    let attempt = MessageAttempt::new(self.held[id].open());
+                    self.begin(world, Job::Mail(id), attempt);
+                }
+                Decision::Canary { probe, canary, .. } => {
+                    self.begin(world, Job::Canary { id: canary, probe }, MessageAttempt::new([0]));
+                }
+                Decision::Probe { .. } => self.begin(world, Job::Probe, MessageAttempt::new([])),
+                Decision::SetAside { message, why } => {
+                    self.quarantine_open(message as usize, now_ms, reason(why));
+                }
+                Decision::Wait { until_ms } => {
+                    self.wake_ms = until_ms;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Finds a connection for a job. A probe has one of its own.
+    fn begin(&mut self, world: &mut World, job: Job, mut attempt: MessageAttempt) {
+        while job != Job::Probe
+            && let Some(connection) = self.idle.pop()
+        {
+            if connection.is_fresh(world.now_ms()) {
+                return self.go_on(world, Work { job, attempt, connection });
+            }
+            self.dismiss(connection);
+        }
+        match Connection::open(world, self.source, self.client.clone()) {
+            Ok(connection) => self.works.push(Work { job, attempt, connection }),
+            Err(found) => {
+                attempt.no_session(Some(found));
+                self.finish(world, &job, &attempt);
+            }
+        }
+    }
+
+    /// The next transaction, on a connection that is idle; or the end of the job.
+    fn go_on(&mut self, world: &mut World, mut work: Work) {
+        let now_ms = world.now_ms();
+        if work.job == Job::Probe {
+            work.connection.probe();
+            return self.works.push(work);
+        }
+        if !work.attempt.has_next() {
+            self.keep(work.connection, now_ms);
+            return self.finish(world, &work.job, &work.attempt);
+        }
+        if !work.connection.is_fresh(now_ms) {
+            self.dismiss(work.connection);
+            return self.begin_anew(world, work.job, work.attempt);
+        }
+        let batch = work.attempt.begin(RECIPIENTS_MAX).to_vec();
+        let letter = self.letter(&work.job, &batch);
+        work.connection.transact(letter);
+        self.works.push(work);
+    }
+
+    /// On a connection that is surely new.
+    fn begin_anew(&mut self, world: &mut World, job: Job, mut attempt: MessageAttempt) {
+        match Connection::open(world, self.source, self.client.clone()) {
+            Ok(connection) => self.works.push(Work { job, attempt, connection }),
+            Err(found) => {
+                attempt.no_session(Some(found));
+                self.finish(world, &job, &attempt);
+            }
+        }
+    }
+
+    fn letter(&self, job: &Job, batch: &[u16]) -> Letter {
+        match job {
+            Job::Mail(id) => {
+                let mail = &self.held[*id].mail;
+                Letter {
+                    from: "sender@sender.example".into(),
+                    to: batch.iter().map(|number| mail.to[usize::from(*number)].clone()).collect(),
+                    envelope_id: None,
+                    body: mail.to_bytes(),
+                }
+            }
+            Job::Canary { id, probe } => {
+                let token = format!("{}-{id}", self.boots);
+                Letter {
+                    from: CANARY_SENDER.into(),
+                    to: vec![self.knowledge.probes[usize::from(*probe)].clone()],
+                    body: format!(
+                        "Message-ID: <{token}@appliance.example>\r\nDate: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\n"
+                    )
+                    .into_bytes(),
+                    envelope_id: Some(token),
+                }
+            }
+            Job::Probe => unreachable!("a probe carries nothing"),
+        }
+    }
+
+    /// What came of a connection that was at work.
+    fn happened(&mut self, world: &mut World, mut work: Work, happened: Happened) {
+        match happened {
+            Happened::Ready => self.go_on(world, work),
+            Happened::NotReady(found) => {
+                work.connection.close(world);
+                if work.job == Job::Probe {
+                    self.release.probed(HOP, Some(found.evidence()), at(world.now_ms()));
+                } else {
+                    work.attempt.no_session(Some(found));
+                    self.finish(world, &work.job, &work.attempt);
+                }
+            }
+            Happened::Probed(trouble) => {
+                let evidence = trouble.as_ref().map(penstock_release::Found::evidence);
+                self.release.probed(HOP, evidence, at(world.now_ms()));
+                self.dismiss(work.connection);
+            }
+            Happened::Transacted { transaction, end, in_doubt } => {
+                self.transacted(world, work, transaction, end, in_doubt);
+            }
+            Happened::Gone => unreachable!("a connection at work says how its work ended"),
+        }
+    }
+
+    fn transacted(
+        &mut self,
+        world: &mut World,
+        mut work: Work,
+        transaction: Transaction,
+        end: End,
+        in_doubt: bool,
+    ) {
+        let now_ms = world.now_ms();
+        let answered_ms = std::mem::take(&mut work.connection.answered_ms);
+        if work.connection.carried > 0 && end.is_cut_at_mail() {
+            // The server had closed it meanwhile, which says nothing about anything.
+            work.attempt.unbegin();
+            work.connection.close(world);
+            return self.begin_anew(world, work.job, work.attempt);
+        }
+        let size_bytes = match work.job {
+            Job::Mail(id) => self.held[id].mail.len_bytes as u64,
+            _ => 0,
+        };
+        for (phase, took_ms) in answered_ms {
+            self.release.answered(HOP, phase, size_bytes, took_ms, at(now_ms));
+        }
+        let settled = work.attempt.settle(transaction, end);
+        if let Job::Mail(id) = work.job {
+            let held = &mut self.held[id];
+            held.in_doubt += u32::from(in_doubt);
+            for fated in settled.fates {
+                for number in &fated.recipients {
+                    held.fates[usize::from(*number)] = match fated.delivered {
+                        true => Fate::Delivered { at_ms: now_ms },
+                        false => Fate::Quarantined { at_ms: now_ms, why: fated.found.to_string() },
+                    };
+                }
+            }
+        }
+        if settled.goes_on {
+            work.connection.carried += 1;
+            self.go_on(world, work);
+        } else {
+            work.connection.close(world);
+            self.finish(world, &work.job, &work.attempt);
+        }
+    }
+
+    /// Reports what came of a job.
+    fn finish(&mut self, world: &World, job: &Job, attempt: &MessageAttempt) {
+        let now_ms = world.now_ms();
+        match job {
+            Job::Probe => {
+                let evidence = attempt.kept_open().map(penstock_release::Found::evidence);
+                self.release.probed(HOP, evidence, at(now_ms));
+            }
+            Job::Canary { id, .. } => {
+                let outcome = match (attempt.outcome(), attempt.kept_open()) {
+                    (Outcome::Done { delivered: true }, _) => CanaryOutcome::Taken,
+                    (_, Some(found)) => CanaryOutcome::Refused(found.evidence()),
+                    (_, None) => CanaryOutcome::NotTried,
+                };
+                if outcome == CanaryOutcome::Taken {
+                    self.canaries_out += 1;
+                    self.reports_at_ms = now_ms + REPORTS_INTERVAL_MS;
+                }
+                self.release.canary_ended(*id, outcome, at(now_ms));
+            }
+            Job::Mail(id) => match self.release.finished(*id as u64, attempt.outcome(), at(now_ms)) {
+                Some(Follows::Waits { attempts, .. }) => self.held[*id].noted_attempts = attempts,
+                Some(Follows::SetAside(why)) => {
+                    let said = attempt.kept_open().map_or(String::new(), ToString::to_string);
+                    self.quarantine_open(*id, now_ms, &format!("{}: {said}", reason(why)));
+                }
+                Some(Follows::Done | Follows::Kept) | None => {}
+            },
+        }
+    }
+
+    fn quarantine_open(&mut self, id: usize, now_ms: u64, why: &str) {
+        for fate in &mut self.held[id].fates {
+            if *fate == Fate::Queued {
+                *fate = Fate::Quarantined { at_ms: now_ms, why: why.to_owned() };
+            }
+        }
+    }
+
+    fn keep(&mut self, mut connection: Connection, now_ms: u64) {
+        if connection.is_fresh(now_ms) {
+            connection.set_idle(now_ms);
+            self.idle.push(connection);
+        } else {
+            self.dismiss(connection);
+        }
+    }
+
+    fn dismiss(&mut self, mut connection: Connection) {
+        connection.quit();
+        self.quitting.push(connection);
+    }
+
+    /// Ends sessions that nobody needed for a while, and those beyond what the hop is to have.
+    fn close_idle(&mut self, now_ms: u64) {
+        if self.idle.is_empty() {
+            return;
+        }
+        let wanted = self.release.hops(at(now_ms)).next().map_or(0, |hop| hop.connections as usize);
+        let mut surplus = (self.works.len() + self.idle.len()).saturating_sub(wanted);
+        while let Some(oldest) = self.idle.first()
+            && (surplus > 0 || oldest.idle_since_ms() + IDLE_MS_MAX <= now_ms)
+        {
+            surplus = surplus.saturating_sub(1);
+            let oldest = self.idle.remove(0);
+            self.dismiss(oldest);
+        }
+    }
+
+    /// Lets the connections send and receive.
+    fn turn(&mut self, world: &mut World) {
+        for mut work in std::mem::take(&mut self.works) {
+            match work.connection.turn(world) {
+                Some(happened) => self.happened(world, work, happened),
+                None => self.works.push(work),
+            }
+        }
+        let mut quitting = std::mem::take(&mut self.quitting);
+        quitting.retain_mut(|connection| {
+            let over = connection.is_over() || connection.turn(world).is_some();
+            if over {
+                connection.close(world);
+            }
+            !over
+        });
+        self.quitting.append(&mut quitting);
+    }
+
+    fn look_inside(&mut self, world: &World) {
+        let now_ms = world.now_ms();
+        if self.knowledge.counters && self.counters_at_ms <= now_ms {
+            self.counters_at_ms = now_ms + COUNTERS_INTERVAL_MS;
+            if world.server.accepts_connections()
+                && let Some(counters) = counters::read(&world.server.metrics())
+            {
+                self.release.counted(HOP, &counters, at(now_ms));
+            }
+        }
+        for mail in world.mail().get(self.reports_read..).unwrap_or_default() {
+            if mail.to == CANARY_SENDER
+                && let Some((boot, id)) = canary_of(&mail.bytes)
+                && boot == self.boots
+            {
+                self.canaries_out = self.canaries_out.saturating_sub(1);
+                self.canaries_arrived += 1;
+                self.release.canary_arrived(id, at(now_ms));
+            }
+        }
+        self.reports_read = world.mail().len();
+        self.reports_at_ms = now_ms + REPORTS_INTERVAL_MS;
+    }
+
+    fn save(&mut self, now_ms: u64) {
+        if self.release.take_changed() {
+            self.saved = self.release.saved().to_bytes();
+        }
+        let state = self.release.hops(at(now_ms)).next().map(|hop| hop.state);
+        if let Some(state) = state
+            && self.states.last().is_none_or(|(_, last)| *last != state)
+        {
+            self.states.push((now_ms, state));
+        }
+    }
+}
+
+impl Party for Appliance {
+    fn next_event_ms(&self) -> Option<u64> {
+        let act_ms = self.acts.front().map(|(at_ms, _)| *at_ms);
+        if self.off_until_ms.is_some() {
+            return self.off_until_ms;
+        }
+        let inflow_ms = self.inflow.front().map(|mail| mail.at_ms);
+        let deadlines = self
+            .works
+            .iter()
+            .map(|work| &work.connection)
+            .chain(&self.quitting)
+            .filter_map(Connection::deadline_ms);
+        let idle_ms = self.idle.iter().map(|connection| connection.idle_since_ms() + IDLE_MS_MAX);
+        let counters_ms = self.knowledge.counters.then_some(self.counters_at_ms);
+        let reports_ms = (self.canaries_out > 0).then_some(self.reports_at_ms);
+        let others = [act_ms, inflow_ms, self.wake_ms, counters_ms, reports_ms];
+        others.into_iter().flatten().chain(deadlines).chain(idle_ms).min()
+    }
+
+    fn act(&mut self, world: &mut World) {
+        if !self.suffer(world) {
+            return;
+        }
+        let now_ms = world.now_ms();
+        self.take_in(now_ms);
+        self.turn(world);
+        self.look_inside(world);
+        self.decide(world);
+        // What was begun on an idle connection has something to send.
+        self.turn(world);
+        self.close_idle(now_ms);
+        self.save(now_ms);
+    }
+}
+
+/// The boot and the number of the canary that a report says has arrived.
+fn canary_of(report: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(report).ok()?;
+    if !text.contains("\r\nAction: delivered\r\n") {
+        return None;
+    }
+    let token = text.lines().find_map(|line| line.strip_prefix("Original-Envelope-Id: "))?;
+    let (boot, id) = token.split_once('-')?;
+    Some((boot.parse().ok()?, id.parse().ok()?))
+}
+
+fn reason(why: SetAside) -> &'static str {
+    match why {
+        SetAside::Expired => "older than mail may become",
+        SetAside::Poison => "it failed again and again while others passed",
+    }
+}
