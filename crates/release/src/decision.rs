@@ -70,6 +70,14 @@ pub enum Outcome<'a> {
         /// As above.
         delivered: bool,
     },
+    /// What is open of it is for recipients that are held: it lies aside until that route is free. Where its open
+    /// recipients are on several such routes, any one of them.
+    Parked {
+        /// Which route, see [`hold_route`](crate::Release::hold_route).
+        route: u16,
+        /// As above.
+        delivered: bool,
+    },
     /// The caller could not try it at all. It keeps its place and comes up again at once.
     NotTried,
 }

@@ -33,7 +33,7 @@ pub use decision::{Decision, Fate, Outcome, Removed, SetAside, Why};
 pub use error::Error;
 pub use hop::{HopStatus, State};
 pub use progress::{Progress, Stillness};
-pub use queue::{ATTEMPTS_MAX, Message};
+pub use queue::{ATTEMPTS_MAX, Message, Priority};
 pub use release::Release;
 pub use reply::{Event, Evidence, Phase, Reply};
 pub use saved::{Mode, SAVED_BYTES_MAX, Saved, SavedHop};
