@@ -95,6 +95,17 @@ impl Config {
         if limits { Ok(()) } else { Err(Error::Limits) }
     }
 
+    /// A mailbox as [`Message`](crate::Message) knows it: a hash of its address, whatever the case of its ASCII letters
+    /// (RFC 5321 section 2.4 lets a server tell local parts apart by case; none in the field does). Never 0. It depends on
+    /// the seed, so that nobody can find addresses that share the turns of a given one.
+    pub fn mailbox(&self, address: &str) -> u32 {
+        let hash = address.as_bytes().chunks(8).fold(self.seed, |hash, chunk| {
+            let byte = |sum: u64, byte: &u8| sum << 8 | u64::from(byte.to_ascii_lowercase());
+            mix(hash ^ chunk.iter().fold(0, byte))
+        });
+        ((hash >> 32) as u32).max(1)
+    }
+
     /// How long `message` waits after its failure number `attempts` (from 1). Derived from the seed, so that messages
     /// that failed together do not return together and a test can foresee it.
     pub(crate) fn retry_wait_ms(&self, message: u64, attempts: u32) -> u64 {

@@ -80,8 +80,28 @@ pub enum Outcome<'a> {
         /// As above.
         delivered: bool,
     },
+    /// What is open of it is for recipients that are held: it lies aside until that route is free. Where its open
+    /// recipients are on several such routes, any one of them.
+    Parked {
+        /// Which route, see [`hold_route`](crate::Release::hold_route).
+        route: u16,
+        /// As above.
+        delivered: bool,
+    },
     /// The caller could not try it at all. It keeps its place and comes up again at once.
     NotTried,
+}
+
+impl Outcome<'_> {
+    /// Whether the hop took custody for at least one recipient.
+    pub(crate) fn is_delivered(&self) -> bool {
+        match self {
+            Self::Done { delivered } | Self::Open { delivered, .. } | Self::Parked { delivered, .. } => {
+                *delivered
+            }
+            Self::NotTried => false,
+        }
+    }
 }
 
 /// What became of a canary that was to be sent.

@@ -50,7 +50,7 @@ pub use error::Error;
 pub use found::Found;
 pub use hop::{HopStatus, State};
 pub use progress::{Progress, Stillness};
-pub use queue::{ATTEMPTS_MAX, Message};
+pub use queue::{ATTEMPTS_MAX, Message, Priority};
 pub use release::Release;
 pub use reply::{Event, Evidence, Phase, Reply};
 pub use saved::{Mode, SAVED_BYTES_MAX, Saved, SavedHop};

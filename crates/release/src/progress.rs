@@ -73,6 +73,8 @@ pub enum Stillness {
         /// In how many ms the first is due.
         for_ms: u64,
     },
+    /// Every message is for recipients that are held.
+    Parked,
 }
 
 impl fmt::Display for Stillness {
@@ -136,6 +138,7 @@ impl fmt::Display for Stillness {
                     for_ms.div_ceil(1_000)
                 )
             }
+            Self::Parked => out.write_str("All mail that is left is for recipients that are held."),
         }
     }
 }

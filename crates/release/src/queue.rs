@@ -1,85 +1,47 @@
-//! The messages that are still to go, oldest first.
+//! The messages that are still to go, and in which order.
 //!
-//! What has not been tried lies in a ring sorted by id, 16 bytes a message; what waits for its next attempt lies in a
-//! heap sorted by due time, 32 bytes a message. Both grow by a quarter, so that a million messages take at most 40 MB
-//! whatever happens to them.
+//! What can go at once is fresh mail or backlog, each by priority, fair between mailboxes, oldest first (`ranks`,
+//! `lane`). What waits for its next attempt lies in a heap sorted by due time; what a mailbox that is to be spared has
+//! (`spacing`), and what is for recipients that are held, lies aside. 20 bytes a message that has not been tried, 36
+//! otherwise; all of it grows by a 32nd, so that a million messages take at most 40 MB whatever happens to them.
 
-use alloc::collections::{BinaryHeap, VecDeque};
+mod job;
+mod lane;
+mod ranks;
+mod row;
+mod spacing;
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-/// Attempts are counted up to here.
-pub const ATTEMPTS_MAX: u32 = u8::MAX as u32;
+use job::Numbered;
+pub use job::{ATTEMPTS_MAX, Message, Priority};
+pub(crate) use job::{Job, Secs};
+use ranks::Ranks;
+use row::{Row, growth, is_roomy};
+pub(crate) use spacing::End;
+use spacing::Spacing;
 
-/// A message as its caller knows it.
+/// What a message is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Its number in the log: the higher, the younger.
-    pub id: u64,
-    /// Its size in bytes.
-    pub size_bytes: u32,
-    /// When it was accepted, in ms since 1970, if the clock could be trusted then.
-    pub accepted_unix_ms: Option<u64>,
-}
-
-/// A moment in whole seconds since the start, from 1; 0 is "never".
-pub(crate) type Secs = u32;
-
-/// A message with what is known of its attempts, outside the queue: in flight or about to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Job {
-    pub(crate) id: u64,
-    pub(crate) size_bytes: u32,
-    /// Seconds since 1970, 0 if unknown.
-    pub(crate) accepted_unix_s: u32,
-    /// When its wait ends.
-    due: Secs,
-    /// When it last failed.
-    pub(crate) failed: Secs,
-    /// When it first did harm.
-    pub(crate) first_harm: Secs,
-    pub(crate) attempts: u8,
-    /// Harmful failures with others passing between.
-    pub(crate) harms: u8,
-}
-
-impl Job {
-    pub(crate) fn new(message: Message, attempts: u32) -> Self {
-        let accepted = message.accepted_unix_ms.map_or(0, |ms| u32::try_from(ms / 1_000).unwrap_or(u32::MAX));
-        Self {
-            id: message.id,
-            size_bytes: message.size_bytes,
-            accepted_unix_s: accepted,
-            due: 0,
-            failed: 0,
-            first_harm: 0,
-            attempts: u8::try_from(attempts).unwrap_or(u8::MAX),
-            harms: 0,
-        }
-    }
-
-    /// Whether it is as it was when it was accepted.
-    fn is_fresh(&self) -> bool {
-        self.failed == 0 && self.attempts == 0 && self.due == 0
-    }
-}
-
-/// A job that has not been tried.
-#[derive(Clone, Copy, Debug)]
-struct Fresh {
-    id: u64,
-    size_bytes: u32,
-    accepted_unix_s: u32,
+pub(crate) enum Kind {
+    /// What came while mail was going out.
+    Fresh,
+    /// What had piled up before.
+    Backlog,
 }
 
 /// A job that waits. Ordered so that the greatest, which a heap gives first, is the one due first, the oldest of those.
 #[derive(Clone, Copy, Debug)]
 struct Waiting(Job);
 
-const _: () = assert!(size_of::<Fresh>() == 16 && size_of::<Waiting>() <= 32);
-
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.0.due, other.0.id).cmp(&(self.0.due, self.0.id))
+        let key = |Waiting(job): &Self| (job.due, job.id);
+        key(other).cmp(&key(self))
     }
 }
 
@@ -97,27 +59,58 @@ impl PartialEq for Waiting {
 
 impl Eq for Waiting {}
 
-impl From<Fresh> for Job {
-    fn from(fresh: Fresh) -> Self {
-        let Fresh { id, size_bytes, accepted_unix_s } = fresh;
-        Self { id, size_bytes, accepted_unix_s, due: 0, failed: 0, first_harm: 0, attempts: 0, harms: 0 }
-    }
+/// All messages that are not in flight.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    fresh: Ranks,
+    backlog: Ranks,
+    /// What the last one taken was.
+    took: Kind,
+    waiting: BinaryHeap<Waiting>,
+    spacing: Spacing,
+    /// By route: messages of which all open recipients are held.
+    parked: BTreeMap<u16, Row<Job>>,
+    held_routes: BTreeSet<u16>,
+    bytes: u64,
+    /// When it was last seen that nothing accepted before this, in seconds since 1970, could go.
+    none_expired: (Secs, u32),
 }
 
-/// All messages that are not in flight.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    /// Sorted by id.
-    ready: VecDeque<Fresh>,
-    waiting: BinaryHeap<Waiting>,
-    bytes: u64,
-    /// Whether the last one taken had waited: the two take turns, so that neither starves the other.
-    took_waiting: bool,
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            fresh: Ranks::new(true),
+            backlog: Ranks::new(false),
+            took: Kind::Backlog,
+            waiting: BinaryHeap::new(),
+            spacing: Spacing::default(),
+            parked: BTreeMap::new(),
+            held_routes: BTreeSet::new(),
+            bytes: 0,
+            none_expired: (0, 0),
+        }
+    }
 }
 
 impl Queue {
     pub(crate) fn len(&self) -> usize {
-        self.ready.len() + self.waiting.len()
+        let parked: usize = self.parked.values().map(Row::len).sum();
+        self.ready_len() + self.waiting.len() + self.spacing.len() + parked
+    }
+
+    /// How many wait for their next attempt.
+    pub(crate) fn waiting_len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether there is a message that a server could be tried with.
+    pub(crate) fn has_any(&mut self, now: Secs) -> bool {
+        self.end_due_waits(now);
+        self.ready_len() > 0 || !self.waiting.is_empty()
+    }
+
+    fn ready_len(&self) -> usize {
+        self.fresh.len() + self.backlog.len()
     }
 
     /// The size of all messages in it.
@@ -125,28 +118,46 @@ impl Queue {
         self.bytes
     }
 
-    /// When the next message that waits is due.
+    /// When the next message that waits is due, or the next of a mailbox that is spared.
     pub(crate) fn next_due(&self) -> Option<Secs> {
-        self.waiting.peek().map(|waiting| waiting.0.due)
+        let waiting = self.waiting.peek().map(|waiting| waiting.0.due);
+        waiting.into_iter().chain(self.spacing.next_due()).min()
     }
 
-    /// Whether a message could go at once.
-    pub(crate) fn has_due(&self, now: Secs) -> bool {
-        !self.ready.is_empty() || self.next_due().is_some_and(|due| due <= now)
+    /// Whether a message could go at once, or seems to.
+    pub(crate) fn is_any_due(&self, now: Secs) -> bool {
+        self.ready_len() > 0 || self.next_due().is_some_and(|due| due <= now)
+    }
+
+    /// Whether a message of this kind could go at once.
+    pub(crate) fn has_due(&mut self, kind: Kind, now: Secs) -> bool {
+        self.end_due_waits(now);
+        !self.ranks(kind).is_empty()
+    }
+
+    /// Whose turn it is, of what could go at once. Where both wait they take turns: fresh mail waits for one message of
+    /// the backlog, and the backlog has half of the turns at least.
+    pub(crate) fn turn(&mut self, now: Secs) -> Option<Kind> {
+        match (self.has_due(Kind::Fresh, now), self.has_due(Kind::Backlog, now)) {
+            (true, true) if self.took == Kind::Fresh => Some(Kind::Backlog),
+            (true, _) => Some(Kind::Fresh),
+            (false, true) => Some(Kind::Backlog),
+            (false, false) => None,
+        }
+    }
+
+    /// Takes in a job that may go at once.
+    pub(crate) fn put(&mut self, job: Job) {
+        self.bytes += u64::from(job.size_bytes);
+        self.make_ready(job);
     }
 
     /// Puts a job where it belongs as if nothing had happened to it.
-    pub(crate) fn put(&mut self, job: Job, now: Secs) {
-        if !job.is_fresh() {
-            return self.put_waiting(job, now);
-        }
+    pub(crate) fn put_back(&mut self, job: Job) {
         self.bytes += u64::from(job.size_bytes);
-        if self.ready.len() == self.ready.capacity() {
-            self.ready.reserve_exact(growth(self.ready.len()));
+        if let Some(job) = self.spacing.put(job) {
+            self.ranks(job.kind()).put_back(job);
         }
-        let Job { id, size_bytes, accepted_unix_s, .. } = job;
-        let at = self.ready.partition_point(|other| other.id < id);
-        self.ready.insert(at, Fresh { id, size_bytes, accepted_unix_s });
     }
 
     /// Puts a job aside until `due`.
@@ -159,205 +170,209 @@ impl Queue {
         self.waiting.push(Waiting(job));
     }
 
-    /// Takes the oldest message that may go: by turns one that has not been tried and one whose wait is over.
-    pub(crate) fn take(&mut self, now: Secs) -> Option<Job> {
-        let waited = self.next_due().is_some_and(|due| due <= now);
-        self.took_waiting = waited && (self.ready.is_empty() || !self.took_waiting);
-        if self.took_waiting { self.take_earliest() } else { self.take_ready() }
+    /// Puts a job aside until its route is free. Where that is so already it may go at once.
+    pub(crate) fn park(&mut self, job: Job, route: u16) {
+        if !self.held_routes.contains(&route) {
+            return self.put(job);
+        }
+        self.bytes += u64::from(job.size_bytes);
+        self.parked.entry(route).or_default().insert(job);
     }
 
-    /// Takes a message whether its wait is over or not: one that has not been tried, else the one that is due first.
-    pub(crate) fn take_any(&mut self) -> Option<Job> {
-        self.take_ready().or_else(|| self.take_earliest())
+    pub(crate) fn hold_route(&mut self, route: u16) {
+        self.held_routes.insert(route);
+    }
+
+    /// What was parked for this route may go at once.
+    pub(crate) fn free_route(&mut self, route: u16) {
+        self.held_routes.remove(&route);
+        let mut parked = self.parked.remove(&route).unwrap_or_default();
+        parked.drain().for_each(|job| self.make_ready(job));
+    }
+
+    pub(crate) fn is_route_held(&self, route: u16) -> bool {
+        self.held_routes.contains(&route)
+    }
+
+    /// Whether a message may not go, since its mailbox is spared and it is not its turn.
+    pub(crate) fn spares(&self, mailbox: u32, id: u64) -> bool {
+        self.spacing.spares(mailbox, id)
+    }
+
+    /// A message that was taken has come to an end, for now: what that says of its mailbox.
+    pub(crate) fn ended(&mut self, job: &Job, end: End, now: Secs) {
+        let (id, mailbox) = (job.id, job.mailbox);
+        let mut freed = self.spacing.ended(mailbox, id, end, now);
+        freed.drain().for_each(|job| self.make_ready(job));
+        if end == End::Throttled && mailbox != 0 {
+            let aside = [self.fresh.take_mailbox(mailbox), self.backlog.take_mailbox(mailbox)];
+            aside.into_iter().flatten().for_each(|job| self.make_ready(job));
+        }
+    }
+
+    /// Takes the message whose turn it is, of those of this kind that could go at once.
+    pub(crate) fn take(&mut self, kind: Kind, now: Secs) -> Option<Job> {
+        self.end_due_waits(now);
+        let job = self.ranks(kind).take()?;
+        self.took = kind;
+        Some(self.taken(job))
+    }
+
+    /// Takes a message to find out with how a server is, whether its wait is over or not: one that has not been tried,
+    /// else one that could go at once, else the one that is due first.
+    pub(crate) fn take_any(&mut self, now: Secs) -> Option<Job> {
+        self.end_due_waits(now);
+        let untried = self.backlog.take_untried().or_else(|| self.fresh.take_untried());
+        match untried.or_else(|| self.backlog.take()).or_else(|| self.fresh.take()) {
+            Some(job) => Some(self.taken(job)),
+            None => self.take_earliest(),
+        }
     }
 
     /// Takes the message that is due first, even if it is not yet.
     pub(crate) fn take_earliest(&mut self) -> Option<Job> {
-        let job = self.waiting.pop()?.0;
-        if is_roomy(self.waiting.len(), self.waiting.capacity()) {
-            self.waiting.shrink_to(self.waiting.len() * 2);
-        }
-        self.bytes -= u64::from(job.size_bytes);
-        Some(job)
+        let job = self.pop_waiting()?;
+        Some(self.taken(job))
     }
 
-    fn take_ready(&mut self) -> Option<Job> {
-        let job = Job::from(self.ready.pop_front()?);
-        if is_roomy(self.ready.len(), self.ready.capacity()) {
-            self.ready.shrink_to(self.ready.len() * 2);
-        }
-        self.bytes -= u64::from(job.size_bytes);
-        Some(job)
-    }
-
-    /// Takes a message that was accepted before `oldest_unix_s`. Looks where the oldest come to lie: at the head of
-    /// those not tried and at those whose wait is over.
+    /// Takes a message that was accepted before `oldest_unix_s`. Looks where the oldest come to lie: at the head of each
+    /// mailbox's mail that could go at once. Once a second.
     pub(crate) fn take_expired(&mut self, oldest_unix_s: u32, now: Secs) -> Option<Job> {
-        let expired = |accepted: u32| accepted != 0 && accepted < oldest_unix_s;
-        if self.ready.front().is_some_and(|front| expired(front.accepted_unix_s)) {
-            return self.take_ready();
+        self.end_due_waits(now);
+        if self.none_expired.0 == now {
+            return None;
         }
-        let first =
-            self.waiting.peek().filter(|first| first.0.due <= now && expired(first.0.accepted_unix_s));
-        if first.is_some() { self.take_earliest() } else { None }
+        let expired = |accepted: u32| accepted != 0 && accepted < oldest_unix_s;
+        match self.backlog.take_expired(expired).or_else(|| self.fresh.take_expired(expired)) {
+            Some(job) => {
+                self.spacing.gone(|id| id == job.id);
+                Some(self.taken(job))
+            }
+            None => {
+                self.none_expired = (now, oldest_unix_s);
+                None
+            }
+        }
     }
 
     /// Takes out one message. Looks through all that wait: 20 ms for a million of them.
     pub(crate) fn remove(&mut self, id: u64) -> Option<Job> {
-        let job = match self.ready.binary_search_by_key(&id, |fresh| fresh.id) {
-            Ok(at) => self.ready.remove(at).map(Job::from)?,
-            Err(_) => {
+        self.spacing.gone(|gone| gone == id);
+        let ready = self.fresh.remove(id).or_else(|| self.backlog.remove(id));
+        let aside = ready.or_else(|| self.spacing.remove(id));
+        let parked = || self.parked.values_mut().find_map(|row| row.remove(id));
+        let job = match aside.or_else(parked) {
+            Some(job) => job,
+            None => {
                 let job = self.waiting.iter().find(|waiting| waiting.0.id == id)?.0;
                 self.waiting.retain(|waiting| waiting.0.id != id);
                 job
             }
         };
-        self.bytes -= u64::from(job.size_bytes);
-        Some(job)
+        Some(self.taken(job))
     }
 
     /// Takes out all messages that `which` says.
     pub(crate) fn take_out(&mut self, which: impl Fn(u64) -> bool) {
-        self.ready.retain(|fresh| !which(fresh.id));
+        self.fresh.take_out(&which);
+        self.backlog.take_out(&which);
+        self.spacing.take_out(&which);
+        self.parked.values_mut().for_each(|row| row.retain(|job| !which(job.id())));
         self.waiting.retain(|waiting| !which(waiting.0.id));
-        let ready = self.ready.iter().map(|fresh| u64::from(fresh.size_bytes));
-        self.bytes = ready.chain(self.waiting.iter().map(|waiting| u64::from(waiting.0.size_bytes))).sum();
+        let jobs = self.waiting.iter().map(|waiting| &waiting.0).chain(self.spacing.iter());
+        let jobs = jobs.chain(self.parked.values().flat_map(Row::iter)).map(|job| u64::from(job.size_bytes));
+        self.bytes = jobs.chain(self.fresh.sizes_bytes()).chain(self.backlog.sizes_bytes()).sum();
     }
 
     /// Ends every wait.
     pub(crate) fn end_waits(&mut self, now: Secs) {
-        self.change_waiting(|job| job.due = now);
+        self.change_waiting(|job| job.due = now, now);
     }
 
     /// Ends the wait of every message that failed at `since` or later, as if it had not been tried: it was not the
     /// message's fault. One that did harm more than once has its own share in it and waits on.
     pub(crate) fn forgive(&mut self, since: Secs, now: Secs) {
-        self.change_waiting(|job| {
-            if job.failed >= since && job.harms <= 1 {
-                job.due = job.due.min(now);
-                job.attempts = 0;
-            }
-        });
+        let is_forgiven = |job: &Job| job.failed >= since && job.harms <= 1;
+        let ready = self.fresh.tried_mut().chain(self.backlog.tried_mut());
+        ready.filter(|job| is_forgiven(job)).for_each(|job| job.attempts = 0);
+        self.change_waiting(
+            |job| {
+                if is_forgiven(job) {
+                    job.due = job.due.min(now);
+                    job.attempts = 0;
+                }
+            },
+            now,
+        );
     }
 
-    fn change_waiting(&mut self, change: impl Fn(&mut Job)) {
+    /// Mail begins to go out: what has piled up is backlog from now on, and what comes is fresh.
+    pub(crate) fn begin_afresh(&mut self) {
+        self.fresh.drain().for_each(|job| self.backlog.put(Job { is_fresh_mail: false, ..job }));
+        let aside = self.spacing.iter_mut().chain(self.parked.values_mut().flat_map(Row::iter_mut));
+        aside.for_each(|job| job.is_fresh_mail = false);
+        let mut waiting = core::mem::take(&mut self.waiting).into_vec();
+        waiting.iter_mut().for_each(|Waiting(job)| job.is_fresh_mail = false);
+        self.waiting = waiting.into();
+    }
+
+    fn ranks(&mut self, kind: Kind) -> &mut Ranks {
+        match kind {
+            Kind::Fresh => &mut self.fresh,
+            Kind::Backlog => &mut self.backlog,
+        }
+    }
+
+    /// Puts a job that is counted already where it may go at once, unless its mailbox is spared.
+    fn make_ready(&mut self, job: Job) {
+        if job.accepted_unix_s < self.none_expired.1 {
+            self.none_expired.0 = 0;
+        }
+        if let Some(job) = self.spacing.put(job) {
+            self.ranks(job.kind()).put(job);
+        }
+    }
+
+    /// What is due may go at once.
+    fn end_due_waits(&mut self, now: Secs) {
+        while self.waiting.peek().is_some_and(|waiting| waiting.0.due <= now)
+            && let Some(job) = self.pop_waiting()
+        {
+            self.make_ready(job);
+        }
+        while let Some(job) = self.spacing.take_due(now) {
+            self.ranks(job.kind()).put(job);
+        }
+    }
+
+    fn pop_waiting(&mut self) -> Option<Job> {
+        let job = self.waiting.pop()?.0;
+        if is_roomy(self.waiting.len(), self.waiting.capacity()) {
+            self.waiting.shrink_to(self.waiting.len() * 2);
+        }
+        Some(job)
+    }
+
+    fn taken(&mut self, job: Job) -> Job {
+        self.bytes -= u64::from(job.size_bytes);
+        job
+    }
+
+    /// Changes all that wait, and ends the waits that are over then, oldest first.
+    fn change_waiting(&mut self, change: impl Fn(&mut Job), now: Secs) {
         let mut all = core::mem::take(&mut self.waiting).into_vec();
         all.iter_mut().for_each(|Waiting(job)| change(job));
+        let mut due: Vec<Job> = all.iter().map(|waiting| waiting.0).filter(|job| job.due <= now).collect();
+        all.retain(|Waiting(job)| job.due > now);
         self.waiting = all.into();
-    }
-}
-
-/// By how many entries a full collection of `len` grows.
-fn growth(len: usize) -> usize {
-    (len / 4).max(64)
-}
-
-/// Whether a collection holds on to the memory of a backlog that has gone.
-fn is_roomy(len: usize, capacity: usize) -> bool {
-    capacity > 1_024 && len < capacity / 4
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use alloc::vec::Vec;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn job(id: u64) -> Job {
-        Job::new(Message { id, size_bytes: 10, accepted_unix_ms: None }, 0)
+        due.sort_unstable_by_key(Numbered::id);
+        due.into_iter().for_each(|job| self.make_ready(job));
     }
 
-    fn failed(id: u64, failed: Secs) -> Job {
-        Job { failed, attempts: 1, ..job(id) }
-    }
-
-    #[test]
-    fn mail_goes_oldest_first_and_what_comes_back_untried_has_its_place_again() {
-        let mut queue = Queue::default();
-        [3, 1, 2].into_iter().for_each(|id| queue.put(job(id), 1));
-        let first = queue.take(1).unwrap();
-        queue.put(job(4), 1);
-        queue.put(first, 1);
-        let order: Vec<_> = core::iter::from_fn(|| queue.take(1)).map(|job| job.id).collect();
-        assert_eq!(order, [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn retries_and_fresh_mail_take_turns() {
-        let mut queue = Queue::default();
-        [10, 11, 12].into_iter().for_each(|id| queue.put(job(id), 1));
-        [1, 2].into_iter().for_each(|id| queue.put_waiting(failed(id, 1), 5));
-        let order: Vec<_> = core::iter::from_fn(|| queue.take(5)).map(|job| job.id).collect();
-        assert_eq!(order, [1, 10, 2, 11, 12]);
-    }
-
-    #[test]
-    fn nothing_goes_before_its_time_unless_its_wait_was_not_its_fault() {
-        let mut queue = Queue::default();
-        queue.put_waiting(failed(1, 10), 500);
-        queue.put_waiting(failed(2, 20), 500);
-        queue.put_waiting(Job { harms: 2, ..failed(3, 20) }, 500);
-        assert_eq!(queue.take(499), None);
-        queue.forgive(15, 30);
-        assert_eq!(queue.take(30).map(|job| job.id), Some(2));
-        assert_eq!(queue.take(30), None);
-    }
-
-    #[test]
-    fn a_million_messages_take_at_most_40_bytes_each_tried_or_not() {
-        const MESSAGES: usize = 1_000_000;
-        let mut queue = Queue::default();
-        let bytes = |queue: &Queue| {
-            queue.ready.capacity() * size_of::<Fresh>() + queue.waiting.capacity() * size_of::<Waiting>()
-        };
-        (0..MESSAGES as u64).for_each(|id| queue.put(job(id), 1));
-        assert!(bytes(&queue) <= 40 * MESSAGES, "fresh: {}", bytes(&queue));
-        while queue.take(1).is_some() {}
-        assert!(bytes(&queue) <= 40 * 1_024, "a backlog that has gone leaves its memory: {}", bytes(&queue));
-        let mut queue = Queue::default();
-        (0..MESSAGES as u64).for_each(|id| queue.put_waiting(failed(id, 1), 100));
-        assert!(bytes(&queue) <= 40 * MESSAGES, "waiting: {}", bytes(&queue));
-    }
-
-    proptest! {
-        /// Whatever is put, taken and removed: each message comes out once, and the figures are right.
-        #[test]
-        fn each_message_comes_out_once(ops in prop::collection::vec((0u8..7, 0u64..40), 1..200)) {
-            let mut queue = Queue::default();
-            let mut inside = std::collections::BTreeSet::new();
-            let (mut now, mut next_id) = (1, 0);
-            for (op, n) in ops {
-                match op {
-                    0 | 1 => {
-                        let job = if op == 0 { job(next_id) } else { failed(next_id, now) };
-                        if op == 0 { queue.put(job, now) } else { queue.put_waiting(job, now + n as u32) }
-                        inside.insert(next_id);
-                        next_id += 1;
-                    }
-                    2 => now += n as u32,
-                    3 => prop_assert_eq!(queue.remove(n).is_some(), inside.remove(&n)),
-                    4 => {
-                        if let Some(job) = queue.take(now) {
-                            prop_assert!(inside.remove(&job.id));
-                        }
-                    }
-                    5 => {
-                        queue.take_out(|id| id % 3 == n % 3);
-                        inside.retain(|id| id % 3 != n % 3);
-                    }
-                    _ => {
-                        if let Some(job) = queue.take_any() {
-                            prop_assert!(inside.remove(&job.id));
-                        }
-                    }
-                }
-                prop_assert_eq!(queue.len(), inside.len());
-                prop_assert_eq!(queue.bytes(), 10 * inside.len() as u64);
-            }
-        }
+    #[cfg(test)]
+    fn memory_bytes(&self) -> usize {
+        let parked: usize = self.parked.values().map(Row::memory_bytes).sum();
+        let ready = self.fresh.memory_bytes() + self.backlog.memory_bytes();
+        ready + parked + self.spacing.memory_bytes() + self.waiting.capacity() * size_of::<Waiting>()
     }
 }

@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::flow::Room;
 use crate::hop::{Attempt, Hop, HopStatus, State, Wish};
 use crate::progress::{Meter, Progress, Stillness};
-use crate::queue::{Job, Message, Queue, Secs};
-use crate::reply::{Evidence, Phase};
+use crate::queue::{End, Job, Kind, Message, Priority, Queue, Secs};
+use crate::reply::{Event, Evidence, Phase, Reply};
 use crate::saved::{Mode, Saved};
 use crate::{HopId, Now};
 
@@ -42,6 +42,8 @@ pub struct Release {
     base_ms: u64,
     now_ms: u64,
     changed: bool,
+    /// Whether mail has gone out since the start.
+    has_begun: bool,
 }
 
 impl Release {
@@ -73,23 +75,52 @@ impl Release {
             base_ms: now.mono_ms,
             now_ms: now.mono_ms,
             changed: saved.is_none(),
+            has_begun: false,
             config,
         })
     }
 
     /// Takes in a message that was accepted, or one that the operator gives back to the queue. Each id is here once at
-    /// most; that is the caller's to keep.
+    /// most; that is the caller's to keep. It is fresh mail until what has piled up becomes backlog: when a server is
+    /// found to be well again, or the operator lets mail go.
     pub fn offer(&mut self, message: Message) {
-        let secs = self.secs();
-        self.queue.put(Job::new(message, 0), secs);
+        self.queue.put(Job::new(message, 0, true));
     }
 
     /// Takes in a message after a restart, with what the log knows: how many attempts it has had and for how long it
-    /// still waits.
+    /// still waits. It is backlog.
     pub fn recover(&mut self, message: Message, attempts: u32, waits_ms: u64) {
-        let job = Job::new(message, attempts);
+        let job = Job::new(message, attempts, false);
         let due = self.due_in(waits_ms);
-        if attempts == 0 { self.queue.put(job, due) } else { self.queue.put_waiting(job, due) }
+        if attempts == 0 || waits_ms == 0 { self.queue.put(job) } else { self.queue.put_waiting(job, due) }
+    }
+
+    /// Tells of a message in flight which mailbox its first open recipient has ([`Config::mailbox`]), and its priority:
+    /// where that was not known, or has become another. Whether the message can go on: if not, since the server asked
+    /// for that mailbox to be spared, report [`Outcome::NotTried`].
+    pub fn addressed(&mut self, message: u64, mailbox: u32, priority: Priority) -> bool {
+        if let Some(it) = self.in_flight.iter_mut().find(|it| it.job.id == message) {
+            it.job.mailbox = mailbox;
+            it.job.priority = priority;
+        }
+        !self.queue.spares(mailbox, message)
+    }
+
+    /// Holds the recipients of a route alone: those of a mailbox database or a domain, numbered by the caller. Messages
+    /// to others go on; one whose open recipients are all held is reported as [`Outcome::Parked`]. It does not
+    /// outlive a restart.
+    pub fn hold_route(&mut self, route: u16) {
+        self.queue.hold_route(route);
+    }
+
+    /// Lets the recipients of a route have their mail again: what is parked for it is due at once.
+    pub fn free_route(&mut self, route: u16) {
+        self.queue.free_route(route);
+    }
+
+    /// Whether the recipients of a route are held.
+    pub fn is_route_held(&self, route: u16) -> bool {
+        self.queue.is_route_held(route)
     }
 
     /// Takes a message out, if it is not in flight. Slow in a long queue (20 ms a million messages that wait).
@@ -110,10 +141,9 @@ impl Release {
 
     /// Ends the wait of one message. Tells whether it is in the queue.
     pub fn hasten(&mut self, id: u64) -> bool {
-        let secs = self.secs();
         match self.queue.remove(id) {
             Some(job) => {
-                self.queue.put(job, secs);
+                self.queue.put(job);
                 true
             }
             None => false,
@@ -131,6 +161,9 @@ impl Release {
         if mode == Mode::Drain {
             let secs = self.secs();
             self.queue.end_waits(secs);
+        }
+        if Stillness::of(self.mode).is_some() && Stillness::of(mode).is_none() {
+            self.queue.begin_afresh();
         }
         self.changed |= self.mode != mode;
         self.mode = mode;
@@ -163,7 +196,14 @@ impl Release {
         if releasing && let Some(message) = self.take_expired(now) {
             return Decision::SetAside { message, why: SetAside::Expired };
         }
-        let mail = releasing && self.queue.len() > 0;
+        let secs = self.secs();
+        let mail = releasing && self.queue.has_any(secs);
+        if releasing
+            && !mail
+            && let Some(due) = self.queue.next_due()
+        {
+            wake.at(self.ms(due));
+        }
         if let Some(decision) = self.next_trial(mail, &mut wake) {
             return decision;
         }
@@ -188,7 +228,8 @@ impl Release {
                 Wish::Trial if mail => match self.ceiling_ms(n) {
                     at if at > self.now_ms => wake.at(at),
                     _ => {
-                        let job = self.queue.take_any()?;
+                        let secs = self.secs();
+                        let job = self.queue.take_any(secs)?;
                         return Some(self.send(job, hop, Why::Trial));
                     }
                 },
@@ -263,13 +304,15 @@ impl Release {
     /// Mail for a healthy hop.
     fn next_mail(&mut self, wake: &mut Wake) -> Option<Decision> {
         let n = self.choose_hop()?;
-        let unbounded = self.config.messages_per_minute_max.is_some();
-        let hop = &mut self.hops[n];
-        match hop.flow.room(&hop.canaries, unbounded, self.now_ms) {
-            Room::Any => {}
+        let secs = self.secs();
+        let turn = match self.room(n) {
+            Room::Any => self.queue.turn(secs),
             Room::FreshOnly { backlog_from_ms } => {
                 wake.at(backlog_from_ms);
-                return None;
+                if !self.queue.has_due(Kind::Fresh, secs) {
+                    return None;
+                }
+                Some(Kind::Fresh)
             }
             Room::Full { until_ms } => {
                 if let Some(until_ms) = until_ms {
@@ -277,14 +320,12 @@ impl Release {
                 }
                 return None;
             }
-        }
-        let secs = self.secs();
-        let early = !self.queue.has_due(secs);
-        if early {
+        };
+        if turn.is_none() {
             if let Some(due) = self.queue.next_due() {
                 wake.at(self.ms(due));
             }
-            let early_from_ms = self.hops[n].doubt.early_from_ms(self.queue.len())?;
+            let early_from_ms = self.hops[n].doubt.early_from_ms(self.queue.waiting_len())?;
             if early_from_ms > self.now_ms {
                 wake.at(early_from_ms);
                 return None;
@@ -295,9 +336,12 @@ impl Release {
             wake.at(from_ms);
             return None;
         }
-        let job = if early { self.queue.take_earliest()? } else { self.queue.take(secs)? };
+        let (job, why) = match turn {
+            Some(kind) => (self.queue.take(kind, secs)?, Why::Turn),
+            None => (self.queue.take_earliest()?, Why::Early),
+        };
         self.charge(n);
-        Some(self.send(job, hop_id(n), if early { Why::Early } else { Why::Turn }))
+        Some(self.send(job, hop_id(n), why))
     }
 
     /// The hop for the next message: of those of the best priority at which one is healthy, and that have a connection
@@ -333,6 +377,13 @@ impl Release {
         self.hops[chosen].credit -= total;
     }
 
+    /// How much of the mail may go to this hop.
+    fn room(&mut self, n: usize) -> Room {
+        let unbounded = self.config.messages_per_minute_max.is_some();
+        let hop = &mut self.hops[n];
+        hop.flow.room(&hop.canaries, unbounded, self.now_ms)
+    }
+
     /// From when on the ceiling lets a message begin. Without the operator's, only a hop of which little is known has one.
     fn ceiling_ms(&self, n: usize) -> u64 {
         let bound = self.config.messages_per_minute_max.is_some()
@@ -344,7 +395,7 @@ impl Release {
         self.ceiling.begin(self.now_ms);
         let n = usize::from(hop.0);
         let attempt = self.hops[n].begin(self.now_ms);
-        self.hops[n].flow.begin(true, self.now_ms);
+        self.hops[n].flow.begin(!job.is_fresh_mail, self.now_ms);
         self.in_flight.push(InFlight { job, hop, attempt });
         Decision::Send { message: job.id, hop, why }
     }
@@ -390,11 +441,18 @@ impl Release {
         let InFlight { job, hop, attempt } = self.in_flight.swap_remove(at);
         let n = usize::from(hop.0);
         self.hops[n].end(attempt);
-        let taken =
-            matches!(outcome, Outcome::Done { delivered: true } | Outcome::Open { delivered: true, .. });
-        self.hops[n].flow.end(taken);
+        let secs = self.secs();
+        self.hops[n].flow.end(outcome.is_delivered());
+        self.queue.ended(&job, end(&outcome), secs);
         Some(match outcome {
             Outcome::NotTried => self.keep(job),
+            Outcome::Parked { route, delivered } => {
+                if delivered {
+                    self.passed(n, attempt, now);
+                }
+                self.queue.park(job, route);
+                Fate::Kept
+            }
             Outcome::Done { delivered } => {
                 if delivered {
                     self.passed(n, attempt, now);
@@ -436,7 +494,7 @@ impl Release {
         let passes_before = self.last_pass();
         if delivered {
             self.passed(n, attempt, now);
-        } else {
+        } else if !is_throttled(evidence) {
             self.hops[n].doubt.failed(job.id, self.config.probe_data_interval_ms, self.now_ms);
         }
         let about_hop = matches!(evidence.verdict(), Verdict::Destination(_));
@@ -447,7 +505,7 @@ impl Release {
         }
         // A message that only asked how a hop is owes nothing, where another hop takes mail.
         let elsewhere = attempt.trial && self.hops.iter().any(|hop| hop.state() == State::Healthy);
-        if elsewhere && about_hop || !involves_message(evidence) {
+        if elsewhere && about_hop || !involves_message(evidence) || is_throttled(evidence) {
             self.keep(job)
         } else {
             self.wait(job, evidence, passes_before)
@@ -462,16 +520,21 @@ impl Release {
     fn recover_hop(&mut self, n: usize, now: Now) {
         let secs = self.secs();
         let since = self.hops[n].last_pass;
-        if self.hops[n].recover(now) {
+        let stood = self.hops.iter().all(|hop| hop.state() != State::Healthy);
+        let was_real = self.hops[n].recover(now);
+        if was_real {
             self.queue.forgive(since, secs);
         }
+        if stood && (was_real || !self.has_begun) {
+            self.queue.begin_afresh();
+        }
+        self.has_begun = true;
         self.hops[n].doubt.passed();
         self.changed = true;
     }
 
     fn keep(&mut self, job: Job) -> Fate {
-        let secs = self.secs();
-        self.queue.put(job, secs);
+        self.queue.put_back(job);
         Fate::Kept
     }
 
@@ -541,25 +604,23 @@ impl Release {
         if paused_until > now.mono_ms {
             return Some(Stillness::AskedForLess { for_ms: paused_until - now.mono_ms });
         }
-        if self.queue.has_due(self.secs_at(now.mono_ms)) {
+        if self.queue.is_any_due(self.secs_at(now.mono_ms)) {
             return self.stillness_of_flow();
         }
-        self.queue
-            .next_due()
-            .map(|due| Stillness::Waiting { for_ms: self.ms(due).saturating_sub(now.mono_ms) })
+        let due = self.queue.next_due().map(|due| self.ms(due).saturating_sub(now.mono_ms));
+        Some(due.map_or(Stillness::Parked, |for_ms| Stillness::Waiting { for_ms }))
     }
 
     /// Why mail that could go does not, if that is how much the hop has had.
     fn stillness_of_flow(&mut self) -> Option<Stillness> {
         let n = self.choose_hop()?;
-        let unbounded = self.config.messages_per_minute_max.is_some();
-        let hop = &mut self.hops[n];
-        match hop.flow.room(&hop.canaries, unbounded, self.now_ms) {
+        match self.room(n) {
             Room::FreshOnly { backlog_from_ms } => {
                 Some(Stillness::Window { for_ms: backlog_from_ms.saturating_sub(self.now_ms) })
             }
-            Room::Full { .. } if hop.flow.is_stuck(self.now_ms) => {
-                Some(Stillness::Unproven { hop: hop_id(n), messages: hop.flow.inside(self.now_ms) })
+            Room::Full { .. } if self.hops[n].flow.is_stuck(self.now_ms) => {
+                let messages = self.hops[n].flow.inside(self.now_ms);
+                Some(Stillness::Unproven { hop: hop_id(n), messages })
             }
             Room::Full { .. } | Room::Any => None,
         }
@@ -598,6 +659,21 @@ impl Release {
 fn involves_message(evidence: &Evidence<'_>) -> bool {
     let about_us = matches!(evidence.verdict(), Verdict::Destination(Trouble::Connections | Trouble::Rate));
     evidence.phase >= Phase::Mail && !about_us
+}
+
+/// Whether the server asked for one mailbox to be spared: no fault of the message, and no matter of the whole server.
+fn is_throttled(evidence: &Evidence<'_>) -> bool {
+    let asked = matches!(evidence.event, Event::Reply(Reply { code: 432, .. }));
+    asked && matches!(evidence.verdict(), Verdict::RetryRecipient | Verdict::RetryMessage)
+}
+
+/// What the end of an attempt says of the mailbox that the message was for.
+fn end(outcome: &Outcome<'_>) -> End {
+    match outcome {
+        Outcome::Open { evidence, .. } if is_throttled(evidence) => End::Throttled,
+        Outcome::Done { delivered: true } => End::Delivered,
+        _ => End::Other,
+    }
 }
 
 fn hop_id(n: usize) -> HopId {

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use penstock_exchange::simulated::{Party, World};
 use penstock_release::{
     CanaryOutcome, Config, Decision, End, Fate as Follows, HopConfig, HopId, Message, MessageAttempt, Mode,
-    Now, Outcome, Release, Saved, SetAside, State, Transaction,
+    Now, Outcome, Priority, Release, Saved, SetAside, State, Transaction,
 };
 use penstock_smtp::client::Config as ClientConfig;
 
@@ -216,6 +216,8 @@ impl Appliance {
             id: id as u64,
             size_bytes: u32::try_from(held.mail.len_bytes).unwrap_or(u32::MAX),
             accepted_unix_ms: Some(EPOCH_MS + held.accepted_ms),
+            mailbox: held.mail.to.first().map_or(0, |address| self.config.mailbox(address)),
+            priority: Priority::Normal,
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use penstock_release::{
     CanaryOutcome, Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
-    Outcome as Reported, Phase, Release, SetAside, State, Verdict,
+    Outcome as Reported, Phase, Priority, Release, SetAside, State, Verdict,
 };
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::{Config as ClientConfig, Event};
@@ -128,7 +128,13 @@ impl Delivery {
         for message in queued {
             let Recovered { id, size_bytes, attempts } = *message;
             // When it came is in its envelope, which is read when it is tried; its age is looked at then.
-            let message = Message { id: id.key(), size_bytes, accepted_unix_ms: None };
+            let message = Message {
+                id: id.key(),
+                size_bytes,
+                accepted_unix_ms: None,
+                mailbox: 0,
+                priority: Priority::Normal,
+            };
             release.recover(message, u32::from(attempts), 0);
         }
     }
@@ -249,6 +255,8 @@ impl Delivery {
             id: id.key(),
             size_bytes: u32::try_from(size_bytes).unwrap_or(u32::MAX),
             accepted_unix_ms: received.trusted.then_some(received.unix_ms),
+            mailbox: 0,
+            priority: Priority::Normal,
         });
     }
 

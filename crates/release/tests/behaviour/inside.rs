@@ -7,7 +7,7 @@ use penstock_release::{
     CanaryOutcome, Config, Counters, Decision, HopConfig, HopId, Message, Mode, Outcome, Release,
 };
 
-use crate::world::{SECOND, config, now_at};
+use crate::world::{SECOND, config, message, now_at};
 
 const STEP_MS: u64 = 10;
 /// How long a transaction takes.
@@ -57,7 +57,7 @@ pub(crate) fn drain(knows: Knows, messages: u64, per_s: impl Fn(u64) -> f64) -> 
     let config = Config { hops: vec![hop], messages_per_minute_max: None, ..config() };
     let mut release = Release::new(config, None, Mode::Auto, now_at(0)).unwrap();
     for id in 0..messages {
-        release.offer(Message { id, size_bytes: 20_000, accepted_unix_ms: None });
+        release.offer(Message { size_bytes: 20_000, ..message(id) });
     }
     let hop = HopId(0);
     let mut going: VecDeque<(u64, Option<Item>)> = VecDeque::new();

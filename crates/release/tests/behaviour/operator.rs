@@ -1,11 +1,11 @@
 //! What the operator is promised: modes, restarts, figures, and a hand on single messages.
 
 use penstock_release::{
-    Config, Decision, Fate, HopConfig, HopId, Message, Mode, Now, Outcome, Phase, Release, Removed, Saved,
-    SetAside, State, Stillness,
+    Config, Decision, Fate, HopConfig, HopId, Mode, Now, Outcome, Phase, Release, Removed, Saved, SetAside,
+    State, Stillness,
 };
 
-use crate::world::{Answer, DAY, HOUR, MINUTE, SECOND, UNIX_START_MS, World, config};
+use crate::world::{Answer, DAY, HOUR, MINUTE, SECOND, UNIX_START_MS, World, config, message};
 
 #[test]
 fn hold_lets_nothing_go_and_stop_not_even_a_probe() {
@@ -107,7 +107,7 @@ fn mode_and_trouble_outlive_a_restart() {
     assert!(status.last_reply.unwrap().as_str().starts_with("550 5.7.54"));
     // What waited through the trouble goes with the proof that it is over.
     for id in 1..=5 {
-        world.release.recover(Message { id, size_bytes: 1, accepted_unix_ms: None }, 2, 4 * MINUTE);
+        world.release.recover(message(id), 2, 4 * MINUTE);
     }
     world.run_until(10 * SECOND);
     assert_eq!(world.sends_since(0), 0, "it is still on hold");
@@ -130,8 +130,8 @@ fn a_server_that_was_healthy_before_a_restart_is_asked_before_it_gets_mail() {
 #[test]
 fn after_a_restart_a_message_waits_for_the_rest_of_its_time() {
     let mut world = World::new(|_, _, _| Answer::Takes);
-    world.release.recover(Message { id: 1, size_bytes: 1, accepted_unix_ms: None }, 3, 10 * MINUTE);
-    world.release.recover(Message { id: 2, size_bytes: 1, accepted_unix_ms: None }, 0, 0);
+    world.release.recover(message(1), 3, 10 * MINUTE);
+    world.release.recover(message(2), 0, 0);
     world.run_until(9 * MINUTE);
     assert_eq!(world.delivered_ids(), [2]);
     world.run_until(11 * MINUTE);
@@ -142,7 +142,7 @@ fn after_a_restart_a_message_waits_for_the_rest_of_its_time() {
 fn a_message_in_flight_cannot_be_removed_and_a_waiting_one_can() {
     let now = Now { mono_ms: 0, unix_ms: None };
     let mut release = Release::new(config(), None, Mode::Auto, now).unwrap();
-    (1..=2).for_each(|id| release.offer(Message { id, size_bytes: 1, accepted_unix_ms: None }));
+    (1..=2).for_each(|id| release.offer(message(id)));
     assert_eq!(release.next(now), Decision::Probe { hop: HopId(0) });
     release.probed(HopId(0), None, now);
     assert!(matches!(release.next(now), Decision::Send { message: 1, .. }));
@@ -156,7 +156,7 @@ fn a_message_in_flight_cannot_be_removed_and_a_waiting_one_can() {
 #[test]
 fn the_operator_sends_one_message_before_its_time() {
     let mut world = World::new(|_, _, _| Answer::Takes);
-    world.release.recover(Message { id: 1, size_bytes: 1, accepted_unix_ms: None }, 3, 10 * MINUTE);
+    world.release.recover(message(1), 3, 10 * MINUTE);
     world.run_until(SECOND);
     assert!(world.delivered.is_empty() && !world.release.hasten(99) && world.release.hasten(1));
     world.run_until(2 * SECOND);

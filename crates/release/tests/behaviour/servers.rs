@@ -1,11 +1,11 @@
 //! Stories of servers that fail and return.
 
 use penstock_release::{
-    Config, Decision, Event, Evidence, Fate, HopConfig, HopId, Message, Mode, Now, Outcome, Phase, Release,
-    Reply, SetAside, State, Stillness,
+    Config, Decision, Event, Evidence, Fate, HopConfig, HopId, Mode, Now, Outcome, Phase, Release, Reply,
+    SetAside, State, Stillness,
 };
 
-use crate::world::{Answer, DAY, HOUR, MINUTE, SECOND, World, config};
+use crate::world::{Answer, DAY, HOUR, MINUTE, SECOND, World, config, message};
 
 #[test]
 fn mail_to_a_healthy_server_goes_at_once_and_in_order() {
@@ -356,7 +356,7 @@ fn a_short_disturbance_makes_no_poison() {
 fn two_in_flight(config: Config) -> Release {
     let at = |mono_ms| Now { mono_ms, unix_ms: None };
     let mut release = Release::new(config, None, Mode::Auto, at(0)).unwrap();
-    (0..=9).for_each(|id| release.offer(Message { id, size_bytes: 1, accepted_unix_ms: None }));
+    (0..=9).for_each(|id| release.offer(message(id)));
     assert_eq!(release.next(at(0)), Decision::Probe { hop: HopId(0) });
     release.probed(HopId(0), None, at(0));
     assert!(matches!(release.next(at(0)), Decision::Send { message: 0, .. }));

@@ -2,8 +2,8 @@
 //! that happened. Every attempt takes some milliseconds, so that attempts overlap.
 
 use penstock_release::{
-    Config, Decision, Event, Evidence, Fate, HopConfig, HopId, Message, Mode, Now, Outcome, Phase, Release,
-    Reply, Saved, SetAside,
+    Config, Decision, Event, Evidence, Fate, HopConfig, HopId, Message, Mode, Now, Outcome, Phase, Priority,
+    Release, Reply, Saved, SetAside,
 };
 
 pub(crate) const SECOND: u64 = 1_000;
@@ -82,6 +82,11 @@ pub(crate) fn now_at(ms: u64) -> Now {
     Now { mono_ms: ms, unix_ms: Some(UNIX_START_MS + ms) }
 }
 
+/// A message of which little is known.
+pub(crate) fn message(id: u64) -> Message {
+    Message { id, size_bytes: 1, accepted_unix_ms: None, mailbox: 0, priority: Priority::Normal }
+}
+
 impl World {
     pub(crate) fn new(servers: impl FnMut(HopId, Option<u64>, u64) -> Answer + 'static) -> Self {
         Self::with(config(), None, servers)
@@ -115,7 +120,7 @@ impl World {
     pub(crate) fn offer(&mut self, ids: impl IntoIterator<Item = u64>) {
         for id in ids {
             let accepted_unix_ms = self.now().unix_ms;
-            self.release.offer(Message { id, size_bytes: 4_096, accepted_unix_ms });
+            self.release.offer(Message { size_bytes: 4_096, accepted_unix_ms, ..message(id) });
         }
     }
 
