@@ -16,6 +16,9 @@ use crate::reply::{Event, Evidence, Phase, Reply};
 use crate::saved::{Mode, Saved};
 use crate::{HopId, Now};
 
+/// What comes in while no hop takes mail for so long is what has piled up by then, and no fresh mail.
+const PILE_UP_MS: u64 = 300_000;
+
 #[derive(Debug)]
 struct InFlight {
     job: Job,
@@ -44,6 +47,8 @@ pub struct Release {
     changed: bool,
     /// Whether mail has gone out since the start.
     has_begun: bool,
+    /// Since when no hop has taken mail, after one did.
+    stands_since_ms: Option<u64>,
 }
 
 impl Release {
@@ -76,6 +81,7 @@ impl Release {
             now_ms: now.mono_ms,
             changed: saved.is_none(),
             has_begun: false,
+            stands_since_ms: None,
             config,
         })
     }
@@ -514,18 +520,20 @@ impl Release {
 
     fn trouble(&mut self, n: usize, trouble: Trouble, evidence: &Evidence<'_>, attempt: Attempt, now: Now) {
         self.changed |= self.hops[n].trouble(trouble, evidence, attempt, &self.config, now);
+        if self.hops.iter().all(|hop| hop.state() != State::Healthy) {
+            self.stands_since_ms.get_or_insert(self.now_ms);
+        }
     }
 
     /// The hop takes mail again. What failed since it last took some was not to blame, if the trouble was real.
     fn recover_hop(&mut self, n: usize, now: Now) {
         let secs = self.secs();
         let since = self.hops[n].last_pass;
-        let stood = self.hops.iter().all(|hop| hop.state() != State::Healthy);
-        let was_real = self.hops[n].recover(now);
-        if was_real {
+        if self.hops[n].recover(now) {
             self.queue.forgive(since, secs);
         }
-        if stood && (was_real || !self.has_begun) {
+        let stood_since_ms = self.stands_since_ms.take();
+        if stood_since_ms.is_some_and(|ms| self.now_ms - ms >= PILE_UP_MS) || !self.has_begun {
             self.queue.begin_afresh();
         }
         self.has_begun = true;
