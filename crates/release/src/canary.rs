@@ -4,8 +4,15 @@
 
 use alloc::collections::VecDeque;
 
-/// Canaries that were taken and have not arrived, at most. Of more, the oldest is given up.
+use crate::config::PROBES_MAX;
+
+/// Canaries that were taken and have not arrived, at most. Of more, the oldest is given up; that its mailbox is waited for
+/// is kept in mind.
 const OUTSTANDING_MAX: usize = 16;
+
+/// A canary that has not arrived after this is missing. Exchange tries a mailbox that it cannot reach again within a
+/// minute or two.
+const MISSING_MS: u64 = 300_000;
 
 /// A canary that the hop has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +44,15 @@ pub(crate) struct Canaries {
     /// Taken and not arrived, in the order of sending.
     taken: VecDeque<Canary>,
     last: Option<Canary>,
+    /// When the youngest of those that arrived was begun.
+    arrived_begun_ms: u64,
+    /// Of each probe mailbox, since when one has been on its way to it.
+    since_ms: [Option<u64>; PROBES_MAX as usize],
+    /// Those to which one is missing, a bit each. Only an arrival ends it.
+    missing: u16,
 }
+
+const _: () = assert!(PROBES_MAX as u32 == u16::BITS);
 
 impl Canaries {
     /// Whether one is on its way to the hop.
@@ -50,9 +65,38 @@ impl Canaries {
         self.last.as_ref()
     }
 
-    /// The oldest that was taken and has not arrived.
-    pub(crate) fn oldest(&self) -> Option<&Canary> {
-        self.taken.front()
+    /// The oldest that is yet to come of those in order: one that a younger one has overtaken waits for its own mailbox, and
+    /// says nothing of the queue before all of them.
+    pub(crate) fn oldest_in_order(&self) -> Option<&Canary> {
+        self.taken.iter().find(|taken| taken.begun_ms > self.arrived_begun_ms)
+    }
+
+    /// Books in which canaries to these probe mailboxes, a bit each, were missing at the last start.
+    pub(crate) fn with_missing(missing: u16) -> Self {
+        Self { missing, ..Self::default() }
+    }
+
+    /// Looks at the clock. The probe mailboxes whose canaries are missing, a bit each.
+    pub(crate) fn look_for_missing(&mut self, now_ms: u64) -> u16 {
+        for (probe, since_ms) in self.since_ms.iter().enumerate() {
+            if since_ms.is_some_and(|ms| ms + MISSING_MS <= now_ms) {
+                self.missing |= 1 << probe;
+            }
+        }
+        self.missing
+    }
+
+    /// The probe mailboxes whose canaries were missing when somebody last looked.
+    pub(crate) fn missing(&self) -> u16 {
+        self.missing
+    }
+
+    /// When the next may be missing.
+    pub(crate) fn missing_from_ms(&self) -> Option<u64> {
+        let in_time = |(probe, since_ms): (usize, &Option<u64>)| {
+            (*since_ms).filter(|_| self.missing & (1 << probe) == 0)
+        };
+        self.since_ms.iter().enumerate().filter_map(in_time).min().map(|ms| ms + MISSING_MS)
     }
 
     /// Begins one, to the probe mailbox whose turn it is.
@@ -72,6 +116,9 @@ impl Canaries {
                 self.taken.pop_front();
             }
             self.taken.push_back(canary);
+            if let Some(since_ms) = self.since_ms.get_mut(usize::from(canary.probe)) {
+                since_ms.get_or_insert(canary.begun_ms);
+            }
         }
         true
     }
@@ -84,6 +131,61 @@ impl Canaries {
             None => *self.taken.iter().find(|taken| taken.id == id)?,
         };
         self.taken.retain(|taken| taken.probe != canary.probe || taken.begun_ms > canary.begun_ms);
+        self.arrived_begun_ms = self.arrived_begun_ms.max(canary.begun_ms);
+        let next = self.taken.iter().find(|taken| taken.probe == canary.probe).map(|taken| taken.begun_ms);
+        if let Some(since_ms) = self.since_ms.get_mut(usize::from(canary.probe)) {
+            *since_ms = next;
+            self.missing &= !(1 << canary.probe);
+        }
         Some(canary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOAD: Load = Load { inside: 0, window: 1 };
+
+    fn send(canaries: &mut Canaries, id: u64, now_ms: u64) -> u16 {
+        let probe = canaries.begin(id, 2, 0, LOAD, now_ms).probe;
+        assert!(canaries.ended(id, true));
+        probe
+    }
+
+    #[test]
+    fn a_mailbox_whose_canaries_stay_out_is_missing_however_many_come_back_from_the_other() {
+        let mut canaries = Canaries::default();
+        for id in 0..100 {
+            let now_ms = id * 10_000;
+            if send(&mut canaries, id, now_ms) == 1 {
+                assert!(canaries.arrived(id).is_some());
+            }
+            assert_eq!(canaries.look_for_missing(now_ms), u16::from(now_ms >= MISSING_MS));
+        }
+        // The last of those that stayed out comes after all.
+        assert!(canaries.arrived(98).is_some());
+        assert_eq!(canaries.look_for_missing(2_000_000), 0);
+    }
+
+    #[test]
+    fn one_that_was_overtaken_says_nothing_of_the_queue() {
+        let mut canaries = Canaries::default();
+        for id in 0..3 {
+            send(&mut canaries, id, id + 1);
+        }
+        assert_eq!(canaries.oldest_in_order().map(|it| it.id), Some(0));
+        canaries.arrived(1);
+        assert_eq!(canaries.oldest_in_order().map(|it| it.id), Some(2));
+    }
+
+    #[test]
+    fn a_report_that_is_here_before_the_reply_counts_and_a_strange_one_does_not() {
+        let mut canaries = Canaries::default();
+        canaries.begin(7, 1, 0, LOAD, 1);
+        assert_eq!(canaries.arrived(8), None);
+        assert!(canaries.arrived(7).is_some());
+        assert!(!canaries.ended(7, true));
+        assert_eq!(canaries.look_for_missing(10 * MISSING_MS), 0);
     }
 }

@@ -221,7 +221,7 @@ impl Flow {
             }
             CANARY_IDLE_INTERVAL_MS
         } else if since >= (u64::from(self.window) / CANARY_WINDOW_PARTS).max(CANARY_MESSAGES_MIN)
-            || (canaries.oldest().is_none() && self.limited)
+            || (canaries.oldest_in_order().is_none() && self.limited)
         {
             CANARY_INTERVAL_MS
         } else {
@@ -257,7 +257,7 @@ impl Flow {
 
     /// Looks whether a canary that has not arrived is late already.
     fn look_for_late(&mut self, canaries: &Canaries, now_ms: u64) {
-        let Some(oldest) = canaries.oldest() else { return };
+        let Some(oldest) = canaries.oldest_in_order() else { return };
         let delay_ms = (now_ms - oldest.begun_ms).saturating_sub(self.proofs.best_ms());
         if delay_ms > DELAY_HIGH_MS {
             self.adjust(oldest.load.window, delay_ms);

@@ -175,7 +175,7 @@ impl Hop {
             config: hop,
             credit: 0,
             pace: Pace::new(config.connections_max),
-            canaries: Canaries::default(),
+            canaries: Canaries::with_missing(saved.map_or(0, |it| it.missing)),
             flow: Flow::new(probes > 0, saved.is_some_and(|it| it.proves), now.mono_ms),
             in_flight: 0,
             last_pass: 0,
@@ -205,6 +205,7 @@ impl Hop {
             state: self.state,
             proved_by_mail: self.proof == Proof::Mail,
             proves: self.flow.proves(),
+            missing: self.canaries.missing(),
             since_unix_ms: self.since_unix_ms,
             last_reply: self.last_reply,
         }

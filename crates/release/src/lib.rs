@@ -51,7 +51,7 @@ pub use found::Found;
 pub use hop::{HopStatus, State};
 pub use progress::{Progress, Stillness};
 pub use queue::{ATTEMPTS_MAX, Message, Priority};
-pub use release::Release;
+pub use release::{ROUTES_OWN, Release, route};
 pub use reply::{Event, Evidence, Phase, Reply};
 pub use saved::{Mode, SAVED_BYTES_MAX, Saved, SavedHop};
 pub use text::{REPLY_TEXT_BYTES_MAX, ReplyText};

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::ceiling::Ceiling;
-use crate::config::{BLIND_PER_MINUTE_MAX, Config};
+use crate::config::{BLIND_PER_MINUTE_MAX, Config, HOPS_MAX, PROBES_MAX};
 use crate::counters::{Counters, Grade};
 use crate::custody::{Trouble, Verdict};
 use crate::decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
@@ -112,9 +112,9 @@ impl Release {
         !self.queue.spares(mailbox, message)
     }
 
-    /// Holds the recipients of a route alone: those of a mailbox database or a domain, numbered by the caller. Messages
-    /// to others go on; one whose open recipients are all held is reported as [`Outcome::Parked`]. It does not
-    /// outlive a restart.
+    /// Holds the recipients of a route alone: those of a domain, say, numbered by the caller from [`ROUTES_OWN`] on; those of
+    /// a mailbox database are held by themselves while its canaries are missing. Messages to others go on; one whose open
+    /// recipients are all held is reported as [`Outcome::Parked`]. It does not outlive a restart.
     pub fn hold_route(&mut self, route: u16) {
         self.queue.hold_route(route);
     }
@@ -210,6 +210,7 @@ impl Release {
         {
             wake.at(self.ms(due));
         }
+        self.look_for_missing(&mut wake);
         if let Some(decision) = self.next_trial(mail, &mut wake) {
             return decision;
         }
@@ -244,6 +245,26 @@ impl Release {
             }
         }
         None
+    }
+
+    /// Holds the mail of databases whose canaries are missing, and lets that of others go.
+    fn look_for_missing(&mut self, wake: &mut Wake) {
+        for (n, hop) in self.hops.iter_mut().enumerate() {
+            let before = hop.canaries.missing();
+            let missing = hop.canaries.look_for_missing(self.now_ms);
+            if let Some(at_ms) = hop.canaries.missing_from_ms() {
+                wake.at(at_ms);
+            }
+            self.changed |= missing != before;
+            for probe in 0..hop.config.probes {
+                let route = route(hop_id(n), probe);
+                match missing & (1 << probe) != 0 {
+                    is_held if is_held == self.queue.is_route_held(route) => {}
+                    true => self.queue.hold_route(route),
+                    false => self.queue.free_route(route),
+                }
+            }
+        }
     }
 
     /// Canaries for healthy hops.
@@ -682,6 +703,14 @@ fn end(outcome: &Outcome<'_>) -> End {
         Outcome::Done { delivered: true } => End::Delivered,
         _ => End::Other,
     }
+}
+
+/// From here on routes are the caller's.
+pub const ROUTES_OWN: u16 = HOPS_MAX as u16 * PROBES_MAX;
+
+/// The route of those recipients for whom a probe mailbox of a hop stands: they are of the same mailbox database.
+pub const fn route(hop: HopId, probe: u16) -> u16 {
+    hop.0 as u16 * PROBES_MAX + probe
 }
 
 fn hop_id(n: usize) -> HopId {

@@ -43,6 +43,8 @@ pub struct SavedHop {
     pub proved_by_mail: bool,
     /// Whether canaries have ever come back from it.
     pub proves: bool,
+    /// The probe mailboxes whose canaries are missing, a bit each.
+    pub missing: u16,
     /// Since when, in ms since 1970, if the clock could be trusted.
     pub since_unix_ms: Option<u64>,
     /// What it last said, if it was no success.
@@ -99,6 +101,7 @@ mod tests {
             state: State::Rejecting,
             proved_by_mail: true,
             proves: true,
+            missing: u16::MAX,
             since_unix_ms: Some(u64::MAX),
             last_reply: Some(ReplyText::new(format_args!("{text}"))),
         };

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use penstock_release::{
-    CanaryOutcome, Config, Counters, Decision, HopConfig, HopId, Message, Mode, Outcome, Release,
+    CanaryOutcome, Config, Counters, Decision, HopConfig, HopId, Message, Mode, Outcome, Release, route,
 };
 
 use crate::world::{SECOND, config, message, now_at};
@@ -219,4 +219,52 @@ fn who_knows_nothing_gives_600_a_minute_and_1500_of_a_backlog_in_ten_minutes() {
         assert!(within(from, 60) <= 601, "{} in the minute from second {from}", within(from, 60));
         assert!(within(from, 590) <= 1_500, "{} in ten minutes from second {from}", within(from, 590));
     }
+}
+
+/// Lets a hop with two probe mailboxes work for so long, one message a second. Reports of the second do not come back.
+fn work_without_the_second_database(release: &mut Release, from_ms: u64, until_ms: u64) -> Vec<u64> {
+    let mut out = Vec::new();
+    for now_ms in (from_ms..until_ms).step_by(SECOND as usize) {
+        let now = now_at(now_ms);
+        release.offer(message(now_ms));
+        loop {
+            match release.next(now) {
+                Decision::Send { message, .. } => {
+                    release.finished(message, Outcome::Done { delivered: true }, now);
+                }
+                Decision::Canary { canary, probe, .. } => {
+                    release.canary_ended(canary, CanaryOutcome::Taken, now);
+                    match probe {
+                        0 => release.canary_arrived(canary, now_at(now_ms + REPORT_MS)),
+                        _ => out.push(canary),
+                    }
+                }
+                Decision::Probe { hop } => release.probed(hop, None, now),
+                Decision::SetAside { .. } => panic!("nothing is wrong with any message"),
+                Decision::Wait { .. } => break,
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn a_database_whose_canaries_stay_out_has_its_mail_held_alone_over_a_restart_until_one_comes() {
+    let hop = HopConfig { probes: 2, ..config().hops[0].clone() };
+    let config = Config { hops: vec![hop], ..config() };
+    let mut release = Release::new(config.clone(), None, Mode::Auto, now_at(0)).unwrap();
+    let held = |release: &Release| [0, 1].map(|probe| release.is_route_held(route(HopId(0), probe)));
+
+    work_without_the_second_database(&mut release, 0, 200 * SECOND);
+    assert_eq!(held(&release), [false, false]);
+    let out = work_without_the_second_database(&mut release, 200 * SECOND, 1_000 * SECOND);
+    assert_eq!(held(&release), [false, true]);
+
+    let mut again = Release::new(config, Some(&release.saved()), Mode::Auto, now_at(0)).unwrap();
+    work_without_the_second_database(&mut again, 0, 10 * SECOND);
+    assert_eq!(held(&again), [false, true]);
+
+    release.canary_arrived(*out.last().unwrap(), now_at(1_000 * SECOND));
+    release.next(now_at(1_000 * SECOND));
+    assert_eq!(held(&release), [false, false]);
 }
