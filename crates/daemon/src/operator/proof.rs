@@ -116,7 +116,7 @@ fn canary_trouble(
             "It offers no delivery reports (DSN), so canaries prove nothing and none is sent.".into(),
         );
     }
-    let silent_since_ms = of_hop.silent_since_ms()?;
+    let silent_since_ms = of_hop.silent_since_ms?;
     if now_ms.saturating_sub(silent_since_ms) < SILENCE_MAX_MS || hop.state != State::Healthy {
         return None;
     }

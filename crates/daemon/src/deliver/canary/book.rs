@@ -9,8 +9,8 @@ use penstock_spool::Stamp;
 use super::message::Token;
 use super::report::Verdict;
 
-/// Canaries that are kept in mind for each hop; of more, the oldest is forgotten.
-const KEPT_MAX: usize = 32;
+/// Canaries that are kept in mind for each hop; of more, the oldest that is over is forgotten, else the oldest.
+const KEPT_MAX: usize = 64;
 /// How long a report is awaited. Exchange tries a mailbox database that is away again for two days; what proves that a
 /// mailbox is there *now* is a canary that was sent now.
 const AWAITED_FOR_MS: u64 = 3_600_000;
@@ -67,15 +67,37 @@ pub(crate) struct OfHop {
     pub(crate) sojourn_ms: Option<u64>,
     /// Whether the hop makes no reports: it offers no DSN.
     pub(crate) without_dsn: bool,
+    /// Since when canaries are taken and none arrives, in monotonic ms: the first one after the last that arrived.
+    pub(crate) silent_since_ms: Option<u64>,
+    last_arrived: Option<u64>,
 }
 
 impl OfHop {
-    /// Since when canaries are taken and none arrives, in monotonic ms: the first one after the last that arrived.
-    pub(crate) fn silent_since_ms(&self) -> Option<u64> {
-        let unanswered =
-            self.canaries.iter().rev().take_while(|canary| !matches!(canary.fate, Fate::Arrived { .. }));
-        let taken = unanswered.filter(|canary| matches!(canary.fate, Fate::Taken | Fate::Failed(_)));
-        taken.last().map(|canary| canary.begun_mono_ms)
+    /// Keeps a canary that is about to be sent.
+    fn keep(&mut self, canary: Canary, now_ms: u64) {
+        if self.canaries.len() >= KEPT_MAX {
+            let over = self.canaries.iter().position(|canary| !canary.is_awaited(now_ms));
+            self.canaries.remove(over.unwrap_or(0));
+        }
+        self.canaries.push_back(canary);
+    }
+
+    /// The hop took a canary, of which it is not known yet whether it arrives.
+    fn silence(&mut self, id: u64, begun_mono_ms: u64) {
+        if self.silent_since_ms.is_none() && self.last_arrived.is_none_or(|last| last < id) {
+            self.silent_since_ms = Some(begun_mono_ms);
+        }
+    }
+
+    /// A canary has arrived: what was silence before it is none.
+    fn sound(&mut self, id: u64) {
+        let last = self.last_arrived.map_or(id, |last| last.max(id));
+        self.last_arrived = Some(last);
+        let since = self
+            .canaries
+            .iter()
+            .find(|canary| canary.id > last && matches!(canary.fate, Fate::Taken | Fate::Failed(_)));
+        self.silent_since_ms = since.map(|canary| canary.begun_mono_ms);
     }
 }
 
@@ -120,10 +142,8 @@ impl Book {
         begun: Stamp,
     ) {
         let Some(of_hop) = self.of_mut(hop) else { return };
-        if of_hop.canaries.len() == KEPT_MAX {
-            of_hop.canaries.pop_front();
-        }
-        of_hop.canaries.push_back(Canary { id, token, probe, begun_mono_ms, begun, fate: Fate::Going });
+        let canary = Canary { id, token, probe, begun_mono_ms, begun, fate: Fate::Going };
+        of_hop.keep(canary, begun_mono_ms);
     }
 
     /// The hop took it, or not. Its report may have been quicker.
@@ -131,10 +151,11 @@ impl Book {
         let Some(of_hop) = self.of_mut(hop) else { return };
         of_hop.taken += u64::from(fate == Fate::Taken);
         let canary = of_hop.canaries.iter_mut().rev().find(|canary| canary.id == id);
-        if let Some(canary) = canary
-            && canary.fate == Fate::Going
-        {
-            canary.fate = fate;
+        let Some(canary) = canary.filter(|canary| canary.fate == Fate::Going) else { return };
+        canary.fate = fate;
+        if canary.fate == Fate::Taken {
+            let begun_mono_ms = canary.begun_mono_ms;
+            of_hop.silence(id, begun_mono_ms);
         }
     }
 
@@ -188,6 +209,9 @@ impl Book {
             Verdict::Nothing => return None,
         };
         let (id, probe, fate) = (canary.id, canary.probe, canary.fate.clone());
+        if arrived {
+            of_hop.sound(id);
+        }
         let hop = HopId(u8::try_from(at).ok()?);
         Some(Reported { hop, id, probe, fate, is_news: before != Some(arrived) })
     }
@@ -257,17 +281,27 @@ mod tests {
         let (book, tokens) = book(1000);
         assert_eq!(book.of(HOP).unwrap().canaries.len(), KEPT_MAX);
         assert!(!book.knows(tokens[0], 0) && book.knows(tokens[999], 0));
+        assert_eq!(book.of(HOP).unwrap().silent_since_ms, Some(0), "that there were more is not forgotten");
+    }
+
+    #[test]
+    fn those_that_are_over_make_room_first() {
+        let (mut book, tokens) = book(KEPT_MAX as u64);
+        book.reported(tokens[1], Verdict::Delivered, 0);
+        book.begin(HOP, 1000, 0, Token::draw().unwrap(), 0, stamp());
+        assert!(book.knows(tokens[0], 0) && !book.knows(tokens[1], 0));
     }
 
     #[test]
     fn silence_is_counted_from_the_first_canary_after_the_last_that_arrived() {
         let (mut book, tokens) = book(4);
-        assert_eq!(book.of(HOP).unwrap().silent_since_ms(), Some(0));
+        assert_eq!(book.of(HOP).unwrap().silent_since_ms, Some(0));
         book.reported(tokens[1], Verdict::Delivered, 9000);
-        assert_eq!(book.of(HOP).unwrap().silent_since_ms(), Some(2000));
+        assert_eq!(book.of(HOP).unwrap().silent_since_ms, Some(2000));
         book.reported(tokens[2], Verdict::Failed("550".into()), 9000);
-        assert_eq!(book.of(HOP).unwrap().silent_since_ms(), Some(2000));
+        assert_eq!(book.of(HOP).unwrap().silent_since_ms, Some(2000));
         book.reported(tokens[3], Verdict::Delivered, 9000);
-        assert_eq!(book.of(HOP).unwrap().silent_since_ms(), None);
+        book.reported(tokens[0], Verdict::Delivered, 9000);
+        assert_eq!(book.of(HOP).unwrap().silent_since_ms, None);
     }
 }
