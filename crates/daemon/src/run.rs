@@ -237,6 +237,7 @@ impl Daemon {
             Arc::clone(&self.clock),
             Arc::clone(&self.metrics),
             self.volumes.clone(),
+            Arc::clone(&delivery),
             stopping.clone(),
         )?;
         let told = |store: Store| absent.iter().any(|(absent, _)| *absent == store);
@@ -327,6 +328,7 @@ impl Daemon {
         }
         tasks.spawn(socket.serve(Arc::new(operator), stop::signalled(stopping.clone())));
         tasks.spawn(Arc::clone(delivery).run());
+        tasks.spawn(Arc::clone(delivery).count());
         tasks.spawn(notify::watchdog(self.volumes.clone(), stopping.clone()));
         // It ends with the runtime: what hangs while we stop is noticed, too.
         tokio::spawn(self.volumes.clone().watch(Arc::clone(delivery)));

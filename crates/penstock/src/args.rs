@@ -248,6 +248,22 @@ Examples:
         daemon: Daemon,
     },
 
+    /// Show the canaries of the last hour: whether mail that the mail server takes reaches mailboxes, and how fast
+    #[command(after_help = "\
+The service sends them by itself, to the mailboxes in next_hop.probe_mailboxes.
+
+Examples:
+  penstock canary
+  penstock canary exchange
+  penstock canary --json | jq '.hops[].proof.last_sojourn_ms'")]
+    Canary {
+        /// Only those of this next hop
+        #[arg(value_name = "HOP")]
+        hop: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
     /// Tell what happened: the ledger of what was taken, handed on, read and removed, and by whom
     #[command(visible_alias = "log")]
     #[command(after_help = "\

@@ -15,8 +15,8 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use penstock_daemon::control::adopt::{AdoptHead, Adopted, AdoptedBelow};
 use penstock_daemon::control::types::{
-    ActionResult, ErrorBody, EventFilter, EventPage, ExportRequest, MessageView, ModeRequest, QueueFilter,
-    QueuePage, RemoveRequest, Selection, SettingsRequest, SettingsView, Status,
+    ActionResult, CanaryFilter, CanaryPage, ErrorBody, EventFilter, EventPage, ExportRequest, MessageView,
+    ModeRequest, QueueFilter, QueuePage, RemoveRequest, Selection, SettingsRequest, SettingsView, Status,
 };
 use penstock_daemon::control::volume::{ScrubRequest, ScrubView, VolumeInfo};
 use penstock_daemon::control::{MailId, SHA256_HEADER, Store};
@@ -144,6 +144,10 @@ impl Client {
             ("limit", Some(filter.limit.to_string())),
         ]);
         self.get(format!("/v1/events?{query}")).await
+    }
+
+    pub(crate) async fn canaries(&self, filter: &CanaryFilter) -> Result<CanaryPage, Failure> {
+        self.get(format!("/v1/canaries?{}", query(&[("hop", filter.hop.clone())]))).await
     }
 
     /// All figures as text for Prometheus.

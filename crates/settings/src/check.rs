@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::names::Reserve;
 use crate::network::HopHost;
 use crate::problem::Code;
+use crate::proof::MailAddress;
 use crate::read::Sink;
 use crate::table::{BoxNetwork, Settings};
 
@@ -173,6 +174,7 @@ impl Settings {
                     format!("two hops are at {}: use weight to send more to one server", hop.address);
                 sink.section(*line, "next_hop.address", Code::Duplicate, reason);
             }
+            self.check_probe_mailboxes(&hop.probe_mailboxes, *line, sink);
             let HopHost::Ip(ip) = hop.address.host else { continue };
             let us = self.listen.addresses.iter().any(|address| {
                 let here =
@@ -183,6 +185,21 @@ impl Settings {
                 let reason =
                     format!("{} is where this box itself listens: mail would go in circles", hop.address);
                 sink.section(*line, "next_hop.address", Code::Contradiction, reason);
+            }
+        }
+    }
+
+    fn check_probe_mailboxes(&self, mailboxes: &[MailAddress], line: u32, sink: &mut Sink) {
+        for (n, mailbox) in mailboxes.iter().enumerate() {
+            if mailboxes[..n].contains(mailbox) {
+                let reason = format!("{mailbox} stands there twice: one mailbox proves one database");
+                sink.section(line, "next_hop.probe_mailboxes", Code::Duplicate, reason);
+            }
+            if !self.domains.accepted.iter().any(|ours| ours.accepts(mailbox.domain())) {
+                let reason = format!(
+                    "{mailbox} is in none of domains.accepted: canaries go to the site's own mailboxes only"
+                );
+                sink.section(line, "next_hop.probe_mailboxes", Code::Contradiction, reason);
             }
         }
     }

@@ -19,6 +19,7 @@ mod names;
 mod network;
 mod print;
 mod problem;
+mod proof;
 mod read;
 mod record;
 mod schema;
@@ -31,11 +32,13 @@ pub use names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 pub use network::{HopAddress, HopHost, InterfaceAddress, Network, TimeServer};
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
+pub use proof::{HttpUrl, MailAddress};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
     BareNewlines, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
-    Microsoft365, NEXT_HOPS_MAX, NextHop, Release, SECTIONS, Settings, Site, System, Volume,
+    Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Release, SECTIONS, Settings, Site, System,
+    Volume,
 };
 pub use units::{Bytes, DurationText};
 

@@ -11,12 +11,16 @@ use crate::FILE_BYTES_MAX;
 use crate::names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 use crate::network::{HopAddress, InterfaceAddress, Network, TimeServer};
 use crate::problem::Problems;
+use crate::proof::{HttpUrl, MailAddress};
 use crate::read::{Document, Sink};
 use crate::schema::{Group, Section, choice, default, group, required};
 use crate::units::{Bytes, days, hours, mins, secs};
 
 /// How many next hops there may be.
 pub const NEXT_HOPS_MAX: usize = 16;
+
+/// How many probe mailboxes a next hop may have.
+pub const PROBE_MAILBOXES_MAX: usize = 16;
 
 choice! {
     /// How log lines look.
@@ -244,6 +248,18 @@ group! {
         priority: u32 = default(0), 0..=65_535;
         /// The share of the mail among hops of the same priority.
         weight: u32 = default(1), 1..=1_000;
+        /// Mailboxes on this server to which the box sends small messages of its own, *canaries*, one for each mailbox
+        /// database. Exchange answers 250 to mail for anybody, be the mailbox there or not: only its report that a
+        /// canary lies in a mailbox proves that mail arrives. Without any the box goes by what SMTP says and stays slow.
+        /// Take a mailbox that nobody reads, with a rule that deletes what comes. The report comes back by SMTP, so
+        /// Exchange needs a send connector for `system.hostname` to this box: `New-SendConnector -Name Penstock
+        /// -AddressSpaces mx.example.org -SmartHosts 192.0.2.2 -DNSRoutingEnabled $false`.
+        probe_mailboxes: Vec<MailAddress> = default(Vec::new()), (0..=PROBE_MAILBOXES_MAX, ());
+        /// Where windows_exporter on this server serves the counters of Exchange's queues (its collector `exchange` must be
+        /// enabled). With them the box sees how much waits behind the 250, and gives mail as fast as it is delivered.
+        /// It is asked every 2 seconds while mail goes, so let it answer with no more than is needed:
+        /// `http://exchange:9182/metrics?collect[]=exchange`. Without it the box goes by canaries, or by SMTP alone.
+        counters_url: Option<HttpUrl> = default(None), ();
     }
 }
 

@@ -305,3 +305,23 @@ fn addresses_that_contradict_each_other_are_told() {
     let word = problems(&format!("[network]\ndhcp = \"yes\"\n{LEAST}"));
     assert_eq!(word, [(Some(2), "network.dhcp".into(), Code::WrongType)]);
 }
+
+#[test]
+fn a_probe_mailbox_is_one_of_the_site_and_stands_there_once() {
+    let with = |mailboxes: &str| format!("{LEAST}probe_mailboxes = [{mailboxes}]\n");
+    let right = Settings::parse(&with("\"probe-1@example.org\", \"probe-2@Example.org\"")).unwrap();
+    let probes: Vec<_> = right.next_hops[0].probe_mailboxes.iter().map(ToString::to_string).collect();
+    assert_eq!(probes, ["probe-1@example.org", "probe-2@example.org"]);
+    for (mailboxes, code, why) in [
+        ("\"probe@example.net\"", Code::Contradiction, "the site's own mailboxes"),
+        ("\"a@example.org\", \"a@EXAMPLE.org\"", Code::Duplicate, "twice"),
+    ] {
+        let problems = Settings::parse(&with(mailboxes)).unwrap_err();
+        let found: Vec<_> = problems.iter().map(|it| (it.line, it.key.as_str(), it.code)).collect();
+        assert_eq!(found, [(Some(6), "next_hop.probe_mailboxes", code)]);
+        assert!(problems.to_string().contains(why), "{problems}");
+    }
+    let seventeen: Vec<_> = (0..17).map(|n| format!("\"probe-{n}@example.org\"")).collect();
+    let code = problems(&with(&seventeen.join(",")))[0].2;
+    assert_eq!(code, Code::OutOfRange);
+}

@@ -106,10 +106,25 @@ impl Daemon {
         daemon
     }
 
+    /// Starts one on a new volume that takes mail there: for a next hop that has to know before it is set up.
+    pub fn start_at(address: SocketAddr, settings: Settings) -> Self {
+        let mut daemon = Self::prepare_at(address, settings);
+        daemon.up();
+        daemon
+    }
+
+    /// Where one can take mail.
+    pub fn free_address() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], free_port()))
+    }
+
     /// Everything but the start.
     pub fn prepare(settings: Settings) -> Self {
+        Self::prepare_at(Self::free_address(), settings)
+    }
+
+    fn prepare_at(address: SocketAddr, settings: Settings) -> Self {
         let scratch = Scratch::new("daemon");
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let settings = settings
             .set("system.control_socket", &format!("\"{}\"", scratch.join("control.sock").display()))
             .set("volume.path", &format!("\"{}\"", scratch.join("volume").display()))
@@ -253,6 +268,16 @@ impl Daemon {
         let status = self.ask(&["status"]);
         let alerts = status["alerts"].as_array().expect("status has alerts");
         alerts.iter().map(|alert| alert["code"].as_str().expect("an alert has a code").to_owned()).collect()
+    }
+
+    /// What is known of the mail that the next hop took.
+    pub fn proof(&self) -> Value {
+        self.ask(&["status"])["hops"][0]["proof"].clone()
+    }
+
+    /// The canaries that were sent to it lately.
+    pub fn canaries(&self) -> Vec<Value> {
+        self.ask(&["canary"])["hops"][0]["canaries"].as_array().expect("a list of canaries").clone()
     }
 
     /// The messages in the queue, each as it was received.

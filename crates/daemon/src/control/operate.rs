@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 
 use super::adopt::{Adopted, AdoptedBelow, HandedOver};
 use super::types::{
-    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Selection, SettingsView,
-    Status,
+    ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
+    QueuePage, Selection, SettingsView, Status,
 };
 use super::volume::{ScrubView, VolumeInfo};
 use super::{MailId, Refusal, Store};
@@ -94,6 +94,9 @@ pub trait Operate: Send + Sync + 'static {
 
     /// The newest events that pass the filter, oldest first.
     fn events(&self, filter: EventFilter) -> impl Future<Output = Result<EventPage, Refusal>> + Send;
+
+    /// The canaries that were sent lately.
+    fn canaries(&self, filter: CanaryFilter) -> impl Future<Output = Result<CanaryPage, Refusal>> + Send;
 
     /// The settings that the service runs with.
     fn settings(&self) -> impl Future<Output = Result<SettingsView, Refusal>> + Send;

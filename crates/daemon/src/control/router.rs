@@ -10,6 +10,7 @@
 //! | `POST /v1/release` | [`Selection`] | `ActionResult` |
 //! | `POST /v1/remove` | [`RemoveRequest`] | `ActionResult` |
 //! | `GET /v1/events?message=&kind=&limit=` | | [`EventPage`](super::types::EventPage) |
+//! | `GET /v1/canaries?hop=` | | [`CanaryPage`](super::types::CanaryPage) |
 //! | `GET /v1/settings` | | [`SettingsView`](super::types::SettingsView) |
 //! | `PUT /v1/settings` | [`SettingsRequest`] | `SettingsView`, its trial running |
 //! | `GET /v1/volume?volume=` | | [`VolumeInfo`](super::volume::VolumeInfo) |
@@ -38,8 +39,8 @@ use serde::de::DeserializeOwned;
 use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
 use super::types::{
-    EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX, QueueFilter, REASON_BYTES_MAX,
-    RemoveRequest, Selection, SettingsRequest,
+    CanaryFilter, EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX, QueueFilter,
+    REASON_BYTES_MAX, RemoveRequest, Selection, SettingsRequest,
 };
 use super::volume::{ScrubRequest, Which};
 use super::{Kind, MailId, Operate, Refusal, Who};
@@ -64,6 +65,7 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/release", post(release::<O>))
         .route("/v1/remove", post(remove::<O>))
         .route("/v1/events", get(events::<O>))
+        .route("/v1/canaries", get(canaries::<O>))
         .route("/v1/adopt", post(adopt::<O>).layer(DefaultBodyLimit::disable()))
         .route("/v1/adopted", get(adopted::<O>))
         .route("/v1/settings", get(settings::<O>).put(put_settings::<O>))
@@ -143,6 +145,13 @@ async fn events<O: Operate>(
 ) -> Answer<impl Serialize> {
     filter.limit = page_rows(filter.limit);
     operate.events(filter).await.map(Json)
+}
+
+async fn canaries<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(filter): Asked<CanaryFilter>,
+) -> Answer<impl Serialize> {
+    operate.canaries(filter).await.map(Json)
 }
 
 async fn settings<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {

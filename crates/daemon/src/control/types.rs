@@ -172,6 +172,124 @@ pub struct HopView {
     pub connections: u32,
     /// What the operator can do about its state, one sentence.
     pub advice: Option<String>,
+    /// What is known of the mail that it took.
+    #[serde(default)]
+    pub proof: ProofView,
+}
+
+/// What is known of the mail that a server took: whether it reaches mailboxes, and what waits before them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProofView {
+    /// How much is known, as one word: `blind`, `canary` or `counters`.
+    pub grade: String,
+    /// How many probe mailboxes it has.
+    pub probe_mailboxes: u32,
+    /// Canaries that it took since the daemon started.
+    pub canaries_taken: u64,
+    /// Those that arrived in their mailboxes.
+    pub canaries_arrived: u64,
+    /// Those that may still arrive.
+    pub canaries_outstanding: u32,
+    /// How long the last one that arrived had been on its way.
+    pub last_sojourn_ms: Option<u64>,
+    /// How long ago its counters were last read; `null` if never.
+    pub counters_age_ms: Option<u64>,
+    /// What they were then.
+    pub counters: Option<CountersView>,
+    /// Why less is known than is set up, one sentence.
+    pub trouble: Option<String>,
+}
+
+/// The counters of a server's queues. What its exporter does not serve is `null`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CountersView {
+    /// Messages in the submission queue.
+    pub submission: Option<u64>,
+    /// Messages before mailbox databases.
+    pub active_mailbox: Option<u64>,
+    /// Messages that wait for a mailbox database.
+    pub retry_mailbox: Option<u64>,
+    /// Messages in the poison queue.
+    pub poison: Option<u64>,
+}
+
+/// The canaries of the last hour, and some before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryPage {
+    /// What time the box believes it is.
+    pub now_unix_ms: u64,
+    /// The servers in the order of the settings.
+    pub hops: Vec<HopCanaries>,
+}
+
+/// The canaries of one server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HopCanaries {
+    /// What the operator calls the server.
+    pub hop: String,
+    /// What is known of it.
+    pub proof: ProofView,
+    /// Its canaries, oldest first.
+    pub canaries: Vec<CanaryView>,
+}
+
+/// A canary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryView {
+    /// The mailbox that it was sent to.
+    pub mailbox: String,
+    /// How long ago it was sent.
+    pub age_ms: u64,
+    /// When that was, by the clock of the time.
+    pub sent_unix_ms: u64,
+    /// What has become of it.
+    pub state: CanaryState,
+    /// How long it was on its way, where it arrived.
+    pub sojourn_ms: Option<u64>,
+    /// Why it was not taken or did not arrive.
+    pub why: Option<String>,
+}
+
+/// What has become of a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CanaryState {
+    /// It is on its way to the server.
+    Going,
+    /// The server did not take it.
+    Refused,
+    /// The server took it, and no report has come yet.
+    Taken,
+    /// The server took it, and no report has come within the hour.
+    Missing,
+    /// It lies in its mailbox.
+    Arrived,
+    /// The server reports that it cannot be delivered.
+    Failed,
+}
+
+impl CanaryState {
+    /// The state as one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Going => "going",
+            Self::Refused => "refused",
+            Self::Taken => "taken",
+            Self::Missing => "missing",
+            Self::Arrived => "arrived",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Which canaries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CanaryFilter {
+    /// Only those of this server, as the operator calls it.
+    pub hop: Option<String>,
 }
 
 /// How far release has come.

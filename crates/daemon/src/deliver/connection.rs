@@ -265,7 +265,12 @@ impl SourceAddresses {
     }
 }
 
-async fn connect(address: &HopAddress, from: SourceAddresses, timeout: Duration) -> io::Result<TcpStream> {
+/// A TCP connection to the first address that answers.
+pub(super) async fn connect(
+    address: &HopAddress,
+    from: SourceAddresses,
+    timeout: Duration,
+) -> io::Result<TcpStream> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let addresses: Vec<SocketAddr> = match &address.host {
         HopHost::Ip(ip) => vec![SocketAddr::new(*ip, address.port)],

@@ -1,7 +1,9 @@
 //! The side that gives mail on: carries out what `release` decides, and reports what came of it.
 
 mod attempt;
+mod canary;
 mod connection;
+mod counters;
 mod evidence;
 mod notes;
 mod record;
@@ -13,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use penstock_release::{
-    CanaryOutcome, Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
-    Outcome as Reported, Phase, Priority, Release, SetAside, State, Verdict,
+    Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
+    Outcome as Reported, PROBES_MAX, Phase, Priority, Release, SetAside, State, Verdict,
 };
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::{Config as ClientConfig, Event};
@@ -34,8 +36,13 @@ use crate::metrics::Metrics;
 use crate::stop;
 use crate::storage::{Accepted, Arrived, Recovered, STALLED_AFTER, Storage, Volumes, refuse};
 use attempt::{Attempt, Outcome};
+use canary::Canaries;
+pub(crate) use canary::{
+    Canary, Fate as CanaryFate, OfHop as CanariesOfHop, REPORT_BYTES_MAX, ReturnPath, Token,
+};
 use connection::Connection;
 pub(crate) use connection::SourceAddresses;
+use counters::AllCounters;
 use evidence::{Cut, Found, phase};
 pub(crate) use notes::Note;
 use notes::Notes;
@@ -63,6 +70,8 @@ pub(crate) struct Delivery {
     /// For each hop, cloned into every connection to it: so they are counted.
     connections: Vec<Arc<()>>,
     notes: Mutex<Notes>,
+    canaries: Canaries,
+    counters: AllCounters,
     /// Something happened that may change what is to be done next.
     wake: Notify,
     lines: Lines,
@@ -100,6 +109,7 @@ impl Delivery {
             .map_err(|error| Error::Settings(error.to_string()))?;
         let idle = Mutex::new(config.hops.iter().map(|_| Vec::new()).collect());
         let connections = config.hops.iter().map(|_| Arc::new(())).collect();
+        let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
         let delivery = Self {
             settings,
             config,
@@ -114,6 +124,8 @@ impl Delivery {
             idle,
             connections,
             notes: Mutex::default(),
+            canaries,
+            counters,
             wake: Notify::new(),
             lines: Lines::default(),
             stopping,
@@ -340,9 +352,11 @@ impl Delivery {
                         stop::woken(this.stopping.clone(), this.probe(hop)).await;
                     });
                 }
-                // No hop has probe mailboxes.
-                Decision::Canary { canary, .. } => {
-                    self.release().canary_ended(canary, CanaryOutcome::NotTried, self.now());
+                Decision::Canary { hop, probe, canary } => {
+                    let this = Arc::clone(self);
+                    tasks.spawn(async move {
+                        stop::woken(this.stopping.clone(), this.canary(hop, probe, canary)).await;
+                    });
                 }
                 Decision::SetAside { message, why } => self.set_aside(MailId::from_key(message), why).await,
                 Decision::Wait { until_ms } => return until_ms,
@@ -374,6 +388,7 @@ impl Delivery {
         }
         if matches!(outcome, Outcome::Done { delivered: true } | Outcome::Open { delivered: true, .. }) {
             self.metrics.released.add(1);
+            self.counters.took(hop);
         }
         if let (Some(follows), Some(left)) = (follows, left) {
             self.note(id, follows, left).await;
@@ -645,7 +660,7 @@ fn config(settings: &Settings, seed: u64) -> penstock_release::Config {
                 name: hop.name.as_str().to_owned(),
                 priority: hop.priority,
                 weight: hop.weight,
-                probes: 0,
+                probes: u16::try_from(hop.probe_mailboxes.len()).unwrap_or(PROBES_MAX).min(PROBES_MAX),
             })
             .collect(),
         connections_max: release.connections_max,

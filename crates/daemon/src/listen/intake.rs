@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::Listening;
 use super::limits::Place;
+use super::report::ReportIntake;
 use super::trace::{Received, times_passed};
 use crate::control::{MailId, Store};
 use crate::storage::{Draft, Incoming, NewMessage, RESERVE_MESSAGE_BYTES_MAX, Storage, Transaction};
@@ -44,6 +45,7 @@ pub(super) struct Intake {
     extended: bool,
     envelope: Option<Envelope>,
     content: Content,
+    report: ReportIntake,
 }
 
 struct Envelope {
@@ -82,6 +84,7 @@ impl Intake {
             extended: false,
             envelope: None,
             content: Content::None,
+            report: ReportIntake::default(),
         }
     }
 
@@ -98,6 +101,7 @@ impl Intake {
     pub(super) fn abandon(&mut self) {
         self.envelope = None;
         self.content = Content::None;
+        self.report = ReportIntake::default();
         self.place.release();
     }
 
@@ -106,8 +110,11 @@ impl Intake {
         if mail.sender.as_str().len() > PATH_BYTES_MAX {
             return Err(ADDRESS_TOO_LONG);
         }
-        let storage =
-            listening.volumes.for_mail(mail.size_bytes).map_err(|error| listening.refusal(error))?;
+        let storage = listening.volumes.for_mail(mail.size_bytes).map_err(|error| listening.refusal(error));
+        let room = storage.as_ref().map(|_| ()).map_err(|refusal| *refusal);
+        self.report.mail(&listening.delivery, &mail.sender, room)?;
+        // Without room it can only be a report, which needs no envelope.
+        let Ok(storage) = storage else { return Ok(()) };
         self.envelope = Some(Envelope {
             begin: Begin {
                 received: listening.clock.stamp(),
@@ -136,6 +143,10 @@ impl Intake {
 
     pub(super) fn rcpt(&mut self, recipient: &Recipient<'_>) -> Verdict {
         let address = recipient.address;
+        let others = self.envelope.as_ref().map_or(0, |envelope| envelope.recipients.len());
+        if let Some(verdict) = self.report.rcpt(&self.listening.delivery, &address, others) {
+            return verdict;
+        }
         let accepted = match address.domain() {
             Some(domain) => self.listening.settings.domains.accepted.iter().any(|ours| ours.accepts(domain)),
             // Postmaster without a domain is ours (RFC 5321 §4.5.1).
@@ -164,6 +175,9 @@ impl Intake {
 
     /// DATA: the message begins, with our line on top.
     pub(super) fn data(&mut self) -> Verdict {
+        if self.report.is_report() {
+            return Ok(());
+        }
         let Some(envelope) = &self.envelope else { return Err(replies::LOCAL_ERROR) };
         let recipient = match envelope.recipients.as_slice() {
             [one] => Some(one.address.as_str()),
@@ -186,6 +200,10 @@ impl Intake {
 
     /// The next bytes of the message. Whether they have to be given on before more is read.
     pub(super) fn body(&mut self, bytes: &[u8]) -> bool {
+        if self.report.is_report() {
+            self.report.body(bytes);
+            return false;
+        }
         match &mut self.content {
             Content::None | Content::Refused(_) => false,
             Content::Small(draft) => {
@@ -258,13 +276,18 @@ impl Intake {
         Content::Refused(self.listening.refusal(error))
     }
 
-    /// The end of the message: into custody with it. Nothing is left of the transaction afterwards.
-    pub(super) async fn end(&mut self, received_lines: u32) -> Verdict<MailId> {
+    /// The end of the message: into custody with it, or, if it is a report, to who waits for that (`None`). Nothing is
+    /// left of the transaction afterwards.
+    pub(super) async fn end(&mut self, received_lines: u32) -> Verdict<Option<MailId>> {
         let content = std::mem::replace(&mut self.content, Content::None);
         let envelope = self.envelope.take();
+        if let Some((token, message)) = self.report.take() {
+            self.listening.delivery.reported(token, &message).await;
+            return Ok(None);
+        }
         let taken = self.take(content, envelope, received_lines).await;
         self.place.release();
-        taken
+        taken.map(Some)
     }
 
     async fn take(

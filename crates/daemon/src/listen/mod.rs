@@ -3,6 +3,7 @@
 mod intake;
 mod limits;
 mod pace;
+mod report;
 mod session;
 mod trace;
 
@@ -20,6 +21,7 @@ use tracing::warn;
 
 use crate::Error;
 use crate::clock::Clock;
+use crate::deliver::Delivery;
 use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::storage::Volumes;
@@ -40,6 +42,8 @@ pub(crate) struct Listening {
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     volumes: Volumes,
+    /// Who waits for reports on canaries.
+    delivery: Arc<Delivery>,
     limits: Arc<Limits>,
     /// One line for each message, as long as they are not too many.
     lines: Lines,
@@ -56,6 +60,7 @@ impl Listening {
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
         volumes: Volumes,
+        delivery: Arc<Delivery>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let config = config(&settings)?;
@@ -66,6 +71,7 @@ impl Listening {
             clock,
             metrics,
             volumes,
+            delivery,
             limits,
             lines: Lines::default(),
             crowd_lines: Lines::default(),

@@ -249,9 +249,11 @@ impl Connection {
     }
 
     /// Tells the client what has become of its message.
-    fn end(&mut self, taken: Verdict<MailId>) {
+    fn end(&mut self, taken: Verdict<Option<MailId>>) {
         let answered = match taken {
-            Ok(id) => {
+            // A report on a canary of ours.
+            Ok(None) => self.session.accept(),
+            Ok(Some(id)) => {
                 if let Some(untold) = self.listening.lines.take() {
                     info!(%id, client = %self.client.ip(), untold, "message accepted");
                 }

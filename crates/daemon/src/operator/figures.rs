@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::Operator;
+use penstock_release::HopStatus;
+
+use super::{Operator, proof};
 use crate::control::Store;
+use crate::control::types::ProofView;
 
 pub(super) fn text(operator: &Operator) -> String {
     let metrics = &operator.metrics;
@@ -46,12 +49,55 @@ pub(super) fn text(operator: &Operator) -> String {
         page.add(name, "gauge", help, value);
     }
     volumes(operator, &mut page);
+    proof(operator, &hops, &mut page);
     page.head("hop_healthy", "gauge", "Whether a next hop takes mail");
     for hop in hops {
         let healthy = u64::from(hop.state == penstock_release::State::Healthy);
         page.line(&format!("hop_healthy{{hop=\"{}\"}}", hop.name), healthy);
     }
     page.0
+}
+
+/// What is known of the mail that each next hop took. What is not known has no line.
+fn proof(operator: &Operator, hops: &[HopStatus], page: &mut Page) {
+    let views: Vec<_> = hops.iter().map(|hop| (&hop.name, hop.grade, proof::view(operator, hop))).collect();
+    type Value = fn(&ProofView) -> Option<u64>;
+    let figures: [(&str, &str, &str, Value); 5] = [
+        ("canaries_taken_total", "counter", "Canaries that a next hop took", |view| {
+            Some(view.canaries_taken)
+        }),
+        ("canaries_arrived_total", "counter", "Canaries that reached their mailboxes", |view| {
+            Some(view.canaries_arrived)
+        }),
+        ("canaries_outstanding", "gauge", "Canaries that may still arrive", |view| {
+            Some(u64::from(view.canaries_outstanding))
+        }),
+        (
+            "canary_sojourn_milliseconds",
+            "gauge",
+            "How long the last canary that arrived was on its way",
+            |view| view.last_sojourn_ms,
+        ),
+        ("hop_counters_age_milliseconds", "gauge", "How long ago a next hop's counters were read", |view| {
+            view.counters_age_ms
+        }),
+    ];
+    page.head(
+        "hop_grade",
+        "gauge",
+        "What is known of mail that a next hop took: 0 nothing, 1 canaries, 2 counters",
+    );
+    for (name, grade, _) in &views {
+        page.line(&format!("hop_grade{{hop=\"{name}\"}}"), *grade as u64);
+    }
+    for (figure, kind, help, value) in figures {
+        page.head(figure, kind, help);
+        for (name, _, view) in &views {
+            if let Some(value) = value(view) {
+                page.line(&format!("{figure}{{hop=\"{name}\"}}"), value);
+            }
+        }
+    }
 }
 
 /// What there is of each volume: of the disk under the name alone, of the reserve with a label.

@@ -3,6 +3,7 @@
 mod adopt;
 mod figures;
 pub(crate) mod mode;
+mod proof;
 pub(crate) mod settings;
 mod status;
 mod view;
@@ -18,8 +19,8 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use crate::control::types::{
-    ActionResult, EventFilter, EventPage, MessageView, Mode, QueueFilter, QueuePage, Refused, Selection,
-    SettingsView, Status,
+    ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
+    QueuePage, Refused, Selection, SettingsView, Status,
 };
 use crate::control::volume::{ScrubView, VolumeInfo};
 use crate::control::{Export, Kind as Fault, MailId, Operate, Refusal, Store, Who};
@@ -113,6 +114,10 @@ impl Operate for Operator {
 
     async fn events(&self, filter: EventFilter) -> Result<EventPage, Refusal> {
         view::events(self, filter).await
+    }
+
+    async fn canaries(&self, filter: CanaryFilter) -> Result<CanaryPage, Refusal> {
+        proof::canaries(self, filter)
     }
 
     async fn settings(&self) -> Result<SettingsView, Refusal> {

@@ -3,7 +3,7 @@
 use penstock_release::{HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
-use super::{Operator, mode};
+use super::{Operator, mode, proof};
 use crate::control::Refusal;
 use crate::control::types::{
     Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Severity, Status,
@@ -93,13 +93,15 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
         delivered: metrics.released.get(),
     };
     let volumes: Vec<VolumeView> = operator.volumes.all().map(|storage| volume(operator, storage)).collect();
+    let mut alerts = alerts(&mail, &volumes, &hops, stamp.trusted);
+    alerts.extend(hops.iter().filter_map(|hop| proof::alert(operator, hop)));
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: operator.settings.system.hostname.as_str().to_owned(),
         now_unix_ms: stamp.unix_ms,
         clock_trusted: stamp.trusted,
         uptime_ms: u64::try_from(operator.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        alerts: alerts(&mail, &volumes, &hops, stamp.trusted),
+        alerts,
         mail,
         mode,
         progress: Progress {
@@ -126,6 +128,8 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
 fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {
     let settings = operator.settings.next_hops.get(usize::from(hop.id.0));
     let connections = u32::try_from(operator.delivery.connections(hop.id)).unwrap_or(u32::MAX);
+    let proof = proof::view(operator, &hop);
+    let advice = hop.advice.or_else(|| proof::advice(operator, &hop));
     HopView {
         address: settings.map_or(String::new(), |settings| settings.address.to_string()),
         priority: settings.map_or(0, |settings| settings.priority),
@@ -136,7 +140,8 @@ fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {
         last_reply: hop.last_reply.map(|reply| reply.to_string()),
         next_probe_in_ms: hop.next_trial_in_ms,
         connections,
-        advice: hop.advice.map(str::to_owned),
+        advice: advice.map(str::to_owned),
+        proof,
     }
 }
 

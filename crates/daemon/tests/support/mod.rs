@@ -92,6 +92,16 @@ impl Site {
         }
     }
 
+    /// A site with these settings of its next hop.
+    pub(crate) fn with_hop(hop: &str) -> Self {
+        let site = Self::new("");
+        let settings = site.directory.path().join("settings.toml");
+        let address = format!("address = \"127.0.0.1:{}\"\n", site.hop_port);
+        let text = std::fs::read_to_string(&settings).unwrap();
+        std::fs::write(settings, text.replace(&address, &format!("{address}{hop}"))).unwrap();
+        site
+    }
+
     /// A site with these settings of `[listen]`.
     pub(crate) fn with_listen(listen: &str) -> Self {
         Self::with("", listen, "")
@@ -285,6 +295,10 @@ pub(crate) struct Got {
     pub(crate) body: String,
 }
 
+/// What a server offers unless it is told otherwise.
+const EXTENSIONS: &str =
+    "250-exchange.example.org\r\n250-PIPELINING\r\n250-SIZE 37748736\r\n250-DSN\r\n250 8BITMIME";
+
 /// What a server answers to a command line, or to `.` for the end of data; nothing stands for yes.
 type Script = dyn Fn(&str) -> Option<String> + Send + Sync;
 
@@ -373,8 +387,7 @@ impl Hop {
             };
             let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             let reply = match verb.as_str() {
-                "EHLO" => "250-exchange.example.org\r\n250-PIPELINING\r\n250-SIZE 37748736\r\n250-DSN\r\n250 8BITMIME"
-                    .to_owned(),
+                "EHLO" => verdict(line, EXTENSIONS),
                 "MAIL" => {
                     message = Got { sender: address(), recipients: Vec::new(), body: String::new() };
                     verdict(line, "250 2.1.0 Sender OK")

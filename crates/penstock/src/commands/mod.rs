@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod canary;
 mod docs;
 mod events;
 mod export;
@@ -20,7 +21,7 @@ pub(crate) use serve::{
 use std::io::Write;
 
 use penstock_daemon::control::types::{
-    ActionResult, EventFilter, Mode, ModeRequest, RemoveRequest, Selection,
+    ActionResult, CanaryFilter, EventFilter, Mode, ModeRequest, RemoveRequest, Selection,
 };
 use serde::Serialize;
 
@@ -59,6 +60,7 @@ impl Ask {
             | Self::Release { daemon, .. }
             | Self::Remove { daemon, .. }
             | Self::Export { daemon, .. }
+            | Self::Canary { daemon, .. }
             | Self::Events { daemon, .. }
             | Self::Top { daemon, .. } => daemon,
             Self::Queue(queue) => &queue.daemon,
@@ -130,6 +132,7 @@ async fn ask(what: Ask, screen: &mut Screen) -> Result<(), Failure> {
         Ask::Export { id, reason, output, .. } => {
             export::run(&client, id, reason, output.as_deref(), json, screen).await
         }
+        Ask::Canary { hop, .. } => canary::run(&client, &CanaryFilter { hop }, json, screen).await,
         Ask::Events { message, kind, limit, .. } => {
             events::run(&client, &EventFilter { message, kind, limit }, json, screen).await
         }

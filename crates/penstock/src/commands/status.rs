@@ -8,7 +8,7 @@ use penstock_daemon::control::types::{
 
 use penstock_daemon::control::volume::ScrubView;
 
-use super::write_json;
+use super::{canary, write_json};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::text::human::{count, counted, near_moment, plain, since, size, span, wait};
@@ -86,7 +86,12 @@ fn facts(status: &Status) -> Vec<Fact> {
     }
     facts.push(mail(&status.mail, &status.volumes, now));
     let still = still(status).unwrap_or_default();
-    facts.extend(status.hops.iter().map(|hop| next_hop(hop, still, now)));
+    for hop in &status.hops {
+        let mut fact = next_hop(hop, still, now);
+        let told = |trouble: &&str| status.alerts.iter().any(|alert| alert.what.message.contains(*trouble));
+        fact.lines.extend(hop.proof.trouble.as_deref().filter(|trouble| !told(trouble)).map(plain));
+        facts.push(fact);
+    }
     facts.push(release(&status.mode, still, now));
     facts.extend(done(&status.progress));
     facts.extend(status.volumes.iter().map(|volume| room(volume, now)));
@@ -157,6 +162,7 @@ fn next_hop(hop: &HopView, still: &str, now: u64) -> Fact {
     if let Some(ms) = hop.next_probe_in_ms {
         fact.lines.push(format!("tried again in {}", wait(ms)));
     }
+    fact.lines.extend(canary::known(&hop.proof));
     // The sentence about why nothing moves mostly ends with the same advice.
     if let Some(advice) = hop.advice.as_deref().filter(|advice| !still.contains(advice)) {
         fact.lines.push(plain(advice));

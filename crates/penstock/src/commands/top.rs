@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use penstock_daemon::control::types::{Health, Mode, Status};
+use penstock_daemon::control::types::{Health, Mode, ProofView, Status};
 
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
@@ -106,12 +106,13 @@ fn lines(now: &Look, before: Option<&Look>) -> Vec<String> {
         let for_ = hop.since_unix_ms.map(|then| format!(" for {}", since(status.now_unix_ms, then)));
         let next = hop.next_probe_in_ms.map(|ms| format!(", tried in {}", wait(ms)));
         lines.push(format!(
-            "Hop       {:<14} {}{}, {} sessions{}",
+            "Hop       {:<14} {}{}, {} sessions{}{}",
             plain(&hop.name),
             plain(&hop.state),
             for_.unwrap_or_default(),
             hop.connections,
-            next.unwrap_or_default()
+            next.unwrap_or_default(),
+            proof(&hop.proof)
         ));
     }
     if status.hops.len() > HOPS_SHOWN {
@@ -133,6 +134,15 @@ fn lines(now: &Look, before: Option<&Look>) -> Vec<String> {
         lines.push(format!("!         {}", plain(&alert.what.to_string())));
     }
     lines
+}
+
+/// What is known of the mail that a hop took.
+fn proof(proof: &ProofView) -> String {
+    let grade = if proof.grade.is_empty() { String::new() } else { format!(", {}", plain(&proof.grade)) };
+    match proof.last_sojourn_ms {
+        Some(ms) => format!("{grade}, canary {}.{} s", ms / 1000, ms % 1000 / 100),
+        None => grade,
+    }
 }
 
 fn waiting(status: &Status) -> String {

@@ -65,6 +65,85 @@ fn status_tells_a_drain_with_its_end_and_a_hold_with_who_and_why() {
 }
 
 #[test]
+fn status_tells_whether_mail_reaches_mailboxes_and_what_waits_before_them() {
+    let mut world = outage();
+    let counters = CountersView {
+        submission: Some(1200),
+        active_mailbox: Some(34),
+        retry_mailbox: Some(5),
+        poison: Some(0),
+    };
+    world.status.hops[0].proof = ProofView {
+        grade: "counters".into(),
+        last_sojourn_ms: Some(2_340),
+        counters_age_ms: Some(2_000),
+        counters: Some(counters),
+        trouble: Some("The counters are of no use: no answer.".into()),
+        ..ProofView::default()
+    };
+    let told = Daemon::with(world).run(&["status"]).printed().to_owned();
+    for line in [
+        "          mail reaches mailboxes: the last canary to arrive took 2.3 s\n",
+        "          1,234 wait in its queues, 5 for a database that does not take them (read 2 s ago)\n",
+        "          The counters are of no use: no answer.\n",
+    ] {
+        assert!(told.contains(line), "{line:?} in\n{told}");
+    }
+}
+
+#[test]
+fn trouble_that_is_an_alert_is_told_once() {
+    let mut world = outage();
+    let trouble = "It takes canaries, and for 20 min none has arrived.".to_owned();
+    world.status.hops[0].proof = ProofView { trouble: Some(trouble.clone()), ..ProofView::default() };
+    world.status.alerts = vec![Alert {
+        severity: Severity::Warning,
+        what: ErrorBody {
+            code: "PS-D293".into(),
+            message: format!("Not known. {trouble}"),
+            help: String::new(),
+        },
+    }];
+    let told = Daemon::with(world).run(&["status"]).printed().to_owned();
+    assert_eq!(told.matches("none has arrived").count(), 1, "{told}");
+}
+
+#[test]
+fn canaries_are_listed_with_what_became_of_them() {
+    let mut world = outage();
+    let canary = |age_ms, state, sojourn_ms, why: Option<&str>| CanaryView {
+        mailbox: "probe@example.org".into(),
+        age_ms,
+        sent_unix_ms: NOW - age_ms,
+        state,
+        sojourn_ms,
+        why: why.map(Into::into),
+    };
+    world.canaries = vec![
+        canary(20 * MINUTE, CanaryState::Failed, None, Some("550 5.1.10 RecipientNotFound")),
+        canary(MINUTE, CanaryState::Arrived, Some(12_000), None),
+        canary(5_000, CanaryState::Taken, None, None),
+    ];
+    world.status.hops[0].proof =
+        ProofView { probe_mailboxes: 1, canaries_taken: 3, canaries_arrived: 1, ..ProofView::default() };
+    let daemon = Daemon::with(world);
+    assert_eq!(
+        daemon.run(&["canary"]).printed(),
+        "\
+exchange
+3 taken and 1 arrived since the start
+      SENT  WHAT     AFTER  MAILBOX            WHY
+20 min ago  failed          probe@example.org  550 5.1.10 RecipientNotFound
+ 1 min ago  arrived   12 s  probe@example.org
+   5 s ago  taken           probe@example.org
+"
+    );
+    assert_eq!(daemon.run(&["canary", "other"]).printed(), "");
+    let page: CanaryPage = serde_json::from_str(daemon.run(&["canary", "--json"]).printed()).unwrap();
+    assert_eq!(page.hops[0].canaries[0].state, CanaryState::Failed);
+}
+
+#[test]
 fn status_says_where_new_mail_goes_while_the_disk_is_away() {
     let mut world = outage();
     let nor = VolumeView { name: "nor".into(), path: "mtd:mail".into(), ..world.status.volumes[0].clone() };

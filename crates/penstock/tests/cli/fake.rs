@@ -26,6 +26,8 @@ pub(crate) struct World {
     /// How many bytes of the body come before the volume fails; all of them if that is not less.
     pub readable_bytes: usize,
     pub events: Vec<EventView>,
+    /// The canaries of each hop.
+    pub canaries: Vec<CanaryView>,
     /// Volumes that do not answer.
     pub unreachable: Vec<String>,
     pub settings: SettingsView,
@@ -63,6 +65,18 @@ impl Operate for Fake {
             bytes: world.status.mail.bytes,
             unreachable: world.unreachable.clone(),
         })
+    }
+
+    async fn canaries(&self, filter: CanaryFilter) -> Result<CanaryPage, Refusal> {
+        let world = self.0.lock().unwrap();
+        let hops =
+            world.status.hops.iter().filter(|hop| filter.hop.as_ref().is_none_or(|name| *name == hop.name));
+        let hops = hops.map(|hop| HopCanaries {
+            hop: hop.name.clone(),
+            proof: hop.proof.clone(),
+            canaries: world.canaries.clone(),
+        });
+        Ok(CanaryPage { now_unix_ms: NOW, hops: hops.collect() })
     }
 
     async fn show(&self, id: MailId) -> Result<MessageView, Refusal> {
@@ -336,6 +350,7 @@ pub(crate) fn outage() -> World {
                 next_probe_in_ms: Some(4_200),
                 connections: 0,
                 advice: Some("Check that the server is up.".into()),
+                proof: ProofView::default(),
             }],
             progress: Progress {
                 left_messages: 1204,
@@ -399,6 +414,7 @@ pub(crate) fn outage() -> World {
         body: b"Subject: hello\r\n\r\nworld\r\n".to_vec(),
         readable_bytes: usize::MAX,
         unreachable: Vec::new(),
+        canaries: Vec::new(),
         events: vec![
             EventView {
                 at_unix_ms: NOW - 312 * MINUTE,
