@@ -78,7 +78,6 @@ enum Job {
 /// The appliance.
 #[derive(Debug)]
 pub struct Appliance {
-    source: IpAddr,
     config: Config,
     client: ClientConfig,
     knowledge: Knowledge,
@@ -131,6 +130,9 @@ fn at(now_ms: u64) -> Now {
 }
 
 impl Appliance {
+    /// Where its mail comes from.
+    pub const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
     /// An appliance with the daemon's defaults, and mail that comes in.
     pub fn new(knowledge: Knowledge, mail: Vec<Mail>) -> Self {
         let config = config(u16::try_from(knowledge.probes.len()).expect("few"));
@@ -142,7 +144,6 @@ impl Appliance {
         mail.sort_by_key(|mail| mail.at_ms);
         let release = Release::new(config.clone(), None, Mode::Auto, at(0)).expect("the numbers are sound");
         Self {
-            source: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
             saved: release.saved().to_bytes(),
             config,
             client: ClientConfig::new("appliance.example").expect("a name"),
@@ -170,11 +171,6 @@ impl Appliance {
     pub fn with_acts(mut self, acts: impl IntoIterator<Item = (u64, Act)>) -> Self {
         self.acts.extend(acts);
         self
-    }
-
-    /// Where its mail comes from.
-    pub fn source(&self) -> IpAddr {
-        self.source
     }
 
     /// The mail that it has accepted, with what became of it.
@@ -324,7 +320,7 @@ impl Appliance {
             }
             self.dismiss(connection);
         }
-        match Connection::open(world, self.source, self.client.clone()) {
+        match Connection::open(world, Self::SOURCE, self.client.clone()) {
             Ok(connection) => self.works.push(Work { job, attempt, connection }),
             Err(found) => {
                 attempt.no_session(Some(found));
@@ -356,7 +352,7 @@ impl Appliance {
 
     /// On a connection that is surely new.
     fn begin_anew(&mut self, world: &mut World, job: Job, mut attempt: MessageAttempt) {
-        match Connection::open(world, self.source, self.client.clone()) {
+        match Connection::open(world, Self::SOURCE, self.client.clone()) {
             Ok(connection) => self.works.push(Work { job, attempt, connection }),
             Err(found) => {
                 attempt.no_session(Some(found));

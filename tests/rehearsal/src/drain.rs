@@ -1,13 +1,13 @@
 //! How a backlog goes: the figures by which the control law is tuned.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
 
+use penstock_exchange::Server;
 use penstock_exchange::simulated::{Party, World};
-use penstock_exchange::{Item, Sender, Server};
 use penstock_release::Config;
 
 use crate::appliance::{Appliance, Knowledge, config};
+use crate::bystander::Bystander;
 use crate::judge::judge;
 use crate::mail::Mail;
 
@@ -27,7 +27,7 @@ pub enum Site {
     Steady100,
     /// 20 a second, 50 % up and down within a minute.
     Varying,
-    /// 20 a second, of 100 KiB each, that fill its memory while they wait.
+    /// 20 a second, of 20 KiB each, that fill its memory while they wait.
     MemoryBound,
     /// 20 a second, and no room on its disk for the first 90 s.
     FullDisk,
@@ -68,7 +68,7 @@ impl Site {
             Self::Steady20 => "capacity 20",
             Self::Steady100 => "capacity 100",
             Self::Varying => "capacity wave 10 30 60s",
-            Self::MemoryBound => "capacity 20\nmemory 60%\nmemory-mib 0.5",
+            Self::MemoryBound => "capacity 20\nmemory 60%\nmemory-mib 2.5",
             Self::FullDisk => "capacity 20\ndisk 95%\nat 90s disk ok",
         }
     }
@@ -83,7 +83,7 @@ impl Site {
 
     const fn len_bytes(self) -> usize {
         match self {
-            Self::MemoryBound => 100 * 1024,
+            Self::MemoryBound => 20 * 1024,
             _ => 4 * 1024,
         }
     }
@@ -186,11 +186,7 @@ impl Drain {
         let mut numbers = self.config.clone().unwrap_or_else(|| config(0));
         numbers.hops[0].probes = knowledge.probes.len() as u16;
         let mut appliance = Appliance::with_config(numbers, knowledge, self.mail(until_ms));
-        let source = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 99));
-        let due = until_ms / INTERVAL_MS;
-        let items = (0..due).map(|n| Item::numbered(n, &format!("by{n}@example.com"), 4096)).collect();
-        let mut bystander =
-            Sender::new(source, 1, items).every_ms(INTERVAL_MS).retrying_after_ms(INTERVAL_MS);
+        let mut bystander = Bystander::new(INTERVAL_MS);
         let mut backlog = Backlog { left: self.messages, read: 0, last_ms: 0 };
         while backlog.left > 0 && world.now_ms() < until_ms {
             let until_ms = world.now_ms() + INTERVAL_MS;
@@ -229,7 +225,7 @@ impl Drain {
         complete: bool,
     ) -> Figures {
         let summary = world.server.summary();
-        let ours = Some(appliance.source());
+        let ours = Some(Appliance::SOURCE);
         let mut fresh_ms = Vec::new();
         let mut bystander_ms = Vec::new();
         for delivery in world.server.deliveries() {
@@ -238,7 +234,7 @@ impl Drain {
                 Some(n) if delivery.source == ours && n >= FRESH => {
                     fresh_ms.push(delivery.delivered_ms - (n - FRESH) * INTERVAL_MS);
                 }
-                Some(n) if delivery.source != ours => {
+                Some(n) if delivery.source == Some(Bystander::SOURCE) => {
                     bystander_ms.push(delivery.delivered_ms.saturating_sub(n * INTERVAL_MS));
                 }
                 _ => {}

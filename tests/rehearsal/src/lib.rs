@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod appliance;
+mod bystander;
 mod connection;
 mod counters;
 pub mod drain;
@@ -17,5 +18,6 @@ mod judge;
 mod mail;
 
 pub use appliance::{Act, Appliance, Knowledge, config};
+pub use bystander::Bystander;
 pub use judge::{Judgement, judge};
 pub use mail::{Fate, Held, Mail};

@@ -1,39 +1,29 @@
-//! One message on its way to a next hop: its open recipients, in as many transactions as it takes.
+//! One message on its way to a next hop: opened, offered as `release` wants it, and what became of it written down.
 //!
 //! What became of recipients is durable before the session begins anything else, so that whatever happens then, at most
 //! the transaction in flight is repeated.
 
-use std::collections::VecDeque;
-
-use penstock_release::{HopId, Verdict};
+use penstock_release::{Fated, Found, HopId, MessageAttempt, Outcome, Settled};
 use penstock_smtp::{Address, BodyType, MailFrom, Notify, OriginalRecipient, Return, Xtext};
 use penstock_spool::{Body, Envelope, Error, Fate, MessageId, Ret};
 use tracing::{debug, error, info, warn};
 
 use super::Delivery;
 use super::connection::Connection;
-use super::evidence::Found;
 use super::record::{Record, named};
-use super::transaction::{self, End, Said, Transaction};
+use super::transaction::{self, End};
 use crate::control::MailId;
 use crate::ledger::Kind;
 use crate::storage::{OpenMessage, Source, Storage};
 
-/// How an attempt ended, as `release` wants to know.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Done { delivered: bool },
-    Open { found: Found, delivered: bool },
-    NotTried,
-}
-
 /// An attempt that came to its end.
-pub(super) struct Ended {
-    pub(super) outcome: Outcome,
-    /// The recipients that are still open, for a note on why. The message stays leased until that is written.
-    pub(super) left: Option<Attempt>,
-    /// A connection that can carry another message.
-    pub(super) connection: Option<Connection>,
+pub(super) enum Ended {
+    /// The message was opened. It stays leased until a note on who is still open, and why, is written.
+    Tried(Box<Attempt>),
+    /// Every recipient has its fate already.
+    Over,
+    /// It could not be read now.
+    NotTried,
 }
 
 /// A message with what is known of its recipients.
@@ -45,53 +35,41 @@ pub(super) struct Attempt {
     source: Source,
     envelope: Envelope,
     attempts: u16,
-    /// Recipients that are still to be offered.
-    to_offer: VecDeque<u16>,
-    /// Recipients that were put off.
-    put_off: Vec<u16>,
-    /// Offer them one by one, since one of them may have spoilt it for all.
-    split: bool,
-    delivered: bool,
-    /// What kept recipients open; the last of several.
-    kept_open: Option<Found>,
+    recipients: MessageAttempt,
 }
 
 impl Ended {
-    fn without_trying(outcome: Outcome) -> Self {
-        Self { outcome, left: None, connection: None }
+    /// What to report of it.
+    pub(super) fn outcome(&self) -> Outcome<'_> {
+        match self {
+            Self::Tried(attempt) => attempt.recipients.outcome(),
+            Self::Over => Outcome::Done { delivered: false },
+            Self::NotTried => Outcome::NotTried,
+        }
     }
 }
 
-/// Sends a message as far as it goes.
-pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> Ended {
+/// Sends a message as far as it goes. With a connection that can carry another message, if there is one.
+pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> (Ended, Option<Connection>) {
     // A volume that is not there has given its messages back long ago, and one that fails cannot record what they come to.
     let Some(storage) = delivery.volumes.of(id.store).filter(|storage| storage.is_well()) else {
-        return Ended::without_trying(Outcome::NotTried);
+        return (Ended::NotTried, None);
     };
     let mut attempt = match Attempt::open(storage, id, hop).await {
-        Ok(attempt) => attempt,
+        Ok(attempt) => Box::new(attempt),
         Err(Error::Damaged(_)) => {
-            return Ended::without_trying(match hold_damaged(delivery, storage, id).await {
-                true => Outcome::Done { delivered: false },
-                false => Outcome::NotTried,
-            });
+            let ended = if hold_damaged(delivery, storage, id).await { Ended::Over } else { Ended::NotTried };
+            return (ended, None);
         }
         // It was removed, or its last recipient was.
-        Err(Error::NoSuchMessage(_)) => {
-            return Ended::without_trying(Outcome::Done { delivered: false });
-        }
+        Err(Error::NoSuchMessage(_)) => return (Ended::Over, None),
         Err(error) => {
             warn!(code = error.code(), %id, %error, "a message cannot be read now");
-            return Ended::without_trying(Outcome::NotTried);
+            return (Ended::NotTried, None);
         }
     };
     let connection = attempt.send(delivery).await;
-    let outcome = match (&attempt.kept_open, attempt.is_over()) {
-        (_, true) => Outcome::Done { delivered: attempt.delivered },
-        (Some(found), false) => Outcome::Open { found: found.clone(), delivered: attempt.delivered },
-        (None, false) => Outcome::NotTried,
-    };
-    Ended { outcome, left: Some(attempt), connection }
+    (Ended::Tried(attempt), connection)
 }
 
 impl Attempt {
@@ -104,12 +82,10 @@ impl Attempt {
             })
             .await
             .map(|(open, (fates, attempts)): (OpenMessage, _)| (open, fates, attempts))?;
-        let to_offer: VecDeque<u16> = fates
-            .iter()
-            .filter(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred))
-            .flat_map(|(first, count, _)| *first..first.saturating_add(*count))
-            .collect();
-        if to_offer.is_empty() {
+        let open_runs = fates.iter().filter(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred));
+        let recipients =
+            MessageAttempt::new(open_runs.flat_map(|(first, count, _)| *first..first.saturating_add(*count)));
+        if recipients.open().is_empty() {
             return Err(Error::NoSuchMessage(message));
         }
         let (source, envelope) = Source::open(open, storage).await?;
@@ -120,17 +96,8 @@ impl Attempt {
             source,
             envelope,
             attempts: attempts.saturating_add(1),
-            to_offer,
-            put_off: Vec::new(),
-            split: false,
-            delivered: false,
-            kept_open: None,
+            recipients,
         })
-    }
-
-    /// Whether every recipient has its fate.
-    fn is_over(&self) -> bool {
-        self.to_offer.is_empty() && self.put_off.is_empty()
     }
 
     /// When the message was accepted, if the clock could be trusted then.
@@ -141,58 +108,67 @@ impl Attempt {
 
     /// What kept recipients open.
     pub(super) fn said(&self) -> String {
-        self.kept_open.as_ref().map_or(String::new(), ToString::to_string)
+        self.recipients.kept_open().map_or(String::new(), ToString::to_string)
     }
 
     /// Offers what is to be offered, transaction by transaction. Gives back the connection if it is of use.
     async fn send(&mut self, delivery: &Delivery) -> Option<Connection> {
         let mut connection = match delivery.connection(self.hop).await {
             Ok(connection) => connection,
-            Err(found) => {
-                self.kept_open = found;
-                return None;
-            }
+            Err(found) => return self.no_session(found),
         };
-        while !self.to_offer.is_empty() {
-            let recipients_max = delivery.settings.client.recipients_max as usize;
-            let batch_len = if self.split { 1 } else { recipients_max.min(self.to_offer.len()) };
-            let batch: Vec<u16> = self.to_offer.drain(..batch_len).collect();
-            let transaction = self.transact(&mut connection, &batch).await;
-            let went_stale = connection.is_used()
-                && matches!(&transaction.end, End::Cut(Some(found)) if found.phase == penstock_release::Phase::Mail);
-            if went_stale {
+        while self.recipients.has_next() {
+            if connection.is_used() && !connection.is_fresh() {
+                let fresh = match delivery.connect(self.hop).await {
+                    Ok(fresh) => fresh,
+                    Err(found) => return self.no_session(found),
+                };
+                tokio::spawn(std::mem::replace(&mut connection, fresh).quit());
+            }
+            let batch = self.recipients.begin(delivery.settings.client.recipients_max as usize).to_vec();
+            let transaction::Ended { transaction, end, answered_ms } =
+                self.transact(&mut connection, &batch).await;
+            if let End::Judged(judged) = &end
+                && judged.is_cut_at_mail()
+                && connection.is_used()
+            {
                 // The server had closed it meanwhile, which says nothing about anything.
-                debug!(peer = %connection.peer(), end = ?transaction.end, "the session had ended meanwhile");
-                batch.into_iter().rev().for_each(|recipient| self.to_offer.push_front(recipient));
-                match delivery.connect(self.hop).await {
-                    Ok(fresh) => connection = fresh,
-                    Err(found) => {
-                        self.kept_open = found;
-                        return None;
-                    }
-                }
+                debug!(peer = %connection.peer(), ?end, "the session had ended meanwhile");
+                self.recipients.unbegin();
+                connection = match delivery.connect(self.hop).await {
+                    Ok(fresh) => fresh,
+                    Err(found) => return self.no_session(found),
+                };
                 continue;
             }
-            for (phase, took_ms) in &transaction.answered_ms {
+            for (phase, took_ms) in &answered_ms {
                 delivery.answered(self.hop, *phase, self.source.size_bytes(), *took_ms);
             }
-            let goes_on = self.settle(delivery, &batch, transaction, connection.peer()).await;
-            if !goes_on {
+            let judged = match end {
+                End::Judged(judged) => judged,
+                End::Damaged if hold_damaged(delivery, &self.storage, self.id).await => {
+                    self.recipients.close();
+                    return None;
+                }
+                End::Damaged | End::Unrecordable => penstock_release::End::Cut(None),
+            };
+            let Settled { fates, goes_on } = self.recipients.settle(transaction, judged);
+            let peer = connection.peer();
+            let records = fates.into_iter().map(|fated| self.record(delivery, fated, peer)).collect();
+            if !(self.write(delivery, records).await && goes_on) {
                 return None;
             }
             connection.carried();
-            if !connection.is_fresh() && !self.to_offer.is_empty() {
-                let old = std::mem::replace(&mut connection, delivery.connect(self.hop).await.ok()?);
-                tokio::spawn(old.quit());
-            }
-            if self.kept_open.as_ref().is_some_and(|found| concerns_all(found.verdict())) {
-                break;
-            }
         }
         Some(connection)
     }
 
-    async fn transact(&mut self, connection: &mut Connection, batch: &[u16]) -> Transaction {
+    fn no_session(&mut self, found: Option<Found>) -> Option<Connection> {
+        self.recipients.no_session(found);
+        None
+    }
+
+    async fn transact(&mut self, connection: &mut Connection, batch: &[u16]) -> transaction::Ended {
         let begin = &self.envelope.begin;
         // What is on flash went through the same parser when it came in: a part that no longer passes was not ours.
         let mail = MailFrom {
@@ -220,108 +196,16 @@ impl Attempt {
         transaction::run(connection, &self.storage, &mail, &recipients, &mut self.source).await
     }
 
-    /// Writes down what a transaction came to. Whether the connection, and the attempt, can go on.
-    async fn settle(
-        &mut self,
-        delivery: &Delivery,
-        batch: &[u16],
-        transaction: Transaction,
-        peer: std::net::SocketAddr,
-    ) -> bool {
-        let Transaction { said, end, .. } = transaction;
-        let mut records = Vec::new();
-        let mut accepted = Vec::new();
-        // Of whom nothing was said, and who is to go in the next transaction.
-        let (mut unsaid, mut open) = (Vec::new(), Vec::new());
-        for (number, said) in batch.iter().copied().zip(said) {
-            match said {
-                Said::Accepted => accepted.push(number),
-                Said::Nothing => unsaid.push(number),
-                Said::Next => open.push(number),
-                Said::Later(found) => {
-                    self.put_off.push(number);
-                    self.kept_open = Some(found);
-                }
-                Said::Refused(found) => {
-                    records.push(self.record(delivery, vec![number], Fate::Held, &found, peer));
-                }
-            }
-        }
-        let goes_on = match end {
-            End::Message(found) | End::Before(Some(found)) => {
-                // Where MAIL was refused nothing was said of any recipient: it was said of all.
-                accepted.append(&mut unsaid);
-                accepted.sort_unstable();
-                self.judge(delivery, accepted, &found, &mut records, peer);
-                true
-            }
-            End::Before(None) => true,
-            End::Cut(found) => {
-                open.append(&mut accepted);
-                self.kept_open = found;
-                false
-            }
-            End::Damaged if hold_damaged(delivery, &self.storage, self.id).await => {
-                self.to_offer.clear();
-                self.put_off.clear();
-                return false;
-            }
-            End::Damaged | End::Unrecordable => {
-                open.append(&mut accepted);
-                self.kept_open = None;
-                false
-            }
-        };
-        open.append(&mut unsaid);
-        open.sort_unstable();
-        open.into_iter().rev().for_each(|number| self.to_offer.push_front(number));
-        self.write(delivery, records).await && goes_on
-    }
-
-    /// What follows from what the server said of the message as a whole, for those recipients.
-    fn judge(
-        &mut self,
-        delivery: &Delivery,
-        recipients: Vec<u16>,
-        found: &Found,
-        records: &mut Vec<Record>,
-        peer: std::net::SocketAddr,
-    ) {
-        match found.verdict() {
-            Verdict::Delivered => {
-                self.delivered = true;
-                delivery.metrics.delivered.add(recipients.len() as u64);
-                records.push(self.record(delivery, recipients, Fate::Delivered, found, peer));
-            }
-            Verdict::Held => records.push(self.record(delivery, recipients, Fate::Held, found, peer)),
-            Verdict::SplitRecipients => {
-                self.split = true;
-                recipients.into_iter().rev().for_each(|number| self.to_offer.push_front(number));
-            }
-            Verdict::Accepted
-            | Verdict::RetryMessage
-            | Verdict::RetryRecipient
-            | Verdict::NextTransaction
-            | Verdict::Destination(_) => {
-                self.put_off.extend(recipients);
-                self.kept_open = Some(found.clone());
-            }
-        }
-    }
-
-    fn record(
-        &self,
-        delivery: &Delivery,
-        recipients: Vec<u16>,
-        fate: Fate,
-        found: &Found,
-        peer: std::net::SocketAddr,
-    ) -> Record {
+    /// What is written down of a fate.
+    fn record(&self, delivery: &Delivery, fated: Fated, peer: std::net::SocketAddr) -> Record {
+        let Fated { recipients, delivered, found } = fated;
         let hop = delivery.hop_name(self.hop);
         let names = named(&self.envelope.recipients, &recipients);
-        let (kind, did) = match fate {
-            Fate::Delivered => (Kind::Delivered, "took it for"),
-            _ => (Kind::Held, "refused it for"),
+        let (fate, kind, did) = if delivered {
+            delivery.metrics.delivered.add(recipients.len() as u64);
+            (Fate::Delivered, Kind::Delivered, "took it for")
+        } else {
+            (Fate::Held, Kind::Held, "refused it for")
         };
         Record {
             id: self.id,
@@ -360,11 +244,8 @@ impl Attempt {
     }
 
     /// Notes that recipients wait, or are set aside, after `release` has decided.
-    pub(super) async fn note_open(mut self, delivery: &Delivery, fate: Fate, attempts: u16, why: &str) {
-        let mut recipients: Vec<u16> = self.to_offer.drain(..).collect();
-        recipients.append(&mut self.put_off);
-        recipients.sort_unstable();
-        recipients.dedup();
+    pub(super) async fn note_open(&self, delivery: &Delivery, fate: Fate, attempts: u16, why: &str) {
+        let recipients = self.recipients.open();
         if recipients.is_empty() {
             return;
         }
@@ -377,7 +258,7 @@ impl Attempt {
             recipients,
             fate,
             attempts,
-            reply_code: self.kept_open.as_ref().map_or(0, Found::code),
+            reply_code: self.recipients.kept_open().map_or(0, Found::code),
             at: delivery.clock.stamp(),
             kind: if fate == Fate::Held { Kind::Held } else { Kind::Deferred },
             text: format!("{hop}, {names}: {why}{colon}{said}"),
@@ -385,11 +266,6 @@ impl Attempt {
         };
         self.write(delivery, vec![record]).await;
     }
-}
-
-/// Whether a verdict leaves no hope for the other recipients of this attempt.
-fn concerns_all(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Destination(_) | Verdict::RetryMessage)
 }
 
 fn tell(delivery: &Delivery, record: &Record) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use penstock_release::Found;
 use penstock_settings::{Client, HopAddress, HopHost};
 use penstock_smtp::client::{Config, Event, Phase, Session};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
@@ -15,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use super::evidence::{Cut, Found, phase};
+use super::evidence::{Cut, heard, phase};
 
 /// What is read at once: replies are short.
 const READ_BYTES: usize = 4 * 1024;
@@ -64,7 +65,7 @@ impl Connection {
         };
         let opened = opening.await.map_err(|error: io::Error| {
             let cut = if error.kind() == io::ErrorKind::TimedOut { Cut::TimedOut } else { Cut::Io(error) };
-            Found::cut(penstock_release::Phase::Connect, &cut, 0)
+            cut.found(penstock_release::Phase::Connect, 0)
         });
         let (stream, peer) = opened?;
         let now = Instant::now();
@@ -93,14 +94,16 @@ impl Connection {
             match self.poll() {
                 Event::NeedInput => {
                     let moved = self.progress().await;
-                    moved.map_err(|cut| Found::cut(phase(at), &cut, 0))?;
+                    moved.map_err(|cut| cut.found(phase(at), 0))?;
                 }
                 Event::Ready(_) => return Ok(()),
-                Event::Refused { phase: at, reply } => return Err(Some(Found::reply(phase(at), reply, 0))),
-                Event::Broken { phase: at, error } => {
-                    return Err(Found::cut(phase(at), &Cut::Nonsense(error), 0));
+                Event::Refused { phase: at, reply } => {
+                    return Err(Some(Found::reply(phase(at), heard(reply), 0)));
                 }
-                Event::Closed => return Err(Found::cut(phase(at), &Cut::Eof, 0)),
+                Event::Broken { phase: at, error } => {
+                    return Err(Cut::Nonsense(error).found(phase(at), 0));
+                }
+                Event::Closed => return Err(Cut::Eof.found(phase(at), 0)),
                 // Nothing else comes before the first transaction.
                 _ => {}
             }

@@ -1,27 +1,11 @@
-//! What a server did, kept: the bridge between what `smtp` hears and what `release` judges.
+//! The bridge between what `smtp` hears and what `release` judges.
 
-use std::fmt;
 use std::io;
 
 use penstock_release as release;
+use penstock_release::Found;
 use penstock_smtp as smtp;
 use penstock_smtp::client::Phase;
-
-/// What a server said or did, at which point of the dialogue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) phase: release::Phase,
-    what: What,
-    /// How many recipients the transaction had accepted before.
-    accepted: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
-    Reply { code: u16, status: Option<smtp::Status>, text: String },
-    Lost(String),
-    TimedOut,
-}
 
 /// Why a connection came to an end without a reply.
 #[derive(Debug)]
@@ -36,70 +20,24 @@ pub(super) enum Cut {
     Stopping,
 }
 
-impl Found {
-    pub(super) fn reply(phase: release::Phase, reply: smtp::Reply<'_>, accepted: u32) -> Self {
-        let what = What::Reply { code: reply.code, status: reply.status, text: reply.text.to_owned() };
-        Self { phase, what, accepted }
-    }
-
-    /// `None` if it was not the server who ended it.
-    pub(super) fn cut(phase: release::Phase, cut: &Cut, accepted: u32) -> Option<Self> {
-        let what = match cut {
-            Cut::Io(error) => What::Lost(error.to_string()),
-            Cut::Eof => What::Lost("the server closed the connection".into()),
-            Cut::Nonsense(error) => What::Lost(error.to_string()),
-            Cut::TimedOut => What::TimedOut,
-            Cut::Stopping => return None,
+impl Cut {
+    /// What was found, after so many recipients had been accepted. `None` if it was not the server who ended it.
+    pub(super) fn found(&self, phase: release::Phase, accepted: u32) -> Option<Found> {
+        let why = match self {
+            Self::Io(error) => error.to_string(),
+            Self::Eof => "the server closed the connection".into(),
+            Self::Nonsense(error) => error.to_string(),
+            Self::TimedOut => return Some(Found::timed_out(phase, accepted)),
+            Self::Stopping => return None,
         };
-        Some(Self { phase, what, accepted })
-    }
-
-    pub(super) fn evidence(&self) -> release::Evidence<'_> {
-        let event = match &self.what {
-            What::Reply { code, status, text } => release::Event::Reply(release::Reply {
-                code: *code,
-                enhanced: status.map(|status| (status.class, status.subject, status.detail)),
-                text,
-            }),
-            What::Lost(_) => release::Event::Lost,
-            What::TimedOut => release::Event::TimedOut,
-        };
-        release::Evidence { phase: self.phase, event, accepted: self.accepted }
-    }
-
-    pub(super) fn verdict(&self) -> release::Verdict {
-        self.evidence().verdict()
-    }
-
-    /// The code of the reply; 0 where there was none.
-    pub(super) fn code(&self) -> u16 {
-        match &self.what {
-            What::Reply { code, .. } => *code,
-            What::Lost(_) | What::TimedOut => 0,
-        }
+        Some(Found::lost(phase, why, accepted))
     }
 }
 
-/// As the ledger has it: `550 5.1.1 no such user (RCPT)`.
-impl fmt::Display for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.what {
-            What::Reply { code, status: Some(status), text } => write!(f, "{code} {status} {text}")?,
-            What::Reply { code, status: None, text } => write!(f, "{code} {text}")?,
-            What::Lost(why) => f.write_str(why)?,
-            What::TimedOut => f.write_str("no answer")?,
-        }
-        let at = match self.phase {
-            release::Phase::Connect => "connection",
-            release::Phase::Banner => "greeting",
-            release::Phase::Ehlo => "EHLO",
-            release::Phase::Mail => "MAIL",
-            release::Phase::Rcpt => "RCPT",
-            release::Phase::Data => "DATA",
-            release::Phase::EndOfData => "end of data",
-        };
-        write!(f, " ({at})")
-    }
+/// A reply as `release` knows it.
+pub(super) fn heard(reply: smtp::Reply<'_>) -> release::Reply<'_> {
+    let enhanced = reply.status.map(|status| (status.class, status.subject, status.detail));
+    release::Reply { code: reply.code, enhanced, text: reply.text }
 }
 
 /// The phase as `release` knows it. Between transactions what is wrong concerns the next MAIL.

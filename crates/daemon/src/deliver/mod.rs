@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use penstock_release::{
-    Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
-    Outcome as Reported, PROBES_MAX, Phase, Priority, Release, SetAside, State, Verdict,
+    Decision, Evidence, Fate as Follows, Found, HopConfig, HopId, HopStatus, Message, Mode, Now, Outcome,
+    PROBES_MAX, Phase, Priority, Release, SetAside, State, Verdict,
 };
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::{Config as ClientConfig, Event};
@@ -35,7 +35,7 @@ use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::stop;
 use crate::storage::{Accepted, Arrived, Recovered, STALLED_AFTER, Storage, Volumes, refuse};
-use attempt::{Attempt, Outcome};
+use attempt::{Attempt, Ended};
 use canary::Canaries;
 pub(crate) use canary::{
     Canary, Fate as CanaryFate, OfHop as CanariesOfHop, REPORT_BYTES_MAX, ReturnPath, Token,
@@ -43,7 +43,7 @@ pub(crate) use canary::{
 use connection::Connection;
 pub(crate) use connection::SourceAddresses;
 use counters::AllCounters;
-use evidence::{Cut, Found, phase};
+use evidence::{Cut, heard, phase};
 pub(crate) use notes::Note;
 use notes::Notes;
 use record::Record;
@@ -366,22 +366,14 @@ impl Delivery {
 
     /// Sends one message and reports what came of it.
     async fn send(&self, id: MailId, hop: HopId) {
-        let attempt::Ended { outcome, left, connection } = attempt::run(self, id, hop).await;
+        let (ended, connection) = attempt::run(self, id, hop).await;
         // First of all, so that it is there for the next message: what was delivered is on flash by now.
         if let Some(connection) = connection {
             self.keep(hop, connection);
         }
         self.notes().end(id);
-        let follows = {
-            let reported = match &outcome {
-                Outcome::Done { delivered } => Reported::Done { delivered: *delivered },
-                Outcome::Open { found, delivered } => {
-                    Reported::Open { evidence: found.evidence(), delivered: *delivered }
-                }
-                Outcome::NotTried => Reported::NotTried,
-            };
-            self.release().finished(id.key(), reported, self.now())
-        };
+        let outcome = ended.outcome();
+        let follows = self.release().finished(id.key(), outcome, self.now());
         if !self.volumes.of(id.store).is_some_and(Storage::is_well) {
             // It comes back with its volume.
             self.release().remove(id.key());
@@ -390,8 +382,8 @@ impl Delivery {
             self.metrics.released.add(1);
             self.counters.took(hop);
         }
-        if let (Some(follows), Some(left)) = (follows, left) {
-            self.note(id, follows, left).await;
+        if let (Some(follows), Ended::Tried(attempt)) = (follows, &ended) {
+            self.note(id, follows, attempt).await;
         }
         if follows == Some(Follows::Done) && self.notes().take_again(id) {
             // The operator gave recipients back while the others were on their way.
@@ -449,7 +441,7 @@ impl Delivery {
     }
 
     /// Writes down what follows for recipients that are still open.
-    async fn note(&self, id: MailId, follows: Follows, left: Attempt) {
+    async fn note(&self, id: MailId, follows: Follows, left: &Attempt) {
         match follows {
             Follows::Done | Follows::Kept => {}
             Follows::Waits { attempts, for_ms } => {
@@ -509,23 +501,23 @@ impl Delivery {
             Err(found) => return found,
         };
         if connection.session().mail(&MailFrom::new(Address::NULL)).is_err() {
-            return Found::cut(Phase::Ehlo, &Cut::Eof, 0);
+            return Cut::Eof.found(Phase::Ehlo, 0);
         }
         let trouble = loop {
             let at = connection.session().phase();
             match connection.poll() {
                 Event::NeedInput => {}
                 Event::MailReply(reply) => {
-                    let found = Found::reply(Phase::Mail, reply, 0);
+                    let found = Found::reply(Phase::Mail, heard(reply), 0);
                     break (found.verdict() != Verdict::Accepted).then_some(found);
                 }
-                Event::Refused { phase: at, reply } => return Some(Found::reply(phase(at), reply, 0)),
-                Event::Broken { phase: at, error } => return Found::cut(phase(at), &Cut::Nonsense(error), 0),
-                Event::Closed => return Found::cut(phase(at), &Cut::Eof, 0),
+                Event::Refused { phase: at, reply } => return Some(Found::reply(phase(at), heard(reply), 0)),
+                Event::Broken { phase: at, error } => return Cut::Nonsense(error).found(phase(at), 0),
+                Event::Closed => return Cut::Eof.found(phase(at), 0),
                 _ => continue,
             }
             if let Err(cut) = connection.progress().await {
-                return Found::cut(phase(at), &cut, 0);
+                return cut.found(phase(at), 0);
             }
         };
         tokio::spawn(connection.quit());

@@ -1,39 +1,20 @@
-//! One transaction: some recipients of one message over one connection, and what the server said to each.
+//! One transaction over one connection: what `release` wants said, and what the server answers.
 
-use penstock_release::{Phase, Verdict};
+use penstock_release as release;
+use penstock_release::{AfterEnvelope, Phase, Transaction};
 use penstock_smtp::client::Event;
 use penstock_smtp::{MailFrom, Recipient};
 use penstock_spool::Error;
 
 use super::connection::Connection;
-use super::evidence::{Cut, Found, phase};
+use super::evidence::{Cut, heard, phase};
 use crate::storage::{Source, Storage};
-
-/// What has become of a recipient in a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// Nothing yet, or what was said concerned all: it stays open.
-    Nothing,
-    /// It was accepted, and goes with the message.
-    Accepted,
-    /// It waits for another attempt.
-    Later(Found),
-    /// It goes in the next transaction.
-    Next,
-    /// It was refused for good.
-    Refused(Found),
-}
 
 /// How a transaction ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// With a verdict on the message, for all recipients that were accepted.
-    Message(Found),
-    /// Before the message, since the server had no use for it: the session can go on. `None` where no recipient was
-    /// accepted, and each has its own reason.
-    Before(Option<Found>),
-    /// With the connection. `None` where that was our doing.
-    Cut(Option<Found>),
+    /// As `release` knows it.
+    Judged(release::End),
     /// The message turned out to be damaged. The connection was dropped before the end of data.
     Damaged,
     /// The volume cannot be read, or what it had come to could not be recorded: the connection was dropped before the end
@@ -43,8 +24,8 @@ pub(super) enum End {
 
 /// A transaction that came to its end.
 #[derive(Debug)]
-pub(super) struct Transaction {
-    pub(super) said: Vec<Said>,
+pub(super) struct Ended {
+    pub(super) transaction: Transaction,
     pub(super) end: End,
     /// How long the server took to answer MAIL, DATA, and the message, in ms.
     pub(super) answered_ms: Vec<(Phase, u64)>,
@@ -57,112 +38,77 @@ pub(super) async fn run(
     mail: &MailFrom<'_>,
     recipients: &[Recipient<'_>],
     source: &mut Source,
-) -> Transaction {
-    let mut transaction = Running {
-        connection,
-        said: vec![Said::Nothing; recipients.len()],
-        accepted: 0,
-        mail_refused: None,
-        answered_ms: Vec::new(),
+) -> Ended {
+    let transaction = Transaction::new(recipients.len());
+    let mut running = Running { connection, transaction, answered_ms: Vec::new() };
+    let end = match running.envelope(mail, recipients).await {
+        Ok(()) => running.message(storage, source).await,
+        Err(end) => End::Judged(end),
     };
-    let end = match transaction.envelope(mail, recipients).await {
-        Ok(()) => transaction.message(storage, source).await,
-        Err(end) => end,
-    };
-    Transaction { said: transaction.said, end, answered_ms: transaction.answered_ms }
+    Ended { transaction: running.transaction, end, answered_ms: running.answered_ms }
 }
 
 struct Running<'c> {
     connection: &'c mut Connection,
-    said: Vec<Said>,
-    accepted: u32,
-    mail_refused: Option<Found>,
+    transaction: Transaction,
     answered_ms: Vec<(Phase, u64)>,
 }
 
 impl Running<'_> {
-    /// MAIL and RCPT, ahead of their replies where the server allows it. DATA waits for all of them: what is said of
-    /// one recipient may be a reason to send the message to none.
-    async fn envelope(&mut self, mail: &MailFrom<'_>, recipients: &[Recipient<'_>]) -> Result<(), End> {
+    /// MAIL and RCPT, ahead of their replies where the server allows it.
+    async fn envelope(
+        &mut self,
+        mail: &MailFrom<'_>,
+        recipients: &[Recipient<'_>],
+    ) -> Result<(), release::End> {
         if let Err(error) = self.connection.session().mail(mail) {
             // A session that is idle takes MAIL; one that does not is of no use.
             return Err(self.cut(&Cut::Nonsense(error)));
         }
-        let mut to_send = recipients.iter();
-        let mut answered = 0;
-        while answered < recipients.len() {
-            while self.mail_refused.is_none()
-                && self.connection.session().can_send()
-                && let Some(recipient) = to_send.next()
+        loop {
+            while self.connection.session().can_send()
+                && let Some(recipient) = self.transaction.to_name().and_then(|n| recipients.get(n))
             {
                 if let Err(error) = self.connection.session().rcpt(recipient) {
                     return Err(self.cut(&Cut::Nonsense(error)));
                 }
+                self.transaction.named();
+            }
+            match self.transaction.after_envelope() {
+                None => {}
+                Some(AfterEnvelope::Data) => return Ok(()),
+                Some(AfterEnvelope::Leave(end)) => return Err(self.leave(end).await),
             }
             let took_ms = self.connection.asked_ms_ago();
             match self.connection.poll() {
                 Event::NeedInput => {
-                    // Those that were not sent are not owed a reply.
-                    if self.mail_refused.is_some() && answered + to_send.len() == recipients.len() {
-                        break;
-                    }
                     if let Err(cut) = self.connection.progress().await {
                         return Err(self.cut(&cut));
                     }
                 }
                 Event::MailReply(reply) => {
                     self.answered_ms.push((Phase::Mail, took_ms));
-                    let found = Found::reply(Phase::Mail, reply, 0);
-                    if found.verdict() != Verdict::Accepted {
-                        self.mail_refused = Some(found);
-                    }
+                    self.transaction.mail_answered(heard(reply));
                 }
                 Event::RcptReply { index, reply } => {
-                    answered += 1;
-                    let found = Found::reply(Phase::Rcpt, reply, self.accepted);
-                    if self.mail_refused.is_none() {
-                        self.recipient(index as usize, found)?;
+                    if let Some(end) = self.transaction.recipient_answered(index as usize, heard(reply)) {
+                        return Err(end);
                     }
                 }
                 Event::Refused { phase: at, reply } => {
-                    return Err(End::Cut(Some(Found::reply(phase(at), reply, self.accepted))));
+                    return Err(release::End::Cut(Some(self.transaction.heard(phase(at), heard(reply)))));
                 }
                 Event::Broken { error, .. } => return Err(self.cut(&Cut::Nonsense(error))),
                 Event::Closed => return Err(self.cut(&Cut::Eof)),
                 _ => {}
             }
         }
-        if let Some(found) = self.mail_refused.take() {
-            return Err(self.leave(Some(found)).await);
-        }
-        if self.accepted == 0 {
-            return Err(self.leave(None).await);
-        }
-        Ok(())
-    }
-
-    fn recipient(&mut self, index: usize, found: Found) -> Result<(), End> {
-        let said = match found.verdict() {
-            Verdict::Accepted | Verdict::Delivered => {
-                self.accepted += 1;
-                Said::Accepted
-            }
-            Verdict::NextTransaction => Said::Next,
-            Verdict::Held => Said::Refused(found),
-            Verdict::RetryRecipient | Verdict::RetryMessage | Verdict::SplitRecipients => Said::Later(found),
-            // It concerns all of them. Replies to the others may be under way, so the session is of no more use.
-            Verdict::Destination(_) => return Err(End::Cut(Some(found))),
-        };
-        if let Some(slot) = self.said.get_mut(index) {
-            *slot = said;
-        }
-        Ok(())
     }
 
     /// DATA, the message, and the verdict on it.
     async fn message(&mut self, storage: &Storage, source: &mut Source) -> End {
         if let Err(error) = self.connection.session().data() {
-            return self.cut(&Cut::Nonsense(error));
+            return End::Judged(self.cut(&Cut::Nonsense(error)));
         }
         source.rewind();
         let mut body = Sending::default();
@@ -176,19 +122,21 @@ impl Running<'_> {
                     continue;
                 }
                 Event::DataReply(reply) => {
-                    let found = Found::reply(Phase::Data, reply, self.accepted);
-                    return self.leave(Some(found)).await;
+                    let found = self.transaction.heard(Phase::Data, heard(reply));
+                    return End::Judged(self.leave(release::End::Before(Some(found))).await);
                 }
                 Event::EndReply(reply) => {
                     self.answered_ms.push((Phase::EndOfData, took_ms));
-                    return End::Message(Found::reply(Phase::EndOfData, reply, self.accepted));
+                    let found = self.transaction.heard(Phase::EndOfData, heard(reply));
+                    return End::Judged(release::End::Message(found));
                 }
-                Event::NoRecipients => return End::Before(None),
+                Event::NoRecipients => return End::Judged(release::End::Before(None)),
                 Event::Refused { phase: at, reply } => {
-                    return End::Cut(Some(Found::reply(phase(at), reply, self.accepted)));
+                    let found = self.transaction.heard(phase(at), heard(reply));
+                    return End::Judged(release::End::Cut(Some(found)));
                 }
-                Event::Broken { error, .. } => return self.cut(&Cut::Nonsense(error)),
-                Event::Closed => return self.cut(&Cut::Eof),
+                Event::Broken { error, .. } => return End::Judged(self.cut(&Cut::Nonsense(error))),
+                Event::Closed => return End::Judged(self.cut(&Cut::Eof)),
                 _ => continue,
             }
             if body.begun
@@ -198,33 +146,34 @@ impl Running<'_> {
                 return end;
             }
             if let Err(cut) = self.connection.progress().await {
-                return self.cut(&cut);
+                return End::Judged(self.cut(&cut));
             }
         }
     }
 
     /// Leaves the transaction so that the session can have another one.
-    async fn leave(&mut self, found: Option<Found>) -> End {
+    async fn leave(&mut self, end: release::End) -> release::End {
         if self.connection.session().reset().is_err() {
-            return End::Before(found);
+            return end;
         }
         loop {
             match self.connection.poll() {
-                Event::ResetReply(_) => return End::Before(found),
+                Event::ResetReply(_) | Event::Refused { .. } | Event::Broken { .. } | Event::Closed => {
+                    return end;
+                }
                 Event::NeedInput => {}
-                Event::Refused { .. } | Event::Broken { .. } | Event::Closed => return End::Before(found),
                 _ => continue,
             }
             if self.connection.progress().await.is_err() {
                 // What it had said before counts; whether the session is of use is seen when it is used.
-                return End::Before(found);
+                return end;
             }
         }
     }
 
-    fn cut(&mut self, cut: &Cut) -> End {
+    fn cut(&mut self, cut: &Cut) -> release::End {
         let at = phase(self.connection.session().phase());
-        End::Cut(Found::cut(at, cut, self.accepted))
+        release::End::Cut(cut.found(at, self.transaction.accepted()))
     }
 }
 

@@ -11,13 +11,12 @@ mod send;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use penstock_release::{CanaryOutcome, HopId};
+use penstock_release::{CanaryOutcome, Found, HopId};
 use penstock_smtp::{Address, MailFrom, Notify, OriginalRecipient, Recipient, Return, Xtext};
 use tracing::{debug, info, warn};
 
 use super::Delivery;
 use super::connection::Connection;
-use super::evidence::Found;
 use crate::ledger::Kind;
 use book::{Book, Reported};
 pub(crate) use book::{Canary, Fate, OfHop};
@@ -117,7 +116,7 @@ impl Delivery {
             let Sent { taken, answered_ms } =
                 send::send(&mut connection, &mail, &recipient, text.as_bytes()).await;
             let stale = connection.is_used()
-                && matches!(&taken, Err(Some(found)) if found.phase == penstock_release::Phase::Mail);
+                && matches!(&taken, Err(Some(found)) if found.phase() == penstock_release::Phase::Mail);
             if stale {
                 // The server had closed it meanwhile, which says nothing about anything.
                 self.canaries.book().forget(hop, id);

@@ -1,18 +1,18 @@
 //! A canary on its way to a hop: one transaction with one recipient.
 
-use penstock_release::{Phase, Verdict};
+use penstock_release::{Found, Phase, Verdict};
 use penstock_smtp::client::Event;
 use penstock_smtp::{MailFrom, Recipient, Reply};
 
 use crate::deliver::connection::Connection;
-use crate::deliver::evidence::{Cut, Found, phase};
+use crate::deliver::evidence::{Cut, heard, phase};
 
 /// How a transaction ended.
 #[derive(Debug)]
 pub(super) struct Sent {
     /// Whether the hop took it. `Err(None)` where it was our doing that it did not.
     pub(super) taken: Result<(), Option<Found>>,
-    /// How long the hop took to answer MAIL, and the message, in ms.
+    /// How long the hop took to answer MAIL, DATA, and the message, in ms.
     pub(super) answered_ms: Vec<(Phase, u64)>,
 }
 
@@ -39,7 +39,7 @@ async fn transact(
     let (mut accepted, mut sending) = (0, false);
     loop {
         let at = phase(connection.session().phase());
-        let cut = |cut: &Cut| Found::cut(at, cut, accepted);
+        let cut = |cut: &Cut| cut.found(at, accepted);
         begun.map_err(|error| cut(&Cut::Nonsense(error)))?;
         begun = Ok(());
         let took_ms = connection.asked_ms_ago();
@@ -64,14 +64,17 @@ async fn transact(
                 accepted = 1;
                 begun = connection.session().data();
             }
-            Event::DataReply(reply) if reply.code == 354 => sending = true,
-            Event::DataReply(reply) => return Err(Some(Found::reply(Phase::Data, reply, accepted))),
+            Event::DataReply(reply) if reply.code == 354 => {
+                answered_ms.push((Phase::Data, took_ms));
+                sending = true;
+            }
+            Event::DataReply(reply) => return Err(Some(Found::reply(Phase::Data, heard(reply), accepted))),
             Event::EndReply(reply) => {
                 answered_ms.push((Phase::EndOfData, took_ms));
                 return expect(Verdict::Delivered, Phase::EndOfData, reply, accepted);
             }
             Event::Refused { phase: at, reply } => {
-                return Err(Some(Found::reply(phase(at), reply, accepted)));
+                return Err(Some(Found::reply(phase(at), heard(reply), accepted)));
             }
             Event::Broken { error, .. } => return Err(cut(&Cut::Nonsense(error))),
             Event::Closed => return Err(cut(&Cut::Eof)),
@@ -82,6 +85,6 @@ async fn transact(
 
 /// Whether a reply says what it should, as `release` understands replies.
 fn expect(wanted: Verdict, at: Phase, reply: Reply<'_>, accepted: u32) -> Result<(), Option<Found>> {
-    let found = Found::reply(at, reply, accepted);
+    let found = Found::reply(at, heard(reply), accepted);
     if found.verdict() == wanted { Ok(()) } else { Err(Some(found)) }
 }
