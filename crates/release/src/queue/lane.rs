@@ -171,13 +171,18 @@ impl Lane {
             self.buckets.resize_with(BUCKETS, Bucket::default);
         }
         let Some(bucket) = self.buckets.get_mut(usize::from(n)) else { return T::default() };
-        if let Some(id) = bucket.next_id() {
-            self.turns.remove(&(bucket.start, id, n));
-        }
+        let place = |bucket: &Bucket| bucket.next_id().map(|id| (bucket.start, id, n));
+        let before = place(bucket);
         let changed = change(bucket);
-        if let Some(id) = bucket.next_id() {
+        if bucket.len() > 0 {
             bucket.start = bucket.start.max(self.served);
-            self.turns.insert((bucket.start, id, n));
+        }
+        let after = place(bucket);
+        if before != after {
+            if let Some(before) = before {
+                self.turns.remove(&before);
+            }
+            self.turns.extend(after);
         }
         changed
     }
