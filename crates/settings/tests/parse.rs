@@ -305,3 +305,16 @@ fn addresses_that_contradict_each_other_are_told() {
     let word = problems(&format!("[network]\ndhcp = \"yes\"\n{LEAST}"));
     assert_eq!(word, [(Some(2), "network.dhcp".into(), Code::WrongType)]);
 }
+
+#[test]
+fn mailboxes_cannot_be_both_first_and_last() {
+    let release = |last: &str| {
+        format!("{LEAST}[release]\nmailboxes_first = [\"ceo@example.org\"]\nmailboxes_last = [{last}]\n")
+    };
+    let settings = Settings::parse(&release("\"@lists.example.org\"")).unwrap();
+    assert!(settings.release.mailboxes_first[0].include("CEO@example.org"));
+    assert!(settings.release.mailboxes_last[0].include("all@lists.example.org"));
+    let found = problems(&release("\"CEO@Example.org\""));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].1.as_str(), found[0].2), ("release.mailboxes_first", Code::Contradiction));
+}
