@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use penstock_release::{HopId, Verdict};
 use penstock_smtp::{Address, BodyType, MailFrom, Notify, OriginalRecipient, Return, Xtext};
-use penstock_spool::{Body, Envelope, Error, Fate, MessageId, Ret};
+use penstock_spool::{Body, Envelope, Error, Fate, MessageId, Recipient, Ret};
 use tracing::{debug, error, info, warn};
 
 use super::Delivery;
@@ -68,7 +68,7 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> Ended {
     let Some(storage) = delivery.volumes.of(id.store).filter(|storage| storage.is_well()) else {
         return Ended::without_trying(Outcome::NotTried);
     };
-    let mut attempt = match Attempt::open(storage, id, hop).await {
+    let mut attempt = match Attempt::begin(storage, id, hop).await {
         Ok(attempt) => attempt,
         Err(Error::Damaged(_)) => {
             return Ended::without_trying(match hold_damaged(delivery, storage, id).await {
@@ -85,6 +85,10 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> Ended {
             return Ended::without_trying(Outcome::NotTried);
         }
     };
+    if !delivery.addressed(id, attempt.open()) {
+        // Its mailbox is to be spared for now.
+        return Ended::without_trying(Outcome::NotTried);
+    }
     let connection = attempt.send(delivery).await;
     let outcome = match (&attempt.kept_open, attempt.is_over()) {
         (_, true) => Outcome::Done { delivered: attempt.delivered },
@@ -95,7 +99,7 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> Ended {
 }
 
 impl Attempt {
-    async fn open(storage: &Storage, id: MailId, hop: HopId) -> Result<Self, Error> {
+    async fn begin(storage: &Storage, id: MailId, hop: HopId) -> Result<Self, Error> {
         let message = MessageId(id.number);
         let (open, fates, attempts) = storage
             .open_with(message, move |spool| {
@@ -129,8 +133,15 @@ impl Attempt {
     }
 
     /// Whether every recipient has its fate.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.to_offer.is_empty() && self.put_off.is_empty()
+    }
+
+    /// The recipients that have none, in the order of the envelope.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Recipient> {
+        let mut numbers: Vec<u16> = self.to_offer.iter().chain(&self.put_off).copied().collect();
+        numbers.sort_unstable();
+        numbers.into_iter().filter_map(|number| self.envelope.recipients.get(usize::from(number)))
     }
 
     /// When the message was accepted, if the clock could be trusted then.

@@ -1,5 +1,6 @@
 //! The side that gives mail on: carries out what `release` decides, and reports what came of it.
 
+mod addressing;
 mod attempt;
 mod connection;
 mod evidence;
@@ -14,12 +15,12 @@ use std::time::Duration;
 
 use penstock_release::{
     Decision, Evidence, Fate as Follows, HopConfig, HopId, HopStatus, Message, Mode, Now,
-    Outcome as Reported, Phase, Release, SetAside, State, Verdict,
+    Outcome as Reported, Phase, Priority, Release, SetAside, State, Verdict,
 };
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::{Config as ClientConfig, Event};
 use penstock_smtp::{Address, MailFrom};
-use penstock_spool::{EVENT_TEXT_BYTES_MAX, Error as SpoolError, Fate, MessageId, Stamp};
+use penstock_spool::{EVENT_TEXT_BYTES_MAX, Error as SpoolError, Fate, MessageId, Recipient, Stamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
@@ -127,8 +128,9 @@ impl Delivery {
         let mut release = self.release();
         for message in queued {
             let Recovered { id, size_bytes, attempts } = *message;
-            // When it came is in its envelope, which is read when it is tried; its age is looked at then.
-            let message = Message { id: id.key(), size_bytes, accepted_unix_ms: None };
+            // When it came and for whom is in its envelope, which is read when it is tried; it is looked at then.
+            let (mailbox, priority) = (0, Priority::Normal);
+            let message = Message { id: id.key(), size_bytes, accepted_unix_ms: None, mailbox, priority };
             release.recover(message, u32::from(attempts), 0);
         }
     }
@@ -243,13 +245,22 @@ impl Delivery {
 
     /// Takes in a message that was accepted. [`wake`](Self::wake) when all of a batch are in.
     pub(crate) fn offer(&self, accepted: Accepted) {
-        let Accepted { id, size_bytes, received } = accepted;
+        let Accepted { id, size_bytes, received, recipients } = accepted;
         self.metrics.inflow.add(self.clock.mono_ms(), size_bytes);
+        let (mailbox, priority) = addressing::addressed(&self.config, &self.settings.release, &recipients);
         self.release().offer(Message {
             id: id.key(),
             size_bytes: u32::try_from(size_bytes).unwrap_or(u32::MAX),
             accepted_unix_ms: received.trusted.then_some(received.unix_ms),
+            mailbox,
+            priority,
         });
+    }
+
+    /// Tells release who the open recipients of a message in flight are. Whether it is to go on.
+    fn addressed<'r>(&self, id: MailId, open: impl IntoIterator<Item = &'r Recipient>) -> bool {
+        let (mailbox, priority) = addressing::addressed(&self.config, &self.settings.release, open);
+        self.release().addressed(id.key(), mailbox, priority)
     }
 
     /// Has it looked again at what is to be done.
@@ -346,6 +357,9 @@ impl Delivery {
             self.keep(hop, connection);
         }
         self.notes().end(id);
+        if let Some(left) = left.as_ref().filter(|left| !left.is_over()) {
+            self.addressed(id, left.open());
+        }
         let follows = {
             let reported = match &outcome {
                 Outcome::Done { delivered } => Reported::Done { delivered: *delivered },
