@@ -15,6 +15,7 @@ mod tests;
 mod waiting;
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use job::Numbered;
 pub use job::{ATTEMPTS_MAX, Message, Priority};
@@ -175,6 +176,21 @@ impl Queue {
     /// Whether a message may not go, since its mailbox is spared and it is not its turn.
     pub(crate) fn spares(&self, mailbox: u32, id: u64) -> bool {
         self.spacing.spares(mailbox, id)
+    }
+
+    /// The first `count` messages from this id on that could go and of which the mailbox is not known.
+    pub(crate) fn unknown_from(&self, id: u64, count: usize) -> Vec<u64> {
+        let [backlog, fresh] = [&self.backlog, &self.fresh].map(|mail| mail.ready.unknown_from(id, count));
+        let mut ids: Vec<_> = backlog.chain(fresh).collect();
+        ids.sort_unstable();
+        ids.truncate(count);
+        ids
+    }
+
+    /// Tells whose a message is of which that was not known.
+    pub(crate) fn learn(&mut self, id: u64, mailbox: u32, priority: Priority) {
+        let found = self.backlog.ready.remove_unknown(id).or_else(|| self.fresh.ready.remove_unknown(id));
+        found.into_iter().for_each(|job| self.make_ready(Job { mailbox, priority, ..job }));
     }
 
     /// A message that was taken has come to an end, for now: what that says of its mailbox.

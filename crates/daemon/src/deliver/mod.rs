@@ -4,6 +4,7 @@ mod addressing;
 mod attempt;
 mod connection;
 mod evidence;
+mod learn;
 mod notes;
 mod record;
 mod saved;
@@ -66,6 +67,8 @@ pub(crate) struct Delivery {
     notes: Mutex<Notes>,
     /// Something happened that may change what is to be done next.
     wake: Notify,
+    /// There may be messages of which it is not known whose they are.
+    unknown: Notify,
     lines: Lines,
     stopping: watch::Receiver<bool>,
 }
@@ -116,6 +119,7 @@ impl Delivery {
             connections,
             notes: Mutex::default(),
             wake: Notify::new(),
+            unknown: Notify::new(),
             lines: Lines::default(),
             stopping,
         };
@@ -133,6 +137,7 @@ impl Delivery {
             let message = Message { id: id.key(), size_bytes, accepted_unix_ms: None, mailbox, priority };
             release.recover(message, u32::from(attempts), 0);
         }
+        self.unknown.notify_one();
     }
 
     /// Starts over with what a volume holds that was mounted, for the first time or anew.
@@ -257,7 +262,7 @@ impl Delivery {
         });
     }
 
-    /// Tells release who the open recipients of a message in flight are. Whether it is to go on.
+    /// Tells release who the open recipients of a message are. Whether it is to go on, if it is in flight.
     fn addressed<'r>(&self, id: MailId, open: impl IntoIterator<Item = &'r Recipient>) -> bool {
         let (mailbox, priority) = addressing::addressed(&self.config, &self.settings.release, open);
         self.release().addressed(id.key(), mailbox, priority)
@@ -284,6 +289,7 @@ impl Delivery {
     /// Does what is to be done, until it is told to stop and what was in flight has ended.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
+        let learning = tokio::spawn(Arc::clone(&self).learn());
         let mut states = Vec::new();
         let mut unsaved = false;
         while !*self.stopping.borrow() {
@@ -304,6 +310,7 @@ impl Delivery {
                 () = stop::signalled(self.stopping.clone()) => {}
             }
         }
+        learning.abort();
         while tasks.join_next().await.is_some() {}
         let idle: Vec<_> = self.idle().iter_mut().flat_map(std::mem::take).collect();
         for connection in idle {
