@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_spool::{Fate, MessageId};
+use tracing::info;
 
 use super::Delivery;
 use crate::control::MailId;
@@ -20,11 +21,12 @@ impl Delivery {
     /// Reads envelopes as long as there are messages of which it is not known whose they are. Does not end.
     pub(super) async fn learn(self: Arc<Self>) {
         loop {
-            let mut from = 0;
+            let (mut from, mut learnt) = (0, 0u64);
             loop {
                 let keys = self.release().unknown_from(from, AT_ONCE);
                 for key in &keys {
-                    self.learn_one(MailId::from_key(*key)).await;
+                    let known = self.learn_one(MailId::from_key(*key)).await;
+                    learnt += u64::from(known.is_some());
                 }
                 // What could not be read is learnt when it is tried.
                 match keys.last() {
@@ -32,6 +34,9 @@ impl Delivery {
                     None => break,
                 }
                 tokio::time::sleep(PAUSE).await;
+            }
+            if learnt > 0 {
+                info!(messages = learnt, "it is known again whose the mail is");
             }
             self.unknown.notified().await;
         }
