@@ -413,3 +413,38 @@ fn who_takes_more_than_its_share_of_sessions_is_told_to_come_back() {
     drop(clients);
     eventually("there is room again", || site.connect().reply().starts_with("220").then_some(()));
 }
+
+#[test]
+fn a_restart_forgets_neither_whose_mail_goes_first_nor_to_be_fair() {
+    let mut site = Site::new("connections_max = 1\nmailboxes_first = [\"ceo@example.org\"]\n");
+    site.start();
+    let order = ["flood", "flood", "flood", "other", "ceo"].map(|name| format!("{name}@example.org"));
+    for recipient in &order {
+        assert!(site.send(&[recipient], BODY).starts_with("250"));
+    }
+    site.kill();
+    site.start();
+    eventually("the envelopes are read", || site.log().contains("it is known again").then_some(()));
+    let hop = Hop::start(site.hop_port);
+    let got: Vec<_> = hop.wait_for(5).into_iter().map(|got| got.recipients.concat()).collect();
+    assert_eq!(got, [4, 0, 3, 1, 2].map(|n| order[n].clone()));
+}
+
+#[test]
+fn a_mailbox_that_the_server_throttles_holds_up_no_other() {
+    let mut site = Site::new("connections_max = 1\n");
+    let hop = Hop::start_with(site.hop_port, |line| {
+        let throttled = line.contains("busy@example.org");
+        throttled.then(|| "432 4.3.2 STOREDRV.Storage; mailbox server thread limit exceeded".into())
+    });
+    site.start();
+    for recipient in ["busy@example.org", "busy@example.org", "other@example.org", "third@example.org"] {
+        assert!(site.send(&[recipient], BODY).starts_with("250"));
+    }
+    let got: Vec<_> = hop.wait_for(2).into_iter().map(|got| got.recipients.concat()).collect();
+    assert_eq!(got, ["other@example.org", "third@example.org"]);
+    hop.answer(|_| None);
+    let got = hop.wait_for(4);
+    assert_eq!(got[3].recipients, ["busy@example.org"]);
+    eventually("the queue is empty", || (site.status()["mail"]["messages"] == 0).then_some(()));
+}

@@ -101,15 +101,24 @@ impl Release {
         if attempts == 0 || waits_ms == 0 { self.queue.put(job) } else { self.queue.put_waiting(job, due) }
     }
 
-    /// Tells of a message in flight which mailbox its first open recipient has ([`Config::mailbox`]), and its priority:
-    /// where that was not known, or has become another. Whether the message can go on: if not, since the server asked
-    /// for that mailbox to be spared, report [`Outcome::NotTried`].
+    /// Tells which mailbox the first open recipient of a message has ([`Config::mailbox`]), and the message's priority:
+    /// where that was not known, or has become another while it was in flight. Whether a message in flight can go on: if
+    /// not, since the server asked for that mailbox to be spared, report [`Outcome::NotTried`].
     pub fn addressed(&mut self, message: u64, mailbox: u32, priority: Priority) -> bool {
-        if let Some(it) = self.in_flight.iter_mut().find(|it| it.job.id == message) {
-            it.job.mailbox = mailbox;
-            it.job.priority = priority;
+        match self.in_flight.iter_mut().find(|it| it.job.id == message) {
+            Some(it) => {
+                it.job.mailbox = mailbox;
+                it.job.priority = priority;
+            }
+            None => self.queue.learn(message, mailbox, priority),
         }
         !self.queue.spares(mailbox, message)
+    }
+
+    /// The first `count` messages from this id on of which it is not known whose they are; tell with
+    /// [`addressed`](Self::addressed).
+    pub fn unknown_from(&self, id: u64, count: usize) -> Vec<u64> {
+        self.queue.unknown_from(id, count)
     }
 
     /// Holds the recipients of a route alone: those of a domain, say, numbered by the caller from [`ROUTES_OWN`] on; those of

@@ -214,5 +214,10 @@ impl Settings {
                 reason,
             );
         }
+        for mailboxes in release.mailboxes_first.iter().filter(|it| release.mailboxes_last.contains(it)) {
+            let reason = format!("{mailboxes} cannot be both first and last");
+            let keys = ["release.mailboxes_first", "release.mailboxes_last"];
+            sink.clash(&keys, Code::Contradiction, reason);
+        }
     }
 }

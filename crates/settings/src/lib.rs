@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod changes;
 mod check;
+mod mailboxes;
 mod names;
 mod network;
 mod print;
@@ -28,6 +29,7 @@ mod units;
 mod value;
 
 pub use changes::{Change, Entry, changes, entries};
+pub use mailboxes::Mailboxes;
 pub use names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 pub use network::{HopAddress, HopHost, InterfaceAddress, Network, TimeServer};
 pub use print::defaults_text;

@@ -8,6 +8,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use crate::FILE_BYTES_MAX;
+use crate::mailboxes::Mailboxes;
 use crate::names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 use crate::network::{HopAddress, InterfaceAddress, Network, TimeServer};
 use crate::problem::Problems;
@@ -325,6 +326,12 @@ group! {
         poison_failures: u32 = default(3), 2..=100;
         /// … but not before its failures span this long, lest a short disturbance condemn it.
         poison_span: Duration = default(mins(6)), secs(0)..=days(1);
+        /// Mailboxes whose mail goes before other mail, when more waits than the next hop takes: those that the business
+        /// cannot do without. A message goes by the foremost of its recipients.
+        mailboxes_first: Vec<Mailboxes> = default(Vec::new()), (0..=64, ());
+        /// Mailboxes whose mail goes after other mail, such as those of lists and machines. They have one turn in 16 all
+        /// the same.
+        mailboxes_last: Vec<Mailboxes> = default(Vec::new()), (0..=64, ());
     }
 }
 

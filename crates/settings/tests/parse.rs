@@ -325,3 +325,16 @@ fn a_probe_mailbox_is_one_of_the_site_and_stands_there_once() {
     let code = problems(&with(&seventeen.join(",")))[0].2;
     assert_eq!(code, Code::OutOfRange);
 }
+
+#[test]
+fn mailboxes_cannot_be_both_first_and_last() {
+    let release = |last: &str| {
+        format!("{LEAST}[release]\nmailboxes_first = [\"ceo@example.org\"]\nmailboxes_last = [{last}]\n")
+    };
+    let settings = Settings::parse(&release("\"@lists.example.org\"")).unwrap();
+    assert!(settings.release.mailboxes_first[0].include("CEO@example.org"));
+    assert!(settings.release.mailboxes_last[0].include("all@lists.example.org"));
+    let found = problems(&release("\"CEO@Example.org\""));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].1.as_str(), found[0].2), ("release.mailboxes_first", Code::Contradiction));
+}

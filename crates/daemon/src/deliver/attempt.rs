@@ -5,7 +5,7 @@
 
 use penstock_release::{Fated, Found, HopId, MessageAttempt, Outcome, Settled};
 use penstock_smtp::{Address, BodyType, MailFrom, Notify, OriginalRecipient, Return, Xtext};
-use penstock_spool::{Body, Envelope, Error, Fate, MessageId, Ret};
+use penstock_spool::{Body, Envelope, Error, Fate, MessageId, Recipient, Ret};
 use tracing::{debug, error, info, warn};
 
 use super::Delivery;
@@ -55,7 +55,7 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> (Ended, 
     let Some(storage) = delivery.volumes.of(id.store).filter(|storage| storage.is_well()) else {
         return (Ended::NotTried, None);
     };
-    let mut attempt = match Attempt::open(storage, id, hop).await {
+    let mut attempt = match Attempt::begin(storage, id, hop).await {
         Ok(attempt) => Box::new(attempt),
         Err(Error::Damaged(_)) => {
             let ended = if hold_damaged(delivery, storage, id).await { Ended::Over } else { Ended::NotTried };
@@ -68,12 +68,16 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> (Ended, 
             return (Ended::NotTried, None);
         }
     };
+    if !delivery.addressed(id, attempt.open()) {
+        // Its mailbox is to be spared for now.
+        return (Ended::NotTried, None);
+    }
     let connection = attempt.send(delivery).await;
     (Ended::Tried(attempt), connection)
 }
 
 impl Attempt {
-    async fn open(storage: &Storage, id: MailId, hop: HopId) -> Result<Self, Error> {
+    async fn begin(storage: &Storage, id: MailId, hop: HopId) -> Result<Self, Error> {
         let message = MessageId(id.number);
         let (open, fates, attempts) = storage
             .open_with(message, move |spool| {
@@ -98,6 +102,12 @@ impl Attempt {
             attempts: attempts.saturating_add(1),
             recipients,
         })
+    }
+
+    /// The recipients that have no fate, in the order of the envelope.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Recipient> {
+        let numbers = self.recipients.open().into_iter();
+        numbers.filter_map(|number| self.envelope.recipients.get(usize::from(number)))
     }
 
     /// When the message was accepted, if the clock could be trusted then.

@@ -1,10 +1,12 @@
 //! The side that gives mail on: carries out what `release` decides, and reports what came of it.
 
+mod addressing;
 mod attempt;
 mod canary;
 mod connection;
 mod counters;
 mod evidence;
+mod learn;
 mod notes;
 mod record;
 mod saved;
@@ -21,7 +23,7 @@ use penstock_release::{
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::{Config as ClientConfig, Event};
 use penstock_smtp::{Address, MailFrom};
-use penstock_spool::{EVENT_TEXT_BYTES_MAX, Error as SpoolError, Fate, MessageId, Stamp};
+use penstock_spool::{EVENT_TEXT_BYTES_MAX, Error as SpoolError, Fate, MessageId, Recipient, Stamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
@@ -74,6 +76,8 @@ pub(crate) struct Delivery {
     counters: AllCounters,
     /// Something happened that may change what is to be done next.
     wake: Notify,
+    /// There may be messages of which it is not known whose they are.
+    unknown: Notify,
     lines: Lines,
     stopping: watch::Receiver<bool>,
 }
@@ -127,6 +131,7 @@ impl Delivery {
             canaries,
             counters,
             wake: Notify::new(),
+            unknown: Notify::new(),
             lines: Lines::default(),
             stopping,
         };
@@ -139,16 +144,12 @@ impl Delivery {
         let mut release = self.release();
         for message in queued {
             let Recovered { id, size_bytes, attempts } = *message;
-            // When it came is in its envelope, which is read when it is tried; its age is looked at then.
-            let message = Message {
-                id: id.key(),
-                size_bytes,
-                accepted_unix_ms: None,
-                mailbox: 0,
-                priority: Priority::Normal,
-            };
+            // When it came and for whom is in its envelope, which is read when it is tried; it is looked at then.
+            let (mailbox, priority) = (0, Priority::Normal);
+            let message = Message { id: id.key(), size_bytes, accepted_unix_ms: None, mailbox, priority };
             release.recover(message, u32::from(attempts), 0);
         }
+        self.unknown.notify_one();
     }
 
     /// Starts over with what a volume holds that was mounted, for the first time or anew.
@@ -261,15 +262,22 @@ impl Delivery {
 
     /// Takes in a message that was accepted. [`wake`](Self::wake) when all of a batch are in.
     pub(crate) fn offer(&self, accepted: Accepted) {
-        let Accepted { id, size_bytes, received } = accepted;
+        let Accepted { id, size_bytes, received, recipients } = accepted;
         self.metrics.inflow.add(self.clock.mono_ms(), size_bytes);
+        let (mailbox, priority) = addressing::addressed(&self.config, &self.settings.release, &recipients);
         self.release().offer(Message {
             id: id.key(),
             size_bytes: u32::try_from(size_bytes).unwrap_or(u32::MAX),
             accepted_unix_ms: received.trusted.then_some(received.unix_ms),
-            mailbox: 0,
-            priority: Priority::Normal,
+            mailbox,
+            priority,
         });
+    }
+
+    /// Tells release who the open recipients of a message are. Whether it is to go on, if it is in flight.
+    fn addressed<'r>(&self, id: MailId, open: impl IntoIterator<Item = &'r Recipient>) -> bool {
+        let (mailbox, priority) = addressing::addressed(&self.config, &self.settings.release, open);
+        self.release().addressed(id.key(), mailbox, priority)
     }
 
     /// Has it looked again at what is to be done.
@@ -293,6 +301,7 @@ impl Delivery {
     /// Does what is to be done, until it is told to stop and what was in flight has ended.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
+        let learning = tokio::spawn(Arc::clone(&self).learn());
         let mut states = Vec::new();
         let mut unsaved = false;
         while !*self.stopping.borrow() {
@@ -313,6 +322,7 @@ impl Delivery {
                 () = stop::signalled(self.stopping.clone()) => {}
             }
         }
+        learning.abort();
         while tasks.join_next().await.is_some() {}
         let idle: Vec<_> = self.idle().iter_mut().flat_map(std::mem::take).collect();
         for connection in idle {
@@ -372,6 +382,11 @@ impl Delivery {
             self.keep(hop, connection);
         }
         self.notes().end(id);
+        if let Ended::Tried(attempt) = &ended
+            && attempt.open().next().is_some()
+        {
+            self.addressed(id, attempt.open());
+        }
         let outcome = ended.outcome();
         let follows = self.release().finished(id.key(), outcome, self.now());
         if !self.volumes.of(id.store).is_some_and(Storage::is_well) {

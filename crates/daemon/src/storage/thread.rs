@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use penstock_spool::{
-    Error, Fate, Finding, Incoming, MessageId, MountOptions, ScrubStep, Stamp, Status, Step,
+    Error, Fate, Finding, Incoming, MessageId, MountOptions, Recipient, ScrubStep, Stamp, Status, Step,
 };
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
@@ -86,7 +86,8 @@ impl Answered {
     pub(crate) fn deliver(self, delivery: &Arc<Delivery>) {
         match self {
             Self::Stored(answer, stored) => {
-                let told = answer.send(stored.map(|accepted| MessageId(accepted.id.number))).is_ok();
+                let id = stored.as_ref().map(|accepted| MessageId(accepted.id.number));
+                let told = answer.send(id.map_err(|error| *error)).is_ok();
                 match stored {
                     Ok(accepted) if told => delivery.offer(accepted),
                     // It took so long that the sender was told to come back, and will.
@@ -108,11 +109,12 @@ impl Answered {
 }
 
 /// A message that is in custody.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) id: MailId,
     pub(crate) size_bytes: u64,
     pub(crate) received: Stamp,
+    pub(crate) recipients: Vec<Recipient>,
 }
 
 /// A message whose COMMIT waits for the sync.
@@ -125,6 +127,7 @@ struct Committed {
 struct Begun {
     incoming: Incoming,
     received: Stamp,
+    recipients: Vec<Recipient>,
 }
 
 /// A message that comes in pieces: as far as it went well.
@@ -316,7 +319,7 @@ impl Thread {
         self.shared.numbers.given(incoming.id());
         let head = head.with_number(self.mail_id(incoming.id()));
         match self.spool.write(&mut incoming, head) {
-            Ok(()) => Ok(Begun { incoming, received: begin.received }),
+            Ok(()) => Ok(Begun { incoming, received: begin.received, recipients }),
             Err(error) => {
                 self.spool.abort(incoming);
                 Err(error)
@@ -325,14 +328,14 @@ impl Thread {
     }
 
     fn commit(&mut self, begun: Begun) -> Result<Accepted, Error> {
-        let Begun { incoming, received } = begun;
+        let Begun { incoming, received, recipients } = begun;
         let (size_bytes, id) = (incoming.size_bytes(), incoming.id());
         self.spool.commit(incoming).inspect_err(|error| {
             if matches!(error, Error::Write(_)) {
                 self.refused.push(id);
             }
         })?;
-        Ok(Accepted { id: self.mail_id(id), size_bytes, received })
+        Ok(Accepted { id: self.mail_id(id), size_bytes, received, recipients })
     }
 
     fn mail_id(&self, id: MessageId) -> MailId {

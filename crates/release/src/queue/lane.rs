@@ -62,6 +62,12 @@ impl Bucket {
         }
     }
 
+    /// The id of its oldest message.
+    fn oldest_id(&self) -> Option<u64> {
+        let untried = self.untried.front().map(Numbered::id);
+        untried.into_iter().chain(self.tried.front().map(Numbered::id)).min()
+    }
+
     fn len(&self) -> usize {
         self.untried.len() + self.tried.len()
     }
@@ -115,7 +121,7 @@ impl Lane {
 
     pub(super) fn take(&mut self) -> Option<Job> {
         let fair = self.turns.first().copied();
-        let unknown = self.unknown.next_id();
+        let unknown = self.unknown.oldest_id();
         match (fair, unknown) {
             (Some((tag, id, n)), unknown) if unknown.is_none_or(|unknown| id < unknown) => {
                 self.served = tag;
@@ -171,13 +177,18 @@ impl Lane {
             self.buckets.resize_with(BUCKETS, Bucket::default);
         }
         let Some(bucket) = self.buckets.get_mut(usize::from(n)) else { return T::default() };
-        if let Some(id) = bucket.next_id() {
-            self.turns.remove(&(bucket.start, id, n));
-        }
+        let place = |bucket: &Bucket| bucket.next_id().map(|id| (bucket.start, id, n));
+        let before = place(bucket);
         let changed = change(bucket);
-        if let Some(id) = bucket.next_id() {
+        if bucket.len() > 0 {
             bucket.start = bucket.start.max(self.served);
-            self.turns.insert((bucket.start, id, n));
+        }
+        let after = place(bucket);
+        if before != after {
+            if let Some(before) = before {
+                self.turns.remove(&before);
+            }
+            self.turns.extend(after);
         }
         changed
     }
@@ -217,6 +228,22 @@ impl Lane {
             self.reorder();
         }
         found
+    }
+
+    /// Messages of which the mailbox is not known, from this id on: of those not tried, and of those tried, the first
+    /// `count`.
+    pub(super) fn unknown_from(&self, id: u64, count: usize) -> impl Iterator<Item = u64> {
+        let untried = self.unknown.untried.from(id).map(Numbered::id).take(count);
+        untried.chain(self.unknown.tried.from(id).map(Numbered::id).take(count))
+    }
+
+    /// Takes out a message of which the mailbox is not known.
+    pub(super) fn remove_unknown(&mut self, id: u64) -> Option<Job> {
+        let (priority, is_fresh_mail) = (self.priority, self.is_fresh_mail);
+        let untried = self.unknown.untried.remove(id).map(|untried| untried.job(priority, is_fresh_mail));
+        let job = untried.or_else(|| self.unknown.tried.remove(id))?;
+        self.len -= 1;
+        Some(job)
     }
 
     /// Takes out all messages that `which` says.

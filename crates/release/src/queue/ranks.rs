@@ -74,6 +74,14 @@ impl Ranks {
         self.lanes.iter_mut().find_map(|lane| lane.remove(id))
     }
 
+    pub(super) fn unknown_from(&self, id: u64, count: usize) -> impl Iterator<Item = u64> {
+        self.lanes.iter().flat_map(move |lane| lane.unknown_from(id, count))
+    }
+
+    pub(super) fn remove_unknown(&mut self, id: u64) -> Option<Job> {
+        self.lanes.iter_mut().find_map(|lane| lane.remove_unknown(id))
+    }
+
     pub(super) fn take_out(&mut self, which: impl Fn(u64) -> bool) {
         self.lanes.iter_mut().for_each(|lane| lane.take_out(&which));
     }

@@ -31,6 +31,11 @@ impl<T: Numbered> Row<T> {
         self.0.iter()
     }
 
+    /// Those with this id or a higher one.
+    pub(super) fn from(&self, id: u64) -> impl Iterator<Item = &T> {
+        self.0.range(self.0.partition_point(|other| other.id() < id)..)
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.0.iter_mut()
     }

@@ -101,6 +101,24 @@ fn mail_to_unknown_mailboxes_goes_by_age_among_the_others() {
     let mut queue = queue([1, 4, 6, 7, 9].map(job).into_iter().chain(known));
     // Fair between the two would be 2 5 3 8.
     assert_eq!(take_all(&mut queue, 1), [1, 2, 4, 5, 3, 6, 7, 8, 9]);
+    // What has been tried has every second turn of theirs, and does not keep the older ones waiting.
+    let mut queue = self::queue([5, 6].map(job).into_iter().chain([10, 11].map(|id| to(1, id))));
+    queue.put(failed(100, 1));
+    assert_eq!(take_all(&mut queue, 1), [100, 5, 6, 10, 11]);
+}
+
+#[test]
+fn what_is_learnt_later_counts_from_then_on() {
+    let mut queue = queue([1, 2, 3, 4, 5, 7].map(job));
+    queue.put(failed(6, 1));
+    assert_eq!(queue.unknown_from(0, 2), [1, 2]);
+    assert_eq!(queue.unknown_from(4, 3), [4, 5, 6]);
+    (1..=5).for_each(|id| queue.learn(id, 1, Priority::Normal));
+    queue.learn(6, 2, Priority::Normal);
+    queue.learn(7, 2, Priority::First);
+    queue.learn(99, 2, Priority::Normal);
+    assert_eq!((queue.unknown_from(0, 9), queue.len()), (Vec::new(), 7));
+    assert_eq!(take_all(&mut queue, 1), [7, 1, 6, 2, 3, 4, 5]);
 }
 
 #[test]
@@ -260,6 +278,7 @@ enum Op {
     Take,
     Trial,
     Earliest,
+    Learn(u64, u32),
     Land(u8),
     Hold(u16),
     Free(u16),
@@ -287,6 +306,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => Just(Op::Take),
         1 => Just(Op::Trial),
         1 => Just(Op::Earliest),
+        2 => (0u64..40, 0u32..5).prop_map(|(id, mailbox)| Op::Learn(id, mailbox)),
         5 => any::<u8>().prop_map(Op::Land),
         1 => (0u16..3).prop_map(Op::Hold),
         1 => (0u16..3).prop_map(Op::Free),
@@ -355,6 +375,7 @@ proptest! {
                         }
                     }
                 }
+                Op::Learn(id, mailbox) => queue.learn(id, mailbox, Priority::Last),
                 Op::Hold(route) => queue.hold_route(route),
                 Op::Free(route) => queue.free_route(route),
                 Op::Afresh => queue.begin_afresh(),

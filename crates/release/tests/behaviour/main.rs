@@ -1,10 +1,11 @@
-//! What release does in a simulated world: `servers` and `operator` tell stories, `properties` holds
+//! What release does in a simulated world: `servers`, `operator` and `order` tell stories, `properties` holds
 //! whatever happens.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict")]
 
 mod inside;
 mod operator;
+mod order;
 mod plots;
 mod properties;
 mod servers;
