@@ -21,6 +21,10 @@ pub struct MessageAttempt {
     batch: Vec<u16>,
     /// Recipients that were put off.
     put_off: Vec<u16>,
+    /// Recipients that are held alone.
+    parked: Vec<u16>,
+    /// By which route, the first of several.
+    route: Option<u16>,
     /// Offer them one by one, since one of them may have spoilt it for all.
     split: bool,
     delivered: bool,
@@ -55,10 +59,25 @@ impl MessageAttempt {
             to_offer: open.into_iter().collect(),
             batch: Vec::new(),
             put_off: Vec::new(),
+            parked: Vec::new(),
+            route: None,
             split: false,
             delivered: false,
             kept_open: None,
         }
+    }
+
+    /// Leaves out the recipients that a route holds. To be called before the first transaction.
+    pub fn hold_back(&mut self, held_by: impl Fn(u16) -> Option<u16>) {
+        let (parked, route) = (&mut self.parked, &mut self.route);
+        self.to_offer.retain(|number| match held_by(*number) {
+            Some(by) => {
+                route.get_or_insert(by);
+                parked.push(*number);
+                false
+            }
+            None => true,
+        });
     }
 
     /// Whether another transaction is to follow: somebody is to be offered, and nothing was said that leaves no hope.
@@ -157,12 +176,19 @@ impl MessageAttempt {
         self.to_offer.clear();
         self.batch.clear();
         self.put_off.clear();
+        self.parked.clear();
     }
 
     /// Who has no fate yet, in ascending order.
     pub fn open(&self) -> Vec<u16> {
-        let mut open: Vec<u16> =
-            self.to_offer.iter().chain(&self.batch).chain(&self.put_off).copied().collect();
+        let mut open: Vec<u16> = self
+            .to_offer
+            .iter()
+            .chain(&self.batch)
+            .chain(&self.put_off)
+            .chain(&self.parked)
+            .copied()
+            .collect();
         open.sort_unstable();
         open.dedup();
         open
@@ -176,10 +202,14 @@ impl MessageAttempt {
     /// What to report of it to [`Release::finished`](crate::Release::finished).
     pub fn outcome(&self) -> Outcome<'_> {
         let delivered = self.delivered;
-        match &self.kept_open {
-            _ if self.open().is_empty() => Outcome::Done { delivered },
-            Some(found) => Outcome::Open { evidence: found.evidence(), delivered },
-            None => Outcome::NotTried,
+        let others_are_done = self.to_offer.is_empty() && self.batch.is_empty() && self.put_off.is_empty();
+        match (&self.kept_open, self.route) {
+            (_, Some(route)) if others_are_done && !self.parked.is_empty() => {
+                Outcome::Parked { route, delivered }
+            }
+            _ if others_are_done => Outcome::Done { delivered },
+            (Some(found), _) => Outcome::Open { evidence: found.evidence(), delivered },
+            (None, _) => Outcome::NotTried,
         }
     }
 }

@@ -137,3 +137,19 @@ fn a_session_that_had_gone_stale_has_cost_nothing() {
     attempt.unbegin();
     assert_eq!(attempt.begin(2), [0, 1]);
 }
+
+#[test]
+fn recipients_that_are_held_alone_wait_and_the_others_have_their_mail() {
+    let mut attempt = MessageAttempt::new(0..3);
+    attempt.hold_back(|number| (number == 1).then_some(7));
+    let (batch, settled) = play(&mut attempt, 9, OK, |_| OK, OK);
+    assert_eq!((batch, fates(&settled)), (vec![0, 2], vec![(vec![0, 2], true)]));
+    assert_eq!(attempt.open(), [1]);
+    assert_eq!(attempt.outcome(), Outcome::Parked { route: 7, delivered: true });
+
+    // While another waits for its own reason the message waits for that.
+    let mut attempt = MessageAttempt::new(0..2);
+    attempt.hold_back(|number| (number == 1).then_some(7));
+    play(&mut attempt, 9, OK, |_| "450 4.2.1 busy", OK);
+    assert!(matches!(attempt.outcome(), Outcome::Open { delivered: false, .. }));
+}
