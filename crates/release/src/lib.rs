@@ -12,7 +12,9 @@
 
 extern crate alloc;
 
+mod breaker;
 mod canary;
+mod cause;
 mod ceiling;
 mod config;
 mod counters;
@@ -20,6 +22,7 @@ mod custody;
 mod decision;
 mod doubt;
 mod error;
+mod fingerprint;
 mod hop;
 mod pace;
 mod progress;
@@ -28,12 +31,16 @@ mod release;
 mod reply;
 mod saved;
 mod text;
+mod trust;
 
+pub use breaker::{Refused, Witness};
+pub use cause::Cause;
 pub use config::{Config, HOPS_MAX, HopConfig, PROBES_MAX};
 pub use counters::{Counters, Grade};
 pub use custody::{Trouble, Verdict};
 pub use decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
 pub use error::Error;
+pub use fingerprint::{Change, Faces, Fingerprint, Greeting};
 pub use hop::{HopStatus, State};
 pub use progress::{Progress, Stillness};
 pub use queue::{ATTEMPTS_MAX, Message};

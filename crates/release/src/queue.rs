@@ -5,6 +5,7 @@
 //! whatever happens to them.
 
 use alloc::collections::{BinaryHeap, VecDeque};
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 /// Attempts are counted up to here.
@@ -20,6 +21,9 @@ pub struct Message {
     /// When it was accepted, in ms since 1970, if the clock could be trusted then.
     pub accepted_unix_ms: Option<u64>,
 }
+
+/// A message that a server may have taken is not sent again before so many seconds have passed, whatever happens.
+pub(crate) const UNKNOWN_WAIT_S: Secs = 600;
 
 /// A moment in whole seconds since the start, from 1; 0 is "never".
 pub(crate) type Secs = u32;
@@ -40,6 +44,8 @@ pub(crate) struct Job {
     pub(crate) attempts: u8,
     /// Harmful failures with others passing between.
     pub(crate) harms: u8,
+    /// Whether the server may have taken it the last time.
+    pub(crate) unknown: bool,
 }
 
 impl Job {
@@ -54,7 +60,13 @@ impl Job {
             first_harm: 0,
             attempts: u8::try_from(attempts).unwrap_or(u8::MAX),
             harms: 0,
+            unknown: false,
         }
+    }
+
+    /// The moment before which it must not go.
+    fn not_before(&self) -> Secs {
+        if self.unknown { self.failed.saturating_add(UNKNOWN_WAIT_S) } else { 0 }
     }
 
     /// Whether it is as it was when it was accepted.
@@ -100,7 +112,17 @@ impl Eq for Waiting {}
 impl From<Fresh> for Job {
     fn from(fresh: Fresh) -> Self {
         let Fresh { id, size_bytes, accepted_unix_s } = fresh;
-        Self { id, size_bytes, accepted_unix_s, due: 0, failed: 0, first_harm: 0, attempts: 0, harms: 0 }
+        Self {
+            id,
+            size_bytes,
+            accepted_unix_s,
+            due: 0,
+            failed: 0,
+            first_harm: 0,
+            attempts: 0,
+            harms: 0,
+            unknown: false,
+        }
     }
 }
 
@@ -163,17 +185,25 @@ impl Queue {
     pub(crate) fn take(&mut self, now: Secs) -> Option<Job> {
         let waited = self.next_due().is_some_and(|due| due <= now);
         self.took_waiting = waited && (self.ready.is_empty() || !self.took_waiting);
-        if self.took_waiting { self.take_earliest() } else { self.take_ready() }
+        if self.took_waiting { self.take_earliest(now) } else { self.take_ready() }
     }
 
     /// Takes a message whether its wait is over or not: one that has not been tried, else the one that is due first.
-    pub(crate) fn take_any(&mut self) -> Option<Job> {
-        self.take_ready().or_else(|| self.take_earliest())
+    pub(crate) fn take_any(&mut self, now: Secs) -> Option<Job> {
+        self.take_ready().or_else(|| self.take_earliest(now))
     }
 
-    /// Takes the message that is due first, even if it is not yet.
-    pub(crate) fn take_earliest(&mut self) -> Option<Job> {
-        let job = self.waiting.pop()?.0;
+    /// Takes the message that is due first, even if it is not yet; but for those that must not go now.
+    pub(crate) fn take_earliest(&mut self, now: Secs) -> Option<Job> {
+        let mut barred = Vec::new();
+        let job = loop {
+            match self.waiting.pop() {
+                Some(first) if first.0.due > now && first.0.not_before() > now => barred.push(first),
+                other => break other.map(|waiting| waiting.0),
+            }
+        };
+        self.waiting.extend(barred);
+        let job = job?;
         if is_roomy(self.waiting.len(), self.waiting.capacity()) {
             self.waiting.shrink_to(self.waiting.len() * 2);
         }
@@ -199,7 +229,7 @@ impl Queue {
         }
         let first =
             self.waiting.peek().filter(|first| first.0.due <= now && expired(first.0.accepted_unix_s));
-        if first.is_some() { self.take_earliest() } else { None }
+        if first.is_some() { self.take_earliest(now) } else { None }
     }
 
     /// Takes out one message. Looks through all that wait: 20 ms for a million of them.
@@ -226,7 +256,7 @@ impl Queue {
 
     /// Ends every wait.
     pub(crate) fn end_waits(&mut self, now: Secs) {
-        self.change_waiting(|job| job.due = now);
+        self.change_waiting(|job| job.due = job.due.min(now.max(job.not_before())));
     }
 
     /// Ends the wait of every message that failed at `since` or later, as if it had not been tried: it was not the
@@ -234,7 +264,7 @@ impl Queue {
     pub(crate) fn forgive(&mut self, since: Secs, now: Secs) {
         self.change_waiting(|job| {
             if job.failed >= since && job.harms <= 1 {
-                job.due = job.due.min(now);
+                job.due = job.due.min(now.max(job.not_before()));
                 job.attempts = 0;
             }
         });
@@ -323,6 +353,18 @@ mod tests {
         assert!(bytes(&queue) <= 40 * MESSAGES, "waiting: {}", bytes(&queue));
     }
 
+    #[test]
+    fn what_the_server_may_have_taken_waits_its_ten_minutes_whatever_happens() {
+        let mut queue = Queue::default();
+        queue.put_waiting(Job { unknown: true, ..failed(1, 10) }, 10 + UNKNOWN_WAIT_S);
+        queue.put_waiting(failed(2, 10), 10 + UNKNOWN_WAIT_S + 1);
+        queue.forgive(5, 20);
+        queue.end_waits(20);
+        assert_eq!(queue.take_any(20).map(|job| job.id), Some(2));
+        assert_eq!((queue.take_any(20), queue.len()), (None, 1));
+        assert_eq!(queue.take(10 + UNKNOWN_WAIT_S).map(|job| job.id), Some(1));
+    }
+
     proptest! {
         /// Whatever is put, taken and removed: each message comes out once, and the figures are right.
         #[test]
@@ -350,7 +392,7 @@ mod tests {
                         inside.retain(|id| id % 3 != n % 3);
                     }
                     _ => {
-                        if let Some(job) = queue.take_any() {
+                        if let Some(job) = queue.take_any(now) {
                             prop_assert!(inside.remove(&job.id));
                         }
                     }

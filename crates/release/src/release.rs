@@ -2,15 +2,17 @@
 
 use alloc::vec::Vec;
 
+use crate::breaker::{Behalf, Witness};
 use crate::ceiling::Ceiling;
 use crate::config::Config;
 use crate::counters::{Counters, Grade};
 use crate::custody::{Trouble, Verdict};
 use crate::decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
 use crate::error::Error;
+use crate::fingerprint::Greeting;
 use crate::hop::{Attempt, Hop, HopStatus, State, Wish};
 use crate::progress::{Meter, Progress, Stillness};
-use crate::queue::{Job, Message, Queue, Secs};
+use crate::queue::{Job, Message, Queue, Secs, UNKNOWN_WAIT_S};
 use crate::reply::{Evidence, Phase};
 use crate::saved::{Mode, Saved};
 use crate::{HopId, Now};
@@ -23,6 +25,8 @@ struct InFlight {
     job: Job,
     hop: HopId,
     attempt: Attempt,
+    /// Who it came from, if the caller has told.
+    source: Option<u64>,
 }
 
 /// The release of one destination's mail.
@@ -190,10 +194,14 @@ impl Release {
                 Wish::Trial if mail => match self.ceiling.ready_at_ms() {
                     at if at > self.now_ms => wake.at(at),
                     _ => {
-                        let job = self.queue.take_any()?;
-                        return Some(self.send(job, hop, Why::Trial));
+                        let secs = self.secs();
+                        if let Some(job) = self.queue.take_any(secs) {
+                            return Some(self.send(job, hop, Why::Trial));
+                        }
+                        self.queue.next_due().into_iter().for_each(|due| wake.at(self.ms(due)));
                     }
                 },
+                Wish::Canary => return Some(self.begin_canary(n)),
                 Wish::NotBefore(at) => wake.at(at),
                 Wish::Trial | Wish::Mail | Wish::Busy => {}
             }
@@ -217,12 +225,17 @@ impl Release {
                 wake.at(due_ms);
                 continue;
             }
-            self.last_canary += 1;
-            let canary = self.hops[n].canaries.begin(self.last_canary, probes, 0, self.now_ms);
-            self.canary_attempts[n] = Some(self.hops[n].begin(self.now_ms));
-            return Some(Decision::Canary { hop: hop_id(n), probe: canary.probe, canary: canary.id });
+            return Some(self.begin_canary(n));
         }
         None
+    }
+
+    fn begin_canary(&mut self, n: usize) -> Decision {
+        self.last_canary += 1;
+        let canary = self.last_canary;
+        let (attempt, probe) = self.hops[n].begin_canary(canary, self.now_ms);
+        self.canary_attempts[n] = Some(attempt);
+        Decision::Canary { hop: hop_id(n), probe, canary }
     }
 
     /// A canary that was to be sent has come to an end.
@@ -232,21 +245,68 @@ impl Release {
         let Some(n) = self.hops.iter_mut().position(|hop| hop.canaries.ended(canary, taken)) else { return };
         let Some(attempt) = self.canary_attempts[n].take() else { return };
         self.hops[n].end(attempt);
-        if let CanaryOutcome::Refused(evidence) = outcome
-            && let Verdict::Destination(trouble) = evidence.verdict()
-        {
-            self.trouble(n, trouble, &evidence, attempt, now);
+        match outcome {
+            CanaryOutcome::Taken if attempt.trial => self.recover_hop(n, now),
+            CanaryOutcome::Taken => {}
+            CanaryOutcome::Refused(evidence) => match evidence.verdict() {
+                Verdict::Destination(trouble) => {
+                    self.trouble(n, trouble, &evidence, attempt, Behalf::Canary, now);
+                }
+                _ if attempt.trial => {
+                    self.hops[n].canary_failed(Some(&evidence), &self.config, self.now_ms);
+                }
+                _ => {}
+            },
+            CanaryOutcome::NotTried if attempt.trial => {
+                self.hops[n].canary_failed(None, &self.config, self.now_ms);
+            }
+            CanaryOutcome::NotTried => {}
         }
     }
 
     /// A canary has reached its mailbox.
     pub fn canary_arrived(&mut self, canary: u64, now: Now) {
         self.tick(now);
-        for hop in &mut self.hops {
-            if hop.canaries.arrived(canary).is_some() {
+        for n in 0..self.hops.len() {
+            let hop = &mut self.hops[n];
+            if let Some(arrived) = hop.canaries.arrived(canary) {
                 hop.grade = hop.grade.max(Grade::Canary);
+                if hop.canary_arrived(arrived.id, arrived.probe, now) {
+                    self.healed(n, true);
+                }
             }
         }
+    }
+
+    /// What a hop showed on a new connection, before anything else is said on it. Tells whether mail may go there: not
+    /// while the hop has to prove itself. Probes and canaries may.
+    pub fn greeted(&mut self, hop: HopId, greeting: &Greeting<'_>, now: Now) -> bool {
+        self.tick(now);
+        let Some(hop) = self.hops.get_mut(usize::from(hop.0)) else { return false };
+        self.changed |= hop.greeted(greeting, now);
+        hop.cause().is_none()
+    }
+
+    /// The operator says that a hop is itself and its mailboxes are there. Tells whether it waited for that; if so, it
+    /// takes mail from now on.
+    pub fn confirm(&mut self, hop: HopId, now: Now) -> bool {
+        self.tick(now);
+        let n = usize::from(hop.0);
+        let confirmed = self.hops.get_mut(n).is_some_and(|hop| hop.confirm(now));
+        if confirmed {
+            self.healed(n, true);
+        }
+        confirmed
+    }
+
+    /// What an attempt with a message in flight showed beside its outcome: to be told before
+    /// [`finished`](Self::finished).
+    pub fn witnessed(&mut self, message: u64, witness: Witness<'_>, now: Now) {
+        self.tick(now);
+        let Some(flying) = self.in_flight.iter_mut().find(|it| it.job.id == message) else { return };
+        flying.source = Some(witness.source);
+        let n = usize::from(flying.hop.0);
+        self.changed |= self.hops[n].witnessed(witness, now);
     }
 
     /// The counters of a hop were read.
@@ -276,7 +336,7 @@ impl Release {
             wake.at(self.ceiling.ready_at_ms());
             return None;
         }
-        let job = if early { self.queue.take_earliest()? } else { self.queue.take(secs)? };
+        let job = if early { self.queue.take_earliest(secs)? } else { self.queue.take(secs)? };
         self.charge(n);
         Some(self.send(job, hop_id(n), if early { Why::Early } else { Why::Turn }))
     }
@@ -317,7 +377,7 @@ impl Release {
     fn send(&mut self, job: Job, hop: HopId, why: Why) -> Decision {
         self.ceiling.begin(self.now_ms);
         let attempt = self.hops[usize::from(hop.0)].begin(self.now_ms);
-        self.in_flight.push(InFlight { job, hop, attempt });
+        self.in_flight.push(InFlight { job, hop, attempt, source: None });
         Decision::Send { message: job.id, hop, why }
     }
 
@@ -346,12 +406,17 @@ impl Release {
         self.hops[n].end(attempt);
         match trouble {
             Some(evidence) => match evidence.verdict() {
-                Verdict::Destination(trouble) => self.trouble(n, trouble, &evidence, attempt, now),
+                Verdict::Destination(trouble) => {
+                    self.trouble(n, trouble, &evidence, attempt, Behalf::Probe, now);
+                }
                 Verdict::Accepted | Verdict::Delivered => self.recover_hop(n, now),
                 // It answered and did not take a bare MAIL, for now: not yet.
                 _ => self.hops[n].still(&evidence, &self.config, self.now_ms),
             },
-            None => self.recover_hop(n, now),
+            None => {
+                self.changed |= self.hops[n].took_probe();
+                self.recover_hop(n, now);
+            }
         }
     }
 
@@ -359,7 +424,7 @@ impl Release {
     pub fn finished(&mut self, message: u64, outcome: Outcome<'_>, now: Now) -> Option<Fate> {
         self.tick(now);
         let at = self.in_flight.iter().position(|it| it.job.id == message)?;
-        let InFlight { job, hop, attempt } = self.in_flight.swap_remove(at);
+        let InFlight { job, hop, attempt, source } = self.in_flight.swap_remove(at);
         let n = usize::from(hop.0);
         self.hops[n].end(attempt);
         Some(match outcome {
@@ -372,7 +437,7 @@ impl Release {
                 Fate::Done
             }
             Outcome::Open { evidence, delivered } => {
-                self.left_open(n, job, &evidence, delivered, attempt, now)
+                self.left_open(n, job, (&evidence, source), delivered, attempt, now)
             }
         })
     }
@@ -388,6 +453,7 @@ impl Release {
             self.queue.forgive(self.hops[n].last_pass, secs);
         }
         let hop = &mut self.hops[n];
+        self.changed |= hop.took_mail();
         hop.last_pass = secs;
         hop.pace.delivered(self.now_ms);
     }
@@ -397,7 +463,7 @@ impl Release {
         &mut self,
         n: usize,
         job: Job,
-        evidence: &Evidence<'_>,
+        (evidence, source): (&Evidence<'_>, Option<u64>),
         delivered: bool,
         attempt: Attempt,
         now: Now,
@@ -410,7 +476,9 @@ impl Release {
         }
         let about_hop = matches!(evidence.verdict(), Verdict::Destination(_));
         match evidence.verdict() {
-            Verdict::Destination(trouble) => self.trouble(n, trouble, evidence, attempt, now),
+            Verdict::Destination(trouble) => {
+                self.trouble(n, trouble, evidence, attempt, Behalf::Message(source), now);
+            }
             _ if attempt.trial && !delivered => self.hops[n].still(evidence, &self.config, self.now_ms),
             _ => {}
         }
@@ -423,16 +491,33 @@ impl Release {
         }
     }
 
-    fn trouble(&mut self, n: usize, trouble: Trouble, evidence: &Evidence<'_>, attempt: Attempt, now: Now) {
-        self.changed |= self.hops[n].trouble(trouble, evidence, attempt, &self.config, now);
+    fn trouble(
+        &mut self,
+        n: usize,
+        trouble: Trouble,
+        evidence: &Evidence<'_>,
+        attempt: Attempt,
+        behalf: Behalf,
+        now: Now,
+    ) {
+        self.changed |= self.hops[n].trouble(trouble, evidence, attempt, behalf, &self.config, now);
+    }
+
+    /// A trial of a hop succeeded.
+    fn recover_hop(&mut self, n: usize, now: Now) {
+        let before = self.hops[n].state();
+        let was_real = self.hops[n].recover(&self.config, now);
+        self.changed |= self.hops[n].state() != before;
+        if self.hops[n].state() == State::Healthy {
+            self.healed(n, was_real);
+        }
     }
 
     /// The hop takes mail again. What failed since it last took some was not to blame, if the trouble was real.
-    fn recover_hop(&mut self, n: usize, now: Now) {
-        let secs = self.secs();
-        let since = self.hops[n].last_pass;
-        if self.hops[n].recover(now) {
-            self.queue.forgive(since, secs);
+    fn healed(&mut self, n: usize, was_real: bool) {
+        if was_real {
+            let secs = self.secs();
+            self.queue.forgive(self.hops[n].last_pass, secs);
         }
         self.hops[n].doubt.passed();
         self.changed = true;
@@ -463,7 +548,9 @@ impl Release {
         job.attempts = job.attempts.saturating_add(1);
         let attempts = u32::from(job.attempts);
         let step = if self.mode == Mode::Drain { 1 } else { attempts };
-        let for_ms = self.config.retry_wait_ms(job.id, step);
+        job.unknown = evidence.is_unknown();
+        let least_ms = if job.unknown { u64::from(UNKNOWN_WAIT_S) * 1_000 } else { 0 };
+        let for_ms = self.config.retry_wait_ms(job.id, step).max(least_ms);
         let due = self.due_in(for_ms);
         self.queue.put_waiting(job, due);
         Fate::Waits { for_ms, attempts }
@@ -501,6 +588,7 @@ impl Release {
             return Some(Stillness::NextHop {
                 hop: first.id,
                 state: first.state,
+                cause: first.cause,
                 next_trial_in_ms: first.next_trial_in_ms.filter(|ms| *ms > 0),
             });
         };
