@@ -64,9 +64,9 @@ impl Job {
         }
     }
 
-    /// The moment before which it must not go.
+    /// The moment before which it must not go. It failed at some time within its second.
     fn not_before(&self) -> Secs {
-        if self.unknown { self.failed.saturating_add(UNKNOWN_WAIT_S) } else { 0 }
+        if self.unknown { self.failed.saturating_add(UNKNOWN_WAIT_S + 1) } else { 0 }
     }
 
     /// Whether it is as it was when it was accepted.
@@ -356,13 +356,13 @@ mod tests {
     #[test]
     fn what_the_server_may_have_taken_waits_its_ten_minutes_whatever_happens() {
         let mut queue = Queue::default();
-        queue.put_waiting(Job { unknown: true, ..failed(1, 10) }, 10 + UNKNOWN_WAIT_S);
-        queue.put_waiting(failed(2, 10), 10 + UNKNOWN_WAIT_S + 1);
+        queue.put_waiting(Job { unknown: true, ..failed(1, 10) }, 10 + UNKNOWN_WAIT_S + 1);
+        queue.put_waiting(failed(2, 10), 10 + UNKNOWN_WAIT_S + 2);
         queue.forgive(5, 20);
         queue.end_waits(20);
         assert_eq!(queue.take_any(20).map(|job| job.id), Some(2));
         assert_eq!((queue.take_any(20), queue.len()), (None, 1));
-        assert_eq!(queue.take(10 + UNKNOWN_WAIT_S).map(|job| job.id), Some(1));
+        assert_eq!(queue.take(10 + UNKNOWN_WAIT_S + 1).map(|job| job.id), Some(1));
     }
 
     proptest! {
