@@ -278,13 +278,19 @@ impl Release {
         }
     }
 
-    /// What a hop showed on a new connection, before anything else is said on it. Tells whether mail may go there: not
-    /// while the hop has to prove itself. Probes and canaries may.
-    pub fn greeted(&mut self, hop: HopId, greeting: &Greeting<'_>, now: Now) -> bool {
+    /// What a hop showed on a new connection, before anything else is said on it. Whoever has mail for it asks
+    /// [`may_have_mail`](Self::may_have_mail) next.
+    pub fn greeted(&mut self, hop: HopId, greeting: &Greeting<'_>, now: Now) {
         self.tick(now);
-        let Some(hop) = self.hops.get_mut(usize::from(hop.0)) else { return false };
-        self.changed |= hop.greeted(greeting, now);
-        hop.cause().is_none()
+        if let Some(hop) = self.hops.get_mut(usize::from(hop.0)) {
+            self.changed |= hop.greeted(greeting, now);
+        }
+    }
+
+    /// Whether a message may be said to a hop: not while it has to prove itself. Probes and canaries may go then. A
+    /// message that has been decided on and may not go is [`Outcome::NotTried`].
+    pub fn may_have_mail(&self, hop: HopId) -> bool {
+        self.hops.get(usize::from(hop.0)).is_some_and(|hop| hop.cause().is_none())
     }
 
     /// The operator says that a hop is itself and its mailboxes are there. Tells whether it waited for that; if so, it

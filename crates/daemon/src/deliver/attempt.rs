@@ -54,6 +54,8 @@ pub(super) struct Attempt {
     delivered: bool,
     /// What kept recipients open; the last of several.
     kept_open: Option<Found>,
+    /// Recipients that were refused for good.
+    refused: Vec<(u16, Found)>,
 }
 
 impl Ended {
@@ -125,7 +127,18 @@ impl Attempt {
             split: false,
             delivered: false,
             kept_open: None,
+            refused: Vec::new(),
         })
+    }
+
+    /// Who it is from and for, and which recipients were refused for good.
+    pub(super) fn seen(&self) -> (&Envelope, &[(u16, Found)]) {
+        (&self.envelope, &self.refused)
+    }
+
+    /// Whether the server may have taken it although it did not say so.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.kept_open.as_ref().is_some_and(|found| found.evidence().is_unknown())
     }
 
     /// Whether every recipient has its fate.
@@ -153,7 +166,8 @@ impl Attempt {
                 return None;
             }
         };
-        while !self.to_offer.is_empty() {
+        // What the new connection showed may be a reason to send nothing.
+        while !self.to_offer.is_empty() && delivery.release().may_have_mail(self.hop) {
             let recipients_max = delivery.settings.client.recipients_max as usize;
             let batch_len = if self.split { 1 } else { recipients_max.min(self.to_offer.len()) };
             let batch: Vec<u16> = self.to_offer.drain(..batch_len).collect();
@@ -243,6 +257,7 @@ impl Attempt {
                     self.kept_open = Some(found);
                 }
                 Said::Refused(found) => {
+                    self.refused.push((number, found.clone()));
                     records.push(self.record(delivery, vec![number], Fate::Held, &found, peer));
                 }
             }
@@ -293,7 +308,10 @@ impl Attempt {
                 delivery.metrics.delivered.add(recipients.len() as u64);
                 records.push(self.record(delivery, recipients, Fate::Delivered, found, peer));
             }
-            Verdict::Held => records.push(self.record(delivery, recipients, Fate::Held, found, peer)),
+            Verdict::Held => {
+                self.refused.extend(recipients.iter().map(|number| (*number, found.clone())));
+                records.push(self.record(delivery, recipients, Fate::Held, found, peer));
+            }
             Verdict::SplitRecipients => {
                 self.split = true;
                 recipients.into_iter().rev().for_each(|number| self.to_offer.push_front(number));

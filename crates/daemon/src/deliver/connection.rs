@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::evidence::{Cut, Found, phase};
+use super::known::Known;
 
 /// What is read at once: replies are short.
 const READ_BYTES: usize = 4 * 1024;
@@ -41,6 +42,10 @@ pub(super) struct Connection {
     /// Messages that it has carried.
     messages: u64,
     peer: SocketAddr,
+    /// The text of its greeting.
+    banner: String,
+    /// What is known of the hop's recipients.
+    known: Arc<Known>,
     /// One clone for each connection to the hop that is used or may be.
     counted: Option<Arc<()>>,
 }
@@ -53,7 +58,7 @@ impl Connection {
         config: Config,
         timeouts: &Client,
         stopping: watch::Receiver<bool>,
-        counted: Arc<()>,
+        (counted, known): (Arc<()>, Arc<Known>),
     ) -> Result<Self, Option<Found>> {
         let opening = async {
             let stream = connect(address, from, timeouts.connect_timeout).await?;
@@ -81,6 +86,8 @@ impl Connection {
             asked: now,
             messages: 0,
             peer,
+            banner: String::new(),
+            known,
             counted: Some(counted),
         };
         connection.greet().await?;
@@ -95,6 +102,7 @@ impl Connection {
                     let moved = self.progress().await;
                     moved.map_err(|cut| Found::cut(phase(at), &cut, 0))?;
                 }
+                Event::Greeting(reply) => self.banner = reply.text.to_owned(),
                 Event::Ready(_) => return Ok(()),
                 Event::Refused { phase: at, reply } => return Err(Some(Found::reply(phase(at), reply, 0))),
                 Event::Broken { phase: at, error } => {
@@ -105,6 +113,16 @@ impl Connection {
                 _ => {}
             }
         }
+    }
+
+    /// What the server has shown of itself.
+    pub(super) fn greeting(&self) -> penstock_release::Greeting<'_> {
+        penstock_release::Greeting { banner: &self.banner, extensions: &self.session.capabilities().keywords }
+    }
+
+    /// What is known of the hop's recipients.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// What the session makes of the input that is there.

@@ -14,6 +14,8 @@ pub(super) struct Found {
     what: What,
     /// How many recipients the transaction had accepted before.
     accepted: u32,
+    /// It judges one recipient alone, although it could be about the site.
+    alone: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +41,12 @@ pub(super) enum Cut {
 impl Found {
     pub(super) fn reply(phase: release::Phase, reply: smtp::Reply<'_>, accepted: u32) -> Self {
         let what = What::Reply { code: reply.code, status: reply.status, text: reply.text.to_owned() };
-        Self { phase, what, accepted }
+        Self { phase, what, accepted, alone: false }
+    }
+
+    /// The same, known to judge one recipient alone.
+    pub(super) fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 
     /// `None` if it was not the server who ended it.
@@ -51,7 +58,7 @@ impl Found {
             Cut::TimedOut => What::TimedOut,
             Cut::Stopping => return None,
         };
-        Some(Self { phase, what, accepted })
+        Some(Self { phase, what, accepted, alone: false })
     }
 
     pub(super) fn evidence(&self) -> release::Evidence<'_> {
@@ -68,7 +75,7 @@ impl Found {
     }
 
     pub(super) fn verdict(&self) -> release::Verdict {
-        self.evidence().verdict()
+        if self.alone { release::Verdict::Held } else { self.evidence().verdict() }
     }
 
     /// The code of the reply; 0 where there was none.
@@ -97,12 +104,13 @@ impl fmt::Display for Found {
             release::Phase::Rcpt => "RCPT",
             release::Phase::Data => "DATA",
             release::Phase::EndOfData => "end of data",
+            release::Phase::FinalDot => "after the final dot",
         };
         write!(f, " ({at})")
     }
 }
 
-/// The phase as `release` knows it. Between transactions what is wrong concerns the next MAIL.
+/// The phase as `release` knows it, of a reply, and of a connection lost before the final dot was sent. Between transactions what is wrong concerns the next MAIL.
 pub(super) fn phase(phase: Phase) -> release::Phase {
     match phase {
         Phase::Greeting => release::Phase::Banner,

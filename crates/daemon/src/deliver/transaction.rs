@@ -2,7 +2,7 @@
 
 use penstock_release::{Phase, Verdict};
 use penstock_smtp::client::Event;
-use penstock_smtp::{MailFrom, Recipient};
+use penstock_smtp::{Address, MailFrom, Recipient};
 use penstock_spool::Error;
 
 use super::connection::Connection;
@@ -120,6 +120,8 @@ impl Running<'_> {
                 Event::RcptReply { index, reply } => {
                     answered += 1;
                     let found = Found::reply(Phase::Rcpt, reply, self.accepted);
+                    let address = recipients.get(index as usize).map_or(Address::NULL, |it| it.address);
+                    let found = self.connection.known().heard(&address, found);
                     if self.mail_refused.is_none() {
                         self.recipient(index as usize, found)?;
                     }
@@ -168,6 +170,7 @@ impl Running<'_> {
         let mut body = Sending::default();
         loop {
             let took_ms = self.connection.asked_ms_ago();
+            let dot_sent = self.connection.session().final_dot_sent();
             match self.connection.poll() {
                 Event::NeedInput => {}
                 Event::DataReply(reply) if reply.code == 354 => {
@@ -186,7 +189,10 @@ impl Running<'_> {
                 Event::Refused { phase: at, reply } => {
                     return End::Cut(Some(Found::reply(phase(at), reply, self.accepted)));
                 }
-                Event::Broken { error, .. } => return self.cut(&Cut::Nonsense(error)),
+                Event::Broken { phase: at, error } => {
+                    let at = if dot_sent { Phase::FinalDot } else { phase(at) };
+                    return End::Cut(Found::cut(at, &Cut::Nonsense(error), self.accepted));
+                }
                 Event::Closed => return self.cut(&Cut::Eof),
                 _ => continue,
             }
@@ -222,7 +228,8 @@ impl Running<'_> {
     }
 
     fn cut(&mut self, cut: &Cut) -> End {
-        let at = phase(self.connection.session().phase());
+        let session = self.connection.session();
+        let at = if session.final_dot_sent() { Phase::FinalDot } else { phase(session.phase()) };
         End::Cut(Found::cut(at, cut, self.accepted))
     }
 }

@@ -6,7 +6,7 @@ use penstock_spool::{Info, MessageId};
 use super::{Operator, mode};
 use crate::control::Refusal;
 use crate::control::types::{
-    Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Severity, Status,
+    Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Proof, Severity, Status,
     VolumeView,
 };
 use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
@@ -137,6 +137,8 @@ fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {
         next_probe_in_ms: hop.next_trial_in_ms,
         connections,
         advice: hop.advice.map(str::to_owned),
+        cause: hop.cause.map(|cause| cause.as_str().to_owned()),
+        proof: hop.canaries_arrived.map(|(arrived, needed)| Proof { arrived, needed }),
     }
 }
 
@@ -254,6 +256,15 @@ fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_tru
         );
     }
     for hop in hops {
+        if let Some(cause) = hop.cause.filter(|_| hop.state.is_proving()) {
+            let message = format!(
+                "The next hop {} is {} and gets no mail before it has proved itself: {}.",
+                hop.name,
+                hop.state.as_str(),
+                cause.as_str()
+            );
+            add(Severity::Critical, "PS-D233", message, hop.advice.unwrap_or_default());
+        }
         if hop.state.trouble().is_some() {
             let said = hop.last_reply.map(|reply| format!(": {reply}")).unwrap_or_default();
             let message = format!("The next hop {} is {}{said}.", hop.name, hop.state.as_str());

@@ -113,6 +113,9 @@ fn lines(now: &Look, before: Option<&Look>) -> Vec<String> {
             hop.connections,
             next.unwrap_or_default()
         ));
+        if let Some(cause) = &hop.cause {
+            lines.push(format!("          has to prove itself: {}", plain(cause)));
+        }
     }
     if status.hops.len() > HOPS_SHOWN {
         lines.push(format!("          and {} more", status.hops.len() - HOPS_SHOWN));

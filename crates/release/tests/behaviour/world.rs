@@ -252,12 +252,12 @@ impl World {
 
     /// Whether mail may go on a connection to a hop, by what that shows.
     fn greet(&mut self, hop: HopId, answer: Answer) -> bool {
-        match &self.face {
-            Some(face) if !matches!(answer, Answer::Gone) => {
-                self.release.greeted(hop, &face(self.now_ms), self.now())
-            }
-            _ => true,
+        if let Some(face) = &self.face
+            && answer != Answer::Gone
+        {
+            self.release.greeted(hop, &face(self.now_ms), self.now());
         }
+        self.release.may_have_mail(hop)
     }
 
     fn begin(&mut self, message: Option<u64>, hop: HopId) {
