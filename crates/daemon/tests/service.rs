@@ -395,13 +395,17 @@ fn a_server_that_does_not_know_the_site_gets_no_mail_and_destroys_none() {
         assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
     }
     let hop_view = eventually("the server is found out", || {
-        Some(site.status()["hops"][0].clone()).filter(|hop| hop["state"] == "unconfigured")
+        // A trial has to find it too.
+        let is_believed =
+            |hop: &serde_json::Value| hop["state"] == "unconfigured" && !hop["cause"].is_null();
+        Some(site.status()["hops"][0].clone()).filter(is_believed)
     });
+    let alert = site.status()["alerts"][0].clone();
+    assert_eq!((&alert["code"], &alert["severity"]), (&"PS-D232".into(), &"critical".into()));
+    assert!(alert["help"].as_str().unwrap().contains("Get-AcceptedDomain"), "{alert}");
     assert!(hop_view["last_reply"].as_str().unwrap().contains("5.7.54"));
     let mail = site.status()["mail"].clone();
     assert_eq!((&mail["messages"], &mail["held"]), (&5.into(), &0.into()));
-    let (status, answer) = site.ask("POST", "/v1/confirm", "{}");
-    assert_eq!(status, 409, "not while it refuses: {}", String::from_utf8_lossy(&answer));
     assert_eq!(hop.got(), []);
     hop.answer(|_| None);
     in_state(&site, "unproven");

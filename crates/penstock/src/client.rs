@@ -15,8 +15,8 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use penstock_daemon::control::adopt::{AdoptHead, Adopted, AdoptedBelow};
 use penstock_daemon::control::types::{
-    ActionResult, ConfirmRequest, ErrorBody, EventFilter, EventPage, ExportRequest, MessageView, ModeRequest, QueueFilter,
-    QueuePage, RemoveRequest, Selection, SettingsRequest, SettingsView, Status,
+    ActionResult, ConfirmRequest, ErrorBody, EventFilter, EventPage, ExportRequest, MessageView, ModeRequest,
+    QueueFilter, QueuePage, RemoveRequest, Selection, SettingsRequest, SettingsView, Status,
 };
 use penstock_daemon::control::volume::{ScrubRequest, ScrubView, VolumeInfo};
 use penstock_daemon::control::{MailId, SHA256_HEADER, Store};

@@ -88,7 +88,9 @@ impl Breaker {
         for Refused { recipient, .. } in absentees {
             let one = GoodRefused { at_ms: now_ms, source, recipient: *recipient };
             self.good_refused.retain(|it| it.source != source || it.recipient != *recipient);
-            keep(&mut self.good_refused, one, REFUSALS_MAX, GOOD_REFUSED_PER_SOURCE, |it| it.source == source);
+            keep(&mut self.good_refused, one, REFUSALS_MAX, GOOD_REFUSED_PER_SOURCE, |it| {
+                it.source == source
+            });
         }
         let from_ms = now_ms.saturating_sub(WINDOW_MS);
         self.attempts.retain(|it| it.at_ms >= from_ms);

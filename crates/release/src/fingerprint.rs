@@ -178,7 +178,10 @@ mod tests {
         assert_eq!(faces.see(named("two")), Sight::New(Change::Name));
         faces.believe();
         for _ in 0..3 {
-            assert_eq!((faces.see(named("one")), faces.see(named("two"))), (Sight::Familiar, Sight::Familiar));
+            assert_eq!(
+                (faces.see(named("one")), faces.see(named("two"))),
+                (Sight::Familiar, Sight::Familiar)
+            );
         }
     }
 

@@ -7,18 +7,19 @@
 //! A hop of which there is reason to think that it is not itself, a [`Cause`], gets no mail when its trials succeed
 //! either: canaries have to arrive first, or the operator has to say so. The reason stays whatever else happens to it.
 
+mod proof;
+
 use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use crate::breaker::{Behalf, Witness};
+use crate::breaker::Behalf;
 use crate::canary::Canaries;
 use crate::cause::Cause;
 use crate::config::{Config, HopConfig};
 use crate::counters::Grade;
 use crate::custody::Trouble;
 use crate::doubt::Doubt;
-use crate::fingerprint::Greeting;
 use crate::pace::Pace;
 use crate::queue::Secs;
 use crate::reply::{Event, Evidence, Phase};
@@ -82,6 +83,11 @@ impl State {
     /// Whether it answers, and gets no mail before there is proof.
     pub const fn is_proving(self) -> bool {
         matches!(self, Self::Unproven | Self::Held)
+    }
+
+    /// Whether a hop in this state answers and only does not take mail, or gets none: in these the operator's word counts.
+    pub const fn can_be_confirmed(self) -> bool {
+        matches!(self, Self::Unproven | Self::Held | Self::Unconfigured | Self::Rejecting)
     }
 
     /// The state that a trouble puts a hop in; `None` for those that only slow it down.
@@ -335,93 +341,6 @@ impl Hop {
                 false
             }
             None => self.take_mail(now),
-        }
-    }
-
-    /// It takes mail from now on. Tells whether there had been a trouble that was real.
-    fn take_mail(&mut self, now: Now) -> bool {
-        let was_real = core::mem::take(&mut self.confirmed) | self.trust.believe();
-        self.enter(State::Healthy, now);
-        self.last_reply = None;
-        self.pace.restart();
-        was_real
-    }
-
-    fn begin_proof(&mut self, cause: Cause, now: Now) {
-        self.enter(cause.state(), now);
-        self.trust.begin_proof();
-        self.next_trial_ms = now.mono_ms;
-    }
-
-    /// There is reason to doubt that the hop is itself: it gets no more mail before there is proof. Tells whether that is
-    /// new.
-    pub(crate) fn require_proof(&mut self, cause: Cause, now: Now) -> bool {
-        let is_new = self.trust.cause().is_none();
-        self.trust.doubt(cause);
-        if self.state == State::Healthy {
-            self.begin_proof(cause, now);
-        }
-        is_new
-    }
-
-    /// The operator says that it is itself. Tells whether that had been in doubt, and it only waited for it; of a hop in
-    /// trouble that does not say anything yet.
-    pub(crate) fn confirm(&mut self, now: Now) -> bool {
-        self.state.is_proving() && self.take_mail(now)
-    }
-
-    /// A canary has arrived. Tells whether the hop has proved itself with it.
-    pub(crate) fn canary_arrived(&mut self, canary: u64, probe: u16, now: Now) -> bool {
-        self.trust.canary_arrived(canary, probe, self.config.probes)
-            && self.state.is_proving()
-            && self.take_mail(now)
-    }
-
-    /// What it showed on a new connection. Tells whether there is something new to be saved.
-    pub(crate) fn greeted(&mut self, greeting: &Greeting<'_>, now: Now) -> bool {
-        let sight = self.trust.see(greeting);
-        if let Some(cause) = self.trust.cause() {
-            self.require_proof(cause, now);
-        }
-        sight.is_some()
-    }
-
-    /// Why it gets no mail before there is proof, if that is so.
-    pub(crate) fn cause(&self) -> Option<Cause> {
-        self.trust.cause()
-    }
-
-    /// What an attempt showed of recipients. Tells whether nothing more goes for that.
-    pub(crate) fn witnessed(&mut self, witness: Witness<'_>, now: Now) -> bool {
-        let cause = self.trust.witnessed(witness, now.mono_ms);
-        cause.is_some_and(|cause| self.require_proof(cause, now))
-    }
-
-    /// It took a message. Tells whether that is news to be saved.
-    pub(crate) fn took_mail(&mut self) -> bool {
-        self.trust.mail_taken()
-    }
-
-    /// It answered a probe well. Tells whether that is news to be saved.
-    pub(crate) fn took_probe(&mut self) -> bool {
-        self.trust.probe_taken()
-    }
-
-    /// A canary that was a trial proved nothing: a message is the next one, at once if the canary did not go at all.
-    pub(crate) fn canary_failed(&mut self, evidence: Option<&Evidence<'_>>, config: &Config, now_ms: u64) {
-        self.canary_failed = true;
-        if let Some(evidence) = evidence {
-            self.still(evidence, config, now_ms);
-        }
-    }
-
-    /// Nobody answered for so long that it may be another server by now: by the clock of this run, or by one that could
-    /// be trusted then and can be now.
-    fn see_absence(&mut self, now: Now) {
-        let by_calendar = now.unix_ms.zip(self.since_unix_ms).map(|(now, since)| now.saturating_sub(since));
-        let away_ms = now.mono_ms.saturating_sub(self.since_ms).max(by_calendar.unwrap_or_default());
-        if self.state == State::Down && away_ms > LONG_DOWN_MS {
-            self.trust.doubt(Cause::LongDown);
         }
     }
 

@@ -230,13 +230,12 @@ mod tests {
 
     #[test]
     fn the_sentence_says_what_the_operator_can_do() {
-        let still =
-            Stillness::NextHop {
-                hop: HopId(0),
-                state: State::Inactive,
-                cause: None,
-                next_trial_in_ms: Some(4_200),
-            };
+        let still = Stillness::NextHop {
+            hop: HopId(0),
+            state: State::Inactive,
+            cause: None,
+            next_trial_in_ms: Some(4_200),
+        };
         assert!(still.to_string().starts_with("The next hop answers that it is not in service; it is tried again in 5 s. Look at Get-ServerComponentState"));
     }
 }

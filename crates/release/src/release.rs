@@ -293,8 +293,8 @@ impl Release {
         self.hops.get(usize::from(hop.0)).is_some_and(|hop| hop.cause().is_none())
     }
 
-    /// The operator says that a hop is itself and its mailboxes are there. Tells whether it waited for that; if so, it
-    /// takes mail from now on.
+    /// The operator says that a hop is itself and its mailboxes are there. Tells whether that had been in doubt, of a hop
+    /// that answers ([`State::can_be_confirmed`]); if so, it gets mail from now on.
     pub fn confirm(&mut self, hop: HopId, now: Now) -> bool {
         self.tick(now);
         let n = usize::from(hop.0);

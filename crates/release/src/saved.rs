@@ -78,14 +78,7 @@ struct Saved1 {
 impl From<SavedHop1> for SavedHop {
     fn from(hop: SavedHop1) -> Self {
         let SavedHop1 { name, state, proved_by_mail, since_unix_ms, last_reply } = hop;
-        Self {
-            name,
-            state,
-            proved_by_mail,
-            since_unix_ms,
-            last_reply,
-            ..Self::default()
-        }
+        Self { name, state, proved_by_mail, since_unix_ms, last_reply, ..Self::default() }
     }
 }
 

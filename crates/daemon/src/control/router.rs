@@ -39,8 +39,8 @@ use serde::de::DeserializeOwned;
 use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
 use super::types::{
-    ConfirmRequest, EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX, QueueFilter, REASON_BYTES_MAX,
-    RemoveRequest, Selection, SettingsRequest,
+    ConfirmRequest, EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX, QueueFilter,
+    REASON_BYTES_MAX, RemoveRequest, Selection, SettingsRequest,
 };
 use super::volume::{ScrubRequest, Which};
 use super::{Kind, MailId, Operate, Refusal, Who};

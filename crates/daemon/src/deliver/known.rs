@@ -180,8 +180,7 @@ mod tests {
                         name = \"x\"\naddress = \"192.0.2.25\"\n[listen]\ntrusted_fronts = [\"192.0.2.1\"]\n";
         let fronts = Settings::parse(settings).unwrap().listen.trusted_fronts;
         let source = |client: &str, sender: &str| {
-            let begin =
-                Begin { client: client.parse().ok(), sender: sender.into(), ..Begin::default() };
+            let begin = Begin { client: client.parse().ok(), sender: sender.into(), ..Begin::default() };
             known.source(&begin, &fronts)
         };
         let forger = source("198.51.100.7:1", "a@one.example");

@@ -658,13 +658,21 @@ impl Delivery {
             let advice = hop.advice.unwrap_or_default();
             let why = hop.cause.map(Cause::as_str).unwrap_or_default();
             if hop.state.is_proving() {
-                error!(code = "PS-D233", hop = name, state, why, advice, "the next hop has to prove itself: no mail goes");
+                error!(
+                    code = "PS-D233",
+                    hop = name,
+                    state,
+                    why,
+                    advice,
+                    "the next hop has to prove itself: no mail goes"
+                );
             } else if hop.state.trouble().is_some() {
                 warn!(code = "PS-D232", hop = name, state, said, advice, "the next hop takes no mail");
             } else {
                 info!(hop = name, state, "the next hop");
             }
-            let proof = if why.is_empty() { String::new() } else { format!(" and has to prove itself, since {why}") };
+            let proof =
+                if why.is_empty() { String::new() } else { format!(" and has to prove itself, since {why}") };
             let event = Kind::Hop.event(self.clock.stamp(), None, format!("{name} is {state}{proof}{said}"));
             // Told in the log already; what cannot be recorded now is no reason to stop.
             let _ = self.volumes.record(event).await;

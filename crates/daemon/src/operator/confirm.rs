@@ -16,7 +16,8 @@ pub(super) async fn confirm(
     let hops: Vec<HopStatus> = operator.delivery.release().hops(operator.delivery.now()).collect();
     let named: Vec<HopStatus> =
         hops.into_iter().filter(|it| hop.as_ref().is_none_or(|hop| it.name == *hop)).collect();
-    let (waiting, others): (Vec<_>, Vec<_>) = named.into_iter().partition(|hop| hop.state.is_proving());
+    let waits = |hop: &HopStatus| hop.cause.is_some() && hop.state.can_be_confirmed();
+    let (waiting, others): (Vec<_>, Vec<_>) = named.into_iter().partition(waits);
     if waiting.is_empty() {
         return Err(nothing_to_confirm(hop, &others));
     }
@@ -57,7 +58,7 @@ fn nothing_to_confirm(hop: Option<String>, others: &[HopStatus]) -> Refusal {
                 Fault::Conflict,
                 "PS-D265",
                 format!("no next hop waits to be confirmed: {}", states.join(", ")),
-                "One that is in trouble is tried again by itself; confirm it when it answers and is unproven or held.",
+                "One that does not answer is tried again by itself; `penstock status` says when one waits for this.",
             )
         }
     }

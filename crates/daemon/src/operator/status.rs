@@ -268,7 +268,10 @@ fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_tru
         if hop.state.trouble().is_some() {
             let said = hop.last_reply.map(|reply| format!(": {reply}")).unwrap_or_default();
             let message = format!("The next hop {} is {}{said}.", hop.name, hop.state.as_str());
-            add(Severity::Warning, "PS-D232", message, hop.advice.unwrap_or_default());
+            // It refuses the whole site, and that is no sender's doing.
+            let refuses = hop.cause.is_some() && hop.state.can_be_confirmed();
+            let severity = if refuses { Severity::Critical } else { Severity::Warning };
+            add(severity, "PS-D232", message, hop.advice.unwrap_or_default());
         }
     }
     if mail.held > 0 {

@@ -116,9 +116,14 @@ fn a_change_of_face_is_noticed_over_a_restart_and_over_an_outage() {
     let mut world = rebuilt_at(DAY, 0);
     world.run_until(MINUTE);
     let saved = world.release.saved();
-    let mut world = World::with(config(), Some(&saved), |_, _, now| {
-        if now < HOUR { Answer::Gone } else { Answer::Takes }
-    });
+    let mut world =
+        World::with(
+            config(),
+            Some(&saved),
+            |_, _, now| {
+                if now < HOUR { Answer::Gone } else { Answer::Takes }
+            },
+        );
     world.face = Some(Box::new(|_| REBUILT));
     world.offer(1..=10);
     world.run_until(2 * HOUR);
@@ -148,8 +153,7 @@ fn who_answers_after_more_than_a_day_has_to_prove_itself() {
     for (away, trusted, proof) in
         [(23 * HOUR, true, false), (25 * HOUR, true, true), (25 * HOUR, false, true)]
     {
-        let mut world =
-            World::new(move |_, _, now| if now < away { Answer::Gone } else { Answer::Takes });
+        let mut world = World::new(move |_, _, now| if now < away { Answer::Gone } else { Answer::Takes });
         world.clock_trusted = trusted;
         world.offer(1..=10);
         world.run_until(away + 5 * MINUTE);
@@ -161,17 +165,20 @@ fn who_answers_after_more_than_a_day_has_to_prove_itself() {
 
 #[test]
 fn a_day_without_an_answer_counts_over_a_restart_by_a_trusted_clock_only() {
-    for (trusted, after, proof) in
-        [(true, 2 * HOUR, true), (true, 0, false), (false, 2 * HOUR, false)]
-    {
+    for (trusted, after, proof) in [(true, 2 * HOUR, true), (true, 0, false), (false, 2 * HOUR, false)] {
         let mut world = World::new(|_, _, _| Answer::Gone);
         world.run_until(MINUTE);
         let mut saved = world.release.saved();
         // It had been away for 23 hours when the box was started again.
         saved.hops[0].since_unix_ms = Some(UNIX_START_MS - 23 * HOUR);
-        let mut world = World::with(config(), Some(&saved), move |_, _, now| {
-            if now < after { Answer::Gone } else { Answer::Takes }
-        });
+        let mut world =
+            World::with(
+                config(),
+                Some(&saved),
+                move |_, _, now| {
+                    if now < after { Answer::Gone } else { Answer::Takes }
+                },
+            );
         world.clock_trusted = trusted;
         world.offer([1]);
         world.run_until(after + 5 * MINUTE);
@@ -322,7 +329,7 @@ proptest! {
     ) {
         let mut answers = answers.into_iter().cycle();
         // Messages whose number is no multiple of that are the one sender's; of the others the first comes first.
-        let is_others = move |id: u64| id == u64::MAX || id % every == 0;
+        let is_others = move |id: u64| id == u64::MAX || id.is_multiple_of(every);
         let mut world = World::with(with_probes(probes), None, move |_, message, _| match message {
             Some(id) if !is_others(id) => answers.next().unwrap(),
             _ => Answer::Takes,
@@ -342,6 +349,23 @@ proptest! {
         let missing: Vec<_> = (0..240).filter(|id| is_others(*id) && !delivered.contains(id)).collect();
         prop_assert!(missing.is_empty(), "{missing:?}");
     }
+}
+
+#[test]
+fn a_server_that_refuses_the_site_is_tried_with_mail_when_the_operator_says_so_and_held_again_if_it_still_does() {
+    // The first mail that there ever was is for a domain that the server does not have; all other mail it takes.
+    let mut world = World::new(|_, message, _| match message {
+        Some(1..=3) | None => DENIED,
+        _ => Answer::Takes,
+    });
+    world.offer(1..=3);
+    world.run_until(HOUR);
+    world.offer(4..=20);
+    world.run_until(2 * HOUR);
+    assert_eq!((world.state(), world.delivered.len()), (State::Unconfigured, 0));
+    assert!(world.confirm());
+    world.run_until(3 * HOUR);
+    assert_eq!(world.delivered_ids(), (4..=20).collect::<Vec<_>>());
 }
 
 #[test]

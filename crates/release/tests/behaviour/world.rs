@@ -301,7 +301,11 @@ impl World {
         let refused = Refused {
             recipient: message,
             known_good,
-            evidence: Evidence { phase: Phase::Rcpt, event: Event::Reply(Reply::new(code, text)), accepted: 0 },
+            evidence: Evidence {
+                phase: Phase::Rcpt,
+                event: Event::Reply(Reply::new(code, text)),
+                accepted: 0,
+            },
         };
         let refused: &[Refused<'_>] = if answer == Answer::Refuses { &[refused] } else { &[] };
         let witness = Witness { source: (self.source)(message), refused };
