@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     Settings = 25,
     /// A next hop is in another state.
     Hop = 30,
+    /// The operator said that a next hop is itself.
+    Confirmed = 31,
     /// The daemon started, or stopped.
     Started = 40,
     Stopped = 41,
@@ -58,7 +60,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -74,6 +76,7 @@ impl Kind {
         Self::Adopted,
         Self::Settings,
         Self::Hop,
+        Self::Confirmed,
         Self::Started,
         Self::Stopped,
         Self::Scrubbed,
@@ -98,6 +101,7 @@ impl Kind {
             Self::Adopted => "adopted",
             Self::Settings => "settings",
             Self::Hop => "hop",
+            Self::Confirmed => "confirmed",
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::Scrubbed => "scrubbed",

@@ -385,7 +385,7 @@ fn many_recipients_go_in_transactions_that_the_server_can_take() {
 
 #[test]
 fn a_server_that_does_not_know_the_site_gets_no_mail_and_destroys_none() {
-    let mut site = Site::new("");
+    let mut site = Site::new("probe_data_interval = \"10s\"\n");
     let hop = Hop::start_with(site.hop_port, |line| {
         line.starts_with("RCPT")
             .then(|| "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain".into())
@@ -395,12 +395,79 @@ fn a_server_that_does_not_know_the_site_gets_no_mail_and_destroys_none() {
         assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
     }
     let hop_view = eventually("the server is found out", || {
-        Some(site.status()["hops"][0].clone()).filter(|hop| hop["state"] == "unconfigured")
+        // A trial has to find it too.
+        let is_believed = |hop: &serde_json::Value| hop["state"] == "unconfigured" && !hop["cause"].is_null();
+        Some(site.status()["hops"][0].clone()).filter(is_believed)
     });
+    let alert = site.status()["alerts"][0].clone();
+    assert_eq!((&alert["code"], &alert["severity"]), (&"PS-D232".into(), &"critical".into()));
+    assert!(alert["help"].as_str().unwrap().contains("Get-AcceptedDomain"), "{alert}");
     assert!(hop_view["last_reply"].as_str().unwrap().contains("5.7.54"));
     let mail = site.status()["mail"].clone();
     assert_eq!((&mail["messages"], &mail["held"]), (&5.into(), &0.into()));
     assert_eq!(hop.got(), []);
+    hop.answer(|_| None);
+    in_state(&site, "unproven");
+    assert_eq!(hop.got(), [], "that it takes recipients again is no proof that they are there");
+    site.json("POST", "/v1/confirm", "{}");
+    hop.wait_for(5);
+}
+
+fn in_state(site: &Site, state: &str) -> serde_json::Value {
+    eventually(state, || Some(site.status()).filter(|status| status["hops"][0]["state"] == state))
+}
+
+#[test]
+fn a_server_that_was_set_up_anew_gets_no_mail_before_the_operator_confirms_it_whatever_happens_to_the_box() {
+    let mut site = Site::new("");
+    let hop = Hop::start(site.hop_port);
+    hop.hang_up_after_a_message();
+    site.start();
+    assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    hop.wait_for(1);
+    hop.rename("WIN-4711");
+    for _ in 0..3 {
+        assert!(site.send(&["two@example.org"], BODY).starts_with("250"));
+    }
+    let status = in_state(&site, "unproven");
+    assert_eq!(status["hops"][0]["cause"], "its greeting has another name than before");
+    assert_eq!(status["alerts"][0]["code"], "PS-D233");
+    assert_eq!(status["alerts"][0]["severity"], "critical");
+    let still = status["progress"]["still"].as_str().unwrap();
+    assert!(still.contains("`penstock confirm`"), "{still}");
+    site.kill();
+    site.start();
+    in_state(&site, "unproven");
+    assert_eq!((hop.got().len(), &site.status()["mail"]["messages"]), (1, &3.into()));
+
+    assert_eq!(site.ask("POST", "/v1/confirm", "{\"hop\":\"spare\"}").0, 404);
+    site.json("POST", "/v1/confirm", "{\"hop\":\"exchange\"}");
+    hop.wait_for(4);
+    assert_eq!(site.ask("POST", "/v1/confirm", "{}").0, 409, "nothing waits for it any more");
+    let events = site.json("GET", "/v1/events?kind=confirmed", "");
+    let text = events["events"][0]["text"].as_str().unwrap();
+    assert!(text.starts_with("exchange confirmed by ") && text.contains("another name"), "{text}");
+    site.kill();
+    site.start();
+    assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    hop.wait_for(5);
+}
+
+#[test]
+fn what_the_server_may_have_taken_waits_and_the_ledger_says_why() {
+    let mut site = Site::new("");
+    let hop = Hop::start_with(site.hop_port, |line| (line == ".").then(String::new));
+    site.start();
+    assert!(site.send(&["one@example.org"], BODY).starts_with("250"));
+    let row = eventually("it was tried", || {
+        let row = site.json("GET", "/v1/queue", "")["rows"][0].clone();
+        Some(row).filter(|row| row["state"] == "deferred")
+    });
+    assert!(row["next_attempt_in_ms"].as_u64().unwrap() > 9 * 60_000, "{row}");
+    hop.answer(|_| None);
+    let events = site.json("GET", "/v1/events?kind=deferred", "");
+    let text = events["events"][0]["text"].as_str().unwrap();
+    assert!(text.contains("not known whether it was taken; will be tried again in 10 min"), "{text}");
 }
 
 #[test]

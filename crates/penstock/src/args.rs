@@ -195,6 +195,22 @@ Examples:
         daemon: Daemon,
     },
 
+    /// Say that a next hop is the right server and its mailboxes are there, so that it gets its mail
+    #[command(after_help = "\
+After a server was rebuilt, was away for more than a day or refused what it should take, nothing goes before canaries
+have arrived in its probe mailboxes, or before this. `penstock status` says what to look at first.
+
+Examples:
+  penstock confirm             every next hop that waits for it
+  penstock confirm exchange    this one")]
+    Confirm {
+        /// The next hop, by its name in the settings; without it, every one that is unproven or held
+        #[arg(value_name = "HOP")]
+        hop: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
     /// Let everything through as fast as the limits allow
     #[command(after_help = "\
 What the mail server answers counts as ever: drain waits less, it does not push harder. Ends with `penstock release`.

@@ -15,8 +15,9 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use penstock_daemon::control::adopt::{AdoptHead, Adopted, AdoptedBelow};
 use penstock_daemon::control::types::{
-    ActionResult, CanaryFilter, CanaryPage, ErrorBody, EventFilter, EventPage, ExportRequest, MessageView,
-    ModeRequest, QueueFilter, QueuePage, RemoveRequest, Selection, SettingsRequest, SettingsView, Status,
+    ActionResult, CanaryFilter, CanaryPage, ConfirmRequest, ErrorBody, EventFilter, EventPage, ExportRequest,
+    MessageView, ModeRequest, QueueFilter, QueuePage, RemoveRequest, Selection, SettingsRequest,
+    SettingsView, Status,
 };
 use penstock_daemon::control::volume::{ScrubRequest, ScrubView, VolumeInfo};
 use penstock_daemon::control::{MailId, SHA256_HEADER, Store};
@@ -83,6 +84,10 @@ impl Client {
 
     pub(crate) async fn release(&self, which: &Selection) -> Result<ActionResult, Failure> {
         self.send(Method::POST, "/v1/release".into(), which).await
+    }
+
+    pub(crate) async fn confirm(&self, request: &ConfirmRequest) -> Result<ActionResult, Failure> {
+        self.send(Method::POST, "/v1/confirm".into(), request).await
     }
 
     pub(crate) async fn remove(&self, request: &RemoveRequest) -> Result<ActionResult, Failure> {

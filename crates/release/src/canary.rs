@@ -91,6 +91,13 @@ impl Canaries {
         self.missing
     }
 
+    /// Nobody waits any longer for those that are out.
+    pub(crate) fn give_up(&mut self) {
+        self.taken.clear();
+        self.since_ms = [None; PROBES_MAX as usize];
+        self.missing = 0;
+    }
+
     /// When the next may be missing.
     pub(crate) fn missing_from_ms(&self) -> Option<u64> {
         let in_time = |(probe, since_ms): (usize, &Option<u64>)| {

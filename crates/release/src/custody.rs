@@ -46,6 +46,17 @@ pub enum Trouble {
     Rejecting,
 }
 
+/// What a refusal for good of a recipient or a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The recipient is not there.
+    Recipient,
+    /// A reason of the message's, the sender's or the recipient's own: size, content, policy, a mailbox that is full.
+    Own,
+    /// A reason that is not known, or that is the server's: its name service, its routing.
+    Odd,
+}
+
 impl Trouble {
     /// What the operator can do, one sentence.
     pub const fn advice(self) -> &'static str {
@@ -88,6 +99,34 @@ impl Evidence<'_> {
         }
     }
 
+    /// Whether the server may have taken the message although it did not say so: the connection was lost after the final
+    /// dot.
+    pub fn is_unknown(&self) -> bool {
+        self.phase == Phase::FinalDot && matches!(self.event, Event::Lost | Event::TimedOut)
+    }
+
+    /// Whether it says that the server is not to take mail for a recipient's domain from us. Said of a domain that it
+    /// took mail for, or while it has taken none, it is about the site; else it judges that recipient alone.
+    pub fn denies_relay(&self) -> bool {
+        let Event::Reply(reply) = self.event else { return false };
+        let status = reply.enhanced.map(|(_, subject, detail)| (subject, detail));
+        self.phase == Phase::Rcpt && (500..600).contains(&reply.code) && is_relay_denied(&reply, status)
+    }
+
+    /// What a refusal for good is about; of anything else it says nothing.
+    pub(crate) fn refusal(&self) -> Refusal {
+        let Event::Reply(reply) = self.event else { return Refusal::Own };
+        match reply.enhanced.map(|(_, subject, detail)| (subject, detail)) {
+            // The sender's address.
+            Some((1, 7 | 8)) => Refusal::Own,
+            Some((1, _)) => Refusal::Recipient,
+            None if self.phase == Phase::Rcpt && matches!(reply.code, 550 | 551 | 553) => Refusal::Recipient,
+            Some((2 | 6 | 7, _) | (3, 4)) => Refusal::Own,
+            None if reply.code == 552 => Refusal::Own,
+            _ => Refusal::Odd,
+        }
+    }
+
     /// Whether a message that fails so does harm to others: it costs the session, or it seems to stop the destination.
     /// A plain 4xx does not, however often it comes: such a message waits by itself.
     pub(crate) fn is_harmful(&self) -> bool {
@@ -106,7 +145,7 @@ impl Evidence<'_> {
         match (self.phase, reply.code) {
             (Phase::Data, 354) => Verdict::Accepted,
             (Phase::Data, _) | (_, 300..) => self.nonsense(),
-            (Phase::EndOfData, _) => Verdict::Delivered,
+            (Phase::EndOfData | Phase::FinalDot, _) => Verdict::Delivered,
             _ => Verdict::Accepted,
         }
     }
@@ -143,7 +182,7 @@ impl Evidence<'_> {
                 Verdict::Destination(Trouble::Inactive)
             }
             Phase::Rcpt => Verdict::RetryRecipient,
-            Phase::Data | Phase::EndOfData => Verdict::RetryMessage,
+            Phase::Data | Phase::EndOfData | Phase::FinalDot => Verdict::RetryMessage,
         }
     }
 
@@ -165,20 +204,28 @@ impl Evidence<'_> {
                 _ => Verdict::Destination(refusal_of_all(status)),
             },
             Phase::Rcpt => match status {
-                Some((7, 54)) => Verdict::Destination(Trouble::Unconfigured),
-                Some((7, 1)) if reply.says("relay") => Verdict::Destination(Trouble::Unconfigured),
+                _ if is_relay_denied(reply, status) => Verdict::Destination(Trouble::Unconfigured),
                 // RFC 5321 section 4.5.3.1.10: old servers say 552 for too many recipients.
                 Some((5, 3)) if self.accepted > 0 => Verdict::NextTransaction,
                 None if reply.code == 552 && self.accepted > 0 => Verdict::NextTransaction,
                 _ => Verdict::Held,
             },
-            Phase::Data | Phase::EndOfData => match status {
+            Phase::Data | Phase::EndOfData | Phase::FinalDot => match status {
                 // Too large, looping, misrouted, malformed: with one recipient as with all.
                 Some((4, _) | (3, 5) | (6, _)) => Verdict::Held,
                 _ if size || self.accepted <= 1 => Verdict::Held,
                 _ => Verdict::SplitRecipients,
             },
         }
+    }
+}
+
+/// Whether a refusal at RCPT says that the recipient's domain is none of the server's.
+fn is_relay_denied(reply: &Reply<'_>, status: Option<(u16, u16)>) -> bool {
+    match status {
+        Some((7, 54)) => true,
+        Some((7, 1)) => reply.says("relay"),
+        _ => false,
     }
 }
 

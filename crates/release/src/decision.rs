@@ -16,6 +16,8 @@ pub enum Decision {
         why: Why,
     },
     /// Connect to this hop, speak SMTP up to the answer to `MAIL FROM:<>`, quit, and report with [`probed`](crate::Release::probed).
+    /// If the hop has refused a recipient as none of its own ([`Evidence::denies_relay`]), name the last such one before
+    /// that, and report what is said to it, until it is taken.
     Probe {
         /// Which hop.
         hop: HopId,

@@ -13,6 +13,7 @@
 
 use crate::canary::{Canaries, Canary, Load};
 use crate::counters::{Counters, Grade};
+use crate::hop::State;
 use crate::proofs::Proofs;
 use crate::queues::Queues;
 use crate::recent::Recent;
@@ -143,13 +144,26 @@ impl Flow {
         self.taken += u64::from(taken);
     }
 
-    /// The hop takes mail again. `keeps_proof` if it cannot have become another one meanwhile.
-    pub(crate) fn restart(&mut self, keeps_proof: bool, now_ms: u64) {
+    /// The hop takes mail again, after that state.
+    pub(crate) fn restart(&mut self, before: State, now_ms: u64) {
         self.window = WINDOW_START.min(self.window_max);
         self.starting = true;
         self.limited = false;
         self.proofs.restart(self.taken, now_ms);
-        self.is_proven = !self.proves || (keeps_proof && self.is_proven);
+        // One canary has to come home first, unless the hop cannot have become another one, or has just proved itself.
+        let keeps_proof = before == State::Pressure && self.is_proven;
+        self.is_proven = !self.proves || before.is_proving() || keeps_proof;
+    }
+
+    /// The operator has said that the hop is well: what canaries and queues say counts from what they say next.
+    pub(crate) fn confirmed(&mut self) {
+        self.proves = false;
+        self.queues.forget();
+    }
+
+    /// Whether more and more mail waits inside it for mailbox databases.
+    pub(crate) fn is_retry_queue_rising(&self, now_ms: u64) -> bool {
+        self.queues.is_retry_queue_rising(now_ms)
     }
 
     /// The hop lacks resources: so much was too much, whatever the delay had said.

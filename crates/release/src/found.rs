@@ -14,6 +14,8 @@ pub struct Found {
     what: What,
     /// How many recipients the transaction had accepted before.
     accepted: u32,
+    /// It judges one recipient alone, although it could be about the site.
+    alone: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,17 +29,22 @@ impl Found {
     /// A reply, after so many recipients had been accepted.
     pub fn reply(phase: Phase, reply: Reply<'_>, accepted: u32) -> Self {
         let Reply { code, enhanced, text } = reply;
-        Self { phase, what: What::Reply { code, enhanced, text: text.to_owned() }, accepted }
+        Self { phase, what: What::Reply { code, enhanced, text: text.to_owned() }, accepted, alone: false }
     }
 
     /// No connection, or one that came to an end without a reply, with the reason in words.
     pub fn lost(phase: Phase, why: impl Into<String>, accepted: u32) -> Self {
-        Self { phase, what: What::Lost(why.into()), accepted }
+        Self { phase, what: What::Lost(why.into()), accepted, alone: false }
     }
 
     /// Nothing came in the time that the phase has.
     pub fn timed_out(phase: Phase, accepted: u32) -> Self {
-        Self { phase, what: What::TimedOut, accepted }
+        Self { phase, what: What::TimedOut, accepted, alone: false }
+    }
+
+    /// The same, known to judge one recipient alone.
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 
     /// Where in the dialogue.
@@ -59,7 +66,7 @@ impl Found {
 
     /// What follows from it.
     pub fn verdict(&self) -> Verdict {
-        self.evidence().verdict()
+        if self.alone { Verdict::Held } else { self.evidence().verdict() }
     }
 
     /// The code of the reply; 0 where there was none.
@@ -90,6 +97,7 @@ impl fmt::Display for Found {
             Phase::Rcpt => "RCPT",
             Phase::Data => "DATA",
             Phase::EndOfData => "end of data",
+            Phase::FinalDot => "after the final dot",
         };
         write!(f, " ({at})")
     }

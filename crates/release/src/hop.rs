@@ -3,12 +3,19 @@
 //! A hop that is not healthy gets no mail but *trials*, one at a time: probes, which speak SMTP up to MAIL and carry no
 //! message, or single messages where nothing less proves anything. Only a trial that was begun in the present state
 //! changes it for the better; what older attempts still report is of yesterday.
+//!
+//! A hop of which there is reason to think that it is not itself, a [`Cause`], gets no mail when its trials succeed
+//! either: canaries have to arrive first, or the operator has to say so. The reason stays whatever else happens to it.
+
+mod proof;
 
 use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::Behalf;
 use crate::canary::Canaries;
+use crate::cause::Cause;
 use crate::config::{Config, HopConfig};
 use crate::counters::Grade;
 use crate::custody::Trouble;
@@ -19,12 +26,14 @@ use crate::queue::Secs;
 use crate::reply::{Event, Evidence, Phase};
 use crate::saved::SavedHop;
 use crate::text::ReplyText;
+use crate::trust::{CANARY_INTERVAL_MS, Trust};
 use crate::{HopId, Now};
 
 /// How a hop stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// Nobody has spoken to it yet: it is probed before it gets mail.
+    #[default]
     Untried,
     /// It takes mail.
     Healthy,
@@ -38,6 +47,10 @@ pub enum State {
     Unconfigured,
     /// It refuses to speak to us.
     Rejecting,
+    /// It may be another server than it was: it has to prove itself.
+    Unproven,
+    /// It refuses what it should take: it has to prove itself.
+    Held,
 }
 
 impl State {
@@ -51,19 +64,31 @@ impl State {
             Self::Inactive => "inactive",
             Self::Unconfigured => "unconfigured",
             Self::Rejecting => "rejecting",
+            Self::Unproven => "unproven",
+            Self::Held => "held",
         }
     }
 
     /// What the matter is, if there is something the matter.
     pub const fn trouble(self) -> Option<Trouble> {
         match self {
-            Self::Untried | Self::Healthy => None,
+            Self::Untried | Self::Healthy | Self::Unproven | Self::Held => None,
             Self::Pressure => Some(Trouble::Pressure),
             Self::Down => Some(Trouble::Down),
             Self::Inactive => Some(Trouble::Inactive),
             Self::Unconfigured => Some(Trouble::Unconfigured),
             Self::Rejecting => Some(Trouble::Rejecting),
         }
+    }
+
+    /// Whether it answers, and gets no mail before there is proof.
+    pub const fn is_proving(self) -> bool {
+        matches!(self, Self::Unproven | Self::Held)
+    }
+
+    /// Whether a hop in this state answers and only does not take mail, or gets none: in these the operator's word counts.
+    pub const fn can_be_confirmed(self) -> bool {
+        matches!(self, Self::Unproven | Self::Held | Self::Unconfigured | Self::Rejecting)
     }
 
     /// The state that a trouble puts a hop in; `None` for those that only slow it down.
@@ -78,6 +103,9 @@ impl State {
         }
     }
 }
+
+/// Nobody answers: after so long, in ms, whoever answers has to prove that it is the same server.
+const LONG_DOWN_MS: u64 = 24 * 3_600_000;
 
 /// What proves that a trouble is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +125,8 @@ pub(crate) enum Wish {
     Probe,
     /// One message as a trial.
     Trial,
+    /// A canary, as a trial or as proof.
+    Canary,
     /// Nothing before this moment (monotonic ms), if nothing else happens.
     NotBefore(u64),
     /// Nothing before an attempt in flight ends.
@@ -134,6 +164,10 @@ pub struct HopStatus {
     pub grade: Grade,
     /// Messages of ours that it has taken and that are not known to have left it for their mailboxes.
     pub unproven: u64,
+    /// Why it gets no mail before there is proof, if that is so, whatever its state.
+    pub cause: Option<Cause>,
+    /// While it has to prove itself by canaries: how many have arrived since, and how many have to.
+    pub canaries_arrived: Option<(u32, u32)>,
     /// What the operator can do, one sentence.
     pub advice: Option<&'static str>,
 }
@@ -162,7 +196,10 @@ pub(crate) struct Hop {
     in_trial: bool,
     /// Whether a trial found the trouble, too: it was not one message that made it up.
     confirmed: bool,
+    /// Whether the last canary that was a trial was not taken for a reason of its own: a message is the next one.
+    canary_failed: bool,
     last_reply: Option<ReplyText>,
+    trust: Trust,
 }
 
 impl Hop {
@@ -191,7 +228,9 @@ impl Hop {
             next_trial_ms: now.mono_ms,
             in_trial: false,
             confirmed: state.trouble().is_some(),
+            canary_failed: false,
             last_reply: saved.and_then(|it| it.last_reply),
+            trust: saved.map(Trust::new).unwrap_or_default(),
         }
     }
 
@@ -200,7 +239,7 @@ impl Hop {
     }
 
     pub(crate) fn saved(&self) -> SavedHop {
-        SavedHop {
+        self.trust.save(SavedHop {
             name: self.config.name.clone(),
             state: self.state,
             proved_by_mail: self.proof == Proof::Mail,
@@ -208,11 +247,15 @@ impl Hop {
             missing: self.canaries.missing(),
             since_unix_ms: self.since_unix_ms,
             last_reply: self.last_reply,
-        }
+            ..SavedHop::default()
+        })
     }
 
     pub(crate) fn status(&self, id: HopId, now_ms: u64) -> HopStatus {
         let tried = self.state == State::Healthy || self.in_trial;
+        let cause = self.trust.cause();
+        let proving = cause.filter(|_| self.state.is_proving());
+        let probes = self.config.probes;
         HopStatus {
             id,
             name: self.config.name.clone(),
@@ -224,7 +267,9 @@ impl Hop {
             connections: self.pace.connections(),
             grade: self.flow.grade(now_ms),
             unproven: self.flow.inside(now_ms),
-            advice: self.state.trouble().map(Trouble::advice),
+            cause,
+            canaries_arrived: proving.filter(|_| probes > 0).map(|_| self.trust.arrivals(probes)),
+            advice: proving.map(Cause::advice).or_else(|| self.state.trouble().map(Trouble::advice)),
         }
     }
 
@@ -237,12 +282,22 @@ impl Hop {
                 _ => Wish::Mail,
             };
         }
+        let has_canaries = self.config.probes > 0;
         match self.proof {
             _ if self.in_trial || self.in_flight >= connections_max => Wish::Busy,
             _ if self.next_trial_ms > now_ms => Wish::NotBefore(self.next_trial_ms),
+            _ if self.state.is_proving() && !has_canaries => Wish::Probe,
+            _ if self.state.is_proving() => self.canary_wish(),
             Proof::Session => Wish::Probe,
+            Proof::Mail if has_canaries && !self.canary_failed => self.canary_wish(),
+            // A message must not be what finds out whether messages may go.
+            Proof::Mail if self.trust.cause().is_some() => Wish::Probe,
             Proof::Mail => Wish::Trial,
         }
+    }
+
+    fn canary_wish(&self) -> Wish {
+        if self.canaries.is_going() { Wish::Busy } else { Wish::Canary }
     }
 
     /// An attempt begins.
@@ -250,7 +305,20 @@ impl Hop {
         let attempt = Attempt { begun_ms: now_ms, trial: self.state != State::Healthy };
         self.in_flight += 1;
         self.in_trial |= attempt.trial;
+        if self.state.is_proving() {
+            self.next_trial_ms = now_ms + CANARY_INTERVAL_MS;
+        }
         attempt
+    }
+
+    /// A canary begins. Gives the probe mailbox that it goes to as well.
+    pub(crate) fn begin_canary(&mut self, id: u64, now_ms: u64) -> (Attempt, u16) {
+        let (after, load) = (self.flow.taken(), self.flow.load(now_ms));
+        let canary = self.canaries.begin(id, self.config.probes, after, load, now_ms);
+        if self.state.is_proving() {
+            self.trust.canary_begun(id);
+        }
+        (self.begin(now_ms), canary.probe)
     }
 
     /// An attempt ended, however.
@@ -261,15 +329,27 @@ impl Hop {
         }
     }
 
-    /// A trial of the present state succeeded. Tells whether the trouble had been real.
-    pub(crate) fn recover(&mut self, now: Now) -> bool {
-        let was_real = self.confirmed;
-        self.flow.restart(self.state == State::Pressure, now.mono_ms);
-        self.enter(State::Healthy, now);
-        self.confirmed = false;
-        self.last_reply = None;
-        self.pace.restart();
-        was_real
+    /// A trial of the present state succeeded: the hop is healthy, or has to prove itself. Tells whether it is healthy
+    /// after a trouble that was real.
+    pub(crate) fn recover(&mut self, config: &Config, now: Now) -> bool {
+        if self.state == State::Healthy {
+            return false;
+        }
+        self.see_absence(now);
+        match self.trust.cause() {
+            // Whether it still answers is looked at now and then, where no canary shows it.
+            Some(_) if self.state.is_proving() => {
+                if self.config.probes == 0 {
+                    self.next_trial_ms = now.mono_ms + config.probe_data_interval_ms;
+                }
+                false
+            }
+            Some(cause) => {
+                self.begin_proof(cause, now);
+                false
+            }
+            None => self.take_mail(now),
+        }
     }
 
     /// A trial found it as it was before.
@@ -284,6 +364,7 @@ impl Hop {
         trouble: Trouble,
         evidence: &Evidence<'_>,
         Attempt { begun_ms, trial }: Attempt,
+        behalf: Behalf,
         config: &Config,
         now: Now,
     ) -> bool {
@@ -299,20 +380,34 @@ impl Hop {
         }
         self.note(evidence);
         let proof = match (state, evidence.phase) {
-            (State::Pressure, _) | (_, Phase::Rcpt | Phase::Data | Phase::EndOfData) => Proof::Mail,
+            (State::Pressure, _) | (_, Phase::Rcpt | Phase::Data | Phase::EndOfData | Phase::FinalDot) => {
+                Proof::Mail
+            }
             // A server may dislike the probe's empty sender and nothing else: probe and message take turns.
             (_, Phase::Mail) if trial && self.proof == Proof::Session => Proof::Mail,
             _ => Proof::Session,
         };
-        let changed = self.state != state;
+        let mut changed = self.state != state;
         if changed {
             if state == State::Pressure {
                 self.flow.pressure(now.mono_ms);
             }
+            self.see_absence(now);
             self.enter(state, now);
         }
         self.proof = proof;
+        self.canary_failed = false;
         self.confirmed |= trial;
+        let cause = match state {
+            State::Unconfigured => Some(Cause::Unconfigured),
+            State::Rejecting => Some(Cause::Rejecting),
+            _ => None,
+        };
+        if let Some(cause) = cause
+            && self.trust.is_accused(evidence, behalf, trial)
+        {
+            changed |= self.require_proof(cause, now);
+        }
         // What one sender or one recipient may have brought about is put to the proof at once.
         let at_once = !trial && matches!(state, State::Inactive | State::Unconfigured | State::Rejecting);
         self.next_trial_ms = now.mono_ms + if at_once { 0 } else { self.interval_ms(config, now.mono_ms) };
@@ -335,10 +430,12 @@ impl Hop {
         self.state = state;
         self.since_ms = now.mono_ms;
         self.since_unix_ms = now.unix_ms;
+        self.trust.forget_accusers();
     }
 
     fn interval_ms(&self, config: &Config, now_ms: u64) -> u64 {
         match (self.proof, self.state) {
+            _ if self.state.is_proving() => config.probe_data_interval_ms,
             (Proof::Mail, _) | (_, State::Unconfigured | State::Rejecting) => config.probe_data_interval_ms,
             _ if now_ms.saturating_sub(self.since_ms) < config.probe_fast_for_ms => config.probe_interval_ms,
             _ => config.probe_slow_interval_ms,
@@ -350,6 +447,7 @@ fn lost(phase: Phase) -> &'static str {
     match phase {
         Phase::Connect => "(no connection)",
         Phase::Banner | Phase::Ehlo => "(connection closed before mail)",
+        Phase::FinalDot => "(connection closed after a message)",
         _ => "(connection closed during a message)",
     }
 }
@@ -358,7 +456,7 @@ fn timed_out(phase: Phase) -> &'static str {
     match phase {
         Phase::Connect => "(no answer to the connection)",
         Phase::Banner => "(no greeting)",
-        Phase::EndOfData => "(no answer to a message)",
+        Phase::EndOfData | Phase::FinalDot => "(no answer to a message)",
         _ => "(no answer to a command)",
     }
 }

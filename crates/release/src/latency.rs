@@ -29,7 +29,7 @@ impl Latency {
             Phase::Mail => &mut self.mail,
             Phase::Data => &mut self.data,
             Phase::EndOfData => &mut self.end_of_data[size_class(size_bytes)],
-            Phase::Connect | Phase::Banner | Phase::Ehlo | Phase::Rcpt => return false,
+            Phase::Connect | Phase::Banner | Phase::Ehlo | Phase::Rcpt | Phase::FinalDot => return false,
         };
         // Without a best time the delay itself is all that there is to go by: no healthy server needs so long for a
         // command, and for a message only a small one says so.

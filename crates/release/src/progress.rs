@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::cause::Cause;
 use crate::custody::Trouble;
 use crate::flow::WINDOW_MAX;
 use crate::hop::State;
@@ -48,6 +49,8 @@ pub enum Stillness {
         hop: HopId,
         /// How it stands.
         state: State,
+        /// Why it has to prove itself, if it has.
+        cause: Option<Cause>,
         /// In how many ms it is tried again; `None` while it is being tried or waits for a message to try it with.
         next_trial_in_ms: Option<u64>,
     },
@@ -88,6 +91,14 @@ impl fmt::Display for Stillness {
                 out.write_str("Release is on hold for a time the operator set.")
             }
             Self::Stopped => out.write_str("Release is stopped until the operator starts it."),
+            Self::NextHop { state, cause: Some(cause), .. } if state.is_proving() => {
+                write!(
+                    out,
+                    "The next hop answers and gets no mail before it has proved itself, since {}. {}",
+                    cause.as_str(),
+                    cause.advice()
+                )
+            }
             Self::NextHop { state, next_trial_in_ms, .. } => {
                 out.write_str(match state {
                     State::Untried | State::Healthy => "The next hop is about to be tried",
@@ -96,6 +107,7 @@ impl fmt::Display for Stillness {
                     State::Inactive => "The next hop answers that it is not in service",
                     State::Unconfigured => "The next hop does not know that it should take this site's mail",
                     State::Rejecting => "The next hop refuses to speak to this box",
+                    State::Unproven | State::Held => "The next hop has to prove itself",
                 })?;
                 match next_trial_in_ms {
                     Some(ms) => write!(out, "; it is tried again in {} s.", ms.div_ceil(1_000))?,
@@ -252,8 +264,12 @@ mod tests {
 
     #[test]
     fn the_sentence_says_what_the_operator_can_do() {
-        let still =
-            Stillness::NextHop { hop: HopId(0), state: State::Inactive, next_trial_in_ms: Some(4_200) };
+        let still = Stillness::NextHop {
+            hop: HopId(0),
+            state: State::Inactive,
+            cause: None,
+            next_trial_in_ms: Some(4_200),
+        };
         assert!(still.to_string().starts_with("The next hop answers that it is not in service; it is tried again in 5 s. Look at Get-ServerComponentState"));
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Queue {
     /// By route: messages of which all open recipients are held.
     parked: BTreeMap<u16, Row<Job>>,
     held_routes: BTreeSet<u16>,
+    /// Messages that the server may have taken: they wait their time, whatever happens.
+    unknown: Waiting,
     bytes: u64,
     /// When it was last seen that nothing accepted before this, in seconds since 1970, could go.
     none_expired: (Secs, u32),
@@ -72,6 +74,7 @@ impl Default for Queue {
             spacing: Spacing::default(),
             parked: BTreeMap::new(),
             held_routes: BTreeSet::new(),
+            unknown: Waiting::default(),
             bytes: 0,
             none_expired: (0, 0),
         }
@@ -82,7 +85,7 @@ impl Queue {
     pub(crate) fn len(&self) -> usize {
         let parked: usize = self.parked.values().map(Row::len).sum();
         let ready = self.fresh.ready.len() + self.backlog.ready.len();
-        ready + self.waiting_len() + self.spacing.len() + parked
+        ready + self.waiting_len() + self.unknown.len() + self.spacing.len() + parked
     }
 
     /// How many wait for their next attempt.
@@ -98,7 +101,7 @@ impl Queue {
     /// When the next message that waits is due, or the next of a mailbox that is spared.
     pub(crate) fn next_due(&self) -> Option<Secs> {
         let waiting = self.fresh.waiting.next_due().into_iter().chain(self.backlog.waiting.next_due());
-        waiting.chain(self.spacing.next_due()).min()
+        waiting.chain(self.unknown.next_due()).chain(self.spacing.next_due()).min()
     }
 
     /// Whether a message could go at once, or seems to.
@@ -147,6 +150,12 @@ impl Queue {
     pub(crate) fn put_waiting(&mut self, job: Job, due: Secs) {
         self.bytes += u64::from(job.size_bytes);
         self.mail(job.kind()).waiting.push(Job { due, ..job });
+    }
+
+    /// Puts a job aside until `due` that the server may have taken.
+    pub(crate) fn put_unknown(&mut self, job: Job, due: Secs) {
+        self.bytes += u64::from(job.size_bytes);
+        self.unknown.push(Job { due, ..job });
     }
 
     /// Puts a job aside until its route is free. Where that is so already it may go at once.
@@ -262,7 +271,7 @@ impl Queue {
         self.spacing.gone(|gone| gone == id);
         let of = |mail: &mut Mail| mail.ready.remove(id).or_else(|| mail.waiting.remove(id));
         let found = of(&mut self.fresh).or_else(|| of(&mut self.backlog));
-        let aside = found.or_else(|| self.spacing.remove(id));
+        let aside = found.or_else(|| self.unknown.remove(id)).or_else(|| self.spacing.remove(id));
         let job = aside.or_else(|| self.parked.values_mut().find_map(|row| row.remove(id)))?;
         Some(self.taken(job))
     }
@@ -273,10 +282,11 @@ impl Queue {
             mail.ready.take_out(&which);
             mail.waiting.retain(|job| !which(job.id()));
         }
+        self.unknown.retain(|job| !which(job.id()));
         self.spacing.take_out(&which);
         self.parked.values_mut().for_each(|row| row.retain(|job| !which(job.id())));
         let aside = self.spacing.iter().chain(self.parked.values().flat_map(Row::iter));
-        let waiting = self.fresh.waiting.iter().chain(self.backlog.waiting.iter());
+        let waiting = self.fresh.waiting.iter().chain(self.backlog.waiting.iter()).chain(self.unknown.iter());
         let sizes = aside.chain(waiting).map(|job| u64::from(job.size_bytes));
         let ready = self.fresh.ready.sizes_bytes().chain(self.backlog.ready.sizes_bytes());
         self.bytes = sizes.chain(ready).sum();
@@ -306,7 +316,8 @@ impl Queue {
 
     /// Mail begins to go out: what has piled up is backlog from now on, and what comes is fresh.
     pub(crate) fn begin_afresh(&mut self) {
-        let Self { fresh, backlog, spacing, parked, .. } = self;
+        let Self { fresh, backlog, spacing, parked, unknown, .. } = self;
+        unknown.change(|job| job.is_fresh_mail = false);
         fresh.ready.drain().for_each(|job| backlog.ready.put(Job { is_fresh_mail: false, ..job }));
         while let Some(job) = fresh.waiting.pop() {
             backlog.waiting.push(Job { is_fresh_mail: false, ..job });
@@ -341,6 +352,11 @@ impl Queue {
             }
             let job = self.mail(kind).waiting.pop();
             job.into_iter().for_each(|job| self.make_ready(job));
+        }
+        while self.unknown.next_due().is_some_and(|due| due <= now)
+            && let Some(job) = self.unknown.pop()
+        {
+            self.make_ready(job);
         }
         while let Some(job) = self.spacing.take_due(now) {
             self.mail(job.kind()).ready.put(job);

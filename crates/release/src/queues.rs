@@ -5,6 +5,12 @@ use crate::counters::Counters;
 /// A reading older than this tells nothing.
 const STALE_MS: u64 = 15_000;
 
+/// So many more messages wait for a mailbox database than at the least …
+const RETRY_RISE: u64 = 30;
+
+/// … for so long: then it is no mailbox that is full for a moment.
+const RETRY_RISE_MS: u64 = 60_000;
+
 /// A delay that is more than any that can be told apart.
 const DELAY_MAX_MS: u64 = 3_600_000;
 
@@ -25,12 +31,28 @@ pub(crate) struct Queues {
     last: Option<Reading>,
     /// Messages that the server does in 1,000 s, as far as it was seen at work.
     rate: Option<u64>,
+    retry: Retry,
+}
+
+/// The queue of messages that wait for another attempt at a mailbox database.
+#[derive(Debug, Default)]
+struct Retry {
+    /// The least that it was.
+    least: Option<u64>,
+    /// Since when it is longer by [`RETRY_RISE`].
+    risen_ms: Option<u64>,
 }
 
 impl Queues {
     /// Takes a reading, by when the hop had taken so many of our messages. Tells how long mail lies in the queues, if that
     /// can be said.
     pub(crate) fn read(&mut self, counters: &Counters, taken: u64, now_ms: u64) -> Option<u64> {
+        if let Some(retry) = counters.retry_mailbox {
+            let least = self.retry.least.map_or(retry, |least| least.min(retry));
+            self.retry.least = Some(least);
+            let is_risen = retry >= least + RETRY_RISE;
+            self.retry.risen_ms = is_risen.then(|| self.retry.risen_ms.unwrap_or(now_ms));
+        }
         // Older collectors do not see the submission queue, where mail piles up first.
         let submission = counters.submission?;
         let queued = submission + counters.active_mailbox.unwrap_or(0);
@@ -61,6 +83,16 @@ impl Queues {
     /// Whether the last reading still tells something.
     pub(crate) fn are_known(&self, now_ms: u64) -> bool {
         self.last.is_some_and(|last| last.at_ms + STALE_MS >= now_ms)
+    }
+
+    /// Whether mail for mailbox databases has piled up, by the last reading.
+    pub(crate) fn is_retry_queue_rising(&self, now_ms: u64) -> bool {
+        self.retry.risen_ms.is_some_and(|ms| ms + RETRY_RISE_MS <= now_ms)
+    }
+
+    /// Begins with the next reading.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
     }
 
     /// How many messages of ours and others lie in the queues by now, but for those that were taken since the last reading;
@@ -112,5 +144,21 @@ mod tests {
         let mut queues = Queues::default();
         queues.read(&old, 0, 0);
         assert!(!queues.are_known(0));
+    }
+    #[test]
+    fn mail_that_waits_for_a_database_longer_than_a_minute_is_a_rising_queue() {
+        let waiting = |retry| Counters { retry_mailbox: Some(retry), ..Counters::default() };
+        let mut queues = Queues::default();
+        for (second, retry, rising) in [
+            (0, 10, false),
+            (2, 45, false),
+            (60, 45, false),
+            (62, 45, true),
+            (64, 39, false),
+            (200, 50, false),
+        ] {
+            queues.read(&waiting(retry), 0, second * 1_000);
+            assert_eq!(queues.is_retry_queue_rising(second * 1_000), rising, "at {second} s");
+        }
     }
 }

@@ -2,12 +2,14 @@
 
 use alloc::vec::Vec;
 
+use crate::breaker::{Behalf, Witness};
 use crate::ceiling::Ceiling;
 use crate::config::{BLIND_PER_MINUTE_MAX, Config, HOPS_MAX, PROBES_MAX};
 use crate::counters::{Counters, Grade};
 use crate::custody::{Trouble, Verdict};
 use crate::decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
 use crate::error::Error;
+use crate::fingerprint::Greeting;
 use crate::flow::Room;
 use crate::hop::{Attempt, Hop, HopStatus, State, Wish};
 use crate::progress::{Meter, Progress, Stillness};
@@ -15,6 +17,9 @@ use crate::queue::{End, Job, Kind, Message, Priority, Queue, Secs};
 use crate::reply::{Event, Evidence, Phase, Reply};
 use crate::saved::{Mode, Saved};
 use crate::{HopId, Now};
+
+/// A message that a server may have taken is not sent again before this, whatever happens.
+const UNKNOWN_WAIT_MS: u64 = 600_000;
 
 /// What comes in while no hop takes mail for so long is what has piled up by then, and no fresh mail.
 const PILE_UP_MS: u64 = 300_000;
@@ -24,6 +29,8 @@ struct InFlight {
     job: Job,
     hop: HopId,
     attempt: Attempt,
+    /// Who it came from, if the caller has told.
+    source: Option<u64>,
 }
 
 /// The release of one destination's mail.
@@ -45,6 +52,8 @@ pub struct Release {
     base_ms: u64,
     now_ms: u64,
     changed: bool,
+    /// Whether the recipients of a database can be held alone.
+    knows_places: bool,
     /// Whether mail has gone out since the start.
     has_begun: bool,
     /// Since when no hop has taken mail, after one did.
@@ -80,6 +89,7 @@ impl Release {
             base_ms: now.mono_ms,
             now_ms: now.mono_ms,
             changed: saved.is_none(),
+            knows_places: false,
             has_begun: false,
             stands_since_ms: None,
             config,
@@ -219,7 +229,7 @@ impl Release {
         {
             wake.at(self.ms(due));
         }
-        self.look_for_missing(&mut wake);
+        self.look_inside(now, &mut wake);
         if let Some(decision) = self.next_trial(mail, &mut wake) {
             return decision;
         }
@@ -245,10 +255,13 @@ impl Release {
                     at if at > self.now_ms => wake.at(at),
                     _ => {
                         let secs = self.secs();
-                        let job = self.queue.take_any(secs)?;
-                        return Some(self.send(job, hop, Why::Trial));
+                        if let Some(job) = self.queue.take_any(secs) {
+                            return Some(self.send(job, hop, Why::Trial));
+                        }
+                        self.queue.next_due().into_iter().for_each(|due| wake.at(self.ms(due)));
                     }
                 },
+                Wish::Canary => return Some(self.begin_canary(n)),
                 Wish::NotBefore(at) => wake.at(at),
                 Wish::Trial | Wish::Mail | Wish::Busy => {}
             }
@@ -256,15 +269,22 @@ impl Release {
         None
     }
 
+    /// Whether the caller knows the mailbox database of each recipient, and leaves out of an attempt those that a
+    /// [`route`] holds. Without that all mail waits when the canaries of one database stay out.
+    pub fn set_knows_places(&mut self, knows_places: bool) {
+        self.knows_places = knows_places;
+    }
+
     /// Holds the mail of databases whose canaries are missing, and lets that of others go.
-    fn look_for_missing(&mut self, wake: &mut Wake) {
-        for (n, hop) in self.hops.iter_mut().enumerate() {
-            let before = hop.canaries.missing();
-            let missing = hop.canaries.look_for_missing(self.now_ms);
+    fn look_inside(&mut self, now: Now, wake: &mut Wake) {
+        for n in 0..self.hops.len() {
+            let hop = &mut self.hops[n];
+            let before = (hop.canaries.missing(), hop.state());
+            let missing = hop.look_inside(self.knows_places, now);
+            self.changed |= before != (missing, hop.state());
             if let Some(at_ms) = hop.canaries.missing_from_ms() {
                 wake.at(at_ms);
             }
-            self.changed |= missing != before;
             for probe in 0..hop.config.probes {
                 let route = route(hop_id(n), probe);
                 match missing & (1 << probe) != 0 {
@@ -274,6 +294,7 @@ impl Release {
                 }
             }
         }
+        self.look_whether_it_stands();
     }
 
     /// Canaries for healthy hops.
@@ -295,13 +316,17 @@ impl Release {
                 }
                 Some(_) => {}
             }
-            let (after, load) = (hop.flow.taken(), hop.flow.load(self.now_ms));
-            self.last_canary += 1;
-            let canary = self.hops[n].canaries.begin(self.last_canary, probes, after, load, self.now_ms);
-            self.canary_attempts[n] = Some(self.hops[n].begin(self.now_ms));
-            return Some(Decision::Canary { hop: hop_id(n), probe: canary.probe, canary: canary.id });
+            return Some(self.begin_canary(n));
         }
         None
+    }
+
+    fn begin_canary(&mut self, n: usize) -> Decision {
+        self.last_canary += 1;
+        let canary = self.last_canary;
+        let (attempt, probe) = self.hops[n].begin_canary(canary, self.now_ms);
+        self.canary_attempts[n] = Some(attempt);
+        Decision::Canary { hop: hop_id(n), probe, canary }
     }
 
     /// A canary that was to be sent has come to an end.
@@ -311,22 +336,75 @@ impl Release {
         let Some(n) = self.hops.iter_mut().position(|hop| hop.canaries.ended(canary, taken)) else { return };
         let Some(attempt) = self.canary_attempts[n].take() else { return };
         self.hops[n].end(attempt);
-        if let CanaryOutcome::Refused(evidence) = outcome
-            && let Verdict::Destination(trouble) = evidence.verdict()
-        {
-            self.trouble(n, trouble, &evidence, attempt, now);
+        match outcome {
+            CanaryOutcome::Taken if attempt.trial => self.recover_hop(n, now),
+            CanaryOutcome::Taken => {}
+            CanaryOutcome::Refused(evidence) => match evidence.verdict() {
+                Verdict::Destination(trouble) => {
+                    self.trouble(n, trouble, &evidence, attempt, Behalf::Canary, now);
+                }
+                _ if attempt.trial => {
+                    self.hops[n].canary_failed(Some(&evidence), &self.config, self.now_ms);
+                }
+                _ => {}
+            },
+            CanaryOutcome::NotTried if attempt.trial => {
+                self.hops[n].canary_failed(None, &self.config, self.now_ms);
+            }
+            CanaryOutcome::NotTried => {}
         }
     }
 
     /// A canary has reached its mailbox.
     pub fn canary_arrived(&mut self, canary: u64, now: Now) {
         self.tick(now);
-        for hop in &mut self.hops {
+        for n in 0..self.hops.len() {
+            let hop = &mut self.hops[n];
             if let Some(arrived) = hop.canaries.arrived(canary) {
                 self.changed |= !hop.flow.proves();
                 hop.flow.arrived(&arrived, self.now_ms);
+                if hop.canary_arrived(arrived.id, arrived.probe, now) {
+                    self.healed(n, true);
+                }
             }
         }
+    }
+
+    /// What a hop showed on a new connection, before anything else is said on it. Whoever has mail for it asks
+    /// [`may_have_mail`](Self::may_have_mail) next.
+    pub fn greeted(&mut self, hop: HopId, greeting: &Greeting<'_>, now: Now) {
+        self.tick(now);
+        if let Some(hop) = self.hops.get_mut(usize::from(hop.0)) {
+            self.changed |= hop.greeted(greeting, now);
+        }
+    }
+
+    /// Whether a message may be said to a hop: not while it has to prove itself. Probes and canaries may go then. A
+    /// message that has been decided on and may not go is [`Outcome::NotTried`].
+    pub fn may_have_mail(&self, hop: HopId) -> bool {
+        self.hops.get(usize::from(hop.0)).is_some_and(|hop| hop.cause().is_none())
+    }
+
+    /// The operator says that a hop is itself and its mailboxes are there. Tells whether that had been in doubt, of a hop
+    /// that answers ([`State::can_be_confirmed`]); if so, it gets mail from now on.
+    pub fn confirm(&mut self, hop: HopId, now: Now) -> bool {
+        self.tick(now);
+        let n = usize::from(hop.0);
+        let confirmed = self.hops.get_mut(n).is_some_and(|hop| hop.confirm(now));
+        if confirmed {
+            self.healed(n, true);
+        }
+        confirmed
+    }
+
+    /// What an attempt with a message in flight showed beside its outcome: to be told before
+    /// [`finished`](Self::finished).
+    pub fn witnessed(&mut self, message: u64, witness: Witness<'_>, now: Now) {
+        self.tick(now);
+        let Some(flying) = self.in_flight.iter_mut().find(|it| it.job.id == message) else { return };
+        flying.source = Some(witness.source);
+        let n = usize::from(flying.hop.0);
+        self.changed |= self.hops[n].witnessed(witness, now);
     }
 
     /// The counters of a hop were read.
@@ -373,6 +451,8 @@ impl Release {
             return None;
         }
         let (job, why) = match turn {
+            // Of what was refused by a server that never took any mail, nobody knows whose fault that was.
+            Some(_) if !self.hops[n].has_taken_mail() => (self.queue.take_any(secs)?, Why::Turn),
             Some(kind) => (self.queue.take(kind, secs)?, Why::Turn),
             None => (self.queue.take_earliest()?, Why::Early),
         };
@@ -432,7 +512,7 @@ impl Release {
         let n = usize::from(hop.0);
         let attempt = self.hops[n].begin(self.now_ms);
         self.hops[n].flow.begin(!job.is_fresh_mail, self.now_ms);
-        self.in_flight.push(InFlight { job, hop, attempt });
+        self.in_flight.push(InFlight { job, hop, attempt, source: None });
         Decision::Send { message: job.id, hop, why }
     }
 
@@ -461,12 +541,17 @@ impl Release {
         self.hops[n].end(attempt);
         match trouble {
             Some(evidence) => match evidence.verdict() {
-                Verdict::Destination(trouble) => self.trouble(n, trouble, &evidence, attempt, now),
+                Verdict::Destination(trouble) => {
+                    self.trouble(n, trouble, &evidence, attempt, Behalf::Probe, now);
+                }
                 Verdict::Accepted | Verdict::Delivered => self.recover_hop(n, now),
                 // It answered and did not take a bare MAIL, for now: not yet.
                 _ => self.hops[n].still(&evidence, &self.config, self.now_ms),
             },
-            None => self.recover_hop(n, now),
+            None => {
+                self.changed |= self.hops[n].took_probe();
+                self.recover_hop(n, now);
+            }
         }
     }
 
@@ -474,7 +559,7 @@ impl Release {
     pub fn finished(&mut self, message: u64, outcome: Outcome<'_>, now: Now) -> Option<Fate> {
         self.tick(now);
         let at = self.in_flight.iter().position(|it| it.job.id == message)?;
-        let InFlight { job, hop, attempt } = self.in_flight.swap_remove(at);
+        let InFlight { job, hop, attempt, source } = self.in_flight.swap_remove(at);
         let n = usize::from(hop.0);
         self.hops[n].end(attempt);
         let secs = self.secs();
@@ -497,7 +582,7 @@ impl Release {
                 Fate::Done
             }
             Outcome::Open { evidence, delivered } => {
-                self.left_open(n, job, &evidence, delivered, attempt, now)
+                self.left_open(n, job, (&evidence, source), delivered, attempt, now)
             }
         })
     }
@@ -513,6 +598,7 @@ impl Release {
             self.queue.forgive(self.hops[n].last_pass, secs);
         }
         let hop = &mut self.hops[n];
+        self.changed |= hop.took_mail();
         hop.last_pass = secs;
         hop.pace.delivered(self.now_ms);
     }
@@ -522,7 +608,7 @@ impl Release {
         &mut self,
         n: usize,
         job: Job,
-        evidence: &Evidence<'_>,
+        (evidence, source): (&Evidence<'_>, Option<u64>),
         delivered: bool,
         attempt: Attempt,
         now: Now,
@@ -535,7 +621,9 @@ impl Release {
         }
         let about_hop = matches!(evidence.verdict(), Verdict::Destination(_));
         match evidence.verdict() {
-            Verdict::Destination(trouble) => self.trouble(n, trouble, evidence, attempt, now),
+            Verdict::Destination(trouble) => {
+                self.trouble(n, trouble, evidence, attempt, Behalf::Message(source), now);
+            }
             _ if attempt.trial && !delivered => self.hops[n].still(evidence, &self.config, self.now_ms),
             _ => {}
         }
@@ -548,19 +636,41 @@ impl Release {
         }
     }
 
-    fn trouble(&mut self, n: usize, trouble: Trouble, evidence: &Evidence<'_>, attempt: Attempt, now: Now) {
-        self.changed |= self.hops[n].trouble(trouble, evidence, attempt, &self.config, now);
-        if self.hops.iter().all(|hop| hop.state() != State::Healthy) {
+    fn trouble(
+        &mut self,
+        n: usize,
+        trouble: Trouble,
+        evidence: &Evidence<'_>,
+        attempt: Attempt,
+        behalf: Behalf,
+        now: Now,
+    ) {
+        self.changed |= self.hops[n].trouble(trouble, evidence, attempt, behalf, &self.config, now);
+        self.look_whether_it_stands();
+    }
+
+    /// Takes down since when no hop takes mail.
+    fn look_whether_it_stands(&mut self) {
+        if self.has_begun && self.hops.iter().all(|hop| hop.state() != State::Healthy) {
             self.stands_since_ms.get_or_insert(self.now_ms);
         }
     }
 
-    /// The hop takes mail again. What failed since it last took some was not to blame, if the trouble was real.
+    /// A trial of a hop succeeded.
     fn recover_hop(&mut self, n: usize, now: Now) {
-        let secs = self.secs();
-        let since = self.hops[n].last_pass;
-        if self.hops[n].recover(now) {
-            self.queue.forgive(since, secs);
+        let before = self.hops[n].state();
+        let was_real = self.hops[n].recover(&self.config, now);
+        self.changed |= self.hops[n].state() != before;
+        if self.hops[n].state() == State::Healthy {
+            self.healed(n, was_real);
+        }
+    }
+
+    /// The hop takes mail again. What failed since it last took some was not to blame, if the trouble was real.
+    fn healed(&mut self, n: usize, was_real: bool) {
+        if was_real {
+            let secs = self.secs();
+            self.queue.forgive(self.hops[n].last_pass, secs);
         }
         let stood_since_ms = self.stands_since_ms.take();
         if stood_since_ms.is_some_and(|ms| self.now_ms - ms >= PILE_UP_MS) || !self.has_begun {
@@ -595,9 +705,14 @@ impl Release {
         job.attempts = job.attempts.saturating_add(1);
         let attempts = u32::from(job.attempts);
         let step = if self.mode == Mode::Drain { 1 } else { attempts };
-        let for_ms = self.config.retry_wait_ms(job.id, step);
+        let least_ms = if evidence.is_unknown() { UNKNOWN_WAIT_MS } else { 0 };
+        let for_ms = self.config.retry_wait_ms(job.id, step).max(least_ms);
         let due = self.due_in(for_ms);
-        self.queue.put_waiting(job, due);
+        if evidence.is_unknown() {
+            self.queue.put_unknown(job, due);
+        } else {
+            self.queue.put_waiting(job, due);
+        }
         Fate::Waits { for_ms, attempts }
     }
 
@@ -634,6 +749,7 @@ impl Release {
             return Some(Stillness::NextHop {
                 hop: first.id,
                 state: first.state,
+                cause: first.cause,
                 next_trial_in_ms: first.next_trial_in_ms.filter(|ms| *ms > 0),
             });
         };

@@ -15,8 +15,10 @@ pub enum Phase {
     Rcpt,
     /// DATA, until 354.
     Data,
-    /// The message itself and the final dot.
+    /// The message itself, and the reply to its final dot.
     EndOfData,
+    /// The final dot has gone out to its last byte and nothing has come: the server may have taken the message.
+    FinalDot,
 }
 
 /// A reply of the server.

@@ -5,15 +5,19 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cause::Cause;
 use crate::error::Error;
+use crate::fingerprint::Faces;
 use crate::hop::State;
 use crate::text::ReplyText;
 
 /// The longest saved state, in bytes: 16 hops with the longest names and replies.
 pub const SAVED_BYTES_MAX: usize = 4_096;
 
-/// The first byte of a saved state. A change of the structs below, of [`State`] or of [`Mode`] needs another.
+/// The first byte of a saved state. A change of the structs below, of [`State`], [`Cause`] or [`Mode`] needs another.
 const VERSION: u8 = 2;
+/// The version from before hops had to prove themselves. Still read.
+const VERSION_1: u8 = 1;
 
 /// What the operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +37,7 @@ pub enum Mode {
 }
 
 /// One hop.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedHop {
     /// Its name in the settings.
     pub name: String,
@@ -49,6 +53,43 @@ pub struct SavedHop {
     pub since_unix_ms: Option<u64>,
     /// What it last said, if it was no success.
     pub last_reply: Option<ReplyText>,
+    /// Why it has to prove itself, if it has.
+    pub cause: Option<Cause>,
+    /// How it looks.
+    pub faces: Faces,
+    /// Whether it has answered a probe well, with its empty sender.
+    pub takes_probes: bool,
+    /// Whether it has taken mail.
+    pub took_mail: bool,
+}
+
+/// A hop in [`VERSION_1`]. Its state was one of the first seven.
+#[derive(Deserialize)]
+struct SavedHop1 {
+    name: String,
+    state: State,
+    proved_by_mail: bool,
+    since_unix_ms: Option<u64>,
+    last_reply: Option<ReplyText>,
+}
+
+#[derive(Deserialize)]
+struct Saved1 {
+    mode: Mode,
+    hops: Vec<SavedHop1>,
+}
+
+impl From<SavedHop1> for SavedHop {
+    fn from(hop: SavedHop1) -> Self {
+        let SavedHop1 { name, state, proved_by_mail, since_unix_ms, last_reply } = hop;
+        Self { name, state, proved_by_mail, since_unix_ms, last_reply, ..Self::default() }
+    }
+}
+
+impl From<Saved1> for Saved {
+    fn from(Saved1 { mode, hops }: Saved1) -> Self {
+        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect() }
+    }
 }
 
 /// The mode and the hops.
@@ -73,16 +114,22 @@ impl Saved {
     /// [`Error::SavedVersion`], [`Error::SavedCorrupt`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let (version, body) = bytes.split_first().ok_or(Error::SavedCorrupt)?;
-        if *version != VERSION {
-            return Err(Error::SavedVersion);
-        }
         if bytes.len() > SAVED_BYTES_MAX {
             return Err(Error::SavedCorrupt);
         }
-        match postcard::take_from_bytes(body) {
-            Ok((saved, [])) => Ok(saved),
-            _ => Err(Error::SavedCorrupt),
+        match *version {
+            VERSION => whole(body),
+            VERSION_1 => whole::<Saved1>(body).map(Self::from),
+            _ => Err(Error::SavedVersion),
         }
+    }
+}
+
+/// A value that the bytes are, to the last one.
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(Error::SavedCorrupt),
     }
 }
 
@@ -92,6 +139,7 @@ mod tests {
 
     use super::*;
     use crate::config::HOPS_MAX;
+    use crate::fingerprint::Change;
     use crate::text::REPLY_TEXT_BYTES_MAX;
 
     fn largest() -> Saved {
@@ -104,6 +152,10 @@ mod tests {
             missing: u16::MAX,
             since_unix_ms: Some(u64::MAX),
             last_reply: Some(ReplyText::new(format_args!("{text}"))),
+            cause: Some(Cause::Fingerprint(Change::All)),
+            faces: Faces::largest(),
+            takes_probes: true,
+            took_mail: true,
         };
         Saved { mode: Mode::Hold { until_unix_ms: Some(u64::MAX) }, hops: alloc::vec![hop; HOPS_MAX] }
     }
@@ -113,6 +165,27 @@ mod tests {
         let bytes = largest().to_bytes();
         assert!(bytes.len() <= SAVED_BYTES_MAX, "{}", bytes.len());
         assert_eq!(Saved::from_bytes(&bytes), Ok(largest()));
+    }
+
+    /// Bytes as version 1 wrote them: on hold, `exchange` unconfigured since then with a reply, `spare` down.
+    #[test]
+    fn what_version_1_saved_is_still_read() {
+        let mut bytes = alloc::vec![1, 1, 0, 2, 8];
+        bytes.extend(b"exchange");
+        bytes.extend([5, 1, 1, 0x80, 0xD0, 0x95, 0xFF, 0xBC, 0x31, 1, 8]);
+        bytes.extend(b"550 5.7.");
+        bytes.extend([5]);
+        bytes.extend(b"spare");
+        bytes.extend([3, 0, 0, 0]);
+        let saved = Saved::from_bytes(&bytes).unwrap();
+        assert_eq!(saved.mode, Mode::Hold { until_unix_ms: None });
+        let [exchange, spare] = &saved.hops[..] else { panic!("two hops") };
+        assert_eq!((exchange.name.as_str(), exchange.state), ("exchange", State::Unconfigured));
+        assert_eq!((exchange.proved_by_mail, exchange.since_unix_ms), (true, Some(1_700_000_000_000)));
+        assert_eq!(exchange.last_reply.map(|reply| reply.to_string()).as_deref(), Some("550 5.7."));
+        assert_eq!((spare.state, spare.cause, &spare.faces), (State::Down, None, &Faces::default()));
+        let again = Saved::from_bytes(&saved.to_bytes());
+        assert_eq!(again, Ok(saved));
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub const ADDRESS_BYTES_MAX: usize = 64 + 1 + 255;
 /// A domain or the name in EHLO (RFC 5321 §4.5.3.1.2).
 pub const DOMAIN_BYTES_MAX: usize = 255;
 
+/// What a client keeps of the keywords in a reply to EHLO; Exchange's take some 150.
+pub const KEYWORDS_BYTES_MAX: usize = 512;
+
 /// What our greeting says after the host name.
 pub const GREETING_BYTES_MAX: usize = 128;
 

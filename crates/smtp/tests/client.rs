@@ -103,6 +103,8 @@ fn capabilities_are_read_and_unknown_ones_ignored() {
         assert!(session.capabilities().size);
         assert_eq!(session.capabilities().size_bytes_max, size_bytes_max, "{size}");
     }
+    let all = opened("220 x\r\n250-x\r\n250-SIZE 1\r\n250-X-ANONYMOUSTLS\r\n250 AUTH NTLM\r\n");
+    assert_eq!(all.capabilities().keywords, "SIZE X-ANONYMOUSTLS AUTH ");
     // A host name is no keyword.
     assert!(!opened("220 x\r\n250 PIPELINING\r\n").capabilities().pipelining);
 }

@@ -257,6 +257,15 @@ impl Daemon {
         self.ask(&["release"]);
     }
 
+    /// Says that the next hop is itself, once it waits for that.
+    pub fn confirm(&self) {
+        wait_until("the next hop has to prove itself", || {
+            ["unproven", "held"]
+                .contains(&self.ask(&["status"])["hops"][0]["state"].as_str().unwrap_or_default())
+        });
+        self.ask(&["confirm"]);
+    }
+
     /// Messages that still have somewhere to go.
     pub fn queued(&self) -> u64 {
         let status = self.ask(&["status"]);

@@ -76,6 +76,13 @@ pub trait Operate: Send + Sync + 'static {
         who: Who,
     ) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
 
+    /// Says that a next hop, or every one that has to prove itself, is the right server with its mailboxes: mail goes.
+    fn confirm(
+        &self,
+        hop: Option<String>,
+        who: Who,
+    ) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
     /// Ends messages as removed by the operator. Messages that cannot be removed are told in the result; the others go.
     fn remove(
         &self,

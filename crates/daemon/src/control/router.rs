@@ -7,6 +7,7 @@
 //! | `GET /v1/messages/{id}` | | [`MessageView`](super::types::MessageView) |
 //! | `POST /v1/messages/{id}/export` | [`ExportRequest`] | the message as it was received |
 //! | `PUT /v1/mode` | [`ModeRequest`] | [`ActionResult`](super::types::ActionResult) |
+//! | `POST /v1/confirm` | [`ConfirmRequest`] | `ActionResult` |
 //! | `POST /v1/release` | [`Selection`] | `ActionResult` |
 //! | `POST /v1/remove` | [`RemoveRequest`] | `ActionResult` |
 //! | `GET /v1/events?message=&kind=&limit=` | | [`EventPage`](super::types::EventPage) |
@@ -39,8 +40,8 @@ use serde::de::DeserializeOwned;
 use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
 use super::types::{
-    CanaryFilter, EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX, QueueFilter,
-    REASON_BYTES_MAX, RemoveRequest, Selection, SettingsRequest,
+    CanaryFilter, ConfirmRequest, EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX,
+    QueueFilter, REASON_BYTES_MAX, RemoveRequest, Selection, SettingsRequest,
 };
 use super::volume::{ScrubRequest, Which};
 use super::{Kind, MailId, Operate, Refusal, Who};
@@ -62,6 +63,7 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/messages/{id}", get(show::<O>))
         .route("/v1/messages/{id}/export", post(export::<O>))
         .route("/v1/mode", put(set_mode::<O>))
+        .route("/v1/confirm", post(confirm::<O>))
         .route("/v1/release", post(release::<O>))
         .route("/v1/remove", post(remove::<O>))
         .route("/v1/events", get(events::<O>))
@@ -128,6 +130,14 @@ async fn release<O: Operate>(
         Selection::All => Selection::All,
     };
     operate.release(which, who).await.map(Json)
+}
+
+async fn confirm<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(request): Told<ConfirmRequest>,
+) -> Answer<impl Serialize> {
+    operate.confirm(request.hop, who).await.map(Json)
 }
 
 async fn remove<O: Operate>(

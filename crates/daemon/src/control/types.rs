@@ -175,6 +175,12 @@ pub struct HopView {
     /// What is known of the mail that it took.
     #[serde(default)]
     pub proof: ProofView,
+    /// Why it gets no mail before it has proved itself, if that is so, whatever its state.
+    #[serde(default)]
+    pub cause: Option<String>,
+    /// While it has to prove itself by canaries: how they fare; `null` without probe mailboxes.
+    #[serde(default)]
+    pub proving: Option<Proof>,
 }
 
 /// What is known of the mail that a server took: whether it reaches mailboxes, and what waits before them.
@@ -290,6 +296,15 @@ impl CanaryState {
 pub struct CanaryFilter {
     /// Only those of this server, as the operator calls it.
     pub hop: Option<String>,
+}
+
+/// Canaries that prove a next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// How many have arrived since it has to prove itself.
+    pub arrived: u32,
+    /// How many have to, and one of them in each probe mailbox.
+    pub needed: u32,
 }
 
 /// How far release has come.
@@ -575,6 +590,14 @@ pub struct ModeRequest {
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// Says that a next hop is itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmRequest {
+    /// Which, by its name; without one, all that wait for it.
+    #[serde(default)]
+    pub hop: Option<String>,
 }
 
 /// Asks for messages to be removed.

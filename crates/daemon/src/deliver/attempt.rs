@@ -36,6 +36,8 @@ pub(super) struct Attempt {
     envelope: Envelope,
     attempts: u16,
     recipients: MessageAttempt,
+    /// Recipients that were refused for good.
+    refused: Vec<(u16, Found)>,
 }
 
 impl Ended {
@@ -101,7 +103,18 @@ impl Attempt {
             envelope,
             attempts: attempts.saturating_add(1),
             recipients,
+            refused: Vec::new(),
         })
+    }
+
+    /// Who it is from and for, and which recipients were refused for good.
+    pub(super) fn seen(&self) -> (&Envelope, &[(u16, Found)]) {
+        (&self.envelope, &self.refused)
+    }
+
+    /// Whether the server may have taken it although it did not say so.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.recipients.kept_open().is_some_and(|found| found.evidence().is_unknown())
     }
 
     /// The recipients that have no fate, in the order of the envelope.
@@ -127,7 +140,8 @@ impl Attempt {
             Ok(connection) => connection,
             Err(found) => return self.no_session(found),
         };
-        while self.recipients.has_next() {
+        // What the new connection showed may be a reason to send nothing.
+        while self.recipients.has_next() && delivery.release().may_have_mail(self.hop) {
             if connection.is_used() && !connection.is_fresh() {
                 let fresh = match delivery.connect(self.hop).await {
                     Ok(fresh) => fresh,
@@ -163,6 +177,11 @@ impl Attempt {
                 End::Damaged | End::Unrecordable => penstock_release::End::Cut(None),
             };
             let Settled { fates, goes_on } = self.recipients.settle(transaction, judged);
+            let refused = fates.iter().filter(|fated| !fated.delivered);
+            self.refused.extend(
+                refused
+                    .flat_map(|fated| fated.recipients.iter().map(|number| (*number, fated.found.clone()))),
+            );
             let peer = connection.peer();
             let records = fates.into_iter().map(|fated| self.record(delivery, fated, peer)).collect();
             if !(self.write(delivery, records).await && goes_on) {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::evidence::{Cut, heard, phase};
+use super::known::Known;
 
 /// What is read at once: replies are short.
 const READ_BYTES: usize = 4 * 1024;
@@ -42,6 +43,10 @@ pub(super) struct Connection {
     /// Messages that it has carried.
     messages: u64,
     peer: SocketAddr,
+    /// The text of its greeting.
+    banner: String,
+    /// What is known of the hop's recipients.
+    known: Arc<Known>,
     /// One clone for each connection to the hop that is used or may be.
     counted: Option<Arc<()>>,
 }
@@ -54,7 +59,7 @@ impl Connection {
         config: Config,
         timeouts: &Client,
         stopping: watch::Receiver<bool>,
-        counted: Arc<()>,
+        (counted, known): (Arc<()>, Arc<Known>),
     ) -> Result<Self, Option<Found>> {
         let opening = async {
             let stream = connect(address, from, timeouts.connect_timeout).await?;
@@ -82,6 +87,8 @@ impl Connection {
             asked: now,
             messages: 0,
             peer,
+            banner: String::new(),
+            known,
             counted: Some(counted),
         };
         connection.greet().await?;
@@ -96,6 +103,7 @@ impl Connection {
                     let moved = self.progress().await;
                     moved.map_err(|cut| cut.found(phase(at), 0))?;
                 }
+                Event::Greeting(reply) => self.banner = reply.text.to_owned(),
                 Event::Ready(_) => return Ok(()),
                 Event::Refused { phase: at, reply } => {
                     return Err(Some(Found::reply(phase(at), heard(reply), 0)));
@@ -108,6 +116,16 @@ impl Connection {
                 _ => {}
             }
         }
+    }
+
+    /// What the server has shown of itself.
+    pub(super) fn greeting(&self) -> penstock_release::Greeting<'_> {
+        penstock_release::Greeting { banner: &self.banner, extensions: &self.session.capabilities().keywords }
+    }
+
+    /// What is known of the hop's recipients.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// What the session makes of the input that is there.

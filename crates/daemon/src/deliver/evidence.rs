@@ -40,7 +40,7 @@ pub(super) fn heard(reply: smtp::Reply<'_>) -> release::Reply<'_> {
     release::Reply { code: reply.code, enhanced, text: reply.text }
 }
 
-/// The phase as `release` knows it. Between transactions what is wrong concerns the next MAIL.
+/// The phase as `release` knows it, of a reply, and of a connection lost before the final dot was sent. Between transactions what is wrong concerns the next MAIL.
 pub(super) fn phase(phase: Phase) -> release::Phase {
     match phase {
         Phase::Greeting => release::Phase::Banner,

@@ -6,6 +6,7 @@ mod canary;
 mod connection;
 mod counters;
 mod evidence;
+mod known;
 mod learn;
 mod notes;
 mod record;
@@ -17,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use penstock_release::{
-    Decision, Evidence, Fate as Follows, Found, HopConfig, HopId, HopStatus, Message, Mode, Now, Outcome,
-    PROBES_MAX, Phase, Priority, Release, SetAside, State, Verdict,
+    Cause, Decision, Evidence, Fate as Follows, Found, HopConfig, HopId, HopStatus, Message, Mode, Now,
+    Outcome, PROBES_MAX, Phase, Priority, Refused, Release, SetAside, State, Verdict, Witness,
 };
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::{Config as ClientConfig, Event};
@@ -46,6 +47,7 @@ use connection::Connection;
 pub(crate) use connection::SourceAddresses;
 use counters::AllCounters;
 use evidence::{Cut, heard, phase};
+use known::Known;
 pub(crate) use notes::Note;
 use notes::Notes;
 use record::Record;
@@ -71,6 +73,8 @@ pub(crate) struct Delivery {
     idle: Mutex<Vec<Vec<Connection>>>,
     /// For each hop, cloned into every connection to it: so they are counted.
     connections: Vec<Arc<()>>,
+    /// What each hop's answers have taught of recipients.
+    known: Vec<Arc<Known>>,
     notes: Mutex<Notes>,
     canaries: Canaries,
     counters: AllCounters,
@@ -114,6 +118,7 @@ impl Delivery {
         let idle = Mutex::new(config.hops.iter().map(|_| Vec::new()).collect());
         let connections = config.hops.iter().map(|_| Arc::new(())).collect();
         let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
+        let known = config.hops.iter().map(|_| Arc::default()).collect();
         let delivery = Self {
             settings,
             config,
@@ -127,6 +132,7 @@ impl Delivery {
             renounced: Mutex::default(),
             idle,
             connections,
+            known,
             notes: Mutex::default(),
             canaries,
             counters,
@@ -382,10 +388,11 @@ impl Delivery {
             self.keep(hop, connection);
         }
         self.notes().end(id);
-        if let Ended::Tried(attempt) = &ended
-            && attempt.open().next().is_some()
-        {
-            self.addressed(id, attempt.open());
+        if let Ended::Tried(attempt) = &ended {
+            self.witness(id, hop, attempt);
+            if attempt.open().next().is_some() {
+                self.addressed(id, attempt.open());
+            }
         }
         let outcome = ended.outcome();
         let follows = self.release().finished(id.key(), outcome, self.now());
@@ -404,6 +411,23 @@ impl Delivery {
             // The operator gave recipients back while the others were on their way.
             self.offer_again(id).await;
         }
+    }
+
+    /// Reports who a message was from and whom the hop refused.
+    fn witness(&self, id: MailId, hop: HopId, attempt: &Attempt) {
+        let Some(known) = self.known.get(usize::from(hop.0)) else { return };
+        let (envelope, refused) = attempt.seen();
+        let refused: Vec<Refused<'_>> = refused
+            .iter()
+            .filter_map(|(number, found)| {
+                let address = &envelope.recipients.get(usize::from(*number))?.address;
+                let address = Address::parse(address).ok()?;
+                let (recipient, known_good) = (known.recipient(&address), known.is_good(&address));
+                Some(Refused { recipient, known_good, evidence: found.evidence() })
+            })
+            .collect();
+        let source = known.source(&envelope.begin, &self.settings.listen.trusted_fronts);
+        self.release().witnessed(id.key(), Witness { source, refused: &refused }, self.now());
     }
 
     /// Takes in a message that the operator gave back to the queue.
@@ -467,7 +491,8 @@ impl Delivery {
                 } else {
                     let said = left.said();
                     self.remember(id, Some(self.clock.mono_ms() + for_ms), &said);
-                    let why = format!("will be tried again in {} min", for_ms.div_ceil(60_000));
+                    let unknown = if left.is_unknown() { "not known whether it was taken; " } else { "" };
+                    let why = format!("{unknown}will be tried again in {} min", for_ms.div_ceil(60_000));
                     left.note_open(self, Fate::Deferred, attempts, &why).await;
                 }
             }
@@ -518,13 +543,29 @@ impl Delivery {
         if connection.session().mail(&MailFrom::new(Address::NULL)).is_err() {
             return Cut::Eof.found(Phase::Ehlo, 0);
         }
+        let denied = self.known.get(usize::from(hop.0)).and_then(|known| known.denied());
+        let denied = denied.as_deref().and_then(|denied| Address::parse(denied).ok());
         let trouble = loop {
             let at = connection.session().phase();
             match connection.poll() {
                 Event::NeedInput => {}
                 Event::MailReply(reply) => {
                     let found = Found::reply(Phase::Mail, heard(reply), 0);
-                    break (found.verdict() != Verdict::Accepted).then_some(found);
+                    if found.verdict() != Verdict::Accepted {
+                        break Some(found);
+                    }
+                    let Some(address) = denied else { break None };
+                    // What it refused is the one thing that shows whether it still does.
+                    let recipient = penstock_smtp::Recipient { address, notify: None, orcpt: None };
+                    if connection.session().rcpt(&recipient).is_err() {
+                        break None;
+                    }
+                }
+                Event::RcptReply { reply, .. } => {
+                    let Some(address) = denied else { break None };
+                    let found = Found::reply(Phase::Rcpt, heard(reply), 0);
+                    let found = connection.known().heard(&address, found);
+                    break found.evidence().denies_relay().then_some(found);
                 }
                 Event::Refused { phase: at, reply } => return Some(Found::reply(phase(at), heard(reply), 0)),
                 Event::Broken { phase: at, error } => return Cut::Nonsense(error).found(phase(at), 0),
@@ -555,10 +596,14 @@ impl Delivery {
     async fn connect(&self, hop: HopId) -> Result<Connection, Option<Found>> {
         let Some(next_hop) = self.settings.next_hops.get(usize::from(hop.0)) else { return Err(None) };
         let Some(counted) = self.connections.get(usize::from(hop.0)) else { return Err(None) };
+        let Some(known) = self.known.get(usize::from(hop.0)) else { return Err(None) };
         debug!(hop = self.hop_name(hop), "connecting");
-        let (client, stopping, counted) = (self.client.clone(), self.stopping.clone(), Arc::clone(counted));
-        let address = &next_hop.address;
-        Connection::open(address, self.from, client, &self.settings.client, stopping, counted).await
+        let (client, stopping) = (self.client.clone(), self.stopping.clone());
+        let (address, timeouts) = (&next_hop.address, &self.settings.client);
+        let of_hop = (Arc::clone(counted), Arc::clone(known));
+        let connection = Connection::open(address, self.from, client, timeouts, stopping, of_hop).await?;
+        self.release().greeted(hop, &connection.greeting(), self.now());
+        Ok(connection)
     }
 
     fn keep(&self, hop: HopId, mut connection: Connection) {
@@ -630,20 +675,33 @@ impl Delivery {
     }
 
     /// Tells which hops are in another state than at the last call.
-    async fn tell_states(&self, known: &mut Vec<State>) {
+    async fn tell_states(&self, known: &mut Vec<(State, Option<Cause>)>) {
         let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
-        known.resize(hops.len(), State::Untried);
-        for (hop, known) in hops.iter().zip(known.iter_mut()).filter(|(hop, known)| hop.state != **known) {
-            *known = hop.state;
+        known.resize(hops.len(), (State::Untried, None));
+        let is_other = |hop: &HopStatus, known| (hop.state, hop.cause) != known;
+        for (hop, known) in hops.iter().zip(known.iter_mut()).filter(|(hop, known)| is_other(hop, **known)) {
+            *known = (hop.state, hop.cause);
             let (name, state) = (hop.name.as_str(), hop.state.as_str());
             let said = hop.last_reply.map(|reply| format!(": {reply}")).unwrap_or_default();
-            if hop.state.trouble().is_some() {
-                let advice = hop.advice.unwrap_or_default();
+            let advice = hop.advice.unwrap_or_default();
+            let why = hop.cause.map(Cause::as_str).unwrap_or_default();
+            if hop.state.is_proving() {
+                error!(
+                    code = "PS-D233",
+                    hop = name,
+                    state,
+                    why,
+                    advice,
+                    "the next hop has to prove itself: no mail goes"
+                );
+            } else if hop.state.trouble().is_some() {
                 warn!(code = "PS-D232", hop = name, state, said, advice, "the next hop takes no mail");
             } else {
                 info!(hop = name, state, "the next hop");
             }
-            let event = Kind::Hop.event(self.clock.stamp(), None, format!("{name} is {state}{said}"));
+            let proof =
+                if why.is_empty() { String::new() } else { format!(" and has to prove itself, since {why}") };
+            let event = Kind::Hop.event(self.clock.stamp(), None, format!("{name} is {state}{proof}{said}"));
             // Told in the log already; what cannot be recorded now is no reason to stop.
             let _ = self.volumes.record(event).await;
         }

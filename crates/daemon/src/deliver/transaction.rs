@@ -3,7 +3,7 @@
 use penstock_release as release;
 use penstock_release::{AfterEnvelope, Phase, Transaction};
 use penstock_smtp::client::Event;
-use penstock_smtp::{MailFrom, Recipient};
+use penstock_smtp::{Address, MailFrom, Recipient};
 use penstock_spool::Error;
 
 use super::connection::Connection;
@@ -91,7 +91,10 @@ impl Running<'_> {
                     self.transaction.mail_answered(heard(reply));
                 }
                 Event::RcptReply { index, reply } => {
-                    if let Some(end) = self.transaction.recipient_answered(index as usize, heard(reply)) {
+                    let found = self.transaction.heard(Phase::Rcpt, heard(reply));
+                    let address = recipients.get(index as usize).map_or(Address::NULL, |it| it.address);
+                    let found = self.connection.known().heard(&address, found);
+                    if let Some(end) = self.transaction.recipient_answered(index as usize, found) {
                         return Err(end);
                     }
                 }
@@ -114,6 +117,7 @@ impl Running<'_> {
         let mut body = Sending::default();
         loop {
             let took_ms = self.connection.asked_ms_ago();
+            let dot_sent = self.connection.session().final_dot_sent();
             match self.connection.poll() {
                 Event::NeedInput => {}
                 Event::DataReply(reply) if reply.code == 354 => {
@@ -135,7 +139,11 @@ impl Running<'_> {
                     let found = self.transaction.heard(phase(at), heard(reply));
                     return End::Judged(release::End::Cut(Some(found)));
                 }
-                Event::Broken { error, .. } => return End::Judged(self.cut(&Cut::Nonsense(error))),
+                Event::Broken { phase: at, error } => {
+                    let at = if dot_sent { Phase::FinalDot } else { phase(at) };
+                    let found = Cut::Nonsense(error).found(at, self.transaction.accepted());
+                    return End::Judged(release::End::Cut(found));
+                }
                 Event::Closed => return End::Judged(self.cut(&Cut::Eof)),
                 _ => continue,
             }
@@ -172,7 +180,8 @@ impl Running<'_> {
     }
 
     fn cut(&mut self, cut: &Cut) -> release::End {
-        let at = phase(self.connection.session().phase());
+        let session = self.connection.session();
+        let at = if session.final_dot_sent() { Phase::FinalDot } else { phase(session.phase()) };
         release::End::Cut(cut.found(at, self.transaction.accepted()))
     }
 }

@@ -1,6 +1,7 @@
 //! What the daemon does for its operator: the control interface's [`Operate`] on listener, storage and release.
 
 mod adopt;
+mod confirm;
 mod figures;
 pub(crate) mod mode;
 mod proof;
@@ -73,6 +74,10 @@ impl Operate for Operator {
             Selection::All => self.release_all(&who).await,
             Selection::Ids(ids) => self.release_these(ids, &who).await,
         }
+    }
+
+    async fn confirm(&self, hop: Option<String>, who: Who) -> Result<ActionResult, Refusal> {
+        confirm::confirm(self, hop, &who).await
     }
 
     async fn remove(&self, ids: Vec<MailId>, reason: String, who: Who) -> Result<ActionResult, Refusal> {

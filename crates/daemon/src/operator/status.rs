@@ -6,7 +6,7 @@ use penstock_spool::{Info, MessageId};
 use super::{Operator, mode, proof};
 use crate::control::Refusal;
 use crate::control::types::{
-    Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Severity, Status,
+    Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Proof, Severity, Status,
     VolumeView,
 };
 use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
@@ -142,6 +142,8 @@ fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {
         connections,
         advice: advice.map(str::to_owned),
         proof,
+        cause: hop.cause.map(|cause| cause.as_str().to_owned()),
+        proving: hop.canaries_arrived.map(|(arrived, needed)| Proof { arrived, needed }),
     }
 }
 
@@ -259,10 +261,22 @@ fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_tru
         );
     }
     for hop in hops {
+        if let Some(cause) = hop.cause.filter(|_| hop.state.is_proving()) {
+            let message = format!(
+                "The next hop {} is {} and gets no mail before it has proved itself: {}.",
+                hop.name,
+                hop.state.as_str(),
+                cause.as_str()
+            );
+            add(Severity::Critical, "PS-D233", message, hop.advice.unwrap_or_default());
+        }
         if hop.state.trouble().is_some() {
             let said = hop.last_reply.map(|reply| format!(": {reply}")).unwrap_or_default();
             let message = format!("The next hop {} is {}{said}.", hop.name, hop.state.as_str());
-            add(Severity::Warning, "PS-D232", message, hop.advice.unwrap_or_default());
+            // It refuses the whole site, and that is no sender's doing.
+            let refuses = hop.cause.is_some() && hop.state.can_be_confirmed();
+            let severity = if refuses { Severity::Critical } else { Severity::Warning };
+            add(severity, "PS-D232", message, hop.advice.unwrap_or_default());
         }
     }
     if mail.held > 0 {

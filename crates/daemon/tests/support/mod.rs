@@ -309,6 +309,7 @@ pub(crate) struct Hop {
     script: Arc<Mutex<Box<Script>>>,
     connections: Arc<AtomicUsize>,
     hangs_up: Arc<AtomicBool>,
+    name: Arc<Mutex<String>>,
 }
 
 impl Hop {
@@ -327,6 +328,7 @@ impl Hop {
             script: Arc::new(Mutex::new(Box::new(script))),
             connections: Arc::default(),
             hangs_up: Arc::default(),
+            name: Arc::new(Mutex::new("exchange.example.org".to_owned())),
         };
         let served = hop.clone();
         thread::spawn(move || {
@@ -338,8 +340,14 @@ impl Hop {
         hop
     }
 
+    /// Answers by another script. An empty answer to the final dot, `.`, cuts the connection instead.
     pub(crate) fn answer(&self, script: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
         *self.script.lock().unwrap() = Box::new(script);
+    }
+
+    /// Greets with another name from now on, as a server that was set up anew.
+    pub(crate) fn rename(&self, name: &str) {
+        *self.name.lock().unwrap() = name.to_owned();
     }
 
     /// Closes each connection after its message, without being asked.
@@ -369,7 +377,8 @@ impl Hop {
         let verdict =
             |line: &str, usual: &str| (self.script.lock().unwrap())(line).unwrap_or_else(|| usual.to_owned());
         let mut message = Got { sender: String::new(), recipients: Vec::new(), body: String::new() };
-        if !say("220 exchange.example.org ready") {
+        let name = self.name.lock().unwrap().clone();
+        if !say(&format!("220 {name} ready")) {
             return;
         }
         loop {
@@ -415,6 +424,9 @@ impl Hop {
                 let Some(body) = read_message(&mut lines) else { return };
                 message.body = body;
                 let reply = verdict(".", "250 2.6.0 Queued mail for delivery");
+                if reply.is_empty() {
+                    return;
+                }
                 if reply.starts_with('2') {
                     self.got.lock().unwrap().push(message.clone());
                 }

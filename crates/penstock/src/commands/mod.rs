@@ -21,7 +21,7 @@ pub(crate) use serve::{
 use std::io::Write;
 
 use penstock_daemon::control::types::{
-    ActionResult, CanaryFilter, EventFilter, Mode, ModeRequest, RemoveRequest, Selection,
+    ActionResult, CanaryFilter, ConfirmRequest, EventFilter, Mode, ModeRequest, RemoveRequest, Selection,
 };
 use serde::Serialize;
 
@@ -57,6 +57,7 @@ impl Ask {
         match self {
             Self::Status { daemon }
             | Self::Show { daemon, .. }
+            | Self::Confirm { daemon, .. }
             | Self::Release { daemon, .. }
             | Self::Remove { daemon, .. }
             | Self::Export { daemon, .. }
@@ -126,6 +127,7 @@ async fn ask(what: Ask, screen: &mut Screen) -> Result<(), Failure> {
             let which = if all { Selection::All } else { Selection::Ids(ids) };
             acted(&client.release(&which).await?, json, screen)
         }
+        Ask::Confirm { hop, .. } => acted(&client.confirm(&ConfirmRequest { hop }).await?, json, screen),
         Ask::Remove { ids, reason, .. } => {
             acted(&client.remove(&RemoveRequest { ids, reason }).await?, json, screen)
         }

@@ -156,6 +156,12 @@ fn next_hop(hop: &HopView, still: &str, now: u64) -> Fact {
         None => format!("{name} ({address}) is {state}"),
     };
     let mut fact = Fact::new("Next hop", Some(style), first);
+    if let Some(cause) = &hop.cause {
+        fact.lines.push(format!("has to prove itself before it gets mail: {}", plain(cause)));
+    }
+    if let Some(proof) = &hop.proving {
+        fact.lines.push(format!("{} of {} canaries have arrived since", proof.arrived, proof.needed));
+    }
     if let Some(reply) = &hop.last_reply {
         fact.lines.push(format!("last trouble: {}", plain(reply)));
     }

@@ -114,6 +114,9 @@ fn lines(now: &Look, before: Option<&Look>) -> Vec<String> {
             next.unwrap_or_default(),
             proof(&hop.proof)
         ));
+        if let Some(cause) = &hop.cause {
+            lines.push(format!("          has to prove itself: {}", plain(cause)));
+        }
     }
     if status.hops.len() > HOPS_SHOWN {
         lines.push(format!("          and {} more", status.hops.len() - HOPS_SHOWN));

@@ -201,6 +201,31 @@ fn status_says_first_what_is_wrong() {
 }
 
 #[test]
+fn status_tells_why_a_next_hop_has_to_prove_itself_and_how_that_goes() {
+    let mut world = outage();
+    world.status.hops[0] = HopView {
+        state: "unproven".into(),
+        last_reply: None,
+        advice: Some("Look, then `penstock confirm`.".into()),
+        cause: Some("its greeting has another name than before".into()),
+        proving: Some(Proof { arrived: 1, needed: 3 }),
+        ..world.status.hops[0].clone()
+    };
+    let status = Daemon::with(world).run(&["status"]);
+    let lines: Vec<_> = status.printed().lines().skip(4).take(5).collect();
+    assert_eq!(
+        lines,
+        [
+            "Next hop  exchange (192.0.2.25:25) has been unproven for 5 h 13 min",
+            "          has to prove itself before it gets mail: its greeting has another name than before",
+            "          1 of 3 canaries have arrived since",
+            "          tried again in 5 s",
+            "          Look, then `penstock confirm`.",
+        ]
+    );
+}
+
+#[test]
 fn status_for_programs_is_what_the_daemon_said() {
     let world = outage();
     let expected = serde_json::to_value(&world.status).unwrap();

@@ -120,6 +120,11 @@ impl Operate for Fake {
         Ok(ActionResult { summary: "tried now".into(), messages: 2, refused: vec![] })
     }
 
+    async fn confirm(&self, hop: Option<String>, who: Who) -> Result<ActionResult, Refusal> {
+        self.0.lock().unwrap().told.push(format!("uid {}: confirm {hop:?}", who.uid));
+        Ok(ActionResult { summary: "confirmed".into(), messages: 7, refused: vec![] })
+    }
+
     async fn remove(&self, ids: Vec<MailId>, reason: String, who: Who) -> Result<ActionResult, Refusal> {
         let mut world = self.0.lock().unwrap();
         let (known, unknown): (Vec<_>, Vec<_>) =
@@ -351,6 +356,8 @@ pub(crate) fn outage() -> World {
                 connections: 0,
                 advice: Some("Check that the server is up.".into()),
                 proof: ProofView::default(),
+                cause: None,
+                proving: None,
             }],
             progress: Progress {
                 left_messages: 1204,

@@ -125,6 +125,7 @@ fn completions_and_man_pages_know_every_command() {
         "show",
         "hold",
         "release",
+        "confirm",
         "drain",
         "stop",
         "remove",

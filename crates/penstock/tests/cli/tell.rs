@@ -57,6 +57,18 @@ fn messages_are_released_one_by_one_or_all() {
 }
 
 #[test]
+fn a_next_hop_is_confirmed_by_name_or_every_one_that_waits_for_it() {
+    let daemon = Daemon::with(outage());
+    assert_eq!(daemon.run(&["confirm"]).printed(), "confirmed\n");
+    daemon.run(&["confirm", "exchange"]).printed();
+    let uid = uid();
+    assert_eq!(
+        daemon.told(),
+        [format!("uid {uid}: confirm None"), format!("uid {uid}: confirm Some(\"exchange\")")]
+    );
+}
+
+#[test]
 fn what_could_not_be_removed_is_told_and_the_rest_is_removed() {
     let daemon = Daemon::with(outage());
     let ran = daemon.run(&["remove", "17", "99", "--reason", "spam"]);

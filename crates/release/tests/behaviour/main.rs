@@ -1,8 +1,9 @@
-//! What release does in a simulated world: `servers`, `operator` and `order` tell stories, `properties` holds
+//! What release does in a simulated world: `servers`, `custody`, `operator` and `order` tell stories, `properties` holds
 //! whatever happens.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict")]
 
+mod custody;
 mod inside;
 mod operator;
 mod order;

@@ -113,6 +113,9 @@ fn mode_and_trouble_outlive_a_restart() {
     assert_eq!(world.sends_since(0), 0, "it is still on hold");
     world.set_mode(Mode::Auto);
     world.run_until(20 * SECOND);
+    assert_eq!((world.state(), world.sends_since(0)), (State::Unproven, 0), "it has to prove itself");
+    assert!(world.confirm());
+    world.run_until(30 * SECOND);
     assert_eq!(world.delivered_ids(), [1, 2, 3, 4, 5]);
 }
 

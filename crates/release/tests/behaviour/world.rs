@@ -2,8 +2,8 @@
 //! that happened. Every attempt takes some milliseconds, so that attempts overlap.
 
 use penstock_release::{
-    Config, Decision, Event, Evidence, Fate, HopConfig, HopId, Message, Mode, Now, Outcome, Phase, Priority,
-    Release, Reply, Saved, SetAside,
+    CanaryOutcome, Config, Decision, Event, Evidence, Fate, Greeting, HopConfig, HopId, Message, Mode, Now,
+    Outcome, Phase, Priority, Refused, Release, Reply, Saved, SetAside, State, Witness,
 };
 
 pub(crate) const SECOND: u64 = 1_000;
@@ -43,8 +43,22 @@ pub(crate) struct Attempt {
     pub(crate) hop: HopId,
 }
 
+/// A canary that a server has taken, and when it lies in its mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Canary {
+    pub(crate) at_ms: u64,
+    pub(crate) canary: u64,
+    pub(crate) probe: u16,
+}
+
+/// How long a canary is on its way, where it arrives.
+pub(crate) const CANARY_MS: u64 = 2_000;
+
 /// Decides what a server does: of which hop, with which message (`None` for a probe), when.
 type Servers = Box<dyn FnMut(HopId, Option<u64>, u64) -> Answer>;
+
+/// What a server shows on a new connection, by the time.
+type Face = Box<dyn Fn(u64) -> Greeting<'static>>;
 
 pub(crate) struct World {
     pub(crate) release: Release,
@@ -57,6 +71,22 @@ pub(crate) struct World {
     pub(crate) set_aside: Vec<(u64, SetAside)>,
     pub(crate) fates: Vec<(u64, Fate)>,
     pub(crate) in_flight: Vec<(u64, Attempt)>,
+    /// What servers show; nothing is looked at where it is not set.
+    pub(crate) face: Option<Face>,
+    /// Who a message came from. Here everything comes from one.
+    pub(crate) source: fn(u64) -> u64,
+    /// What a server says that refuses, and whether the recipients are known to be there.
+    pub(crate) refusal: (u16, &'static str, bool),
+    /// Whether a canary arrives, by probe mailbox and time.
+    pub(crate) arrives: Box<dyn Fn(u16, u64) -> bool>,
+    /// Every canary that was begun.
+    pub(crate) canaries: Vec<Canary>,
+    pub(crate) canaries_away: Vec<(u64, HopId, Canary)>,
+    pub(crate) canaries_taken: Vec<Canary>,
+    /// Hops that refused a recipient as none of theirs, which probes name from then on.
+    denied: Vec<HopId>,
+    /// Every state that the first hop was in.
+    pub(crate) states: Vec<State>,
 }
 
 pub(crate) fn config() -> Config {
@@ -109,6 +139,15 @@ impl World {
             set_aside: Vec::new(),
             fates: Vec::new(),
             in_flight: Vec::new(),
+            face: None,
+            source: |_| 1,
+            refusal: (550, "5.1.1 User unknown", false),
+            arrives: Box::new(|_, _| true),
+            canaries: Vec::new(),
+            canaries_away: Vec::new(),
+            canaries_taken: Vec::new(),
+            denied: Vec::new(),
+            states: Vec::new(),
         }
     }
 
@@ -128,15 +167,33 @@ impl World {
         self.release.set_mode(mode, self.now());
     }
 
+    pub(crate) fn state(&self) -> State {
+        self.release.hops(self.now()).next().unwrap().state
+    }
+
+    /// The operator says that the first hop is itself.
+    pub(crate) fn confirm(&mut self) -> bool {
+        self.release.confirm(HopId(0), self.now())
+    }
+
     /// Lets the world go on until `until_ms`.
     pub(crate) fn run_until(&mut self, until_ms: u64) {
         loop {
+            let state = self.state();
+            if self.states.last() != Some(&state) {
+                self.states.push(state);
+            }
             let next_ms = match self.release.next(self.now()) {
                 Decision::Send { message, hop, .. } => {
                     self.begin(Some(message), hop);
                     continue;
                 }
-                Decision::Canary { .. } => unreachable!("no hop has a probe mailbox"),
+                Decision::Canary { hop, probe, canary } => {
+                    let canary = Canary { at_ms: self.now_ms, canary, probe };
+                    self.canaries.push(canary);
+                    self.canaries_away.push((self.now_ms + ATTEMPT_MS, hop, canary));
+                    continue;
+                }
                 Decision::Probe { hop } => {
                     self.begin(None, hop);
                     continue;
@@ -152,8 +209,10 @@ impl World {
                 "it asks to be woken in the past, at {next_ms} of {}",
                 self.now_ms
             );
-            let first_end = self.in_flight.iter().map(|(end_ms, _)| *end_ms).min().unwrap_or(u64::MAX);
-            let at = next_ms.min(first_end);
+            let ends = self.in_flight.iter().map(|(end_ms, _)| *end_ms);
+            let ends = ends.chain(self.canaries_away.iter().map(|(end_ms, ..)| *end_ms));
+            let ends = ends.chain(self.canaries_taken.iter().map(|canary| canary.at_ms));
+            let at = next_ms.min(ends.min().unwrap_or(u64::MAX));
             if at > until_ms {
                 self.now_ms = until_ms;
                 return;
@@ -163,7 +222,52 @@ impl World {
                 let (_, attempt) = self.in_flight.remove(n);
                 self.end(attempt);
             }
+            while let Some(n) = self.canaries_away.iter().position(|(end_ms, ..)| *end_ms <= self.now_ms) {
+                let (_, hop, canary) = self.canaries_away.remove(n);
+                self.end_canary(hop, canary);
+            }
+            while let Some(n) = self.canaries_taken.iter().position(|canary| canary.at_ms <= self.now_ms) {
+                let canary = self.canaries_taken.remove(n);
+                self.release.canary_arrived(canary.canary, self.now());
+            }
         }
+    }
+
+    fn end_canary(&mut self, hop: HopId, canary: Canary) {
+        // To a server a canary is a message like others.
+        let answer = (self.servers)(hop, Some(u64::MAX), self.now_ms);
+        self.greet(hop, answer);
+        let outcome = match answer {
+            Answer::Takes | Answer::TakesPart => CanaryOutcome::Taken,
+            Answer::Gone => {
+                CanaryOutcome::Refused(Evidence { phase: Phase::Connect, event: Event::Lost, accepted: 0 })
+            }
+            Answer::Cuts(phase) => {
+                CanaryOutcome::Refused(Evidence { phase, event: Event::Lost, accepted: 1 })
+            }
+            Answer::Says(phase, code, text) => {
+                let event = Event::Reply(Reply::new(code, text));
+                CanaryOutcome::Refused(Evidence { phase, event, accepted: 1 })
+            }
+            Answer::Refuses => {
+                let event = Event::Reply(Reply::new(self.refusal.0, self.refusal.1));
+                CanaryOutcome::Refused(Evidence { phase: Phase::Rcpt, event, accepted: 0 })
+            }
+        };
+        self.release.canary_ended(canary.canary, outcome, self.now());
+        if outcome == CanaryOutcome::Taken && (self.arrives)(canary.probe, self.now_ms) {
+            self.canaries_taken.push(Canary { at_ms: self.now_ms + CANARY_MS, ..canary });
+        }
+    }
+
+    /// Whether mail may go on a connection to a hop, by what that shows.
+    fn greet(&mut self, hop: HopId, answer: Answer) -> bool {
+        if let Some(face) = &self.face
+            && answer != Answer::Gone
+        {
+            self.release.greeted(hop, &face(self.now_ms), self.now());
+        }
+        self.release.may_have_mail(hop)
     }
 
     fn begin(&mut self, message: Option<u64>, hop: HopId) {
@@ -189,11 +293,33 @@ impl World {
                 Some(Evidence { phase: Phase::Rcpt, event, accepted: 1 })
             }
         };
+        let may_go = self.greet(hop, answer);
         let Some(message) = message else {
-            // A probe ends at MAIL: what would happen later it does not see.
-            let seen = evidence.filter(|evidence| evidence.phase <= Phase::Mail);
+            // A probe ends at MAIL, or with a recipient that was refused: what would happen later it does not see.
+            let denied = self.denied.contains(&hop);
+            let seen = evidence.filter(|it| it.phase <= Phase::Mail || denied && it.denies_relay());
             return self.release.probed(hop, seen, self.now());
         };
+        if !may_go {
+            self.release.finished(message, Outcome::NotTried, self.now()).unwrap();
+            return;
+        }
+        if evidence.is_some_and(|evidence| evidence.denies_relay()) && !self.denied.contains(&hop) {
+            self.denied.push(hop);
+        }
+        let (code, text, known_good) = self.refusal;
+        let refused = Refused {
+            recipient: message,
+            known_good,
+            evidence: Evidence {
+                phase: Phase::Rcpt,
+                event: Event::Reply(Reply::new(code, text)),
+                accepted: 0,
+            },
+        };
+        let refused: &[Refused<'_>] = if answer == Answer::Refuses { &[refused] } else { &[] };
+        let witness = Witness { source: (self.source)(message), refused };
+        self.release.witnessed(message, witness, self.now());
         let outcome = match (answer, evidence) {
             (Answer::TakesPart, Some(evidence)) => Outcome::Open { evidence, delivered: true },
             (_, Some(evidence)) => Outcome::Open { evidence, delivered: false },

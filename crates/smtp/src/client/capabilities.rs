@@ -1,6 +1,6 @@
 use heapless::String;
 
-use crate::bounds::DOMAIN_BYTES_MAX;
+use crate::bounds::{DOMAIN_BYTES_MAX, KEYWORDS_BYTES_MAX};
 use crate::envelope::decimal;
 
 /// What the server's reply to EHLO offers, as far as the client makes use of it. After HELO: nothing.
@@ -22,6 +22,9 @@ pub struct Capabilities {
     pub dsn: bool,
     /// RFC 2034.
     pub enhanced_status_codes: bool,
+    /// Every keyword as it came, without parameters, a space after each: graphic ASCII, cut between keywords at
+    /// [`KEYWORDS_BYTES_MAX`]. They show which server it is.
+    pub keywords: String<KEYWORDS_BYTES_MAX>,
 }
 
 impl Capabilities {
@@ -39,6 +42,11 @@ impl Capabilities {
         let Ok(line) = core::str::from_utf8(line) else { return };
         let mut words = line.split_ascii_whitespace();
         let keyword = words.next().unwrap_or_default();
+        let room = KEYWORDS_BYTES_MAX - self.keywords.len();
+        if keyword.len() < room && keyword.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let fits = self.keywords.push_str(keyword).and_then(|()| self.keywords.push(' '));
+            debug_assert!(fits.is_ok());
+        }
         let is = |name: &str| keyword.eq_ignore_ascii_case(name);
         if is("PIPELINING") {
             self.pipelining = true;

@@ -1,0 +1,299 @@
+//! Whether refusals tell of the server rather than of mail.
+//!
+//! Everything in a message is its sender's to choose: envelope, text, how many there are. What he cannot choose freely
+//! is where he connects from; so a *source* is the network of the client, as the caller tells it. Each rule here is such
+//! that what one source does, whatever it is, is never enough: of the five refusals of known recipients none counts for
+//! more than two, so that three are of others; and the share of mail that is refused for no known reason has to be too
+//! high whichever source is left out, so that it is too high among the others.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::cause::Cause;
+use crate::custody::Refusal;
+use crate::reply::Evidence;
+
+/// For how long an attempt counts.
+const WINDOW_MS: u64 = 10 * 60_000;
+/// How many attempts are kept; of more, the last ones count.
+const ATTEMPTS_MAX: usize = 1_024;
+/// How many of them of one source, lest it drives out what others did.
+const ATTEMPTS_PER_SOURCE: usize = 64;
+/// How many refusals of known recipients are kept.
+const REFUSALS_MAX: usize = 64;
+/// So many known recipients …
+const GOOD_REFUSED: usize = 5;
+/// … of which no source counts for more than so many.
+const GOOD_REFUSED_PER_SOURCE: usize = 2;
+/// The share of the attempts that may be refused for no known reason, as one in so many …
+const SHARE: usize = 5;
+/// … where there are so many such at least, of so many sources.
+const SHARE_REFUSED_MIN: usize = 5;
+const SHARE_SOURCES_MIN: usize = 2;
+/// So many sources are not one sender's doing.
+pub(crate) const SOURCES_MIN: usize = 3;
+
+/// What an attempt to send a message showed beside its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Witness<'a> {
+    /// Who the message came from: a digest of the client's network. No sender must be able to have several.
+    pub source: u64,
+    /// Whom the hop refused for good. Of recipients refused together, each.
+    pub refused: &'a [Refused<'a>],
+}
+
+/// A recipient that was refused for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused<'a> {
+    /// A digest of the address.
+    pub recipient: u64,
+    /// Whether it is known to be there.
+    pub known_good: bool,
+    /// What the hop said.
+    pub evidence: Evidence<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attempted {
+    at_ms: u64,
+    source: u64,
+    /// Whether the message or one of its recipients was refused for no known reason.
+    oddly_refused: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct GoodRefused {
+    at_ms: u64,
+    source: u64,
+    recipient: u64,
+}
+
+/// What a hop did with mail of late.
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    attempts: VecDeque<Attempted>,
+    good_refused: VecDeque<GoodRefused>,
+}
+
+impl Breaker {
+    /// Takes in an attempt. Tells why nothing more should go, if that follows.
+    pub(crate) fn take(&mut self, witness: Witness<'_>, now_ms: u64) -> Option<Cause> {
+        let Witness { source, refused } = witness;
+        let oddly_refused = refused.iter().any(|it| it.evidence.refusal() == Refusal::Odd);
+        let attempted = Attempted { at_ms: now_ms, source, oddly_refused };
+        keep(&mut self.attempts, attempted, ATTEMPTS_MAX, ATTEMPTS_PER_SOURCE, |it| it.source == source);
+        let absent = |it: &&Refused<'_>| it.known_good && it.evidence.refusal() == Refusal::Recipient;
+        let mut absentees = refused.iter().filter(absent).peekable();
+        let is_absent = absentees.peek().is_some();
+        for Refused { recipient, .. } in absentees {
+            let one = GoodRefused { at_ms: now_ms, source, recipient: *recipient };
+            self.good_refused.retain(|it| it.source != source || it.recipient != *recipient);
+            keep(&mut self.good_refused, one, REFUSALS_MAX, GOOD_REFUSED_PER_SOURCE, |it| {
+                it.source == source
+            });
+        }
+        let from_ms = now_ms.saturating_sub(WINDOW_MS);
+        self.attempts.retain(|it| it.at_ms >= from_ms);
+        self.good_refused.retain(|it| it.at_ms >= from_ms);
+        if is_absent && self.are_good_refused() {
+            Some(Cause::GoodRefused)
+        } else if oddly_refused && self.are_many_refused() {
+            Some(Cause::ManyRefused)
+        } else {
+            None
+        }
+    }
+
+    /// Forgets what it knows: the hop is believed again.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether enough different recipients were refused that are known to be there.
+    fn are_good_refused(&self) -> bool {
+        let mut counted: Vec<&GoodRefused> = Vec::new();
+        for one in &self.good_refused {
+            if !counted.iter().any(|it| it.recipient == one.recipient) {
+                counted.push(one);
+            }
+        }
+        counted.len() >= GOOD_REFUSED
+    }
+
+    /// Whether too much was refused for no known reason, whichever source is left out.
+    fn are_many_refused(&self) -> bool {
+        let mut by_source: Vec<(u64, bool)> =
+            self.attempts.iter().map(|it| (it.source, it.oddly_refused)).collect();
+        by_source.sort_unstable();
+        let sums: Vec<(usize, usize)> = by_source
+            .chunk_by(|one, other| one.0 == other.0)
+            .map(|of_one| (of_one.len(), of_one.iter().filter(|it| it.1).count()))
+            .collect();
+        let (attempts, refused) = sums.iter().fold((0, 0), |all, it| (all.0 + it.0, all.1 + it.1));
+        let sources = sums.iter().filter(|it| it.1 > 0).count();
+        sums.iter().all(|(own_attempts, own_refused)| {
+            let (attempts, refused) = (attempts - own_attempts, refused - own_refused);
+            let sources = sources - usize::from(*own_refused > 0);
+            refused >= SHARE_REFUSED_MIN && sources >= SHARE_SOURCES_MIN && refused * SHARE > attempts
+        })
+    }
+}
+
+/// Adds one. Where there are too many of its source, or in all, the oldest of these goes.
+fn keep<T>(all: &mut VecDeque<T>, one: T, max: usize, own_max: usize, is_own: impl Fn(&T) -> bool) {
+    if all.iter().filter(|it| is_own(it)).count() >= own_max
+        && let Some(oldest) = all.iter().position(is_own)
+    {
+        all.remove(oldest);
+    } else if all.len() >= max {
+        all.pop_front();
+    }
+    all.push_back(one);
+}
+
+/// On whose behalf a hop was asked something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behalf {
+    /// Nobody's: a probe, with its empty sender.
+    Probe,
+    /// Ours: a canary, to a mailbox that is there.
+    Canary,
+    /// That of a sender outside, from a source if it is known.
+    Message(Option<u64>),
+}
+
+/// Sources whose mail a hop answered as if it did not know the site. One of them may have brought that about.
+#[derive(Debug, Default)]
+pub(crate) struct Accusers(Vec<u64>);
+
+impl Accusers {
+    /// Adds one. Tells whether they are too many to be one sender.
+    pub(crate) fn add(&mut self, source: Option<u64>) -> bool {
+        if let Some(source) = source
+            && self.0.len() < SOURCES_MIN
+            && !self.0.contains(&source)
+        {
+            self.0.push(source);
+        }
+        self.0.len() >= SOURCES_MIN
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::reply::{Event, Phase, Reply};
+
+    const MINUTE: u64 = 60_000;
+
+    fn refused(recipient: u64, known_good: bool, code: u16, text: &str) -> Refused<'_> {
+        let event = Event::Reply(Reply::new(code, text));
+        Refused { recipient, known_good, evidence: Evidence { phase: Phase::Rcpt, event, accepted: 0 } }
+    }
+
+    fn absent(recipient: u64) -> Refused<'static> {
+        refused(recipient, true, 550, "5.1.1 User unknown")
+    }
+
+    fn odd() -> Refused<'static> {
+        refused(1, false, 554, "5.3.0 Other or undefined mail system status")
+    }
+
+    #[test]
+    fn five_known_recipients_from_three_sources_are_the_servers_fault() {
+        let mut breaker = Breaker::default();
+        let mut say =
+            |source, recipient| breaker.take(Witness { source, refused: &[absent(recipient)] }, source);
+        for (source, recipient) in [(1, 1), (1, 2), (2, 3), (2, 4), (3, 4)] {
+            assert_eq!(say(source, recipient), None, "{source} {recipient}");
+        }
+        assert_eq!(say(3, 5), Some(Cause::GoodRefused));
+    }
+
+    #[test]
+    fn recipients_nobody_knows_and_reasons_of_their_own_are_no_evidence() {
+        let mut breaker = Breaker::default();
+        for n in 0..500 {
+            for one in [
+                refused(n, false, 550, "5.1.1 User unknown"),
+                refused(n, true, 550, "5.7.1 Message rejected by a rule"),
+                refused(n, true, 552, "5.2.2 Mailbox full"),
+                refused(n, true, 550, "5.1.8 Sender address rejected"),
+            ] {
+                assert_eq!(breaker.take(Witness { source: n, refused: &[one] }, 1), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_more_than_ten_minutes_ago_no_longer_counts() {
+        let mut breaker = Breaker::default();
+        for n in 0..30 {
+            let one = Witness { source: n, refused: &[absent(n)] };
+            assert_eq!(breaker.take(one, n * 3 * MINUTE), None);
+        }
+    }
+
+    #[test]
+    fn a_fifth_of_the_mail_refused_for_no_known_reason_is_too_much() {
+        let mut breaker = Breaker::default();
+        for n in 0..40 {
+            assert_eq!(breaker.take(Witness { source: n, refused: &[] }, n), None);
+        }
+        let trips = (40..).position(|n| breaker.take(Witness { source: n, refused: &[odd()] }, n).is_some());
+        // Without any one of them ten of fifty would be a fifth and no more.
+        assert_eq!(trips.map(|n| n + 1), Some(12));
+    }
+
+    #[test]
+    fn it_holds_no_more_than_it_says() {
+        let mut breaker = Breaker::default();
+        for n in 0..5_000 {
+            breaker.take(Witness { source: n, refused: &[absent(n), absent(n + 1)] }, 1);
+        }
+        assert!(breaker.attempts.len() <= ATTEMPTS_MAX && breaker.good_refused.len() <= REFUSALS_MAX);
+    }
+
+    proptest! {
+        /// Whatever one source sends and is answered, and however much of it: unless the others' refusals are reason
+        /// enough by themselves, nothing follows.
+        #[test]
+        fn no_single_source_is_enough(
+            others in prop::collection::vec((1u64..6, 0u64..8, 0u8..12), 0..60),
+            own in prop::collection::vec((0usize..61, 0u64..8, 0u8..3, 1usize..80), 0..60),
+        ) {
+            let say = |recipient, kind| match kind {
+                0 => Some(absent(recipient)),
+                1 => Some(odd()),
+                _ => None,
+            };
+            let told = |breaker: &mut Breaker, source, recipient, kind| {
+                let refused = say(recipient, kind);
+                breaker.take(Witness { source, refused: refused.as_slice() }, 1)
+            };
+            let absentees: BTreeSet<_> = others.iter().filter(|it| it.2 == 0).map(|it| it.1).collect();
+            prop_assume!(absentees.len() < GOOD_REFUSED - GOOD_REFUSED_PER_SOURCE);
+            let odd = |n: usize| others[..n].iter().filter(|it| it.2 == 1).count();
+            prop_assume!((0..=others.len()).all(|n| odd(n) < SHARE_REFUSED_MIN || odd(n) * SHARE <= n));
+            let mut both = Breaker::default();
+            for (n, (source, recipient, kind)) in others.iter().enumerate() {
+                prop_assert_eq!(told(&mut both, *source, *recipient, *kind), None);
+                for (_, recipient, kind, times) in own.iter().filter(|it| it.0 == n) {
+                    for _ in 0..*times {
+                        prop_assert_eq!(told(&mut both, 99, *recipient + 100, *kind), None);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A hop in doubt: what brings it there, and what brings it out.
+
+use super::{Hop, LONG_DOWN_MS, State};
+use crate::Now;
+use crate::breaker::Witness;
+use crate::cause::Cause;
+use crate::config::{Config, PROBES_MAX};
+use crate::fingerprint::Greeting;
+use crate::reply::Evidence;
+
+impl Hop {
+    /// It takes mail from now on. Tells whether there had been a trouble that was real.
+    pub(super) fn take_mail(&mut self, now: Now) -> bool {
+        let was_real = core::mem::take(&mut self.confirmed) | self.trust.believe();
+        self.flow.restart(self.state, now.mono_ms);
+        self.enter(State::Healthy, now);
+        self.last_reply = None;
+        self.pace.restart();
+        was_real
+    }
+
+    pub(super) fn begin_proof(&mut self, cause: Cause, now: Now) {
+        self.enter(cause.state(), now);
+        self.trust.begin_proof();
+        self.next_trial_ms = now.mono_ms;
+    }
+
+    /// There is reason to doubt that the hop is itself: it gets no more mail before there is proof. Tells whether that is
+    /// new.
+    pub(crate) fn require_proof(&mut self, cause: Cause, now: Now) -> bool {
+        let is_new = self.trust.cause().is_none();
+        self.trust.doubt(cause);
+        if self.state == State::Healthy {
+            self.begin_proof(cause, now);
+        }
+        is_new
+    }
+
+    /// The operator says that it is itself. Tells whether that had been in doubt and it is believed now. Of a hop that
+    /// does not answer he cannot say anything; one that refuses is tried with mail, and may refuse that.
+    pub(crate) fn confirm(&mut self, now: Now) -> bool {
+        let is_confirmed = self.trust.cause().is_some() && self.state.can_be_confirmed();
+        if is_confirmed {
+            // Canaries that stay out may have been the reason: nobody waits for them any longer.
+            self.canaries.give_up();
+            self.flow.confirmed();
+        }
+        is_confirmed && self.take_mail(now)
+    }
+
+    /// Looks whether mail that it took stays inside it. Tells the probe mailboxes to which canaries are missing, a bit each.
+    /// `knows_places` if the mail of their databases can be held alone; else all of it has to wait.
+    pub(crate) fn look_inside(&mut self, knows_places: bool, now: Now) -> u16 {
+        // Those of probe mailboxes that the settings no longer have are forgotten.
+        let all = ((1_u32 << self.config.probes.min(PROBES_MAX)) - 1) as u16;
+        let missing = self.canaries.look_for_missing(now.mono_ms) & all;
+        if missing != 0 && (missing == all || !knows_places) {
+            self.require_proof(Cause::CanaryMissing, now);
+        } else if self.config.probes == 0 && self.flow.is_retry_queue_rising(now.mono_ms) {
+            self.require_proof(Cause::RetryQueue, now);
+        }
+        missing
+    }
+
+    /// A canary has arrived. Tells whether the hop has proved itself with it.
+    pub(crate) fn canary_arrived(&mut self, canary: u64, probe: u16, now: Now) -> bool {
+        self.trust.canary_arrived(canary, probe, self.config.probes)
+            && self.state.is_proving()
+            && self.take_mail(now)
+    }
+
+    /// What it showed on a new connection. Tells whether there is something new to be saved.
+    pub(crate) fn greeted(&mut self, greeting: &Greeting<'_>, now: Now) -> bool {
+        let sight = self.trust.see(greeting);
+        if let Some(cause) = self.trust.cause() {
+            self.require_proof(cause, now);
+        }
+        sight.is_some()
+    }
+
+    /// Why it gets no mail before there is proof, if that is so.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.trust.cause()
+    }
+
+    /// What an attempt showed of recipients. Tells whether nothing more goes for that.
+    pub(crate) fn witnessed(&mut self, witness: Witness<'_>, now: Now) -> bool {
+        let cause = self.trust.witnessed(witness, now.mono_ms);
+        cause.is_some_and(|cause| self.require_proof(cause, now))
+    }
+
+    /// It took a message. Tells whether that is news to be saved.
+    pub(crate) fn took_mail(&mut self) -> bool {
+        self.trust.mail_taken()
+    }
+
+    /// Whether it has ever taken mail.
+    pub(crate) fn has_taken_mail(&self) -> bool {
+        self.trust.took_mail()
+    }
+
+    /// It answered a probe well. Tells whether that is news to be saved.
+    pub(crate) fn took_probe(&mut self) -> bool {
+        self.trust.probe_taken()
+    }
+
+    /// A canary that was a trial proved nothing: a message is the next one, at once if the canary did not go at all.
+    pub(crate) fn canary_failed(&mut self, evidence: Option<&Evidence<'_>>, config: &Config, now_ms: u64) {
+        self.canary_failed = true;
+        if let Some(evidence) = evidence {
+            self.still(evidence, config, now_ms);
+        }
+    }
+
+    /// Nobody answered for so long that it may be another server by now: by the clock of this run, or by one that could
+    /// be trusted then and can be now.
+    pub(super) fn see_absence(&mut self, now: Now) {
+        let by_calendar = now.unix_ms.zip(self.since_unix_ms).map(|(now, since)| now.saturating_sub(since));
+        let away_ms = now.mono_ms.saturating_sub(self.since_ms).max(by_calendar.unwrap_or_default());
+        if self.state == State::Down && away_ms > LONG_DOWN_MS {
+            self.trust.doubt(Cause::LongDown);
+        }
+    }
+}
