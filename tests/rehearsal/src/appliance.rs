@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use penstock_exchange::simulated::{Party, World};
 use penstock_release::{
     CanaryOutcome, Config, Decision, End, Fate as Follows, HopConfig, HopId, Message, MessageAttempt, Mode,
-    Now, Outcome, Release, Saved, SetAside, State, Transaction,
+    Now, Outcome, Release, Saved, SetAside, State, Stillness, Transaction,
 };
 use penstock_smtp::client::Config as ClientConfig;
 
@@ -22,8 +22,9 @@ use crate::mail::{Fate, Held, Mail};
 const HOP: HopId = HopId(0);
 /// How long a session is kept for the next message.
 const IDLE_MS_MAX: u64 = 10_000;
-/// How often the server's counters are read.
+/// How often the server's counters are read while there is mail, and while there is none.
 const COUNTERS_INTERVAL_MS: u64 = 2_000;
+const COUNTERS_IDLE_INTERVAL_MS: u64 = 60_000;
 /// How often it is looked whether a canary's report came.
 const REPORTS_INTERVAL_MS: u64 = 1_000;
 /// Recipients of one transaction.
@@ -201,6 +202,7 @@ impl Appliance {
     fn take_in(&mut self, now_ms: u64) {
         while let Some(mail) = self.inflow.pop_front_if(|mail| mail.at_ms <= now_ms) {
             let id = self.held.len();
+            self.counters_at_ms = self.counters_at_ms.min(now_ms + COUNTERS_INTERVAL_MS);
             self.held.push(Held::new(mail, now_ms));
             self.release.offer(self.message(id));
         }
@@ -543,7 +545,9 @@ impl Appliance {
     fn look_inside(&mut self, world: &World) {
         let now_ms = world.now_ms();
         if self.knowledge.counters && self.counters_at_ms <= now_ms {
-            self.counters_at_ms = now_ms + COUNTERS_INTERVAL_MS;
+            let idle = self.release.stillness(at(now_ms)) == Some(Stillness::Empty);
+            self.counters_at_ms =
+                now_ms + if idle { COUNTERS_IDLE_INTERVAL_MS } else { COUNTERS_INTERVAL_MS };
             if world.server.accepts_connections()
                 && let Some(counters) = counters::read(&world.server.metrics())
             {

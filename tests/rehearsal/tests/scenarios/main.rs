@@ -1,0 +1,8 @@
+//! What becomes of mail in outages, rebuilds and accidents of days, as the product promises it.
+
+mod common;
+mod faults;
+mod figures;
+mod outages;
+mod properties;
+mod rebuild;
