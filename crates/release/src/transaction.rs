@@ -88,14 +88,13 @@ impl Transaction {
         }
     }
 
-    /// The reply to the RCPT with this index. `Some`: it concerns all recipients. Replies to the others may be under way,
-    /// so the session is of no more use.
-    pub fn recipient_answered(&mut self, index: usize, reply: Reply<'_>) -> Option<End> {
+    /// The reply to the RCPT with this index, as evidence. `Some`: it concerns all recipients. Replies to the others may be
+    /// under way, so the session is of no more use.
+    pub fn recipient_answered(&mut self, index: usize, found: Found) -> Option<End> {
         self.answered += 1;
         if self.mail_refused.is_some() {
             return None;
         }
-        let found = self.heard(Phase::Rcpt, reply);
         let said = match found.verdict() {
             Verdict::Accepted | Verdict::Delivered => {
                 self.accepted += 1;

@@ -309,7 +309,8 @@ impl Connection {
                 None
             }
             (Event::RcptReply { index, reply }, Task::Envelope(_, transaction)) => {
-                let end = transaction.recipient_answered(index as usize, heard(reply));
+                let found = transaction.heard(Phase::Rcpt, heard(reply));
+                let end = transaction.recipient_answered(index as usize, found);
                 if let Some(End::Cut(Some(found))) = end {
                     refused = Some(found);
                 }

@@ -91,7 +91,8 @@ impl Running<'_> {
                     self.transaction.mail_answered(heard(reply));
                 }
                 Event::RcptReply { index, reply } => {
-                    if let Some(end) = self.transaction.recipient_answered(index as usize, heard(reply)) {
+                    let found = self.transaction.heard(Phase::Rcpt, heard(reply));
+                    if let Some(end) = self.transaction.recipient_answered(index as usize, found) {
                         return Err(end);
                     }
                 }

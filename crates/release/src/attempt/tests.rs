@@ -17,7 +17,8 @@ fn play<'a>(
     transaction.mail_answered(reply(mail));
     while let Some(n) = transaction.to_name() {
         transaction.named();
-        if let Some(end) = transaction.recipient_answered(n, reply(recipient(batch[n]))) {
+        let found = transaction.heard(Phase::Rcpt, reply(recipient(batch[n])));
+        if let Some(end) = transaction.recipient_answered(n, found) {
             let settled = attempt.settle(transaction, end);
             return (batch, settled);
         }
@@ -117,7 +118,8 @@ fn a_session_that_is_cut_leaves_open_who_has_no_fate() {
     let mut transaction = Transaction::new(2);
     transaction.mail_answered(reply(OK));
     transaction.named();
-    assert_eq!(transaction.recipient_answered(0, reply("550 5.1.1 unknown")), None);
+    let found = transaction.heard(Phase::Rcpt, reply("550 5.1.1 unknown"));
+    assert_eq!(transaction.recipient_answered(0, found), None);
     let end = End::Cut(Some(Found::lost(Phase::Rcpt, "gone", 0)));
     assert!(!end.is_cut_at_mail());
     let settled = attempt.settle(transaction, end);
