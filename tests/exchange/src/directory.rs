@@ -37,7 +37,7 @@ impl Site {
     }
 
     /// Where a mailbox lies: where it was put, else where its name puts it.
-    fn database_of(&self, address: &str) -> usize {
+    pub(crate) fn database_of(&self, address: &str) -> usize {
         let by_name = || {
             // Another part of the name's number than the one that says whether it has been restored.
             let number = (share_of(&format!("{address}#")) * self.databases as f64) as usize;

@@ -353,6 +353,11 @@ impl Server {
         &self.transport.reports
     }
 
+    /// The database in which a mailbox lies, by its number: what an administrator's list of recipients says.
+    pub fn database_of(&self, address: &str) -> usize {
+        self.transport.config.site.database_of(&address.to_lowercase())
+    }
+
     /// Messages in the submission queue.
     pub fn submission_queue(&self) -> usize {
         self.transport.submission_len()

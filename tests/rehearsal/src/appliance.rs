@@ -9,27 +9,27 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use penstock_exchange::simulated::{Party, World};
 use penstock_release::{
-    CanaryOutcome, Config, Decision, End, Fate as Follows, HopConfig, HopId, Message, MessageAttempt, Mode,
-    Now, Outcome, Priority, Release, Saved, SetAside, State, Transaction,
+    Config, Decision, Found, HopConfig, HopId, Message, MessageAttempt, Mode, Now, Priority, Release, Saved,
+    SetAside, State, Stillness, route,
 };
 use penstock_smtp::client::Config as ClientConfig;
 
-use crate::connection::{Connection, Happened, Letter};
+use crate::connection::Connection;
 use crate::counters;
 use crate::mail::{Fate, Held, Mail};
+use crate::sending::{Job, Work};
 
 /// The one next hop.
-const HOP: HopId = HopId(0);
+pub(crate) const HOP: HopId = HopId(0);
 /// How long a session is kept for the next message.
-const IDLE_MS_MAX: u64 = 10_000;
-/// How often the server's counters are read.
+pub(crate) const IDLE_MS_MAX: u64 = 10_000;
+/// How often the server's counters are read while there is mail, and while there is none.
 const COUNTERS_INTERVAL_MS: u64 = 2_000;
+const COUNTERS_IDLE_INTERVAL_MS: u64 = 60_000;
 /// How often it is looked whether a canary's report came.
-const REPORTS_INTERVAL_MS: u64 = 1_000;
-/// Recipients of one transaction.
-const RECIPIENTS_MAX: usize = 200;
+pub(crate) const REPORTS_INTERVAL_MS: u64 = 1_000;
 /// Where canaries come from, and their reports go to.
-const CANARY_SENDER: &str = "canary@appliance.example";
+pub(crate) const CANARY_SENDER: &str = "canary@appliance.example";
 /// What time it is when the world begins, in ms since 1970.
 const EPOCH_MS: u64 = 1_767_225_600_000;
 
@@ -40,6 +40,8 @@ pub struct Knowledge {
     pub probes: Vec<String>,
     /// The server's counters can be read.
     pub counters: bool,
+    /// It is known in which database each mailbox is.
+    pub places: bool,
 }
 
 /// What happens to the appliance from outside.
@@ -54,54 +56,39 @@ pub enum Act {
     Mode(Mode),
     /// The operator gives everything in quarantine back to the queue.
     GiveBack,
-}
-
-/// A message of ours, or an attempt to see how the server is, on its connection.
-#[derive(Debug)]
-struct Work {
-    job: Job,
-    attempt: MessageAttempt,
-    connection: Connection,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Job {
-    /// The message with this index.
-    Mail(usize),
-    Probe,
-    Canary {
-        id: u64,
-        probe: u16,
-    },
+    /// The operator says that the server is itself.
+    Confirm,
 }
 
 /// The appliance.
 #[derive(Debug)]
 pub struct Appliance {
     config: Config,
-    client: ClientConfig,
-    knowledge: Knowledge,
-    release: Release,
+    pub(crate) client: ClientConfig,
+    pub(crate) knowledge: Knowledge,
+    pub(crate) release: Release,
     /// By their index, which is their id in release.
-    held: Vec<Held>,
+    pub(crate) held: Vec<Held>,
     /// What is yet to come in, in the order of coming.
     inflow: VecDeque<Mail>,
     acts: VecDeque<(u64, Act)>,
-    works: Vec<Work>,
-    idle: Vec<Connection>,
-    quitting: Vec<Connection>,
+    pub(crate) works: Vec<Work>,
+    pub(crate) idle: Vec<Connection>,
+    pub(crate) quitting: Vec<Connection>,
     /// Release's state as it is on flash.
     saved: Vec<u8>,
     /// When release wants to be asked again.
     wake_ms: Option<u64>,
     counters_at_ms: u64,
-    reports_at_ms: u64,
+    pub(crate) reports_at_ms: u64,
     reports_read: usize,
-    canaries_out: usize,
+    pub(crate) canaries_out: usize,
     canaries_arrived: u64,
+    /// What the server refused a canary with, until that is reported. One is on its way at most.
+    pub(crate) canary_refused: Option<Found>,
     /// Since the power went: when it comes back.
     off_until_ms: Option<u64>,
-    boots: u64,
+    pub(crate) boots: u64,
     states: Vec<(u64, State)>,
 }
 
@@ -125,7 +112,7 @@ pub fn config(probes: u16) -> Config {
     }
 }
 
-fn at(now_ms: u64) -> Now {
+pub(crate) fn at(now_ms: u64) -> Now {
     Now { mono_ms: now_ms, unix_ms: Some(EPOCH_MS + now_ms) }
 }
 
@@ -142,7 +129,9 @@ impl Appliance {
     /// The same with other numbers. `config` says of how many probe mailboxes release knows.
     pub fn with_config(config: Config, knowledge: Knowledge, mut mail: Vec<Mail>) -> Self {
         mail.sort_by_key(|mail| mail.at_ms);
-        let release = Release::new(config.clone(), None, Mode::Auto, at(0)).expect("the numbers are sound");
+        let mut release =
+            Release::new(config.clone(), None, Mode::Auto, at(0)).expect("the numbers are sound");
+        release.set_knows_places(knowledge.places);
         Self {
             saved: release.saved().to_bytes(),
             config,
@@ -161,6 +150,7 @@ impl Appliance {
             reports_read: 0,
             canaries_out: 0,
             canaries_arrived: 0,
+            canary_refused: None,
             off_until_ms: None,
             boots: 0,
             states: Vec::new(),
@@ -201,6 +191,7 @@ impl Appliance {
     fn take_in(&mut self, now_ms: u64) {
         while let Some(mail) = self.inflow.pop_front_if(|mail| mail.at_ms <= now_ms) {
             let id = self.held.len();
+            self.counters_at_ms = self.counters_at_ms.min(now_ms + COUNTERS_INTERVAL_MS);
             self.held.push(Held::new(mail, now_ms));
             self.release.offer(self.message(id));
         }
@@ -236,6 +227,9 @@ impl Appliance {
                 }
                 Act::Mode(mode) => self.release.set_mode(mode, at(now_ms)),
                 Act::GiveBack => self.give_back(),
+                Act::Confirm => {
+                    self.release.confirm(HOP, at(now_ms));
+                }
             }
         }
         true
@@ -258,6 +252,7 @@ impl Appliance {
         let saved = Saved::from_bytes(&self.saved).expect("what was saved is read again");
         self.release = Release::new(self.config.clone(), Some(&saved), Mode::Auto, at(now_ms))
             .expect("the numbers are as sound as before");
+        self.release.set_knows_places(self.knowledge.places);
         self.boots += 1;
         self.wake_ms = Some(now_ms);
         for id in 0..self.held.len() {
@@ -292,7 +287,7 @@ impl Appliance {
                 Decision::Send { message, .. } => {
                     let id = message as usize;
                     self.held[id].attempts += 1;
-                    let attempt = MessageAttempt::new(self.held[id].open());
+                    let attempt = self.attempt(world, id);
                     self.begin(world, Job::Mail(id), attempt);
                 }
                 Decision::Canary { probe, canary, .. } => {
@@ -310,186 +305,23 @@ impl Appliance {
         }
     }
 
-    /// Finds a connection for a job. A probe has one of its own.
-    fn begin(&mut self, world: &mut World, job: Job, mut attempt: MessageAttempt) {
-        while job != Job::Probe
-            && let Some(connection) = self.idle.pop()
-        {
-            if connection.is_fresh(world.now_ms()) {
-                return self.go_on(world, Work { job, attempt, connection });
-            }
-            self.dismiss(connection);
+    /// An attempt for the open recipients of a message, but for those whose database is held.
+    fn attempt(&self, world: &World, id: usize) -> MessageAttempt {
+        let held = &self.held[id];
+        let mut attempt = MessageAttempt::new(held.open());
+        if self.knowledge.places {
+            attempt.hold_back(|number| {
+                let database = world.server.database_of(&held.mail.to[usize::from(number)]);
+                let mut probes = self.knowledge.probes.iter();
+                let probe = probes.position(|probe| world.server.database_of(probe) == database)?;
+                let route = route(HOP, u16::try_from(probe).ok()?);
+                self.release.is_route_held(route).then_some(route)
+            });
         }
-        match Connection::open(world, Self::SOURCE, self.client.clone()) {
-            Ok(connection) => self.works.push(Work { job, attempt, connection }),
-            Err(found) => {
-                attempt.no_session(Some(found));
-                self.finish(world, &job, &attempt);
-            }
-        }
+        attempt
     }
 
-    /// The next transaction, on a connection that is idle; or the end of the job.
-    fn go_on(&mut self, world: &mut World, mut work: Work) {
-        let now_ms = world.now_ms();
-        if work.job == Job::Probe {
-            work.connection.probe();
-            return self.works.push(work);
-        }
-        if !work.attempt.has_next() {
-            self.keep(work.connection, now_ms);
-            return self.finish(world, &work.job, &work.attempt);
-        }
-        if !work.connection.is_fresh(now_ms) {
-            self.dismiss(work.connection);
-            return self.begin_anew(world, work.job, work.attempt);
-        }
-        let batch = work.attempt.begin(RECIPIENTS_MAX).to_vec();
-        let letter = self.letter(&work.job, &batch);
-        work.connection.transact(letter);
-        self.works.push(work);
-    }
-
-    /// On a connection that is surely new.
-    fn begin_anew(&mut self, world: &mut World, job: Job, mut attempt: MessageAttempt) {
-        match Connection::open(world, Self::SOURCE, self.client.clone()) {
-            Ok(connection) => self.works.push(Work { job, attempt, connection }),
-            Err(found) => {
-                attempt.no_session(Some(found));
-                self.finish(world, &job, &attempt);
-            }
-        }
-    }
-
-    fn letter(&self, job: &Job, batch: &[u16]) -> Letter {
-        match job {
-            Job::Mail(id) => {
-                let mail = &self.held[*id].mail;
-                Letter {
-                    from: "sender@sender.example".into(),
-                    to: batch.iter().map(|number| mail.to[usize::from(*number)].clone()).collect(),
-                    envelope_id: None,
-                    body: mail.to_bytes(),
-                }
-            }
-            Job::Canary { id, probe } => {
-                let token = format!("{}-{id}", self.boots);
-                Letter {
-                    from: CANARY_SENDER.into(),
-                    to: vec![self.knowledge.probes[usize::from(*probe)].clone()],
-                    body: format!(
-                        "Message-ID: <{token}@appliance.example>\r\nDate: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\n"
-                    )
-                    .into_bytes(),
-                    envelope_id: Some(token),
-                }
-            }
-            Job::Probe => unreachable!("a probe carries nothing"),
-        }
-    }
-
-    /// What came of a connection that was at work.
-    fn happened(&mut self, world: &mut World, mut work: Work, happened: Happened) {
-        match happened {
-            Happened::Ready => self.go_on(world, work),
-            Happened::NotReady(found) => {
-                work.connection.close(world);
-                if work.job == Job::Probe {
-                    self.release.probed(HOP, Some(found.evidence()), at(world.now_ms()));
-                } else {
-                    work.attempt.no_session(Some(found));
-                    self.finish(world, &work.job, &work.attempt);
-                }
-            }
-            Happened::Probed(trouble) => {
-                let evidence = trouble.as_ref().map(penstock_release::Found::evidence);
-                self.release.probed(HOP, evidence, at(world.now_ms()));
-                self.dismiss(work.connection);
-            }
-            Happened::Transacted { transaction, end, in_doubt } => {
-                self.transacted(world, work, transaction, end, in_doubt);
-            }
-            Happened::Gone => unreachable!("a connection at work says how its work ended"),
-        }
-    }
-
-    fn transacted(
-        &mut self,
-        world: &mut World,
-        mut work: Work,
-        transaction: Transaction,
-        end: End,
-        in_doubt: bool,
-    ) {
-        let now_ms = world.now_ms();
-        let answered_ms = std::mem::take(&mut work.connection.answered_ms);
-        if work.connection.carried > 0 && end.is_cut_at_mail() {
-            // The server had closed it meanwhile, which says nothing about anything.
-            work.attempt.unbegin();
-            work.connection.close(world);
-            return self.begin_anew(world, work.job, work.attempt);
-        }
-        let size_bytes = match work.job {
-            Job::Mail(id) => self.held[id].mail.len_bytes as u64,
-            _ => 0,
-        };
-        for (phase, took_ms) in answered_ms {
-            self.release.answered(HOP, phase, size_bytes, took_ms, at(now_ms));
-        }
-        let settled = work.attempt.settle(transaction, end);
-        if let Job::Mail(id) = work.job {
-            let held = &mut self.held[id];
-            held.in_doubt += u32::from(in_doubt);
-            for fated in settled.fates {
-                for number in &fated.recipients {
-                    held.fates[usize::from(*number)] = match fated.delivered {
-                        true => Fate::Delivered { at_ms: now_ms },
-                        false => Fate::Quarantined { at_ms: now_ms, why: fated.found.to_string() },
-                    };
-                }
-            }
-        }
-        if settled.goes_on {
-            work.connection.carried += 1;
-            self.go_on(world, work);
-        } else {
-            work.connection.close(world);
-            self.finish(world, &work.job, &work.attempt);
-        }
-    }
-
-    /// Reports what came of a job.
-    fn finish(&mut self, world: &World, job: &Job, attempt: &MessageAttempt) {
-        let now_ms = world.now_ms();
-        match job {
-            Job::Probe => {
-                let evidence = attempt.kept_open().map(penstock_release::Found::evidence);
-                self.release.probed(HOP, evidence, at(now_ms));
-            }
-            Job::Canary { id, .. } => {
-                let outcome = match (attempt.outcome(), attempt.kept_open()) {
-                    (Outcome::Done { delivered: true }, _) => CanaryOutcome::Taken,
-                    (_, Some(found)) => CanaryOutcome::Refused(found.evidence()),
-                    (_, None) => CanaryOutcome::NotTried,
-                };
-                if outcome == CanaryOutcome::Taken {
-                    self.canaries_out += 1;
-                    self.reports_at_ms = now_ms + REPORTS_INTERVAL_MS;
-                }
-                self.release.canary_ended(*id, outcome, at(now_ms));
-            }
-            Job::Mail(id) => match self.release.finished(*id as u64, attempt.outcome(), at(now_ms)) {
-                Some(Follows::Waits { attempts, .. }) => self.held[*id].noted_attempts = attempts,
-                Some(Follows::SetAside(why)) => {
-                    let said = attempt.kept_open().map_or(String::new(), ToString::to_string);
-                    self.quarantine_open(*id, now_ms, &format!("{}: {said}", reason(why)));
-                }
-                Some(Follows::Done | Follows::Kept) | None => {}
-            },
-        }
-    }
-
-    fn quarantine_open(&mut self, id: usize, now_ms: u64, why: &str) {
+    pub(crate) fn quarantine_open(&mut self, id: usize, now_ms: u64, why: &str) {
         for fate in &mut self.held[id].fates {
             if *fate == Fate::Queued {
                 *fate = Fate::Quarantined { at_ms: now_ms, why: why.to_owned() };
@@ -497,59 +329,12 @@ impl Appliance {
         }
     }
 
-    fn keep(&mut self, mut connection: Connection, now_ms: u64) {
-        if connection.is_fresh(now_ms) {
-            connection.set_idle(now_ms);
-            self.idle.push(connection);
-        } else {
-            self.dismiss(connection);
-        }
-    }
-
-    fn dismiss(&mut self, mut connection: Connection) {
-        connection.quit();
-        self.quitting.push(connection);
-    }
-
-    /// Ends sessions that nobody needed for a while, and those beyond what the hop is to have.
-    fn close_idle(&mut self, now_ms: u64) {
-        if self.idle.is_empty() {
-            return;
-        }
-        let wanted = self.release.hops(at(now_ms)).next().map_or(0, |hop| hop.connections as usize);
-        let mut surplus = (self.works.len() + self.idle.len()).saturating_sub(wanted);
-        while let Some(oldest) = self.idle.first()
-            && (surplus > 0 || oldest.idle_since_ms() + IDLE_MS_MAX <= now_ms)
-        {
-            surplus = surplus.saturating_sub(1);
-            let oldest = self.idle.remove(0);
-            self.dismiss(oldest);
-        }
-    }
-
-    /// Lets the connections send and receive.
-    fn turn(&mut self, world: &mut World) {
-        for mut work in std::mem::take(&mut self.works) {
-            match work.connection.turn(world) {
-                Some(happened) => self.happened(world, work, happened),
-                None => self.works.push(work),
-            }
-        }
-        let mut quitting = std::mem::take(&mut self.quitting);
-        quitting.retain_mut(|connection| {
-            let over = connection.is_over() || connection.turn(world).is_some();
-            if over {
-                connection.close(world);
-            }
-            !over
-        });
-        self.quitting.append(&mut quitting);
-    }
-
     fn look_inside(&mut self, world: &World) {
         let now_ms = world.now_ms();
         if self.knowledge.counters && self.counters_at_ms <= now_ms {
-            self.counters_at_ms = now_ms + COUNTERS_INTERVAL_MS;
+            let idle = self.release.stillness(at(now_ms)) == Some(Stillness::Empty);
+            self.counters_at_ms =
+                now_ms + if idle { COUNTERS_IDLE_INTERVAL_MS } else { COUNTERS_INTERVAL_MS };
             if world.server.accepts_connections()
                 && let Some(counters) = counters::read(&world.server.metrics())
             {
@@ -630,7 +415,7 @@ fn canary_of(report: &[u8]) -> Option<(u64, u64)> {
     Some((boot.parse().ok()?, id.parse().ok()?))
 }
 
-fn reason(why: SetAside) -> &'static str {
+pub(crate) fn reason(why: SetAside) -> &'static str {
     match why {
         SetAside::Expired => "older than mail may become",
         SetAside::Poison => "it failed again and again while others passed",

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use penstock_exchange::ConnectionId;
 use penstock_exchange::simulated::World;
-use penstock_release::{AfterEnvelope, End, Found, Phase, Reply, Transaction, Verdict};
+use penstock_release::{AfterEnvelope, End, Found, Greeting, Phase, Reply, Transaction, Verdict};
 use penstock_smtp::client::{Config, Event, Phase as At, Session, Timeouts};
 use penstock_smtp::{Address, MailFrom, Notify, Recipient, Xtext};
 
@@ -67,6 +67,7 @@ pub(crate) enum Happened {
 pub(crate) struct Connection {
     id: ConnectionId,
     session: Session,
+    banner: String,
     input: Vec<u8>,
     task: Task,
     opened_ms: u64,
@@ -88,6 +89,7 @@ impl Connection {
         Ok(Self {
             id,
             session: Session::new(config),
+            banner: String::new(),
             input: Vec::new(),
             task: Task::Opening,
             opened_ms: now_ms,
@@ -97,6 +99,11 @@ impl Connection {
             carried: 0,
             answered_ms: Vec::new(),
         })
+    }
+
+    /// What the server has shown of itself.
+    pub(crate) fn greeting(&self) -> Greeting<'_> {
+        Greeting { banner: &self.banner, extensions: &self.session.capabilities().keywords }
     }
 
     /// Whether another message may begin on it.
@@ -294,6 +301,10 @@ impl Connection {
             (Event::NeedInput, _) => {
                 self.input.clear();
                 return (None, false);
+            }
+            (Event::Greeting(reply), _) => {
+                self.banner = reply.text.to_owned();
+                None
             }
             (Event::Ready(_), _) => {
                 self.task = Task::None;

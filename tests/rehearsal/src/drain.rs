@@ -117,6 +117,7 @@ impl Insight {
         Knowledge {
             probes: if canaries { (1..=3).map(probe).collect() } else { Vec::new() },
             counters: matches!(self, Self::Counters | Self::Both),
+            places: canaries,
         }
     }
 }

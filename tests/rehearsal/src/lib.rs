@@ -16,6 +16,7 @@ mod counters;
 pub mod drain;
 mod judge;
 mod mail;
+mod sending;
 
 pub use appliance::{Act, Appliance, Knowledge, config};
 pub use bystander::Bystander;

@@ -124,9 +124,8 @@ fn is_no_such_user(event: &Event<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use penstock_release::Phase;
+    use penstock_release::{Phase, Reply};
     use penstock_settings::Settings;
-    use penstock_smtp::{Reply, Status};
 
     use super::*;
 
@@ -135,8 +134,7 @@ mod tests {
     }
 
     fn say(known: &Known, to: &str, code: u16, status: (u8, u16, u16), text: &str) -> Verdict {
-        let status = Some(Status::new(status.0, status.1, status.2));
-        let found = Found::reply(Phase::Rcpt, Reply { code, status, text }, 0);
+        let found = Found::reply(Phase::Rcpt, Reply { code, enhanced: Some(status), text }, 0);
         known.heard(&address(to), found).verdict()
     }
 

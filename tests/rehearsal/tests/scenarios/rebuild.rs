@@ -1,0 +1,43 @@
+//! A server that was rebuilt and is not itself yet.
+
+use penstock_exchange::units::{DAY, HOUR, MINUTE};
+use penstock_rehearsal::drain::Insight;
+use penstock_rehearsal::{Act, Appliance};
+use penstock_release::State;
+
+use crate::common::{blind, mail, play, play_to_mailboxes, world};
+
+#[test]
+fn a_server_that_forgot_its_domains_for_a_day_costs_nobody_a_message() {
+    for state in ["unconfigured", "unconfigured 5.7.1", "unconfigured 530", "inactive", "inactive mail"] {
+        let mut world = world(&format!("at 1h state {state}\nat 1d state ok"));
+        // The operator has repaired it, and says so; where he has to.
+        let mut appliance = blind(mail(3000, MINUTE / 2)).with_acts([(DAY + HOUR, Act::Confirm)]);
+        play_to_mailboxes(&mut world, &mut appliance, 3 * DAY);
+        let troubles = [State::Unconfigured, State::Inactive];
+        assert!(appliance.states().iter().any(|(_, state)| troubles.contains(state)), "{state}");
+    }
+}
+
+#[test]
+fn an_empty_directory_behind_250_gets_no_backlog_before_canaries_arrive() {
+    let mut world = world(
+        "at 1h state down\nat 3h identity new.example.com\nat 3h directory empty\nat 3h state ok\nat 12h directory full",
+    );
+    let mut appliance = Appliance::new(Insight::Canaries.knowledge(), mail(2000, MINUTE / 2));
+    play_to_mailboxes(&mut world, &mut appliance, 3 * DAY);
+}
+
+#[test]
+fn one_of_three_databases_that_is_gone_for_six_days_costs_nobody_a_message() {
+    let mut world = world("at 1h state down\nat 3h dismount DB2\nat 3h state ok\nat 6d mount DB2");
+    let mut appliance = Appliance::new(Insight::Canaries.knowledge(), mail(6000, MINUTE));
+    let judgement = play(&mut world, &mut appliance, 10 * DAY);
+    // What was on its way before anybody could know is all that may come back to its senders.
+    assert!(judgement.reported <= 60, "{judgement:?}");
+    assert_eq!(judgement.in_mailbox + judgement.reported, 6000, "{judgement:?}");
+    // The others did not wait for it.
+    let at_home = world.server.deliveries().iter().filter(|delivery| delivery.database != "DB2");
+    let late = at_home.filter(|delivery| delivery.delivered_ms > delivery.accepted_ms + HOUR).count();
+    assert_eq!(late, 0);
+}
