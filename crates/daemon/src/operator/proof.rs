@@ -1,5 +1,7 @@
 //! What is known of the mail that the servers took.
 
+use std::fmt;
+
 use penstock_release::{Grade, HopStatus, State};
 
 use super::Operator;
@@ -67,7 +69,7 @@ pub(super) fn view(operator: &Operator, hop: &HopStatus) -> ProofView {
     let outstanding = of_hop.canaries.iter().filter(|canary| canary.is_awaited(now_ms)).count();
     let read_ms = counters.as_ref().and_then(|known| known.read_mono_ms);
     let age_ms = read_ms.map(|read_ms| now_ms.saturating_sub(read_ms));
-    let trouble = canary_trouble(operator, hop, &of_hop, now_ms).or_else(|| {
+    let trouble = Trouble::of(operator, hop, &of_hop).map(|trouble| trouble.to_string()).or_else(|| {
         counters.as_ref()?.trouble.as_ref().map(|why| format!("The counters are of no use: {why}."))
     });
     ProofView {
@@ -101,50 +103,83 @@ fn probe_mailboxes(operator: &Operator, hop: &HopStatus) -> usize {
         .map_or(0, |settings| settings.probe_mailboxes.len())
 }
 
-/// Why canaries prove nothing, if there are any.
-fn canary_trouble(
-    operator: &Operator,
-    hop: &HopStatus,
-    of_hop: &CanariesOfHop,
-    now_ms: u64,
-) -> Option<String> {
-    if probe_mailboxes(operator, hop) == 0 {
-        return None;
+/// Why canaries prove nothing.
+enum Trouble<'o> {
+    /// The hop makes no reports.
+    WithoutDsn,
+    /// The hop does not take them: why.
+    Refused(&'o str),
+    /// They are taken, and none has arrived for so many minutes; what was last said of one.
+    Silence { minutes: u64, said: Option<&'o str> },
+}
+
+impl<'o> Trouble<'o> {
+    /// What is wrong with the canaries of a hop, if it has any and takes mail.
+    fn of(operator: &Operator, hop: &HopStatus, of_hop: &'o CanariesOfHop) -> Option<Self> {
+        if probe_mailboxes(operator, hop) == 0 || hop.state != State::Healthy {
+            return None;
+        }
+        if of_hop.without_dsn {
+            return Some(Self::WithoutDsn);
+        }
+        if let Some(why) = of_hop.refused() {
+            return Some(Self::Refused(why));
+        }
+        let silent_ms = operator.clock.mono_ms().saturating_sub(of_hop.silent_since_ms?);
+        let said = of_hop.canaries.iter().rev().find_map(|canary| match &canary.fate {
+            CanaryFate::Failed(why) => Some(why.as_str()),
+            _ => None,
+        });
+        (silent_ms >= SILENCE_MAX_MS).then_some(Self::Silence { minutes: silent_ms / 60_000, said })
     }
-    if of_hop.without_dsn {
-        return Some(
-            "It offers no delivery reports (DSN), so canaries prove nothing and none is sent.".into(),
-        );
+
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::WithoutDsn => "PS-D290",
+            Self::Silence { .. } => "PS-D293",
+            Self::Refused(_) => "PS-D294",
+        }
     }
-    let silent_since_ms = of_hop.silent_since_ms?;
-    if now_ms.saturating_sub(silent_since_ms) < SILENCE_MAX_MS || hop.state != State::Healthy {
-        return None;
+
+    fn help(&self, operator: &Operator) -> String {
+        match self {
+            Self::WithoutDsn => "Have its receive connector offer DSN (Set-ReceiveConnector … \
+                 -DeliveryStatusNotificationEnabled $true), or take next_hop.probe_mailboxes out of the settings."
+                .to_owned(),
+            Self::Refused(_) => {
+                "Look whether the mailboxes in next_hop.probe_mailboxes exist and may get mail from outside.".to_owned()
+            }
+            Self::Silence { .. } => format!(
+                "Either mail does not reach mailboxes, or reports do not come back: Exchange needs a send connector for \
+                 {} to this box. `penstock canary` shows each.",
+                operator.settings.system.hostname
+            ),
+        }
     }
-    let last = of_hop.canaries.iter().rev().find_map(|canary| match &canary.fate {
-        CanaryFate::Failed(why) => Some(format!(": {why}")),
-        _ => None,
-    });
-    let minutes = now_ms.saturating_sub(silent_since_ms) / 60_000;
-    Some(format!("It takes canaries, and for {minutes} min none has arrived{}.", last.unwrap_or_default()))
+}
+
+impl fmt::Display for Trouble<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WithoutDsn => f.write_str(
+                "It offers no delivery reports (DSN), so canaries would prove nothing and none is sent.",
+            ),
+            Self::Refused(why) => write!(f, "It refuses canaries: {why}."),
+            Self::Silence { minutes, said } => {
+                let (colon, said) = said.map_or(("", ""), |said| (": ", said));
+                write!(f, "It takes canaries, and for {minutes} min none has arrived{colon}{said}.")
+            }
+        }
+    }
 }
 
 /// What is wrong with the proof, and what to do about it.
 pub(super) fn alert(operator: &Operator, hop: &HopStatus) -> Option<Alert> {
     let of_hop = operator.delivery.canaries_of(hop.id);
-    let trouble = canary_trouble(operator, hop, &of_hop, operator.clock.mono_ms())?;
-    let help = if of_hop.without_dsn {
-        "Have the receive connector offer DSN, or take next_hop.probe_mailboxes out of the settings."
-            .to_owned()
-    } else {
-        format!(
-            "Either mail does not reach mailboxes, or reports do not come back: Exchange needs a send connector for {} \
-             to this box. `penstock canary` shows each.",
-            operator.settings.system.hostname
-        )
-    };
-    let code = if of_hop.without_dsn { "PS-D290" } else { "PS-D293" };
+    let trouble = Trouble::of(operator, hop, &of_hop)?;
     let message = format!("Whether mail reaches mailboxes at {} is not known. {trouble}", hop.name);
-    Some(Alert { severity: Severity::Warning, what: ErrorBody { code: code.to_owned(), message, help } })
+    let (code, help) = (trouble.code().to_owned(), trouble.help(operator));
+    Some(Alert { severity: Severity::Warning, what: ErrorBody { code, message, help } })
 }
 
 /// What could be set up so that more is known, where nothing is.

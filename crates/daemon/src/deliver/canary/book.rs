@@ -15,6 +15,9 @@ const KEPT_MAX: usize = 64;
 /// mailbox is there *now* is a canary that was sent now.
 const AWAITED_FOR_MS: u64 = 3_600_000;
 
+/// So many refusals in a row are no accident.
+const REFUSED_MIN: usize = 3;
+
 /// What has become of a canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -73,6 +76,16 @@ pub(crate) struct OfHop {
 }
 
 impl OfHop {
+    /// Why the hop takes no canaries, where it has refused the last few of them.
+    pub(crate) fn refused(&self) -> Option<&str> {
+        let mut last = self.canaries.iter().rev().map(|canary| match &canary.fate {
+            Fate::Refused(why) => Some(why.as_str()),
+            _ => None,
+        });
+        let why = last.next()??;
+        (last.by_ref().take(REFUSED_MIN - 1).flatten().count() == REFUSED_MIN - 1).then_some(why)
+    }
+
     /// Keeps a canary that is about to be sent.
     fn keep(&mut self, canary: Canary, now_ms: u64) {
         if self.canaries.len() >= KEPT_MAX {
@@ -282,6 +295,20 @@ mod tests {
         assert_eq!(book.of(HOP).unwrap().canaries.len(), KEPT_MAX);
         assert!(!book.knows(tokens[0], 0) && book.knows(tokens[999], 0));
         assert_eq!(book.of(HOP).unwrap().silent_since_ms, Some(0), "that there were more is not forgotten");
+    }
+
+    #[test]
+    fn refusals_count_when_there_are_some_in_a_row() {
+        let (mut book, _) = book(1);
+        let refused = |book: &Book| book.of(HOP).unwrap().refused().map(str::to_owned);
+        for id in 10..13 {
+            assert_eq!(refused(&book), None);
+            book.begin(HOP, id, 0, Token::draw().unwrap(), 0, stamp());
+            book.ended(HOP, id, Fate::Refused(format!("550 {id}")));
+        }
+        assert_eq!(refused(&book).as_deref(), Some("550 12"));
+        book.begin(HOP, 13, 0, Token::draw().unwrap(), 0, stamp());
+        assert_eq!(refused(&book), None, "the next one may be taken");
     }
 
     #[test]

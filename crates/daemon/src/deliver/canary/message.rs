@@ -57,7 +57,7 @@ impl fmt::Debug for Token {
 /// The message to a probe mailbox. Each has a Message-ID of its own, since Exchange delivers none twice.
 ///
 /// Automatic answers are unwanted (RFC 3834), in Exchange's own words too; these must not say `All` or `DR`, which would
-/// suppress the report that the canary is sent for ([MS-OXCMAIL] §2.2.3.2.14).
+/// suppress the report that the canary is sent for (MS-OXCMAIL, "X-Auto-Response-Suppress").
 pub(super) fn text(host_name: &str, mailbox: &str, token: Token, unix_ms: u64) -> String {
     let date = rfc5322(unix_ms);
     format!(

@@ -11,7 +11,7 @@ mod send;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use penstock_release::{CanaryOutcome, Found, HopId};
+use penstock_release::{CanaryOutcome, Found, HopId, Phase};
 use penstock_smtp::{Address, MailFrom, Notify, OriginalRecipient, Recipient, Return, Xtext};
 use tracing::{debug, info, warn};
 
@@ -54,6 +54,11 @@ pub(crate) enum ReturnPath {
     Unknown,
     /// A report on this canary is taken.
     Awaited(Token),
+}
+
+/// Whether a session had ended before anything was said of the canary.
+fn is_farewell(found: &Found) -> bool {
+    found.phase() == Phase::Mail && matches!(found.code(), 0 | 421)
 }
 
 impl Delivery {
@@ -115,9 +120,7 @@ impl Delivery {
             self.canaries.book().begin(hop, id, probe, token, self.clock.mono_ms(), begun);
             let Sent { taken, answered_ms } =
                 send::send(&mut connection, &mail, &recipient, text.as_bytes()).await;
-            let stale = connection.is_used()
-                && matches!(&taken, Err(Some(found)) if found.phase() == penstock_release::Phase::Mail);
-            if stale {
+            if connection.is_used() && matches!(&taken, Err(Some(found)) if is_farewell(found)) {
                 // The server had closed it meanwhile, which says nothing about anything.
                 self.canaries.book().forget(hop, id);
                 connection = match self.connect(hop).await {
