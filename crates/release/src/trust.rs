@@ -25,7 +25,7 @@ pub(crate) struct Trust {
     breaker: Breaker,
     /// Whether it has answered a probe well. A server that never did may dislike the empty sender.
     takes_probes: bool,
-    /// Whether it has taken mail. One that never did is believed whatever it refuses: there is nothing to compare with.
+    /// Whether it has taken mail, or the operator has vouched for it. One that never did is believed whatever it refuses: there is nothing to compare with.
     took_mail: bool,
 }
 

@@ -38,7 +38,12 @@ impl Hop {
     /// The operator says that it is itself. Tells whether that had been in doubt and it is believed now. Of a hop that
     /// does not answer he cannot say anything; one that refuses is tried with mail, and may refuse that.
     pub(crate) fn confirm(&mut self, now: Now) -> bool {
-        self.trust.cause().is_some() && self.state.can_be_confirmed() && self.take_mail(now)
+        if self.trust.cause().is_none() || !self.state.can_be_confirmed() {
+            return false;
+        }
+        // He has vouched for it: from now on it takes more than one sender to have it doubted.
+        self.trust.mail_taken();
+        self.take_mail(now)
     }
 
     /// A canary has arrived. Tells whether the hop has proved itself with it.

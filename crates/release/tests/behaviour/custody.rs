@@ -352,7 +352,8 @@ proptest! {
 }
 
 #[test]
-fn a_server_that_refuses_the_site_is_tried_with_mail_when_the_operator_says_so_and_held_again_if_it_still_does() {
+fn a_server_that_refuses_the_site_is_tried_with_mail_when_the_operator_says_so_and_held_again_if_it_still_does()
+ {
     // The first mail that there ever was is for a domain that the server does not have; all other mail it takes.
     let mut world = World::new(|_, message, _| match message {
         Some(1..=3) | None => DENIED,
