@@ -26,7 +26,7 @@ use crate::queue::Secs;
 use crate::reply::{Event, Evidence, Phase};
 use crate::saved::SavedHop;
 use crate::text::ReplyText;
-use crate::trust::{CANARY_INTERVAL_MS, Trust};
+use crate::trust::{Trust, canary_interval_ms};
 use crate::{HopId, Now};
 
 /// How a hop stands.
@@ -306,7 +306,7 @@ impl Hop {
         self.in_flight += 1;
         self.in_trial |= attempt.trial;
         if self.state.is_proving() {
-            self.next_trial_ms = now_ms + CANARY_INTERVAL_MS;
+            self.next_trial_ms = now_ms + canary_interval_ms(now_ms.saturating_sub(self.since_ms));
         }
         attempt
     }

@@ -451,8 +451,6 @@ impl Release {
             return None;
         }
         let (job, why) = match turn {
-            // Of what was refused by a server that never took any mail, nobody knows whose fault that was.
-            Some(_) if !self.hops[n].has_taken_mail() => (self.queue.take_any(secs)?, Why::Turn),
             Some(kind) => (self.queue.take(kind, secs)?, Why::Turn),
             None => (self.queue.take_earliest()?, Why::Early),
         };

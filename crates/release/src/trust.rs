@@ -11,8 +11,19 @@ use crate::saved::SavedHop;
 /// Canaries that have to arrive.
 const ARRIVALS_MIN: u32 = 3;
 
-/// Time between two canaries of a hop that has to prove itself.
-pub(crate) const CANARY_INTERVAL_MS: u64 = 10_000;
+/// Time between two canaries of a hop that has to prove itself, at first …
+const CANARY_INTERVAL_MS: u64 = 10_000;
+
+/// … for so long …
+const CANARY_FAST_FOR_MS: u64 = 600_000;
+
+/// … and after that: a directory takes hours to restore.
+const CANARY_SLOW_INTERVAL_MS: u64 = 60_000;
+
+/// Time between two canaries of a hop that has had to prove itself for so long.
+pub(crate) const fn canary_interval_ms(for_ms: u64) -> u64 {
+    if for_ms < CANARY_FAST_FOR_MS { CANARY_INTERVAL_MS } else { CANARY_SLOW_INTERVAL_MS }
+}
 
 /// What is thought of a hop beside its state.
 #[derive(Debug, Default)]
@@ -25,7 +36,7 @@ pub(crate) struct Trust {
     breaker: Breaker,
     /// Whether it has answered a probe well. A server that never did may dislike the empty sender.
     takes_probes: bool,
-    /// Whether it has taken mail. One that never did is believed whatever it refuses: there is nothing to compare with.
+    /// Whether it has taken mail, or the operator has vouched for it. One that never did is believed whatever it refuses: there is nothing to compare with.
     took_mail: bool,
 }
 
@@ -108,11 +119,6 @@ impl Trust {
     /// A probe was answered well. Tells whether that is new.
     pub(crate) fn probe_taken(&mut self) -> bool {
         !core::mem::replace(&mut self.takes_probes, true)
-    }
-
-    /// Whether it ever took mail.
-    pub(crate) fn took_mail(&self) -> bool {
-        self.took_mail
     }
 
     /// It took mail. Tells whether that is new.

@@ -39,13 +39,15 @@ impl Hop {
     /// The operator says that it is itself. Tells whether that had been in doubt and it is believed now. Of a hop that
     /// does not answer he cannot say anything; one that refuses is tried with mail, and may refuse that.
     pub(crate) fn confirm(&mut self, now: Now) -> bool {
-        let is_confirmed = self.trust.cause().is_some() && self.state.can_be_confirmed();
-        if is_confirmed {
-            // Canaries that stay out may have been the reason: nobody waits for them any longer.
-            self.canaries.give_up();
-            self.flow.confirmed();
+        if self.trust.cause().is_none() || !self.state.can_be_confirmed() {
+            return false;
         }
-        is_confirmed && self.take_mail(now)
+        // He has vouched for it: from now on it takes more than one sender to have it doubted.
+        self.trust.mail_taken();
+        // Canaries that stay out may have been the reason: nobody waits for them any longer.
+        self.canaries.give_up();
+        self.flow.confirmed();
+        self.take_mail(now)
     }
 
     /// Looks whether mail that it took stays inside it. Tells the probe mailboxes to which canaries are missing, a bit each.
@@ -92,11 +94,6 @@ impl Hop {
     /// It took a message. Tells whether that is news to be saved.
     pub(crate) fn took_mail(&mut self) -> bool {
         self.trust.mail_taken()
-    }
-
-    /// Whether it has ever taken mail.
-    pub(crate) fn has_taken_mail(&self) -> bool {
-        self.trust.took_mail()
     }
 
     /// It answered a probe well. Tells whether that is news to be saved.
