@@ -82,7 +82,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             log.append(Purpose::Status, Kind::Event, crate::frame::FLAG_SKIPPABLE, id, &payload[..len], 0)
         })?;
         let segment = appended.place.segment;
-        self.log.note_time(segment, event.at.unix_ms);
+        self.log.note_time(segment, event.at);
         if let Some(row) = self.log.segments.get_mut(segment as usize) {
             row.event_bytes = row.event_bytes.saturating_add(appended.frame_bytes);
         }
