@@ -28,13 +28,13 @@ mod value;
 
 pub use changes::{Change, Entry, changes, entries};
 pub use names::{AbsolutePath, Domain, HopName, HostName, Reserve};
-pub use network::{HopAddress, HopHost, InterfaceAddress, Network, TimeServer};
+pub use network::{HopAddress, HopHost, InterfaceAddress, Network, Smarthost, TimeServer};
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
-    BareNewlines, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
+    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
     Microsoft365, NEXT_HOPS_MAX, NextHop, Release, SECTIONS, Settings, Site, System, Volume,
 };
 pub use units::{Bytes, DurationText};
