@@ -307,7 +307,11 @@ fn what_was_delivered_is_delivered_again_only_if_the_operator_replays_it_and_tha
             let medium = if clean { spool.close().unwrap() } else { spool.into_medium() };
             spool = mount(medium).unwrap();
         }
-        assert_eq!(spool.replay(id, 1, 1, at), Err(Error::NotDelivered(id)), "{name}: it is on its way already");
+        assert_eq!(
+            spool.replay(id, 1, 1, at),
+            Err(Error::NotDelivered(id)),
+            "{name}: it is on its way already"
+        );
         delivered(&mut spool, id);
         spool.sync().unwrap();
         assert_eq!(spool.replayable(MessageId(0)).count(), 1, "{name}: as often as the operator likes");

@@ -230,7 +230,8 @@ fn mail_that_came_before_the_clock_was_right_is_kept_as_long_as_any_other() {
         let kept = |site: &Site| early.iter().filter(|id| site.spool.summary(**id).is_some()).count();
         if stop != "none" {
             let medium = site.sim.medium();
-            let buffers = || Buffers { hot: vec![0; 128 * 1024], moved: vec![0; 64 * 1024], status: vec![0; 8192] };
+            let buffers =
+                || Buffers { hot: vec![0; 128 * 1024], moved: vec![0; 64 * 1024], status: vec![0; 8192] };
             let other = std::mem::replace(&mut site.spool, Spool::mount(medium, buffers(), options).unwrap());
             if stop == "clean" {
                 other.close().unwrap();

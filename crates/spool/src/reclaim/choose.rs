@@ -98,7 +98,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// All of it had come when the head went on to its next segment, and so before whatever came into a segment that was
     /// opened from then on.
     fn oldest_bounded(&self, head: Purpose) -> Option<(u64, u64)> {
-        let of_head = |row: &&Segment| row.purpose == head && matches!(row.state, State::Open | State::Sealed);
+        let of_head =
+            |row: &&Segment| row.purpose == head && matches!(row.state, State::Open | State::Sealed);
         let rows = || self.log.segments.iter();
         let is_unknown = |row: &&Segment| is_candidate(row) && row.newest.of_all_ms().is_none();
         let oldest = rows().filter(of_head).filter(is_unknown).map(|row| row.sequence).min()?;

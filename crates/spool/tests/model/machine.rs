@@ -289,8 +289,13 @@ impl<const CLASS_B: bool> Machine<CLASS_B> {
         let Some(summary) = all.get(message % all.len().max(1)) else { return };
         let (id, first) = (summary.id, first % summary.recipients);
         let count = count.min(summary.recipients - first);
-        let before: Vec<Fate> =
-            self.spool().fates(id).unwrap().into_iter().flat_map(|(_, n, fate)| vec![fate; n.into()]).collect();
+        let before: Vec<Fate> = self
+            .spool()
+            .fates(id)
+            .unwrap()
+            .into_iter()
+            .flat_map(|(_, n, fate)| vec![fate; n.into()])
+            .collect();
         let run = usize::from(first)..usize::from(first + count);
         let is_delivered = before[run].iter().all(|fate| *fate == Fate::Delivered);
         match self.spool().replay(id, first, count, stamp(1_700_000_000_000)) {

@@ -142,8 +142,9 @@ fn a_record_says_where_a_segment_stands() {
 
 #[test]
 fn what_stood_in_a_segment_goes_with_that_life_of_it() {
-    let seen =
-        |row: &Segment| (row.sequence, row.newest.of_all_ms(), row.event_bytes, row.erase_count, row.recorded_in);
+    let seen = |row: &Segment| {
+        (row.sequence, row.newest.of_all_ms(), row.event_bytes, row.erase_count, row.recorded_in)
+    };
     let same = after(row(State::Sealed, 50), Purpose::Hot, 50, Life::Used);
     assert_eq!(seen(&same), (50, Some(1000), 64, 7, Some(20)));
     let retired = after(row(State::Sealed, 50), Purpose::Hot, 50, Life::Retired);

@@ -189,15 +189,28 @@ fn mail_of_an_untrusted_clock_is_as_old_as_what_came_after_it_is_known_to_be() {
     };
     let (hot, moved, late) = (Purpose::Hot, Purpose::Moved, 9_000_000);
     assert!(!chosen(hot, untrusted(1), &[], late), "nothing tells");
-    assert!(!chosen(hot, NewestTime::of(at(1000)).with(untrusted(1)), &[], late), "of one message nothing tells");
-    assert!(!chosen(hot, untrusted(1), &[(hot, 21, untrusted(2)), (Purpose::Status, 22, NewestTime::of(at(1)))], late));
-    let after = [(hot, 21, untrusted(2)), (hot, 22, NewestTime::of(at(1000))), (hot, 23, NewestTime::of(at(5000)))];
+    assert!(
+        !chosen(hot, NewestTime::of(at(1000)).with(untrusted(1)), &[], late),
+        "of one message nothing tells"
+    );
+    assert!(!chosen(
+        hot,
+        untrusted(1),
+        &[(hot, 21, untrusted(2)), (Purpose::Status, 22, NewestTime::of(at(1)))],
+        late
+    ));
+    let after =
+        [(hot, 21, untrusted(2)), (hot, 22, NewestTime::of(at(1000))), (hot, 23, NewestTime::of(at(5000)))];
     assert!(!chosen(hot, untrusted(1), &after, 1500));
     assert!(chosen(hot, untrusted(1), &after, 1501));
     assert!(chosen(hot, NewestTime::default(), &after, 1501), "a part of a message that began before");
     // What is moved is older than where it stands: only what came after the last of it tells.
     assert!(!chosen(moved, untrusted(1), &after, late), "more may be moved there yet");
-    let after = [(hot, 21, NewestTime::of(at(1000))), (moved, 22, NewestTime::of(at(1))), (hot, 23, NewestTime::of(at(5000)))];
+    let after = [
+        (hot, 21, NewestTime::of(at(1000))),
+        (moved, 22, NewestTime::of(at(1))),
+        (hot, 23, NewestTime::of(at(5000))),
+    ];
     assert!(!chosen(moved, untrusted(1), &after, 5500));
     assert!(chosen(moved, untrusted(1), &after, 5501));
 }
