@@ -2,6 +2,7 @@
 
 mod attempt;
 mod connection;
+mod errand;
 mod evidence;
 mod notes;
 mod record;
