@@ -333,8 +333,8 @@ impl Bounced {
         let more = names.len().saturating_sub(1);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         let text = format!(
-            "{} was told that {first}{more} did not get it, by {why}; {} said {said}",
-            self.envelope.begin.sender, self.smarthost
+            "its sender was told by {why} ({first}{more} did not get it; {} said {said})",
+            self.smarthost
         );
         let event = Kind::Bounced.event(at, Some(message), text);
         let failed: Vec<u16> = self.failed.iter().map(|(number, _)| *number).collect();

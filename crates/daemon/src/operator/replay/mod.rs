@@ -15,6 +15,7 @@ mod times;
 mod wrap;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use penstock_spool::{Error as SpoolError, META_VALUE_BYTES_MAX, MessageId, Stamp};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ use choose::Chosen;
 const RUN: &[u8] = b"run";
 /// What was cut so long ago is no longer the same replay, in milliseconds: a day.
 const RESUMED_WITHIN_MS: u64 = 24 * 3600 * 1000;
+/// A page ends, after what it is at, when it has taken so long: far less than a request may.
+const PAGE_TIME: Duration = Duration::from_secs(10);
 /// A page of attachments ends when it has copied so much, in bytes.
 const COPIED_BYTES_A_PAGE: u64 = 64 * 1024 * 1024;
 
@@ -191,7 +194,11 @@ impl Replaying<'_> {
         mut chosen: Vec<Chosen>,
         page: &mut ReplayPage,
     ) -> Result<Option<MessageId>, Refusal> {
-        while !chosen.is_empty() {
+        let begun = Instant::now();
+        while let Some(first) = chosen.first() {
+            if begun.elapsed() >= PAGE_TIME {
+                return Ok(Some(first.id));
+            }
             let rest = chosen.split_off(CHANGES_PER_STEP.min(chosen.len()));
             let step = std::mem::replace(&mut chosen, rest);
             let (store, at, run) = (self.storage.store(), self.operator.clock.stamp(), self.run());
@@ -222,9 +229,9 @@ impl Replaying<'_> {
 
     /// Stores a new message for each. Where the page has copied enough, or room ran out, the first message that was left.
     async fn wrap(&self, chosen: Vec<Chosen>, page: &mut ReplayPage) -> Result<Option<MessageId>, Refusal> {
-        let mut copied_bytes = 0;
+        let (mut copied_bytes, begun) = (0, Instant::now());
         for chosen in chosen {
-            if copied_bytes >= COPIED_BYTES_A_PAGE {
+            if copied_bytes >= COPIED_BYTES_A_PAGE || begun.elapsed() >= PAGE_TIME {
                 return Ok(Some(chosen.id));
             }
             let name = self.storage.mail_id(chosen.id);
@@ -243,9 +250,9 @@ impl Replaying<'_> {
             };
             copied_bytes += u64::from(chosen.size_bytes);
             let text = format!(
-                "sent again as an attachment, {new}, to {}{}",
-                chosen.recipients_text(),
-                self.asked_by()
+                "sent again as an attachment, {new}{} (to {})",
+                self.asked_by(),
+                chosen.recipients_text()
             );
             let event = Kind::Replayed.event(self.operator.clock.stamp(), Some(chosen.id), text);
             let (run, at) = (self.run(), self.operator.clock.stamp());
@@ -333,8 +340,8 @@ impl Step {
                 }
                 Err(error) => return Err(error),
             }
-            let text = format!("to be delivered again to {}{asked}", chosen.recipients_text());
-            spool.record_event(&Kind::Replayed.event(at, Some(chosen.id), text))?;
+            let text = format!("to be delivered again{asked} (to {})", chosen.recipients_text());
+            unless_full(spool.record_event(&Kind::Replayed.event(at, Some(chosen.id), text)))?;
             let id = MailId { store, number: chosen.id.0 };
             let message = Recovered { id, size_bytes: chosen.size_bytes, attempts: 0 };
             this.given.push(GivenBack { message, was_queued });
@@ -342,9 +349,17 @@ impl Step {
         }
         let last = step.last().map(|chosen| MessageId(chosen.id.0 + 1));
         if let Some(next) = this.full_at.or(last) {
-            note_position(spool, run, MailId { store, number: next.0 }, at)?;
+            unless_full(note_position(spool, run, MailId { store, number: next.0 }, at))?;
         }
         Ok(this)
+    }
+}
+
+/// What is set back has to be known to release, also where there is no room left to say more about it.
+fn unless_full(done: Result<(), SpoolError>) -> Result<(), SpoolError> {
+    match done {
+        Err(SpoolError::Full) => Ok(()),
+        done => done,
     }
 }
 
