@@ -163,10 +163,10 @@ fn tell(sum: &Sum, request: &ReplayRequest, screen: &mut Screen) -> Result<(), F
     match (sum.dry_run, request.as_attachment) {
         (true, _) => writeln!(screen, "Would go out once more: {what}. Nothing was done.")?,
         (false, false) => {
-            writeln!(screen, "To be delivered once more: {what}; `penstock watch` shows how far that is.")?
+            writeln!(screen, "To be delivered once more: {what}; `penstock watch` shows how far that is.")?;
         }
         (false, true) => {
-            writeln!(screen, "Queued as attachments: {what}; `penstock watch` shows how far that is.")?
+            writeln!(screen, "Queued as attachments: {what}; `penstock watch` shows how far that is.")?;
         }
     }
     if sum.undated > 0 {
@@ -180,10 +180,10 @@ fn tell(sum: &Sum, request: &ReplayRequest, screen: &mut Screen) -> Result<(), F
             shown(oldest)
         )?,
         (Some(oldest), _) => {
-            writeln!(screen, "The oldest mail that is kept was delivered {}.", shown(oldest))?
+            writeln!(screen, "The oldest mail that is kept was delivered {}.", shown(oldest))?;
         }
         (None, _) if sum.dry_run => {
-            writeln!(screen, "When the oldest mail that is kept was delivered is not known.")?
+            writeln!(screen, "When the oldest mail that is kept was delivered is not known.")?;
         }
         (None, _) => {}
     }
