@@ -13,6 +13,8 @@ pub(crate) const META_SCRUB: u8 = 2;
 pub(crate) const META_NUMBERS: u8 = 3;
 /// The namespace under which it is kept how far the mail of other volumes was taken over.
 pub(crate) const META_ADOPTED: u8 = 4;
+/// The namespace under which it is kept how far a replay has come.
+pub(crate) const META_REPLAY: u8 = 5;
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,10 @@ pub(crate) enum Kind {
     Adopted = 24,
     /// The operator had other settings tried, or they went back.
     Settings = 25,
+    /// The operator had what was delivered go out once more.
+    Replayed = 27,
+    /// The operator had its sender told that it was not delivered.
+    Bounced = 28,
     /// A next hop is in another state.
     Hop = 30,
     /// The operator said that a next hop is itself.
@@ -60,7 +66,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 22] = [
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -75,6 +81,8 @@ impl Kind {
         Self::Mode,
         Self::Adopted,
         Self::Settings,
+        Self::Replayed,
+        Self::Bounced,
         Self::Hop,
         Self::Confirmed,
         Self::Started,
@@ -100,6 +108,8 @@ impl Kind {
             Self::Mode => "mode",
             Self::Adopted => "adopted",
             Self::Settings => "settings",
+            Self::Replayed => "replayed",
+            Self::Bounced => "bounced",
             Self::Hop => "hop",
             Self::Confirmed => "confirmed",
             Self::Started => "started",

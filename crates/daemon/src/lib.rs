@@ -9,6 +9,7 @@ mod clock;
 pub mod control;
 mod deliver;
 mod error;
+mod header;
 pub mod keeper;
 mod ledger;
 mod listen;

@@ -320,6 +320,7 @@ impl Daemon {
             delivery: Arc::clone(delivery),
             started: self.started,
             adopting: tokio::sync::Mutex::default(),
+            bouncing: tokio::sync::Mutex::default(),
         };
         for address in &self.settings.listen.addresses {
             let listener = listen::bind(*address)?;

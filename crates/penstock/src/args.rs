@@ -1,5 +1,7 @@
 //! What can be typed. Help, completions and man pages are all made from these definitions.
 
+mod quarantine;
+mod replay;
 mod volume;
 
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use penstock_daemon::control::MailId;
 use penstock_daemon::control::types::{IDS_MAX, MailState};
 use penstock_settings::DurationText;
 
+pub(crate) use quarantine::{Held, HeldOnes, Quarantine};
+pub(crate) use replay::Replay;
 pub(crate) use volume::{Qualify, Target, Volume};
 
 /// Where the settings are unless somebody says otherwise.
@@ -143,11 +147,27 @@ Examples:
         daemon: Daemon,
     },
 
+    /// Watch mail being released, until the queue is empty
+    #[command(after_help = "\
+On a terminal a picture that changes; else a line every few seconds. Ends by itself, with exit status 0, when nothing is left
+to go, and with 1 if q or Ctrl-C ends it before. What is held for you is not waited for.
+
+Examples:
+  penstock watch
+  penstock watch && mail -s 'all delivered' mia@example.org </dev/null")]
+    Watch {
+        /// How often to look; without a terminal 5s unless you say otherwise
+        #[arg(long, value_name = "DURATION", value_parser = interval)]
+        interval: Option<Duration>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
     /// List the mail that is here, oldest first
     #[command(after_help = "\
 Examples:
   penstock queue
-  penstock queue --state held                 what needs a decision
+  penstock queue --state held                 what needs a decision; `quarantine list` tells why
   penstock queue --address mia@example.org    from or to her
   penstock queue --all --json | jq -r '.rows[].id'")]
     Queue(Queue),
@@ -243,6 +263,27 @@ Examples:
         #[command(flatten)]
         daemon: Daemon,
     },
+
+    /// Have mail delivered once more that was delivered and is kept: for a mailbox that was restored from a backup
+    #[command(after_help = "\
+Exchange discards, without a word, what it has taken in the last days: it knows a message by its Message-ID and its time. A
+mailbox that was put back to an older state may so get nothing of what it lost. If messages do not appear, replay them with
+--as-attachment. To ask for the mailboxes of a database, name its mailboxes one by one: the box does not know databases.
+
+How long delivered mail is kept say volume.kept_age_max and volume.kept_percent_max. A replay that is stopped (q, Ctrl-C) or
+cut goes on where it was when the same command is given again.
+
+Examples:
+  penstock replay --mailbox mia@example.org --from '2026-03-01 06:00' --dry-run
+  penstock replay --mailbox mia@example.org --from '2026-03-01 06:00'
+  penstock replay --domain example.org --from 06:00 --until 09:30
+  penstock replay --all --as-attachment --reason 'database 2 restored from Sunday'
+  penstock replay d-17 d-18")]
+    Replay(Replay),
+
+    /// Look after mail that is held for you: list it, have it tried again, write it out, tell its sender
+    #[command(subcommand)]
+    Quarantine(Quarantine),
 
     /// Write out a message as it was received
     #[command(after_help = "\

@@ -14,6 +14,8 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use penstock_daemon::control::adopt::{AdoptHead, Adopted, AdoptedBelow};
+use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
+use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
 use penstock_daemon::control::types::{
     ActionResult, CanaryFilter, CanaryPage, ConfirmRequest, ErrorBody, EventFilter, EventPage, ExportRequest,
     MessageView, ModeRequest, QueueFilter, QueuePage, RemoveRequest, Selection, SettingsRequest,
@@ -92,6 +94,24 @@ impl Client {
 
     pub(crate) async fn remove(&self, request: &RemoveRequest) -> Result<ActionResult, Failure> {
         self.send(Method::POST, "/v1/remove".into(), request).await
+    }
+
+    pub(crate) async fn replay(&self, request: &ReplayRequest) -> Result<ReplayPage, Failure> {
+        self.send(Method::POST, "/v1/replay".into(), request).await
+    }
+
+    pub(crate) async fn held(&self, filter: &HeldFilter) -> Result<HeldPage, Failure> {
+        let query = query(&[
+            ("domain", filter.domain.clone()),
+            ("said", filter.said.clone()),
+            ("from", filter.from.map(String::from)),
+            ("limit", Some(filter.limit.to_string())),
+        ]);
+        self.get(format!("/v1/quarantine?{query}")).await
+    }
+
+    pub(crate) async fn bounce(&self, request: &BounceRequest) -> Result<ActionResult, Failure> {
+        self.send(Method::POST, "/v1/bounce".into(), request).await
     }
 
     /// How far the messages of a volume were adopted.

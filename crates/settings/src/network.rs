@@ -244,6 +244,42 @@ impl Text for HopAddress {
     }
 }
 
+/// The server that takes reports to senders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Smarthost {
+    /// There is none.
+    None,
+    /// Where it is.
+    At(HopAddress),
+}
+
+impl Smarthost {
+    /// Where it is, if there is one.
+    pub const fn address(&self) -> Option<&HopAddress> {
+        match self {
+            Self::None => None,
+            Self::At(address) => Some(address),
+        }
+    }
+}
+
+impl Text for Smarthost {
+    type Limits = ();
+    const EXAMPLE: &'static str = "\"192.0.2.26\" or \"smarthost.example.org:587\"";
+
+    fn allowed((): &()) -> String {
+        format!("empty for none, or {}", HopAddress::allowed(&()))
+    }
+
+    fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
+        if text.is_empty() { Ok(Self::None) } else { HopAddress::from_text(text, &()).map(Self::At) }
+    }
+
+    fn to_text(&self) -> String {
+        self.address().map_or(String::new(), HopAddress::to_text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use core::time::Duration;
 use crate::FILE_BYTES_MAX;
 use crate::mailboxes::Mailboxes;
 use crate::names::{AbsolutePath, Domain, HopName, HostName, Reserve};
-use crate::network::{HopAddress, InterfaceAddress, Network, TimeServer};
+use crate::network::{HopAddress, InterfaceAddress, Network, Smarthost, TimeServer};
 use crate::problem::Problems;
 use crate::proof::{HttpUrl, MailAddress};
 use crate::read::{Document, Sink};
@@ -335,6 +335,16 @@ group! {
     }
 }
 
+group! {
+    /// Telling senders that mail was refused. The box holds what is refused, and tells nobody by itself: it is
+    /// `penstock quarantine bounce` that does, message by message.
+    "bounce" => Bounce {
+        /// The server that takes such reports: the one that takes the site's outgoing mail, which must take mail from this
+        /// box. None by default: then nobody can be told.
+        smarthost: Smarthost = default(Smarthost::None), ();
+    }
+}
+
 impl BoxNetwork {
     /// Reads the section `[network]` of a settings file that may lack everything else: the network is up before the rest
     /// has been asked for.
@@ -362,7 +372,7 @@ impl Volume {
 }
 
 /// Every section of the file, in the order of the document.
-pub static SECTIONS: [Section; 9] = [
+pub static SECTIONS: [Section; 10] = [
     System::SECTION,
     BoxNetwork::SECTION,
     Volume::SECTION,
@@ -372,6 +382,7 @@ pub static SECTIONS: [Section; 9] = [
     NextHop::SECTION,
     Client::SECTION,
     Release::SECTION,
+    Bounce::SECTION,
 ];
 
 /// All settings, checked one by one and against each other.
@@ -395,6 +406,8 @@ pub struct Settings {
     pub client: Client,
     /// `[release]`
     pub release: Release,
+    /// `[bounce]`
+    pub bounce: Bounce,
 }
 
 impl Settings {
@@ -422,6 +435,7 @@ impl Settings {
         let next_hops = document.many(NEXT_HOPS_MAX);
         let client = document.one();
         let release = document.one();
+        let bounce = document.one();
         document.refuse_the_rest();
         let (hop_lines, next_hops): (Vec<_>, _) = next_hops?.into_iter().unzip();
         let settings = Self {
@@ -434,6 +448,7 @@ impl Settings {
             next_hops,
             client: client?,
             release: release?,
+            bounce: bounce?,
         };
         settings.check(&hop_lines, sink);
         Some(settings)

@@ -57,6 +57,8 @@ pub enum Error {
     NoSuchRecipient(MessageId),
     /// A recipient whose fate is final was to be set back without a replay.
     AlreadyFinal(MessageId),
+    /// A recipient that was to be replayed was not delivered.
+    NotDelivered(MessageId),
     /// The bytes of this message on flash are not those that were written. They are not given out.
     Damaged(MessageId),
     /// The open message belongs to a spool that was mounted anew since.
@@ -85,6 +87,7 @@ impl Error {
             Self::AlreadyFinal(_) => "PS-S032",
             Self::Damaged(_) => "PS-S033",
             Self::Stale => "PS-S034",
+            Self::NotDelivered(_) => "PS-S035",
         }
     }
 }
@@ -117,6 +120,7 @@ impl fmt::Display for Error {
             Self::NoSuchMessage(id) => write!(f, "there is no message {id}"),
             Self::NoSuchRecipient(id) => write!(f, "message {id} has no such recipient"),
             Self::AlreadyFinal(id) => write!(f, "the fate of that recipient of message {id} is final"),
+            Self::NotDelivered(id) => write!(f, "that recipient of message {id} was not delivered"),
             Self::Damaged(id) => write!(f, "message {id} is damaged on flash and is not given out"),
             Self::Stale => write!(f, "the volume was mounted anew while the message came in"),
         }

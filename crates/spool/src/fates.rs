@@ -6,7 +6,9 @@ use crate::Error;
 use crate::frame::Kind;
 use crate::index::Entry;
 use crate::log::STATUS_FRAME_BYTES;
-use crate::record::{self, EVENT_TEXT_BYTES_MAX, Event, META_VALUE_BYTES_MAX, MessageId, Meta, Status};
+use crate::record::{
+    self, EVENT_TEXT_BYTES_MAX, Event, Fate, META_VALUE_BYTES_MAX, MessageId, Meta, Stamp, Status,
+};
 use crate::segment::Purpose;
 use crate::spool::Spool;
 use crate::summary::{META_NOTE_BYTES, NOTE_BYTES_MAX, Note};
@@ -28,6 +30,42 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             return Err(Error::AlreadyFinal(id));
         }
         self.append_status(id, status)?;
+        self.apply_status(id, status)
+    }
+
+    /// Puts recipients that were delivered back among those to be delivered, as the operator's replay wants it. It is
+    /// durable after the next [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMessage`] and [`Error::Damaged`], also where the message, or a part of it, has just been given up
+    /// to make room; [`Error::NoSuchRecipient`]; [`Error::NotDelivered`] if one of them was not; [`Error::Full`] if
+    /// undelivered mail would take more room than there is; [`Error::ReadOnly`], [`Error::Write`].
+    pub fn replay(&mut self, id: MessageId, first: u16, count: u16, at: Stamp) -> Result<(), Error> {
+        // A segment that is half forgotten is retired whatever comes back to life in it.
+        self.in_reserve(Self::finish_giving_up)?;
+        let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
+        if entry.is_damaged() {
+            return Err(Error::Damaged(id));
+        }
+        let end = u32::from(first) + u32::from(count);
+        if count == 0 || end > u32::from(entry.recipients) {
+            return Err(Error::NoSuchRecipient(id));
+        }
+        if (first..first + count).any(|recipient| self.index.fate(&entry, recipient) != Fate::Delivered) {
+            return Err(Error::NotDelivered(id));
+        }
+        if !entry.is_live() && !self.has_room_for(entry.flash_bytes()) {
+            return Err(Error::Full);
+        }
+        let status = Status { first, count, fate: Fate::Queued, attempts: 0, reply_code: 0, at };
+        // Finished mail makes room for what is appended. This message must not.
+        let _kept = self.readable(&entry);
+        self.append_status(id, &status)?;
+        self.apply_status(id, &status)
+    }
+
+    /// Has a status that was appended count in memory.
+    fn apply_status(&mut self, id: MessageId, status: &Status) -> Result<(), Error> {
         // To find room for it, reclaim may have moved the message itself.
         let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
         let was_live = entry.is_live();
@@ -36,10 +74,19 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         self.index.apply(id, status);
         let entry = *self.index.get(id).ok_or(Error::NoSuchMessage(id))?;
         self.count_body(id);
-        if was_live && !entry.is_live() {
-            self.live_messages -= 1;
-            self.live_bytes -= entry.flash_bytes().min(self.live_bytes);
-            self.kept_bytes += entry.flash_bytes();
+        let bytes = entry.flash_bytes();
+        match (was_live, entry.is_live()) {
+            (true, false) => {
+                self.live_messages -= 1;
+                self.live_bytes -= bytes.min(self.live_bytes);
+                self.kept_bytes += bytes;
+            }
+            (false, true) => {
+                self.live_messages += 1;
+                self.live_bytes += bytes;
+                self.kept_bytes -= bytes.min(self.kept_bytes);
+            }
+            (true, true) | (false, false) => {}
         }
         Ok(())
     }
@@ -82,7 +129,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             log.append(Purpose::Status, Kind::Event, crate::frame::FLAG_SKIPPABLE, id, &payload[..len], 0)
         })?;
         let segment = appended.place.segment;
-        self.log.note_time(segment, event.at.unix_ms);
+        self.log.note_time(segment, event.at);
         if let Some(row) = self.log.segments.get_mut(segment as usize) {
             row.event_bytes = row.event_bytes.saturating_add(appended.frame_bytes);
         }

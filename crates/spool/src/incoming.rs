@@ -128,7 +128,7 @@ impl Incoming {
         let mut payload = [0; RECORD_BYTES_MAX];
         let len = record::encode(begin, &mut payload)?;
         let appended = self.append(log, Kind::Begin, &payload[..len])?;
-        log.note_time(appended.place.segment, begin.received.unix_ms);
+        log.note_time(appended.place.segment, begin.received);
         Ok(())
     }
 

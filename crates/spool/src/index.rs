@@ -464,6 +464,12 @@ impl Index {
         Fate::from_u8(fates.and_then(|f| f.get(usize::from(recipient))).copied().unwrap_or_default())
     }
 
+    /// Whether any recipient has that fate.
+    pub(crate) fn has(&self, entry: &Entry, fate: Fate) -> bool {
+        let mixed = if entry.flags & FLAG_MIXED == 0 { None } else { self.fates.get(&entry.id) };
+        mixed.map_or(entry.fate == fate as u8, |fates| fates.contains(&(fate as u8)))
+    }
+
     /// Applies a status to a message, and says whether all recipients are there to take it.
     pub(crate) fn apply(&mut self, id: MessageId, status: &Status) -> bool {
         let Ok(at) = self.position(id.0) else { return false };

@@ -24,8 +24,8 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             let suspect = if row.is_suspect { ", suspect" } else { "" };
             let content = match state {
                 State::Sealed | State::Open => {
-                    let Segment { purpose, newest_ms, event_bytes, last_group, .. } = row;
-                    format!("{purpose:?}, newest {newest_ms}, events {event_bytes}, to {last_group}")
+                    let Segment { purpose, newest, event_bytes, last_group, .. } = row;
+                    format!("{purpose:?}, {newest:?}, events {event_bytes}, to {last_group}")
                 }
                 State::Free => format!("since {}", row.free_since),
                 _ => String::new(),

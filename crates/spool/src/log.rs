@@ -17,8 +17,8 @@ use crate::frame::{self, Kind, Seed};
 use crate::landmark::{self, Landmark};
 use crate::proof::{Branch, Protection};
 use crate::reading;
-use crate::record::{self, NUMBER_MAX, Place};
-use crate::segment::{Features, Layout, Purpose, Segment, State};
+use crate::record::{self, NUMBER_MAX, Place, Stamp};
+use crate::segment::{Features, Layout, NewestTime, Purpose, Segment, State};
 use crate::summary::{self, Footer, Note, Notes, Proof};
 
 /// The payload of a GROUP_END: the group that was known durable, the number of frames, the chain of their CRCs, and the
@@ -288,9 +288,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     }
 
     /// Notes that something of that time stands in a segment.
-    pub(crate) fn note_time(&mut self, segment: u32, unix_ms: u64) {
+    pub(crate) fn note_time(&mut self, segment: u32, at: Stamp) {
         if let Some(row) = self.segments.get_mut(segment as usize) {
-            row.newest_ms = row.newest_ms.max(unix_ms);
+            row.newest = row.newest.with(NewestTime::of(at));
         }
     }
 
@@ -575,7 +575,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
             notes_bytes: notes_bytes as u32,
             data_end,
             msg_id_floor: self.next_msg_id,
-            newest_ms: self.segments[segment as usize].newest_ms,
+            newest: self.segments[segment as usize].newest,
             event_bytes: self.segments[segment as usize].event_bytes,
         };
         self.program_summary(purpose, segment, summary_offset)?;

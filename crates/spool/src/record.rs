@@ -195,7 +195,7 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// Whether nothing more will be tried unless the operator replays.
+    /// Whether nothing more will be tried unless the operator [replays](crate::Spool::replay).
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Delivered | Self::Removed | Self::RefusedInSession | Self::Torn)
     }

@@ -275,8 +275,15 @@ impl<R: ReadAt> Salvage<R> {
             !copies.is_empty()
         });
         for fates in self.fates.values_mut() {
-            // What was final stays so, in whatever order the rest is found.
-            fates.sort_by_key(|(sequence, offset, status)| (status.fate.is_final(), *sequence, *offset));
+            // The newest counts. Where a record stands among the others of which it is not known, what was final stays so.
+            fates.sort_by_key(|(sequence, offset, status)| {
+                let place = match (*sequence, status.fate.is_final()) {
+                    (0, false) => 0,
+                    (0, true) => 2,
+                    _ => 1,
+                };
+                (place, *sequence, *offset)
+            });
         }
         self.begun.sort_unstable();
         self.begun.dedup();

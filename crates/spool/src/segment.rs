@@ -19,6 +19,7 @@ use crate::frame::{self, Header, Kind, Seed};
 use crate::landmark;
 use crate::proof::Branch;
 use crate::reclaim::IdRange;
+use crate::record::Stamp;
 use crate::summary::Notes;
 use crate::{reading, record};
 
@@ -301,7 +302,7 @@ pub(crate) struct Segment {
     /// The status segment that holds the newest [`record::SegmentRecord`] about this one.
     pub(crate) recorded_in: Option<u32>,
     /// The newest time of a message or event in it.
-    pub(crate) newest_ms: u64,
+    pub(crate) newest: NewestTime,
     /// The bytes of the events in it.
     pub(crate) event_bytes: u32,
     /// It is free, but a power cut may have caught the writing of its header: it is erased once more before use.
@@ -309,6 +310,40 @@ pub(crate) struct Segment {
     /// Something live in it cannot be read: it is not given up while that is so.
     pub(crate) is_unreadable: bool,
     lease: Option<Arc<()>>,
+}
+
+/// The newest time of a message or event in a segment, for ageing. What a clock stamped that was not known to be right says
+/// nothing of the time, only that there is something whose time is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NewestTime(u64);
+
+impl NewestTime {
+    /// Set where something in the segment was stamped by a clock that was not trusted. The bits below are the newest time
+    /// that a trusted one gave, in Unix ms; 0 if none did.
+    const UNTRUSTED: u64 = 1 << 63;
+
+    /// The time of one message or event.
+    pub(crate) fn of(at: Stamp) -> Self {
+        Self(if at.trusted { at.unix_ms.min(Self::UNTRUSTED - 1) } else { Self::UNTRUSTED })
+    }
+
+    /// The newest of what two know of.
+    #[must_use]
+    pub(crate) fn with(self, other: Self) -> Self {
+        let trusted = (self.0 & !Self::UNTRUSTED).max(other.0 & !Self::UNTRUSTED);
+        Self(trusted | (self.0 | other.0) & Self::UNTRUSTED)
+    }
+
+    /// The newest time that is known, in Unix ms.
+    pub(crate) fn trusted_ms(self) -> Option<u64> {
+        Some(self.0 & !Self::UNTRUSTED).filter(|ms| *ms > 0)
+    }
+
+    /// The time by which all of it had come, in Unix ms. `None` if of some of it nothing tells: it was stamped by a clock
+    /// that was not trusted, or it began in another segment.
+    pub(crate) fn of_all_ms(self) -> Option<u64> {
+        self.trusted_ms().filter(|_| self.0 & Self::UNTRUSTED == 0)
+    }
 }
 
 /// Where a segment stands in its life, as the owner of the volume sees it.
@@ -346,7 +381,7 @@ impl Segment {
             held: 0,
             ids: IdRange::EMPTY,
             recorded_in: None,
-            newest_ms: 0,
+            newest: NewestTime::default(),
             event_bytes: 0,
             is_suspect: false,
             is_unreadable: false,
@@ -381,7 +416,7 @@ impl Segment {
         self.live_bytes = 0;
         self.held = 0;
         self.ids = IdRange::EMPTY;
-        self.newest_ms = 0;
+        self.newest = NewestTime::default();
         self.event_bytes = 0;
         self.is_unreadable = false;
     }

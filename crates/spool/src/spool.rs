@@ -330,12 +330,16 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
-        let taken = (self.live_bytes + self.reserved_bytes).saturating_add(bytes);
-        if taken > self.capacity_bytes() {
+        if !self.has_room_for(bytes) {
             return Err(Error::Full);
         }
         self.reserved_bytes += bytes;
         Ok(())
+    }
+
+    /// Whether so much more of undelivered mail may be there.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        (self.live_bytes + self.reserved_bytes).saturating_add(bytes) <= self.capacity_bytes()
     }
 
     /// Begins a message. A declared size is reserved whole, else a first step of at most
@@ -572,6 +576,13 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// Finished messages that can still be replayed, in order of arrival, from `first` on.
     pub fn kept(&self, first: MessageId) -> impl Iterator<Item = Summary> {
         self.index.iter_from(first).filter(|entry| !entry.is_live() && !entry.is_damaged()).map(summary_of)
+    }
+
+    /// Messages of which something can be replayed, in order of arrival, from `first` on: some recipient was delivered,
+    /// and all of the message is there. Others of its recipients may be waiting yet.
+    pub fn replayable(&self, first: MessageId) -> impl Iterator<Item = Summary> {
+        let is_there = |entry: &&Entry| !entry.is_damaged() && self.index.has(entry, Fate::Delivered);
+        self.index.iter_from(first).filter(is_there).map(summary_of)
     }
 
     /// The fate of each recipient of a message, as runs: the first recipient, how many, their fate.

@@ -14,7 +14,7 @@ use crate::landmark;
 use crate::mount::Keep;
 use crate::reading;
 use crate::record::{self, META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, Meta, SegmentRecord, Status};
-use crate::segment::{FOOTER_FRAME_BYTES, Layout};
+use crate::segment::{FOOTER_FRAME_BYTES, Layout, NewestTime};
 use crate::walk::Window;
 
 /// The most bytes that one note takes.
@@ -148,8 +148,8 @@ pub(crate) struct Footer {
     pub(crate) data_end: u32,
     /// Ids below this one may be in use.
     pub(crate) msg_id_floor: u64,
-    /// The newest time of a message or event in the segment, for ageing.
-    pub(crate) newest_ms: u64,
+    /// The newest time of a message or event in the segment.
+    pub(crate) newest: NewestTime,
     /// The bytes of the events in the segment.
     pub(crate) event_bytes: u32,
 }
@@ -307,7 +307,7 @@ mod tests {
             notes_bytes: (collected.len() + more_bytes) as u32,
             data_end: summary_offset,
             msg_id_floor: 7,
-            newest_ms: 0,
+            newest: NewestTime::default(),
             event_bytes: 0,
         };
         let mut payload = [0; 64];

@@ -15,7 +15,7 @@ use crate::mount::Keep;
 use crate::proof::Branch;
 use crate::reading;
 use crate::record::{self, Begin, Commit, Event, Extent};
-use crate::segment::Layout;
+use crate::segment::{Layout, NewestTime};
 use crate::summary::{Note, Notes};
 
 /// How much a walk reads at once, in bytes; a window grows to a whole frame where one is longer.
@@ -152,7 +152,7 @@ pub(crate) struct Scan {
     /// The highest message id seen.
     pub(crate) msg_id_max: u64,
     /// The newest time of a message or event seen.
-    pub(crate) newest_ms: u64,
+    pub(crate) newest: NewestTime,
     /// The bytes of the events seen.
     pub(crate) event_bytes: u32,
     /// Frames whose payload was damaged, and stretches in which no frame could be read.
@@ -171,7 +171,7 @@ impl Scan {
             synced_group: 0,
             landmarks: Landmarks::new(segments),
             msg_id_max: 0,
-            newest_ms: 0,
+            newest: NewestTime::default(),
             event_bytes: 0,
             damaged: 0,
             ends_unreadable: false,
@@ -272,7 +272,7 @@ pub(crate) fn scan<R: ReadAt>(
                 if header.kind <= Kind::Commit as u8 {
                     scan.msg_id_max = scan.msg_id_max.max(header.msg_id);
                 }
-                scan.newest_ms = scan.newest_ms.max(time_of(kind, payload));
+                scan.newest = scan.newest.with(time_of(kind, payload));
                 if kind == Some(Kind::Event) {
                     scan.event_bytes += header.frame_bytes() as u32;
                 }
@@ -360,14 +360,14 @@ fn next_frame<R: ReadAt>(window: &mut Window<R>, layout: &Layout, seed: Seed, of
     Next::None { is_readable }
 }
 
-/// When the message or event of a frame came, in Unix ms; 0 for other frames.
-fn time_of(kind: Option<Kind>, payload: &[u8]) -> u64 {
+/// When the message or event of a frame came; nothing for other frames.
+fn time_of(kind: Option<Kind>, payload: &[u8]) -> NewestTime {
     let at = match kind {
         Some(Kind::Begin) => record::decode(payload).map(|begin: Begin| begin.received),
         Some(Kind::Event) => record::decode(payload).map(|event: Event| event.at),
         _ => None,
     };
-    at.map_or(0, |at| at.unix_ms)
+    at.map_or(NewestTime::default(), NewestTime::of)
 }
 
 /// What a mount must know of a frame. The group is filled in when its end is found.

@@ -281,6 +281,87 @@ fn kept_mail_goes_by_age_only_when_the_clock_can_be_trusted() {
 }
 
 #[test]
+fn what_was_delivered_is_delivered_again_only_if_the_operator_replays_it_and_that_outlives_any_stop() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = formatted(geometry);
+        let mut spool = mount(sim.medium()).unwrap();
+        let sent = mail(1, 4, 3000);
+        let id = store(&mut spool, &sent, 700).unwrap();
+        spool.sync().unwrap();
+        spool.set_status(id, &fate(0, 3, Fate::Delivered)).unwrap();
+        spool.set_status(id, &fate(3, 1, Fate::Removed)).unwrap();
+        spool.sync().unwrap();
+        let at = stamp(1_700_000_000_000);
+        assert_eq!(spool.replay(id, 2, 2, at), Err(Error::NotDelivered(id)), "{name}: one was removed");
+        assert_eq!(spool.replay(id, 3, 2, at), Err(Error::NoSuchRecipient(id)));
+        let (live, kept) = (spool.info().live_bytes, spool.info().kept_bytes);
+        spool.replay(id, 1, 2, at).unwrap();
+        spool.sync().unwrap();
+        assert_eq!(spool.info().live_bytes + spool.info().kept_bytes, live + kept, "{name}");
+        assert_eq!((spool.info().messages, spool.info().kept_messages), (1, 0));
+        let expected = [(0, 1, Fate::Delivered), (1, 2, Fate::Queued), (3, 1, Fate::Removed)];
+        for clean in [false, true, false] {
+            assert_eq!(spool.fates(id).unwrap(), expected, "{name}");
+            assert_eq!(spool.queue(MessageId(0)).map(|summary| summary.open_recipients).sum::<u16>(), 2);
+            assert_eq!(read(&mut spool, id).unwrap(), sent);
+            let medium = if clean { spool.close().unwrap() } else { spool.into_medium() };
+            spool = mount(medium).unwrap();
+        }
+        assert_eq!(
+            spool.replay(id, 1, 1, at),
+            Err(Error::NotDelivered(id)),
+            "{name}: it is on its way already"
+        );
+        delivered(&mut spool, id);
+        spool.sync().unwrap();
+        assert_eq!(spool.replayable(MessageId(0)).count(), 1, "{name}: as often as the operator likes");
+    }
+}
+
+#[test]
+fn a_replay_finds_room_at_the_cost_of_other_finished_mail_and_never_of_its_own() {
+    let (_, geometry) = GEOMETRIES[4];
+    let sim = formatted(geometry);
+    let mut spool = Spool::mount(sim.medium(), buffers(), MountOptions::default()).unwrap();
+    let mut stored = Vec::new();
+    // Until finished mail has begun to make room for new.
+    for number in 0.. {
+        let mail = mail(number, 1, 700);
+        let id = store(&mut spool, &mail, 700).unwrap();
+        spool.sync().unwrap();
+        delivered(&mut spool, id);
+        spool.sync().unwrap();
+        while spool.step(mail.begin.received).unwrap() != Step::Idle {}
+        stored.push((id, mail));
+        if spool.summary(stored[0].0).is_none() {
+            break;
+        }
+    }
+    // The oldest first: those that would be the next to go.
+    let (mut replayed, at) = (Vec::new(), stamp(1_700_000_000_000));
+    loop {
+        let next = spool.replayable(MessageId(0)).next();
+        let Some(summary) = next else { break };
+        match spool.replay(summary.id, 0, summary.recipients, at) {
+            Ok(()) => replayed.push(summary.id),
+            Err(Error::Full) => break,
+            // Its turn to make room had come.
+            Err(Error::NoSuchMessage(_) | Error::Damaged(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        spool.sync().unwrap();
+    }
+    assert!(replayed.len() > 20, "{} of {} were there in time", replayed.len(), stored.len());
+    let info = spool.info();
+    assert!(info.live_bytes <= info.capacity_bytes, "undelivered mail takes no more room than it may");
+    let mut spool = mount(spool.into_medium()).unwrap();
+    for (id, mail) in stored.iter().filter(|(id, _)| replayed.contains(id)) {
+        assert_eq!(&read(&mut spool, *id).unwrap(), mail);
+        assert_eq!(spool.fates(*id).unwrap(), [(0, 1, Fate::Queued)]);
+    }
+}
+
+#[test]
 fn a_medium_that_is_no_volume_or_another_one_is_refused_and_not_touched() {
     let (_, geometry) = GEOMETRIES[5];
     let sim = penstock_flash::sim::Sim::new(geometry).unwrap();

@@ -205,6 +205,60 @@ fn stubborn_mail_keeps_none_beside_it_from_going_by_age() {
 }
 
 #[test]
+fn mail_that_came_before_the_clock_was_right_is_kept_as_long_as_any_other() {
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    /// A chip without a battery begins in 1999.
+    const WRONG_MS: u64 = 925_000_000_000;
+    for stop in ["none", "clean", "unclean"] {
+        let options = MountOptions { kept_age_max_ms: 7 * DAY_MS, ..MountOptions::default() };
+        let mut site = Site::new(DISK, options);
+        let deliver = |site: &mut Site, at: penstock_spool::Stamp, count: u64| {
+            let mut ids = Vec::new();
+            for number in 0..count {
+                let mut mail = mail(number, 1, 24 * 1024);
+                mail.begin.received = at;
+                let id = store(&mut site.spool, &mail, 4096).unwrap();
+                site.spool.sync().unwrap();
+                delivered(&mut site.spool, id);
+                site.spool.sync().unwrap();
+                ids.push(id);
+            }
+            ids
+        };
+        let wrong = penstock_spool::Stamp { trusted: false, ..stamp(WRONG_MS) };
+        let early = deliver(&mut site, wrong, 30);
+        let kept = |site: &Site| early.iter().filter(|id| site.spool.summary(**id).is_some()).count();
+        if stop != "none" {
+            let medium = site.sim.medium();
+            let buffers =
+                || Buffers { hot: vec![0; 128 * 1024], moved: vec![0; 64 * 1024], status: vec![0; 8192] };
+            let other = std::mem::replace(&mut site.spool, Spool::mount(medium, buffers(), options).unwrap());
+            if stop == "clean" {
+                other.close().unwrap();
+            }
+            let options = MountOptions { messages_max: 10_000, ..options };
+            site.spool = Spool::mount(site.sim.medium(), buffers(), options).unwrap();
+        }
+        // The clock is set, and it is 25 years later.
+        site.tidy();
+        assert_eq!(kept(&site), 30, "stop: {stop}");
+        // For as long as nothing tells when it came, it stays.
+        site.now_ms += 30 * DAY_MS;
+        site.tidy();
+        assert_eq!(kept(&site), 30, "stop: {stop}");
+        let now = stamp(site.now_ms);
+        deliver(&mut site, now, 30);
+        site.now_ms += 6 * DAY_MS;
+        site.tidy();
+        assert_eq!(kept(&site), 30, "stop: {stop}");
+        site.now_ms += 2 * DAY_MS;
+        site.tidy();
+        assert!(kept(&site) < 8, "what stood in segments that are full has gone; stop: {stop}");
+        site.check_contract();
+    }
+}
+
+#[test]
 fn a_large_message_is_moved_in_bounded_steps() {
     const HOUR_MS: u64 = 3600 * 1000;
     let geometry = geometry(4096, 8 << 20, 16, Erase::Logical);

@@ -9,6 +9,8 @@ pub mod envelope;
 mod error;
 mod id;
 mod operate;
+pub mod quarantine;
+pub mod replay;
 mod router;
 mod socket;
 pub mod types;

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::adopt::{Adopted, AdoptedBelow, HandedOver};
+use super::quarantine::{BounceRequest, HeldFilter, HeldPage};
+use super::replay::{ReplayPage, ReplayRequest};
 use super::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
     QueuePage, Selection, SettingsView, Status,
@@ -88,6 +90,23 @@ pub trait Operate: Send + Sync + 'static {
         &self,
         ids: Vec<MailId>,
         reason: String,
+        who: Who,
+    ) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// Has a page of delivered mail go out once more, or counts it. The addresses are bounded, which the caller has checked.
+    fn replay(
+        &self,
+        request: ReplayRequest,
+        who: Who,
+    ) -> impl Future<Output = Result<ReplayPage, Refusal>> + Send;
+
+    /// A page of what is held, in order of arrival, with why.
+    fn held(&self, filter: HeldFilter) -> impl Future<Output = Result<HeldPage, Refusal>> + Send;
+
+    /// Tells the sender of a message that held recipients did not get it, and ends these.
+    fn bounce(
+        &self,
+        request: BounceRequest,
         who: Who,
     ) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
 

@@ -9,6 +9,9 @@
 //! | `PUT /v1/mode` | [`ModeRequest`] | [`ActionResult`](super::types::ActionResult) |
 //! | `POST /v1/confirm` | [`ConfirmRequest`] | `ActionResult` |
 //! | `POST /v1/release` | [`Selection`] | `ActionResult` |
+//! | `GET /v1/quarantine?domain=&said=&from=&limit=` | | [`HeldPage`](super::quarantine::HeldPage) |
+//! | `POST /v1/bounce` | [`BounceRequest`] | `ActionResult` |
+//! | `POST /v1/replay` | [`ReplayRequest`] | [`ReplayPage`](super::replay::ReplayPage) |
 //! | `POST /v1/remove` | [`RemoveRequest`] | `ActionResult` |
 //! | `GET /v1/events?message=&kind=&limit=` | | [`EventPage`](super::types::EventPage) |
 //! | `GET /v1/canaries?hop=` | | [`CanaryPage`](super::types::CanaryPage) |
@@ -39,11 +42,13 @@ use serde::de::DeserializeOwned;
 
 use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
+use super::quarantine::{BounceRequest, HeldFilter};
+use super::replay::{ADDRESS_BYTES_MAX, ReplayRequest, Which};
 use super::types::{
     CanaryFilter, ConfirmRequest, EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX,
     QueueFilter, REASON_BYTES_MAX, RemoveRequest, Selection, SettingsRequest,
 };
-use super::volume::{ScrubRequest, Which};
+use super::volume::{self, ScrubRequest};
 use super::{Kind, MailId, Operate, Refusal, Who};
 
 /// The largest body of a request: settings may be 64 KiB, and JSON makes up to six bytes of one.
@@ -65,6 +70,9 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/mode", put(set_mode::<O>))
         .route("/v1/confirm", post(confirm::<O>))
         .route("/v1/release", post(release::<O>))
+        .route("/v1/quarantine", get(held::<O>))
+        .route("/v1/bounce", post(bounce::<O>))
+        .route("/v1/replay", post(replay::<O>))
         .route("/v1/remove", post(remove::<O>))
         .route("/v1/events", get(events::<O>))
         .route("/v1/canaries", get(canaries::<O>))
@@ -140,6 +148,38 @@ async fn confirm<O: Operate>(
     operate.confirm(request.hop, who).await.map(Json)
 }
 
+async fn held<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(mut filter): Asked<HeldFilter>,
+) -> Answer<impl Serialize> {
+    filter.limit = page_rows(filter.limit);
+    operate.held(filter).await.map(Json)
+}
+
+async fn bounce<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(mut request): Told<BounceRequest>,
+) -> Answer<impl Serialize> {
+    request.reason = checked_reason(request.reason)?;
+    operate.bounce(request, who).await.map(Json)
+}
+
+async fn replay<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(mut request): Told<ReplayRequest>,
+) -> Answer<impl Serialize> {
+    request.reason = request.reason.map(checked_reason).transpose()?;
+    request.which = match request.which {
+        Which::Ids(ids) => Which::Ids(checked_ids(ids)?),
+        Which::Domain(domain) => Which::Domain(checked_address(domain)?),
+        Which::Mailbox(mailbox) => Which::Mailbox(checked_address(mailbox)?),
+        Which::All => Which::All,
+    };
+    operate.replay(request, who).await.map(Json)
+}
+
 async fn remove<O: Operate>(
     State(operate): State<Arc<O>>,
     who: Who,
@@ -193,21 +233,21 @@ async fn adopted<O: Operate>(
 
 async fn volume<O: Operate>(
     State(operate): State<Arc<O>>,
-    Asked(which): Asked<Which>,
+    Asked(which): Asked<volume::Which>,
 ) -> Answer<impl Serialize> {
     operate.volume(which.volume).await.map(Json)
 }
 
 async fn scrub<O: Operate>(
     State(operate): State<Arc<O>>,
-    Asked(which): Asked<Which>,
+    Asked(which): Asked<volume::Which>,
 ) -> Answer<impl Serialize> {
     operate.scrub(which.volume).await.map(Json)
 }
 
 async fn begin_scrub<O: Operate>(
     State(operate): State<Arc<O>>,
-    Asked(which): Asked<Which>,
+    Asked(which): Asked<volume::Which>,
     Told(request): Told<ScrubRequest>,
 ) -> Answer<impl Serialize> {
     operate.begin_scrub(which.volume, request.repair).await.map(Json)
@@ -215,7 +255,7 @@ async fn begin_scrub<O: Operate>(
 
 async fn stop_scrub<O: Operate>(
     State(operate): State<Arc<O>>,
-    Asked(which): Asked<Which>,
+    Asked(which): Asked<volume::Which>,
 ) -> Answer<impl Serialize> {
     operate.stop_scrub(which.volume).await.map(Json)
 }
@@ -274,6 +314,15 @@ fn checked_reason(reason: String) -> Result<String, Refusal> {
         )));
     }
     Ok(if trimmed.len() == reason.len() { reason } else { trimmed.to_owned() })
+}
+
+fn checked_address(address: String) -> Result<String, Refusal> {
+    if address.is_empty() || address.len() > ADDRESS_BYTES_MAX || address.contains(char::is_control) {
+        return Err(Refusal::bad_request(format!(
+            "a mailbox or a domain has 1 to {ADDRESS_BYTES_MAX} bytes and no control characters"
+        )));
+    }
+    Ok(address)
 }
 
 fn checked_ids(ids: Vec<MailId>) -> Result<Vec<MailId>, Refusal> {

@@ -5,6 +5,7 @@ mod attempt;
 mod canary;
 mod connection;
 mod counters;
+mod errand;
 mod evidence;
 mod known;
 mod learn;

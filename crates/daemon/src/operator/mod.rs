@@ -5,6 +5,8 @@ mod confirm;
 mod figures;
 pub(crate) mod mode;
 mod proof;
+mod quarantine;
+mod replay;
 pub(crate) mod settings;
 mod status;
 mod view;
@@ -19,6 +21,8 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
+use crate::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
+use crate::control::replay::{ReplayPage, ReplayRequest};
 use crate::control::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
     QueuePage, Refused, Selection, SettingsView, Status,
@@ -50,6 +54,8 @@ pub(crate) struct Operator {
     pub(crate) started: Instant,
     /// Held while a message of another volume is taken over.
     pub(crate) adopting: tokio::sync::Mutex<()>,
+    /// Held while a sender is told.
+    pub(crate) bouncing: tokio::sync::Mutex<()>,
 }
 
 impl Operate for Operator {
@@ -78,6 +84,18 @@ impl Operate for Operator {
 
     async fn confirm(&self, hop: Option<String>, who: Who) -> Result<ActionResult, Refusal> {
         confirm::confirm(self, hop, &who).await
+    }
+
+    async fn replay(&self, request: ReplayRequest, who: Who) -> Result<ReplayPage, Refusal> {
+        replay::page(self, request, &who).await
+    }
+
+    async fn held(&self, filter: HeldFilter) -> Result<HeldPage, Refusal> {
+        quarantine::list(self, filter).await
+    }
+
+    async fn bounce(&self, request: BounceRequest, who: Who) -> Result<ActionResult, Refusal> {
+        quarantine::bounce(self, request, &who).await
     }
 
     async fn remove(&self, ids: Vec<MailId>, reason: String, who: Who) -> Result<ActionResult, Refusal> {
@@ -249,7 +267,7 @@ impl Operator {
                 held.into_iter().map(give).collect::<Result<Vec<_>, _>>()
             });
             for given in given.await.map_err(unavailable)? {
-                self.take_back(&given);
+                take_back(&self.delivery, &given);
                 released += 1;
             }
             from = MessageId(last.0 + 1);
@@ -281,21 +299,10 @@ impl Operator {
         });
         match given.await.map_err(|error| refusal(id, error))? {
             Some(given) => {
-                self.take_back(&given);
+                take_back(&self.delivery, &given);
                 Ok(())
             }
             None => Err(finished(id)),
-        }
-    }
-
-    /// Lets release know of a message that was given back.
-    fn take_back(&self, given: &GivenBack) {
-        let GivenBack { message, was_queued } = *given;
-        if !was_queued {
-            self.delivery.give_back(message);
-        } else if !self.delivery.again_after_flight(message.id) {
-            self.delivery.release().hasten(message.id.key());
-            self.delivery.wake();
         }
     }
 
@@ -345,6 +352,23 @@ struct GivenBack {
     was_queued: bool,
 }
 
+/// Lets release know of a message that was given back.
+fn take_back(delivery: &Delivery, given: &GivenBack) {
+    let GivenBack { message, was_queued } = *given;
+    if !was_queued {
+        delivery.give_back(message);
+    } else if !delivery.again_after_flight(message.id) {
+        delivery.release().hasten(message.id.key());
+        delivery.wake();
+    }
+}
+
+/// Whether recipients of a message are to be tried as it is.
+fn has_queued(spool: &Spool, id: MessageId) -> bool {
+    let fates = spool.fates(id).unwrap_or_default();
+    fates.iter().any(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred))
+}
+
 fn has_held(spool: &Spool, id: MessageId) -> bool {
     spool.fates(id).unwrap_or_default().iter().any(|(_, _, fate)| *fate == Fate::Held)
 }
@@ -352,8 +376,7 @@ fn has_held(spool: &Spool, id: MessageId) -> bool {
 /// Lets recipients that were held be tried again.
 fn give_back(spool: &mut Spool, store: Store, id: MessageId, event: &Event) -> Result<GivenBack, SpoolError> {
     let summary = spool.summary(id).ok_or(SpoolError::NoSuchMessage(id))?;
-    let fates = spool.fates(id).unwrap_or_default();
-    let was_queued = fates.iter().any(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred));
+    let (fates, was_queued) = (spool.fates(id).unwrap_or_default(), has_queued(spool, id));
     for (first, count, _) in fates.into_iter().filter(|(_, _, fate)| *fate == Fate::Held) {
         let (fate, attempts, reply_code, at) = (Fate::Queued, 0, 0, event.at);
         spool.set_status(id, &FateOf { first, count, fate, attempts, reply_code, at })?;
@@ -362,6 +385,13 @@ fn give_back(spool: &mut Spool, store: Store, id: MessageId, event: &Event) -> R
     let id = MailId { store, number: id.0 };
     let message = Recovered { id, size_bytes: summary.size_bytes, attempts: 0 };
     Ok(GivenBack { message, was_queued })
+}
+
+/// Who answers for what the box writes itself: an address that a site has to read (RFC 5321 §4.5.1).
+fn postmaster(settings: &Settings) -> String {
+    let first = settings.domains.accepted.first();
+    let domain = first.map_or_else(|| settings.system.hostname.to_string(), ToString::to_string);
+    format!("postmaster@{}", domain.trim_start_matches("*."))
 }
 
 fn finished(id: MailId) -> Refusal {

@@ -284,7 +284,7 @@ fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_tru
             Severity::Warning,
             "PS-D230",
             format!("{} messages are held for you.", mail.held),
-            "`penstock queue --state held` names them; `penstock release ID` or `penstock remove ID` ends it.",
+            "`penstock quarantine list` tells why; `penstock quarantine retry` or `penstock remove ID` ends it.",
         );
     }
     for volume in volumes {

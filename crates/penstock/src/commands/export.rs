@@ -46,6 +46,21 @@ pub(super) async fn run(
         }
         return Ok(());
     };
+    let exported = to_file(client, id, reason, path).await?;
+    if json {
+        let Exported { size_bytes, ref sha256, .. } = exported;
+        return write_json(&Written { id, file: path, size_bytes, sha256 }, screen);
+    }
+    Ok(writeln!(screen, "{id} is in {} ({})", path.display(), size(exported.size_bytes))?)
+}
+
+/// Writes a message to a file that is not there yet.
+pub(super) async fn to_file(
+    client: &Client,
+    id: MailId,
+    reason: String,
+    path: &Path,
+) -> Result<Exported, Failure> {
     // Made before the message is asked for: nothing is read, and no reading is noted, if it cannot be written.
     let mut file = OpenOptions::new()
         .write(true)
@@ -53,19 +68,12 @@ pub(super) async fn run(
         .mode(0o600)
         .open(path)
         .map_err(|error| Failure::file(path, "made", &error))?;
-    let exported = match copy(client, id, reason, path, &mut file).await {
-        Ok(exported) => exported,
-        Err(failure) => {
-            // Half a message must not be taken for a whole one. If even this fails, the failure is told all the same.
-            let _ = fs::remove_file(path);
-            return Err(failure);
-        }
-    };
-    if json {
-        let Exported { size_bytes, ref sha256, .. } = exported;
-        return write_json(&Written { id, file: path, size_bytes, sha256 }, screen);
+    let copied = copy(client, id, reason, path, &mut file).await;
+    if copied.is_err() {
+        // Half a message must not be taken for a whole one. If even this fails, the failure is told all the same.
+        let _ = fs::remove_file(path);
     }
-    Ok(writeln!(screen, "{id} is in {} ({})", path.display(), size(exported.size_bytes))?)
+    copied
 }
 
 async fn copy(

@@ -5,14 +5,18 @@ mod docs;
 mod events;
 mod export;
 mod hold;
+mod quarantine;
 mod queue;
+mod replay;
 mod report;
 mod serve;
 pub(crate) mod settings;
 mod show;
 mod status;
+mod times;
 mod top;
 mod volume;
+mod watch;
 
 pub(crate) use serve::{
     ERASED_VARIABLE, FORGET_VARIABLE, KEEPER_VARIABLE, NOTE_VARIABLE, STOP_REASON_VARIABLE,
@@ -63,7 +67,10 @@ impl Ask {
             | Self::Export { daemon, .. }
             | Self::Canary { daemon, .. }
             | Self::Events { daemon, .. }
+            | Self::Watch { daemon, .. }
             | Self::Top { daemon, .. } => daemon,
+            Self::Replay(replay) => &replay.daemon,
+            Self::Quarantine(quarantine) => quarantine.daemon(),
             Self::Queue(queue) => &queue.daemon,
             Self::Hold(hold) => &hold.why.daemon,
             Self::Drain(why) | Self::Stop(why) => &why.daemon,
@@ -103,6 +110,9 @@ async fn ask(what: Ask, screen: &mut Screen) -> Result<(), Failure> {
     match what {
         Ask::Status { .. } => status::run(&client, json, screen).await,
         Ask::Top { interval, .. } => top::run(&client, interval, screen).await,
+        Ask::Watch { interval, .. } => watch::run(&client, interval, json, screen).await,
+        Ask::Replay(asked) => replay::run(&client, asked, screen).await,
+        Ask::Quarantine(asked) => quarantine::run(&client, asked, screen).await,
         Ask::Queue(asked) => queue::run(&client, asked, screen).await,
         Ask::Show { id, .. } => show::run(&client, id, json, screen).await,
         Ask::Hold(hold) => {

@@ -137,7 +137,7 @@ fn mail(mail: &MailView, volumes: &[VolumeView], now: u64) -> Fact {
     }
     if mail.held > 0 {
         let held = counted(mail.held, "message");
-        fact.lines.push(format!("{held} set aside for you to decide: penstock queue --state held"));
+        fact.lines.push(format!("{held} set aside for you to decide: penstock quarantine list"));
     }
     fact.lines.push(format!(
         "{} taken and {} handed on since the start",

@@ -13,7 +13,7 @@ use crate::text::keys::{CTRL_C, CTRL_L, Keys};
 use crate::text::picture::Picture;
 
 /// Columns of a terminal that does not say how many it has, as a serial line.
-const COLUMNS: usize = 79;
+pub(super) const COLUMNS: usize = 79;
 /// Next hops that are shown.
 const HOPS_SHOWN: usize = 6;
 /// Alerts that are shown.
@@ -102,25 +102,7 @@ fn lines(now: &Look, before: Option<&Look>) -> Vec<String> {
         ),
         format!("Release   {}", mode(status)),
     ];
-    for hop in status.hops.iter().take(HOPS_SHOWN) {
-        let for_ = hop.since_unix_ms.map(|then| format!(" for {}", since(status.now_unix_ms, then)));
-        let next = hop.next_probe_in_ms.map(|ms| format!(", tried in {}", wait(ms)));
-        lines.push(format!(
-            "Hop       {:<14} {}{}, {} sessions{}{}",
-            plain(&hop.name),
-            plain(&hop.state),
-            for_.unwrap_or_default(),
-            hop.connections,
-            next.unwrap_or_default(),
-            proof(&hop.proof)
-        ));
-        if let Some(cause) = &hop.cause {
-            lines.push(format!("          has to prove itself: {}", plain(cause)));
-        }
-    }
-    if status.hops.len() > HOPS_SHOWN {
-        lines.push(format!("          and {} more", status.hops.len() - HOPS_SHOWN));
-    }
+    lines.extend(hops(status));
     lines.push(format!("Done      {}", done(status)));
     for volume in &status.volumes {
         let health = match volume.health {
@@ -148,6 +130,31 @@ fn proof(proof: &ProofView) -> String {
     }
 }
 
+/// How each next hop stands, a line each.
+pub(super) fn hops(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    for hop in status.hops.iter().take(HOPS_SHOWN) {
+        let for_ = hop.since_unix_ms.map(|then| format!(" for {}", since(status.now_unix_ms, then)));
+        let next = hop.next_probe_in_ms.map(|ms| format!(", tried in {}", wait(ms)));
+        lines.push(format!(
+            "Hop       {:<14} {}{}, {} sessions{}{}",
+            plain(&hop.name),
+            plain(&hop.state),
+            for_.unwrap_or_default(),
+            hop.connections,
+            next.unwrap_or_default(),
+            proof(&hop.proof)
+        ));
+        if let Some(cause) = &hop.cause {
+            lines.push(format!("          has to prove itself: {}", plain(cause)));
+        }
+    }
+    if status.hops.len() > HOPS_SHOWN {
+        lines.push(format!("          and {} more", status.hops.len() - HOPS_SHOWN));
+    }
+    lines
+}
+
 fn waiting(status: &Status) -> String {
     let mail = &status.mail;
     let mut text = String::new();
@@ -160,7 +167,7 @@ fn waiting(status: &Status) -> String {
     text
 }
 
-fn mode(status: &Status) -> String {
+pub(super) fn mode(status: &Status) -> String {
     match status.mode.mode {
         Mode::Auto => "auto".into(),
         Mode::Hold { until_unix_ms: None } => "on hold".into(),
@@ -172,7 +179,7 @@ fn mode(status: &Status) -> String {
     }
 }
 
-fn done(status: &Status) -> String {
+pub(super) fn done(status: &Status) -> String {
     let progress = &status.progress;
     match (progress.left_messages, progress.estimate) {
         (0, _) => "nothing to go".into(),

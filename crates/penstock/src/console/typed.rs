@@ -6,7 +6,7 @@ use penstock_daemon::control::MailId;
 use penstock_settings::SECTIONS;
 
 use super::failure;
-use crate::args::{Ask, Command, Daemon, Queue, Target, Volume};
+use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Target, Volume};
 use crate::failure::Failure;
 
 /// What can be typed.
@@ -211,7 +211,7 @@ pub(super) fn understand(line: &str) -> Result<Meaning, Failure> {
     let parsed =
         definition().try_get_matches_from(words).and_then(|matches| Typed::from_arg_matches(&matches));
     match parsed {
-        Ok(Typed::Ask(Ask::Export { .. })) => Err(failure(
+        Ok(Typed::Ask(Ask::Export { .. } | Ask::Quarantine(Quarantine::Export { .. }))) => Err(failure(
             "PS-K004",
             "the text of a message is never written to the console",
             "`show` tells everything about it but its text.",
@@ -236,7 +236,9 @@ fn first_words(text: &str) -> String {
 }
 
 fn definition() -> clap::Command {
-    Typed::command().mut_subcommand("export", |command| command.hide(true))
+    let hide = |command: clap::Command| command.hide(true);
+    let of_held = |command: clap::Command| command.mut_subcommand("export", hide);
+    Typed::command().mut_subcommand("export", hide).mut_subcommand("quarantine", of_held)
 }
 
 /// The words that can come next, after those that are there.
@@ -335,6 +337,7 @@ mod tests {
         assert_eq!(code("show"), "PS-K001");
         assert_eq!(code("hold --reason 'half a"), "PS-K003");
         assert_eq!(code("export d-1 --reason curious"), "PS-K004");
+        assert_eq!(code("quarantine export here --all --reason curious"), "PS-K004");
         // A beginning is not enough, even where it could mean one thing only: noise must not switch the box off.
         assert_eq!(code("p"), "PS-K001");
     }

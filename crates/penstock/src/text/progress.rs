@@ -51,6 +51,17 @@ impl Progress {
         self.draw(&line);
     }
 
+    /// The same, of something of which it is not known how much there is: so much is done.
+    pub(crate) fn so_far(&mut self, done: &str) {
+        let pause = if self.redraws { REDRAW } else { LINE };
+        if self.quiet || self.told.elapsed() < pause {
+            return;
+        }
+        self.told = Instant::now();
+        let line = format!("{}: {done} so far", self.what);
+        self.draw(&line);
+    }
+
     fn draw(&mut self, line: &str) {
         self.drawn = true;
         // Nobody may be looking; what is done is done all the same.

@@ -191,7 +191,7 @@ fn status_says_first_what_is_wrong() {
              the oldest from 5 h 12 min ago",
             "          what is on the disk waits until that can be used again",
             "          no new mail is taken: senders are told to come back later",
-            "          1 message set aside for you to decide: penstock queue --state held",
+            "          1 message set aside for you to decide: penstock quarantine list",
             "          2,000 taken and 796 handed on since the start",
         ]
     );

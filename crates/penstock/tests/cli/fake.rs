@@ -7,6 +7,8 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use penstock_daemon::control::adopt::{Adopted, AdoptedBelow, HandedOver};
+use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage, HeldRow};
+use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
 use penstock_daemon::control::types::*;
 use penstock_daemon::control::volume::{ScrubView, VolumeInfo};
 use penstock_daemon::control::{ControlSocket, Export, Kind, MailId, Operate, Refusal, Store, Who};
@@ -123,6 +125,61 @@ impl Operate for Fake {
     async fn confirm(&self, hop: Option<String>, who: Who) -> Result<ActionResult, Refusal> {
         self.0.lock().unwrap().told.push(format!("uid {}: confirm {hop:?}", who.uid));
         Ok(ActionResult { summary: "confirmed".into(), messages: 7, refused: vec![] })
+    }
+
+    async fn replay(&self, request: ReplayRequest, who: Who) -> Result<ReplayPage, Refusal> {
+        let mut world = self.0.lock().unwrap();
+        world.told.push(format!("uid {}: replay {request:?}", who.uid));
+        if request.position.is_none() {
+            let resumed_at = (!request.again && !request.dry_run).then(|| MailId::disk(17));
+            let (messages, bytes, recipients) = (2, 3072, 3);
+            let next = Some(MailId::disk(4097));
+            return Ok(ReplayPage { messages, bytes, recipients, next, resumed_at, ..ReplayPage::default() });
+        }
+        let id = MailId::disk(4100);
+        Ok(ReplayPage {
+            messages: 1,
+            bytes: 1024,
+            recipients: 1,
+            undated: 1,
+            oldest_unix_ms: request.dry_run.then_some(NOW - 24 * HOUR),
+            refused: if request.dry_run {
+                vec![]
+            } else {
+                vec![Refused { id, error: Refusal::no_such_message(id).body }]
+            },
+            ..ReplayPage::default()
+        })
+    }
+
+    async fn held(&self, filter: HeldFilter) -> Result<HeldPage, Refusal> {
+        let row = |number: u64, said: &str| HeldRow {
+            id: MailId::disk(number),
+            received_unix_ms: Some(NOW - 2 * HOUR),
+            size_bytes: 2048,
+            sender: Some("ann@example.com".into()),
+            recipients: vec!["mia@example.org".into()],
+            held_recipients: 3,
+            held_unix_ms: Some(NOW - HOUR),
+            why: "refused".into(),
+            said: said.into(),
+        };
+        let rows = [row(17, "550 5.1.1 gone \u{1b}[2J(RCPT)"), row(18, "550 5.7.1 spam (end of data)")];
+        let is_wanted = |row: &HeldRow| filter.said.as_ref().is_none_or(|said| row.said.contains(said));
+        let mut rows =
+            rows.into_iter().filter(|row| filter.from.is_none_or(|from| row.id >= from)).filter(is_wanted);
+        let page = rows.by_ref().take(filter.limit as usize).collect();
+        let next = rows.next().map(|row| row.id);
+        Ok(HeldPage { now_unix_ms: NOW, rows: page, next, unreachable: vec![] })
+    }
+
+    async fn bounce(&self, request: BounceRequest, who: Who) -> Result<ActionResult, Refusal> {
+        let mut world = self.0.lock().unwrap();
+        world.told.push(format!("uid {}: bounce {request:?}", who.uid));
+        if !request.force {
+            return Err(Refusal::new(Kind::Conflict, "PS-D278", "nobody knows the sender", "Say --force."));
+        }
+        Ok(ActionResult { summary: "told".into(), messages: 1, refused: vec![] })
     }
 
     async fn remove(&self, ids: Vec<MailId>, reason: String, who: Who) -> Result<ActionResult, Refusal> {

@@ -9,4 +9,5 @@ mod local;
 mod real;
 mod settings;
 mod tell;
+mod undo;
 mod volume;

@@ -20,7 +20,7 @@ use crate::frame::{Kind, Seed};
 use crate::index::{Index, Saved};
 use crate::mount::Keep;
 use crate::record::Meta;
-use crate::segment::{Features, Layout, Purpose, Segment, State};
+use crate::segment::{Features, Layout, NewestTime, Purpose, Segment, State};
 use crate::state::MetaTable;
 use crate::walk::Window;
 
@@ -95,7 +95,7 @@ enum Item {
         erase_count: u32,
         free_since: u64,
         recorded_in: Option<u32>,
-        newest_ms: u64,
+        newest: NewestTime,
         event_bytes: u32,
         is_unreadable: bool,
     },
@@ -126,7 +126,7 @@ fn save_segment(row: &Segment, open_at: Option<u32>) -> Item {
         erase_count: row.erase_count,
         free_since: row.free_since,
         recorded_in: row.recorded_in,
-        newest_ms: row.newest_ms,
+        newest: row.newest,
         event_bytes: row.event_bytes,
         is_unreadable: row.is_unreadable,
     }
@@ -262,7 +262,7 @@ impl Ground {
             erase_count,
             free_since,
             recorded_in,
-            newest_ms,
+            newest,
             event_bytes,
             is_unreadable,
         } = *item
@@ -290,7 +290,7 @@ impl Ground {
         row.erase_count = erase_count;
         row.free_since = free_since;
         row.recorded_in = recorded_in;
-        row.newest_ms = newest_ms;
+        row.newest = newest;
         row.event_bytes = event_bytes;
         row.is_unreadable = is_unreadable;
         self.segments.push(row);

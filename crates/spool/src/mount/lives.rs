@@ -9,7 +9,7 @@ use crate::landmark::{Landmark, Landmarks};
 use crate::lives::opening_order;
 use crate::proof::{Branch, Protection};
 use crate::record::{Life, SegmentRecord};
-use crate::segment::{ANCHORS, Purpose, Segment, SegmentHeader, State};
+use crate::segment::{ANCHORS, NewestTime, Purpose, Segment, SegmentHeader, State};
 use crate::summary::Note;
 
 /// The newest record about a segment.
@@ -115,7 +115,7 @@ pub(crate) fn enter_survey(segments: &mut [Segment], survey: &Survey) {
     let Some(row) = segments.get_mut(survey.segment as usize) else { return };
     if row.state == State::Sealed && row.sequence == survey.header.sequence {
         // A checkpoint knew it, up to where the scan began.
-        row.newest_ms = row.newest_ms.max(survey.newest_ms);
+        row.newest = row.newest.with(survey.newest);
         row.event_bytes = match survey.is_proven() {
             true => survey.event_bytes,
             false => row.event_bytes.saturating_add(survey.event_bytes),
@@ -126,7 +126,7 @@ pub(crate) fn enter_survey(segments: &mut [Segment], survey: &Survey) {
     row.purpose = survey.header.purpose;
     row.sequence = survey.header.sequence;
     row.erase_count = survey.header.erase_count;
-    row.newest_ms = survey.newest_ms;
+    row.newest = survey.newest;
     row.event_bytes = survey.event_bytes;
     row.is_unreadable = survey.is_headless;
 }
@@ -162,7 +162,7 @@ pub(crate) fn enter_records(segments: &mut [Segment], records: &Records) {
             Life::Bad => State::Bad,
         };
         if row.state == State::Free || !is_this_life {
-            row.newest_ms = 0;
+            row.newest = NewestTime::default();
             row.event_bytes = 0;
         }
     }

@@ -7,7 +7,7 @@ use penstock_flash::ReadAt;
 use super::{Keep, Volume};
 use crate::landmark::{self, Landmark, Landmarks};
 use crate::proof::Branch;
-use crate::segment::{Purpose, SegmentHeader};
+use crate::segment::{NewestTime, Purpose, SegmentHeader};
 use crate::summary::{self, Note, Notes};
 use crate::walk::{self, Scan, Window};
 
@@ -19,7 +19,7 @@ pub(crate) struct Survey {
     pub(crate) notes: Notes,
     /// What a scan found; `None` where a proven summary spared it.
     pub(crate) scan: Option<Scan>,
-    pub(crate) newest_ms: u64,
+    pub(crate) newest: NewestTime,
     pub(crate) event_bytes: u32,
     /// The highest group that anything here says was durable.
     pub(crate) synced_group: u64,
@@ -98,7 +98,7 @@ impl<R: ReadAt> Volume<R> {
                     header,
                     notes,
                     scan: None,
-                    newest_ms: footer.newest_ms,
+                    newest: footer.newest,
                     event_bytes: footer.event_bytes,
                     synced_group,
                     landmarks,
@@ -117,7 +117,7 @@ impl<R: ReadAt> Volume<R> {
             segment,
             header,
             notes: core::mem::take(&mut scan.notes),
-            newest_ms: scan.newest_ms,
+            newest: scan.newest,
             event_bytes: scan.event_bytes,
             synced_group: synced_group.max(scan.synced_group),
             landmarks,

@@ -4,7 +4,7 @@ use penstock_flash::{Erase, Medium};
 
 use super::is_candidate;
 use crate::record::Stamp;
-use crate::segment::{Purpose, Segment};
+use crate::segment::{Purpose, Segment, State};
 use crate::spool::Spool;
 
 /// Housekeeping works towards this many free segments beyond those that mail may not take.
@@ -74,7 +74,13 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         }
         if self.reclaim.work.is_none() && now.trusted {
             let age_max_ms = self.options.kept_age_max_ms;
-            self.choose_due(|row| row.newest_ms.saturating_add(age_max_ms) < now.unix_ms);
+            let is_over = |come_ms: u64| come_ms.saturating_add(age_max_ms) < now.unix_ms;
+            let bounded = [Purpose::Hot, Purpose::Moved].map(|head| self.oldest_bounded(head));
+            let is_bounded_over = |row: &Segment| {
+                let of_row = bounded.iter().flatten().find(|(sequence, _)| *sequence == row.sequence);
+                of_row.is_some_and(|(_, come_ms)| is_over(*come_ms))
+            };
+            self.choose_due(|row| row.newest.of_all_ms().map_or_else(|| is_bounded_over(row), is_over));
         }
         let aim = self.log.kept_back(Purpose::Hot) + FREE_AIM;
         if self.reclaim.work.is_none() && self.log.free_segments() < aim {
@@ -84,6 +90,23 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             self.choose_for_wear();
         }
         self.reclaim.work.is_some()
+    }
+
+    /// Of the segments of a head whose own times do not say by when all that stands in them had come, the oldest that could
+    /// be given up: its sequence number, and by when it had, in Unix ms. The others came later. `None` if nothing tells.
+    ///
+    /// All of it had come when the head went on to its next segment, and so before whatever came into a segment that was
+    /// opened from then on.
+    fn oldest_bounded(&self, head: Purpose) -> Option<(u64, u64)> {
+        let of_head =
+            |row: &&Segment| row.purpose == head && matches!(row.state, State::Open | State::Sealed);
+        let rows = || self.log.segments.iter();
+        let is_unknown = |row: &&Segment| is_candidate(row) && row.newest.of_all_ms().is_none();
+        let oldest = rows().filter(of_head).filter(is_unknown).map(|row| row.sequence).min()?;
+        let next = rows().filter(of_head).map(|row| row.sequence).filter(|next| *next > oldest).min()?;
+        let later = rows().filter(|row| row.purpose == Purpose::Hot && row.sequence >= next);
+        let in_use = later.filter(|row| matches!(row.state, State::Open | State::Sealed));
+        Some((oldest, in_use.filter_map(|row| row.newest.trusted_ms()).min()?))
     }
 
     /// Whether more finished mail is kept than there may be.

@@ -260,9 +260,9 @@ fn a_scan_tells_of_what_it_cannot_read_where_writing_ended() {
 #[test]
 fn a_scan_sums_up_what_it_passes() {
     let mut written = Written::new();
-    let received = |unix_ms| Stamp { unix_ms, ..Stamp::default() };
+    let received = |unix_ms| Stamp { unix_ms, boot: 1, trusted: true };
     written.record(Kind::Begin, 40, &Begin { received: received(5000), ..Begin::default() });
-    assert_eq!(written.scan().newest_ms, 5000);
+    assert_eq!(written.scan().newest.of_all_ms(), Some(5000));
     written.frame(Kind::Chunk as u8, 0, 41, b"body");
     // The number of a status is a message's, and that may have been given up long ago.
     written.fate(90);
@@ -277,7 +277,7 @@ fn a_scan_sums_up_what_it_passes() {
     written.record(Kind::SegmentState, 0, &record);
     written.end(3, 2);
     let scan = written.scan();
-    assert_eq!((scan.msg_id_max, scan.newest_ms, scan.event_bytes), (41, 7000, event_bytes));
+    assert_eq!((scan.msg_id_max, scan.newest.of_all_ms(), scan.event_bytes), (41, Some(7000), event_bytes));
     let notes: Vec<Note> = scan.notes.iter().collect();
     assert!(matches!(notes[0], Note::Status { group: 3, id: 90, .. }), "{notes:?}");
     assert_eq!(notes[1..], [Note::Segment { group: 3, record }]);

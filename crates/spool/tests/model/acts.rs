@@ -45,6 +45,12 @@ pub(crate) enum Act {
         count: u16,
         fate: Fate,
     },
+    /// A run of recipients of a message is to be delivered again.
+    Replay {
+        message: usize,
+        first: u16,
+        count: u16,
+    },
     /// The oldest messages are delivered, one sync after each or one after all.
     Deliver {
         messages: u8,
@@ -135,6 +141,8 @@ impl<const CLASS_B: bool> ReferenceStateMachine for Plans<CLASS_B> {
             8 => (0..64usize, 0..4u16, 1..5u16, fates()).prop_map(|(message, first, count, fate)| Act::Fate {
                 message, first, count, fate
             }),
+            3 => (0..64usize, 0..4u16, 1..5u16)
+                .prop_map(|(message, first, count)| Act::Replay { message, first, count }),
             4 => (1..12u8, any::<bool>()).prop_map(|(messages, sync_each)| Act::Deliver { messages, sync_each }),
             2 => (0..6u8, 0..300u16, any::<u8>()).prop_map(|(key, bytes, value)| Act::PutMeta { key, bytes, value }),
             2 => (proptest::option::of(0..64usize), 0..600u16)

@@ -136,6 +136,7 @@ impl<const CLASS_B: bool> Machine<CLASS_B> {
             }
             Act::Sync => self.sync(),
             Act::Fate { message, first, count, fate } => self.set_fate(message, first, count, fate),
+            Act::Replay { message, first, count } => self.replay(message, first, count),
             Act::Deliver { messages, sync_each } => {
                 for _ in 0..messages {
                     self.set_fate(0, 0, u16::MAX, Fate::Delivered);
@@ -278,6 +279,32 @@ impl<const CLASS_B: bool> Machine<CLASS_B> {
             done => {
                 assert!(!is_final || to.is_final(), "a final fate of {id} was taken back");
                 self.ledger.noted(id, first, count, to);
+                self.came(done);
+            }
+        }
+    }
+
+    fn replay(&mut self, message: usize, first: u16, count: u16) {
+        let all: Vec<_> = self.spool().replayable(MessageId(0)).collect();
+        let Some(summary) = all.get(message % all.len().max(1)) else { return };
+        let (id, first) = (summary.id, first % summary.recipients);
+        let count = count.min(summary.recipients - first);
+        let before: Vec<Fate> = self
+            .spool()
+            .fates(id)
+            .unwrap()
+            .into_iter()
+            .flat_map(|(_, n, fate)| vec![fate; n.into()])
+            .collect();
+        let run = usize::from(first)..usize::from(first + count);
+        let is_delivered = before[run].iter().all(|fate| *fate == Fate::Delivered);
+        match self.spool().replay(id, first, count, stamp(1_700_000_000_000)) {
+            Err(Error::NotDelivered(_)) => assert!(!is_delivered, "{id}: {before:?}"),
+            // It was being given up, or there is no room.
+            Err(Error::NoSuchMessage(_) | Error::Damaged(_) | Error::Full) => {}
+            done => {
+                assert!(is_delivered || done.is_err(), "{id}: {before:?} was set back");
+                self.ledger.noted(id, first, count, Fate::Queued);
                 self.came(done);
             }
         }

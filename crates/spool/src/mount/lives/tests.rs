@@ -1,6 +1,7 @@
 use super::super::survey::tests::survey;
 use super::*;
 use crate::landmark::{Landmark, Landmarks};
+use crate::record::Stamp;
 use crate::walk::{Group, Scan};
 
 /// What a record of group `group` says of a segment.
@@ -92,10 +93,15 @@ fn the_newest_segments_were_never_opened_if_they_are_empty_and_told_of_nowhere()
     assert_eq!(none.count_opened(&[empty(5)], &landmarks, 0), 1, "something stood there");
 }
 
+/// A time that a trusted clock gave.
+fn newest(unix_ms: u64) -> NewestTime {
+    NewestTime::of(Stamp { unix_ms, boot: 1, trusted: true })
+}
+
 /// A row as it is before records are entered.
 fn row(state: State, sequence: u64) -> Segment {
     let mut row = Segment::new(state);
-    (row.sequence, row.erase_count, row.newest_ms, row.event_bytes) = (sequence, 7, 1000, 64);
+    (row.sequence, row.erase_count, row.newest, row.event_bytes) = (sequence, 7, newest(1000), 64);
     row
 }
 
@@ -136,20 +142,21 @@ fn a_record_says_where_a_segment_stands() {
 
 #[test]
 fn what_stood_in_a_segment_goes_with_that_life_of_it() {
-    let seen =
-        |row: &Segment| (row.sequence, row.newest_ms, row.event_bytes, row.erase_count, row.recorded_in);
+    let seen = |row: &Segment| {
+        (row.sequence, row.newest.of_all_ms(), row.event_bytes, row.erase_count, row.recorded_in)
+    };
     let same = after(row(State::Sealed, 50), Purpose::Hot, 50, Life::Used);
-    assert_eq!(seen(&same), (50, 1000, 64, 7, Some(20)));
+    assert_eq!(seen(&same), (50, Some(1000), 64, 7, Some(20)));
     let retired = after(row(State::Sealed, 50), Purpose::Hot, 50, Life::Retired);
-    assert_eq!(seen(&retired), (50, 1000, 64, 7, Some(20)));
+    assert_eq!(seen(&retired), (50, Some(1000), 64, 7, Some(20)));
     let clean = after(row(State::Sealed, 50), Purpose::Hot, 50, Life::Clean { since: 1 });
-    assert_eq!(seen(&clean), (50, 0, 0, 7, Some(20)));
+    assert_eq!(seen(&clean), (50, None, 0, 7, Some(20)));
     let another = after(row(State::Sealed, 50), Purpose::Moved, 51, Life::Retired);
-    assert_eq!(seen(&another), (51, 0, 0, 7, Some(20)));
+    assert_eq!(seen(&another), (51, None, 0, 7, Some(20)));
     assert_eq!(another.purpose, Purpose::Moved);
     // A record that is older than the header says nothing.
     let older = after(row(State::Sealed, 50), Purpose::Moved, 49, Life::Retired);
-    assert_eq!((seen(&older), older.purpose), ((50, 1000, 64, 7, None), Purpose::Hot));
+    assert_eq!((seen(&older), older.purpose), ((50, Some(1000), 64, 7, None), Purpose::Hot));
 }
 
 #[test]
@@ -181,10 +188,10 @@ fn a_survey_adds_to_what_a_checkpoint_knew_or_begins_anew() {
         let mut segments: Vec<Segment> = (0..10).map(|_| Segment::new(State::Free)).collect();
         segments[9] = known;
         let survey =
-            Survey { newest_ms: 900, event_bytes: 8, ..survey(9, sequence, Purpose::Moved, &[], scan) };
+            Survey { newest: newest(900), event_bytes: 8, ..survey(9, sequence, Purpose::Moved, &[], scan) };
         enter_survey(&mut segments, &survey);
         let row = segments.swap_remove(9);
-        (row.state, row.purpose, row.sequence, row.newest_ms, row.event_bytes)
+        (row.state, row.purpose, row.sequence, row.newest.of_all_ms().unwrap_or(0), row.event_bytes)
     };
     let known = || row(State::Sealed, 50);
     // A summary is of the whole segment, a scan of what came after the checkpoint.

@@ -35,7 +35,7 @@ pub(crate) fn survey(
         header,
         notes: collected,
         scan,
-        newest_ms: 0,
+        newest: NewestTime::default(),
         event_bytes: 0,
         synced_group: 0,
         landmarks: Landmarks::new(32),

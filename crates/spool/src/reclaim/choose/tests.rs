@@ -3,7 +3,7 @@ use penstock_flash::Geometry;
 use super::super::Work;
 use super::super::tests::{NOR, SimSpool, seal, spool};
 use super::*;
-use crate::segment::State;
+use crate::segment::{NewestTime, State};
 use crate::spool::MountOptions;
 
 /// What was begun, and about which segment.
@@ -156,9 +156,9 @@ fn finished_mail_goes_when_its_time_is_over_and_not_before() {
     let chosen = |now: Stamp, kept_bytes: u64, live_bytes: u64| {
         let mut spool = spool(NOR, options);
         for (segment, sequence) in [(10, 21), (11, 20)] {
-            seal(&mut spool, segment, Purpose::Hot, sequence, live_bytes).newest_ms = 1000;
+            seal(&mut spool, segment, Purpose::Hot, sequence, live_bytes).newest = NewestTime::of(at(1000));
         }
-        seal(&mut spool, 12, Purpose::Status, 5, 100).newest_ms = 1000;
+        seal(&mut spool, 12, Purpose::Status, 5, 100).newest = NewestTime::of(at(1000));
         spool.kept_bytes = kept_bytes;
         assert_eq!(spool.choose_work(now), begun(&spool) != Begun::Nothing);
         begun(&spool)
@@ -170,6 +170,49 @@ fn finished_mail_goes_when_its_time_is_over_and_not_before() {
     assert_eq!(chosen(at(1501), 9000, 100), Begun::MovingOut(11), "little of it has to be moved");
     let quarter = u64::from(new_spool().log.layout.data_bytes()) / 4;
     assert_eq!(chosen(at(1501), 9000, quarter), Begun::Nothing, "too much of it");
+}
+
+#[test]
+fn mail_of_an_untrusted_clock_is_as_old_as_what_came_after_it_is_known_to_be() {
+    let options = MountOptions { kept_age_max_ms: 500, ..MountOptions::default() };
+    let untrusted = |unix_ms| NewestTime::of(Stamp { trusted: false, ..at(unix_ms) });
+    // One segment of an untrusted clock, and what was opened after it.
+    let chosen = |purpose: Purpose, newest: NewestTime, later: &[(Purpose, u64, NewestTime)], now_ms: u64| {
+        let mut spool = spool(NOR, options);
+        seal(&mut spool, 10, purpose, 20, 0).newest = newest;
+        for ((purpose, sequence, newest), segment) in later.iter().zip(11..) {
+            // They cannot be chosen themselves.
+            let row = seal(&mut spool, segment, *purpose, *sequence, 0);
+            (row.newest, row.held) = (*newest, 1);
+        }
+        spool.choose_work(at(now_ms)) && begun(&spool) == Begun::GivingUp(10)
+    };
+    let (hot, moved, late) = (Purpose::Hot, Purpose::Moved, 9_000_000);
+    assert!(!chosen(hot, untrusted(1), &[], late), "nothing tells");
+    assert!(
+        !chosen(hot, NewestTime::of(at(1000)).with(untrusted(1)), &[], late),
+        "of one message nothing tells"
+    );
+    assert!(!chosen(
+        hot,
+        untrusted(1),
+        &[(hot, 21, untrusted(2)), (Purpose::Status, 22, NewestTime::of(at(1)))],
+        late
+    ));
+    let after =
+        [(hot, 21, untrusted(2)), (hot, 22, NewestTime::of(at(1000))), (hot, 23, NewestTime::of(at(5000)))];
+    assert!(!chosen(hot, untrusted(1), &after, 1500));
+    assert!(chosen(hot, untrusted(1), &after, 1501));
+    assert!(chosen(hot, NewestTime::default(), &after, 1501), "a part of a message that began before");
+    // What is moved is older than where it stands: only what came after the last of it tells.
+    assert!(!chosen(moved, untrusted(1), &after, late), "more may be moved there yet");
+    let after = [
+        (hot, 21, NewestTime::of(at(1000))),
+        (moved, 22, NewestTime::of(at(1))),
+        (hot, 23, NewestTime::of(at(5000))),
+    ];
+    assert!(!chosen(moved, untrusted(1), &after, 5500));
+    assert!(chosen(moved, untrusted(1), &after, 5501));
 }
 
 #[test]
