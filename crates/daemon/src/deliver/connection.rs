@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::evidence::{Cut, Found, phase};
+use crate::clock::{host_time, since};
 
 /// What is read at once: replies are short.
 const READ_BYTES: usize = 4 * 1024;
@@ -56,7 +57,7 @@ impl Connection {
         counted: Arc<()>,
     ) -> Result<Self, Option<Found>> {
         let opening = async {
-            let stream = connect(address, from, timeouts.connect_timeout).await?;
+            let stream = connect(address, from, host_time(timeouts.connect_timeout)).await?;
             // Commands are short and we wait for each answer. Where it cannot be set, it is only slower.
             let _ = stream.set_nodelay(true);
             let peer = stream.peer_addr()?;
@@ -73,7 +74,7 @@ impl Connection {
             session: Session::new(config),
             input: Vec::new(),
             taken: 0,
-            timer: Box::pin(tokio::time::sleep(timeouts.reply_timeout)),
+            timer: Box::pin(tokio::time::sleep(host_time(timeouts.reply_timeout))),
             timeouts: timeouts.clone(),
             stopping,
             opened: now,
@@ -123,7 +124,7 @@ impl Connection {
     /// Sends or receives something, whichever comes first, within the time that the phase has.
     pub(super) async fn progress(&mut self) -> Result<(), Cut> {
         let limit = self.time_limit();
-        self.timer.as_mut().reset(tokio::time::Instant::now() + limit);
+        self.timer.as_mut().reset(tokio::time::Instant::now() + host_time(limit));
         poll_fn(|context| self.poll_progress(context)).await
     }
 
@@ -179,7 +180,7 @@ impl Connection {
 
     /// How long ago the last command went out, in ms.
     pub(super) fn asked_ms_ago(&self) -> u64 {
-        u64::try_from(self.asked.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(since(self.asked).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// A message was carried to its end.
@@ -194,7 +195,7 @@ impl Connection {
 
     /// Whether another message may begin on it.
     pub(super) fn is_fresh(&self) -> bool {
-        self.session.phase() == Phase::Idle && self.opened.elapsed() < self.timeouts.session_age_max
+        self.session.phase() == Phase::Idle && since(self.opened) < self.timeouts.session_age_max
     }
 
     pub(super) fn set_idle(&mut self) {
@@ -202,7 +203,7 @@ impl Connection {
     }
 
     pub(super) fn idle_for(&self) -> Duration {
-        self.idle_since.elapsed()
+        since(self.idle_since)
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
