@@ -1,0 +1,13 @@
+//! A backlog on its way into an Exchange server that has just come back: what `bench-drain` and `bench-rebuild-night`
+//! have in common.
+//!
+//! [`backlog`] is the mail, [`spool`] are the mail servers that keep it and give it on, [`trickle`] is the mail that
+//! comes meanwhile, and [`site`] is the model of Exchange with what it has seen. [`row`] drains one backlog and measures
+//! it; [`scenario`] says what the server is capable of.
+
+pub mod backlog;
+pub mod row;
+pub mod scenario;
+pub mod site;
+pub mod spool;
+pub mod trickle;

@@ -1,0 +1,391 @@
+//! One backlog, from one sender into one server, and what came of it.
+
+use std::collections::HashSet;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::backlog::{self, Mail};
+use super::scenario::Scenario;
+use super::site::{Place, Seen, Site, bystander_address};
+use super::spool::{Kind, Spool};
+use super::trickle::{Trickle, p99_s};
+
+/// How often it is looked at what has arrived.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often that is told.
+const TELL_EVERY: Duration = Duration::from_secs(15);
+/// A drain is given up when nothing of the backlog has arrived for longer than any sender's longest back-off, 4000 s with
+/// Postfix …
+const QUIET_MAX_MS: u64 = 5_000_000;
+/// … or when it takes so many times what it could.
+const TIMES_CEILING_MAX: f64 = 20.0;
+/// How long mail that came meanwhile is waited for after the backlog.
+const AFTERWARDS_MAX_MS: u64 = 900_000;
+/// How long an idle server is watched, in s, after so long in which sender and server get to know each other.
+const IDLE_S: u64 = 60;
+const WARM_UP_S: u64 = 20;
+/// Full pace is this share of what server and sender could do, over this long, in s.
+const FULL_PACE: f64 = 0.9;
+const PACE_WINDOW_S: u64 = 10;
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// What the server is capable of.
+    pub scenario: Scenario,
+    /// Who sends.
+    pub kind: Kind,
+    /// The length of the backlog.
+    pub messages: u32,
+    /// How fast time runs.
+    pub speed: u32,
+    /// Further commands for the model.
+    pub more: String,
+}
+
+/// How long a message takes when nothing else is going on: the 99th percentile, in s.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// Somebody else's.
+    pub bystander_p99_s: Option<f64>,
+    /// One that comes through the sender.
+    pub fresh_p99_s: Option<f64>,
+}
+
+/// What was measured. Times are the model's.
+#[derive(Clone, Debug)]
+pub struct Row {
+    question: Question,
+    idle: Idle,
+    /// From letting go to the last mailbox; `None` if that was not reached.
+    drained_s: Option<f64>,
+    bystander_p99_s: Option<f64>,
+    fresh_p99_s: Option<f64>,
+    recovery_s: Option<f64>,
+    /// The model's counts when the backlog had arrived.
+    summary: Value,
+    /// Of these, what the bystander got.
+    bystander_put_off: (u64, u64),
+    /// Messages of which a recipient has nothing and that the sender does not have any more.
+    lost: u64,
+    /// Messages that were still on their way when it was given up.
+    unfinished: u64,
+    /// Copies that lay in their mailbox already, suppressed or not.
+    duplicates: u64,
+    cpu_share: Option<f64>,
+}
+
+/// Measures sender and server at rest.
+pub fn idle(question: &Question, tell: &impl Fn(&str)) -> Idle {
+    tell("at rest");
+    let Question { scenario, kind, speed, .. } = *question;
+    let place = Place::free();
+    let mut spool = Spool::start(kind, place, speed, 64 * 1024 * 1024);
+    spool.prepare();
+    let commands = scenario.at_ease() + &kind.site_commands();
+    let site = Site::start(place, speed, &commands, spool.reports_to());
+    spool.let_go();
+    let (bystander, fresh) = trickles(&spool, place, &site, speed);
+    let enough = || bystander.submitted().min(fresh.submitted()) as u64 >= WARM_UP_S + IDLE_S;
+    wait_while(&site, AFTERWARDS_MAX_MS, || !enough());
+    let ended_ms = site.now_ms();
+    let (seen, _) = wait_for(&site, &[&bystander, &fresh], ended_ms, Vec::new(), 0);
+    let now_ms = site.now_ms();
+    let warm_ms = WARM_UP_S * 1000;
+    let p99 = |trickle: &Trickle| p99_s(&trickle.waits_ms(&seen, warm_ms..ended_ms, now_ms));
+    Idle { bystander_p99_s: p99(&bystander), fresh_p99_s: p99(&fresh) }
+}
+
+/// Drains one backlog. `tell` hears how far it is.
+pub fn measure(question: &Question, idle: Idle, tell: &(impl Fn(&str) + Sync)) -> Row {
+    let Question { scenario, kind, messages, speed, .. } = *question;
+    let place = Place::free();
+    let mut awaited = Awaited::all(messages);
+    let mut spool = Spool::start(kind, place, speed, awaited.len_bytes);
+    backlog::submit(spool.address(), messages, &|so_far| {
+        if so_far % 2000 == 0 {
+            tell(&format!("{so_far} of {messages} queued"));
+        }
+    });
+    spool.prepare();
+    let commands = format!("{}{}{}", scenario.commands(messages), kind.site_commands(), question.more);
+    let site = Site::start(place, speed, &commands, spool.reports_to());
+    spool.let_go();
+    let (began, cpu_before) = (Instant::now(), spool.cpu_s());
+    let (bystander, fresh) = trickles(&spool, place, &site, speed);
+
+    let ceiling_s = scenario.ceiling_s(messages, kind.ceiling_per_minute().unwrap_or(f64::INFINITY));
+    let limit_ms = (ceiling_s * TIMES_CEILING_MAX * 1000.0) as u64;
+    let (mut seen, mut count, mut last_ms) = (Vec::new(), 0, 0);
+    let mut told = Instant::now();
+    while !awaited.copies.is_empty() {
+        sleep(LOOK_EVERY);
+        let (new, all) = site.seen_after(count);
+        count = all;
+        for copy in &new {
+            if copy.kind == "backlog" {
+                awaited.arrived(copy);
+                last_ms = copy.delivered_ms;
+            }
+        }
+        seen.extend(new);
+        let now_ms = site.now_ms();
+        if now_ms > limit_ms || now_ms > last_ms + QUIET_MAX_MS {
+            break;
+        }
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            tell(&format!("{} copies to come; {}", awaited.copies.len(), site.status_line()));
+        }
+    }
+    let (summary, bystander_put_off) = (site.summary(), bystander.put_off());
+    let used_s = spool.cpu_s().zip(cpu_before).map(|(after, before)| after - before);
+    let cpu_share = used_s.map(|used_s| used_s / began.elapsed().as_secs_f64());
+    let left = awaited.messages();
+    let (lost, unfinished) = if left == 0 {
+        (0, 0)
+    } else {
+        let there = spool.queued().min(left);
+        (left - there, there)
+    };
+    let ended_ms = site.now_ms();
+    tell("the mail that came meanwhile");
+    let (seen, _) = wait_for(&site, &[&bystander, &fresh], ended_ms, seen, count);
+    let now_ms = site.now_ms();
+    Row {
+        question: question.clone(),
+        idle,
+        drained_s: (left == 0).then_some(last_ms as f64 / 1000.0),
+        bystander_p99_s: p99_s(&bystander.waits_ms(&seen, 0..ended_ms, now_ms)),
+        fresh_p99_s: p99_s(&fresh.waits_ms(&seen, 0..ended_ms, now_ms)),
+        recovery_s: recovery_s(question, &seen),
+        bystander_put_off,
+        lost,
+        unfinished,
+        duplicates: awaited.again + count_of(&summary, "duplicates_suppressed"),
+        summary,
+        cpu_share,
+    }
+}
+
+fn trickles(spool: &Spool, place: Place, site: &Site, speed: u32) -> (Trickle, Trickle) {
+    let bystander = Trickle::start("bystander", place.smtp, Some(bystander_address()), site, speed);
+    let fresh = Trickle::start("fresh", spool.address(), None, site, speed);
+    (bystander, fresh)
+}
+
+/// Waits while something holds, up to so long of the model's time.
+fn wait_while(site: &Site, at_most_ms: u64, holds: impl Fn() -> bool) {
+    let until_ms = site.now_ms() + at_most_ms;
+    while holds() && site.now_ms() < until_ms {
+        sleep(LOOK_EVERY);
+    }
+}
+
+/// Waits until what was submitted before a moment has arrived. Returns all that was seen, and how much that is.
+fn wait_for(
+    site: &Site,
+    trickles: &[&Trickle],
+    before_ms: u64,
+    mut seen: Vec<Seen>,
+    mut count: usize,
+) -> (Vec<Seen>, usize) {
+    trickles.iter().for_each(|trickle| trickle.finish());
+    let until_ms = site.now_ms() + AFTERWARDS_MAX_MS;
+    loop {
+        let (new, all) = site.seen_after(count);
+        count = all;
+        seen.extend(new);
+        let is_complete = trickles.iter().all(|trickle| trickle.has_all(&seen, before_ms));
+        if is_complete || site.now_ms() > until_ms {
+            return (seen, count);
+        }
+        sleep(LOOK_EVERY);
+    }
+}
+
+/// What has not arrived yet.
+struct Awaited {
+    copies: HashSet<(u32, String)>,
+    again: u64,
+    len_bytes: u64,
+}
+
+impl Awaited {
+    fn all(messages: u32) -> Self {
+        let mut awaited = Self { copies: HashSet::new(), again: 0, len_bytes: 0 };
+        for mail in (0..messages).map(Mail::numbered) {
+            awaited.len_bytes += mail.len_bytes as u64;
+            awaited.copies.extend(mail.to.into_iter().map(|to| (mail.number, to)));
+        }
+        awaited
+    }
+
+    fn arrived(&mut self, seen: &Seen) {
+        if !self.copies.remove(&(seen.number, seen.mailbox.clone())) {
+            self.again += 1;
+        }
+    }
+
+    /// Messages of which a copy has not arrived.
+    fn messages(&self) -> u64 {
+        self.copies.iter().map(|(number, _)| number).collect::<HashSet<_>>().len() as u64
+    }
+}
+
+/// From the end of the pressure until the sender sends as much as server and sender could, in s.
+fn recovery_s(question: &Question, seen: &[Seen]) -> Option<f64> {
+    let ended_ms = question.scenario.pressure_ends_ms()?;
+    let ceiling_per_s = question.kind.ceiling_per_minute().map_or(f64::INFINITY, |ceiling| ceiling / 60.0);
+    let full_per_s = question.scenario.capacity_per_s().min(ceiling_per_s) * FULL_PACE;
+    // The copies of one message were accepted together.
+    let mut accepted: Vec<(u64, u32)> = seen
+        .iter()
+        .filter(|seen| seen.kind != "bystander" && seen.accepted_ms >= ended_ms)
+        .map(|seen| (seen.accepted_ms, seen.number))
+        .collect();
+    accepted.sort_unstable();
+    accepted.dedup();
+    let enough = (full_per_s * PACE_WINDOW_S as f64) as usize;
+    let full = accepted.windows(enough.max(1)).find(|window| {
+        window
+            .first()
+            .zip(window.last())
+            .is_some_and(|(first, last)| last.0 - first.0 <= PACE_WINDOW_S * 1000)
+    })?;
+    full.first().map(|(at_ms, _)| (at_ms - ended_ms) as f64 / 1000.0)
+}
+
+fn count_of(summary: &Value, name: &str) -> u64 {
+    summary[name].as_u64().unwrap_or_else(|| panic!("no {name}: {summary}"))
+}
+
+/// Three digits behind the point.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+impl Row {
+    fn time_vs(&self, reference_s: f64) -> Option<f64> {
+        self.drained_s.map(|drained_s| rounded(drained_s / reference_s))
+    }
+
+    fn time_vs_ideal(&self) -> Option<f64> {
+        self.time_vs(self.question.scenario.ideal_s(self.question.messages))
+    }
+
+    /// Only who has a ceiling of its own is compared with it.
+    fn time_vs_ceiling(&self) -> Option<f64> {
+        let Question { scenario, kind, messages, .. } = self.question;
+        kind.ceiling_per_minute().and_then(|ceiling| self.time_vs(scenario.ceiling_s(messages, ceiling)))
+    }
+
+    /// Replies of 4xx to the sender, and messages of it that were refused at the end of data.
+    fn put_off(&self) -> (u64, u64) {
+        let replies = self.summary["replies"].as_object().into_iter().flatten();
+        let all: u64 =
+            replies.filter(|(code, _)| code.starts_with('4')).filter_map(|(_, n)| n.as_u64()).sum();
+        let (bystander_all, bystander_in_vain) = self.bystander_put_off;
+        let in_vain = count_of(&self.summary, "in_vain");
+        (all.saturating_sub(bystander_all), in_vain.saturating_sub(bystander_in_vain))
+    }
+
+    /// As one JSON object.
+    pub fn to_json(&self) -> Value {
+        let (sender, knows) = self.question.kind.sender_and_knowledge();
+        let (replies_4xx, in_vain) = self.put_off();
+        json!({
+            "scenario": self.question.scenario.name(),
+            "sender": sender,
+            "knows": knows,
+            "messages": self.question.messages,
+            "speed": self.question.speed,
+            "time_s": self.drained_s.map(rounded),
+            "time_vs_ideal": self.time_vs_ideal(),
+            "time_vs_ceiling": self.time_vs_ceiling(),
+            "medium_share": self.summary["medium_share"],
+            "high_share": self.summary["high_share"],
+            "excursions": self.summary["excursions_medium"],
+            "replies_4xx": replies_4xx,
+            "in_vain": in_vain,
+            "bystander_p99_s": self.bystander_p99_s.map(rounded),
+            "bystander_idle_p99_s": self.idle.bystander_p99_s.map(rounded),
+            "fresh_p99_s": self.fresh_p99_s.map(rounded),
+            "fresh_idle_p99_s": self.idle.fresh_p99_s.map(rounded),
+            "queue_s_mean": self.summary["queue_s_mean"],
+            "recovery_s": self.recovery_s.map(rounded),
+            "ndr_after_250": self.summary["ndr_after_250"],
+            "lost": self.lost,
+            "unfinished": self.unfinished,
+            "duplicates": self.duplicates,
+            "cpu_share": self.cpu_share.map(rounded),
+        })
+    }
+
+    /// The head of the table for people.
+    pub fn header() -> String {
+        format!(
+            "{:<11} {:<18} {:>5} {:>8} {:>7} {:>8} {:>7} {:>6} {:>5} {:>6} {:>8} {:>9} {:>8} {:>9} {:>8} {:>8} {:>8} \
+             {:>5} {:>5} {:>6} {:>5}",
+            "scenario",
+            "sender",
+            "speed",
+            "time s",
+            "x ideal",
+            "x ceil.",
+            "medium",
+            "high",
+            "exc.",
+            "4xx",
+            "in vain",
+            "bystander",
+            "(idle)",
+            "fresh p99",
+            "(idle)",
+            "queue s",
+            "recovery",
+            "ndr",
+            "lost",
+            "again",
+            "cpu"
+        )
+    }
+
+    /// A line of it.
+    pub fn line(&self) -> String {
+        let (replies_4xx, in_vain) = self.put_off();
+        let number = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        };
+        let share = |name: &str| number(self.summary[name].as_f64(), 3);
+        let unfinished =
+            if self.unfinished > 0 { format!("  {} still to come", self.unfinished) } else { String::new() };
+        format!(
+            "{:<11} {:<18} {:>5} {:>8} {:>7} {:>8} {:>7} {:>6} {:>5} {:>6} {:>8} {:>9} {:>8} {:>9} {:>8} {:>8} {:>8} \
+             {:>5} {:>5} {:>6} {:>5}{unfinished}",
+            self.question.scenario.name(),
+            self.question.kind.name(),
+            self.question.speed,
+            number(self.drained_s, 0),
+            number(self.time_vs_ideal(), 2),
+            number(self.time_vs_ceiling(), 2),
+            share("medium_share"),
+            share("high_share"),
+            count_of(&self.summary, "excursions_medium"),
+            replies_4xx,
+            in_vain,
+            number(self.bystander_p99_s, 1),
+            number(self.idle.bystander_p99_s, 1),
+            number(self.fresh_p99_s, 1),
+            number(self.idle.fresh_p99_s, 1),
+            share("queue_s_mean"),
+            number(self.recovery_s, 1),
+            count_of(&self.summary, "ndr_after_250"),
+            self.lost,
+            self.duplicates,
+            number(self.cpu_share, 2),
+        )
+    }
+}
