@@ -23,12 +23,20 @@ pub struct Timers {
     transport: String,
     /// Takes mail and delivers none.
     keeps: bool,
+    /// Where mail for `client.example` goes, if not to the next hop.
+    pub outside: Option<SocketAddr>,
 }
 
 impl Timers {
     /// Every second, for tests.
     fn brisk() -> Self {
-        Self { retry: "F,1h,1s".to_owned(), queue_run_s: 1, transport: String::new(), keeps: false }
+        Self {
+            retry: "F,1h,1s".to_owned(),
+            queue_run_s: 1,
+            transport: String::new(),
+            keeps: false,
+            outside: None,
+        }
     }
 
     /// As Debian's package and Exim's own defaults have them, divided by `speed`.
@@ -51,7 +59,7 @@ impl Timers {
             five = of(5 * MINUTE),
             ten = of(10 * MINUTE)
         );
-        Self { retry, queue_run_s: (30 * MINUTE / speed).max(1), transport, keeps: false }
+        Self { retry, queue_run_s: (30 * MINUTE / speed).max(1), transport, keeps: false, outside: None }
     }
 
     /// The same, for one that delivers nothing yet.
@@ -97,6 +105,14 @@ impl Exim {
     fn configure(&mut self, next_hop: SocketAddr, timers: &Timers) {
         self.queue_run_s = timers.queue_run_s;
         let here = self.scratch.path().display();
+        let outside = timers.outside.map_or_else(String::new, |outside| {
+            format!(
+                "outside:\n\x20 driver = manualroute\n\x20 domains = client.example\n\x20 transport = onwards\n\
+                 \x20 route_list = * {}::{}\n\x20 self = send\n",
+                outside.ip(),
+                outside.port()
+            )
+        });
         let configuration = format!(
             "exim_path = {here}/exim4\n\
              spool_directory = {here}/spool\n\
@@ -111,6 +127,7 @@ impl Exim {
              acl_smtp_rcpt = accept\n\
              queue_only = {keeps}\n\
              begin routers\n\
+             {outside}\
              everything:\n\
              \x20 driver = manualroute\n\
              \x20 transport = onwards\n\

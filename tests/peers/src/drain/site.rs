@@ -1,8 +1,10 @@
 //! The server, and what it has seen.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use penstock_exchange::ReportKind;
 use penstock_exchange::real::{Background, Options};
 use serde_json::Value;
 
@@ -101,10 +103,13 @@ impl Site {
         })
     }
 
-    /// Whether it has nothing left to do.
-    pub fn is_idle(&self) -> bool {
-        let summary = self.summary();
-        summary["in_submission_queue"] == 0 && summary["in_delivery_queues"] == 0
+    /// The messages that it had taken and then reported as undeliverable, by number.
+    pub fn reported(&self) -> BTreeSet<u32> {
+        self.exchange.with(|server| {
+            let failed = server.reports().iter().filter(|report| report.kind != ReportKind::Delivered);
+            let numbers = failed.filter_map(|report| Some(kind_and_number(report.message_id.as_deref()?)?.1));
+            numbers.collect()
+        })
     }
 }
 

@@ -141,6 +141,19 @@ impl Spool {
         }
     }
 
+    /// Where it sends what is for the outside: bounces. Holds from [`prepare`](Self::prepare) on.
+    pub fn tell_senders_at(&mut self, outside: SocketAddr) {
+        let (ip, port) = (outside.ip(), outside.port());
+        match &mut self.program {
+            // It makes none without a smarthost.
+            Program::Penstock(_) => {}
+            Program::Postfix { settings, .. } => settings.push_str(&format!(
+                "transport_maps = inline:{{ {{ client.example = smtp:[{ip}]:{port} }} }}\n"
+            )),
+            Program::Exim { timers, .. } => timers.outside = Some(outside),
+        }
+    }
+
     /// Gets it ready to give its mail on: everything that takes time and does not need the server.
     pub fn prepare(&mut self) {
         match &mut self.program {
