@@ -389,3 +389,47 @@ impl Row {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(kind: Kind) -> Question {
+        let scenario = Scenario::Disk;
+        Question { scenario, kind, messages: 1000, speed: 1, more: String::new() }
+    }
+
+    fn seen(number: u32, accepted_ms: u64) -> Seen {
+        let (kind, mailbox) = ("backlog".to_owned(), format!("user{number}@example.com"));
+        Seen { kind, number, mailbox, accepted_ms, delivered_ms: accepted_ms + 100 }
+    }
+
+    #[test]
+    fn a_sender_has_recovered_when_it_sends_what_the_server_could_take() {
+        // One a second for 30 s after the pressure, then 50 a second.
+        let slow = (0..30u32).map(|n| seen(n, 90_000 + u64::from(n) * 1000));
+        let fast = (30..1000u32).map(|n| seen(n, 120_000 + u64::from(n - 30) * 20));
+        let all: Vec<Seen> = slow.chain(fast).collect();
+        let recovery_s = recovery_s(&question(Kind::Postfix), &all).unwrap();
+        assert!((28.0..31.0).contains(&recovery_s), "{recovery_s}");
+    }
+
+    #[test]
+    fn where_there_was_no_pressure_there_is_nothing_to_recover_from() {
+        let calm = Question { scenario: Scenario::Steady20, ..question(Kind::Postfix) };
+        assert_eq!(recovery_s(&calm, &[seen(0, 0)]), None);
+    }
+
+    #[test]
+    fn a_message_is_missing_until_all_of_its_mailboxes_have_it_and_what_comes_twice_is_counted() {
+        let mut awaited = Awaited::all(200);
+        let several = (0..200).map(Mail::numbered).find(|mail| mail.to.len() > 1).unwrap();
+        let copy = |to: &String| Seen { mailbox: to.clone(), ..seen(several.number, 0) };
+        several.to.iter().skip(1).for_each(|to| awaited.arrived(&copy(to)));
+        assert_eq!((awaited.messages(), awaited.again), (200, 0));
+        awaited.arrived(&copy(&several.to[0]));
+        assert_eq!((awaited.messages(), awaited.again), (199, 0));
+        awaited.arrived(&copy(&several.to[0]));
+        assert_eq!((awaited.messages(), awaited.again), (199, 1));
+    }
+}

@@ -201,3 +201,16 @@ pub fn p99_s(sorted_ms: &[u64]) -> Option<f64> {
     let index = (sorted_ms.len() * 99).div_ceil(100).saturating_sub(1);
     sorted_ms.get(index).map(|ms| *ms as f64 / 1000.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_hundred_the_second_worst_is_the_99th_percentile() {
+        let waits: Vec<u64> = (1..=100).map(|n| n * 1000).collect();
+        assert_eq!(p99_s(&waits), Some(99.0));
+        assert_eq!(p99_s(&waits[..1]), Some(1.0));
+        assert_eq!(p99_s(&[]), None);
+    }
+}
