@@ -10,7 +10,7 @@ use super::backlog::{self, Mail};
 use super::scenario::Scenario;
 use super::site::{Place, Seen, Site, bystander_address};
 use super::spool::{Kind, Spool};
-use super::trickle::{Trickle, p99_s};
+use super::trickle::{Trickle, percentile_s};
 
 /// How often it is looked at what has arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -61,8 +61,9 @@ pub struct Row {
     idle: Idle,
     /// From letting go to the last mailbox; `None` if that was not reached.
     drained_s: Option<f64>,
-    bystander_p99_s: Option<f64>,
-    fresh_p99_s: Option<f64>,
+    /// How long each message took of those that came meanwhile, in ms, sorted.
+    bystander_ms: Vec<u64>,
+    fresh_ms: Vec<u64>,
     recovery_s: Option<f64>,
     /// The model's counts when the backlog had arrived.
     summary: Value,
@@ -94,7 +95,7 @@ pub fn idle(question: &Question, tell: &impl Fn(&str)) -> Idle {
     let (seen, _) = wait_for(&site, &[&bystander, &fresh], ended_ms, Vec::new(), 0);
     let now_ms = site.now_ms();
     let warm_ms = WARM_UP_S * 1000;
-    let p99 = |trickle: &Trickle| p99_s(&trickle.waits_ms(&seen, warm_ms..ended_ms, now_ms));
+    let p99 = |trickle: &Trickle| percentile_s(&trickle.waits_ms(&seen, warm_ms..ended_ms, now_ms), 99);
     Idle { bystander_p99_s: p99(&bystander), fresh_p99_s: p99(&fresh) }
 }
 
@@ -158,8 +159,8 @@ pub fn measure(question: &Question, idle: Idle, tell: &(impl Fn(&str) + Sync)) -
         question: question.clone(),
         idle,
         drained_s: (left == 0).then_some(last_ms as f64 / 1000.0),
-        bystander_p99_s: p99_s(&bystander.waits_ms(&seen, 0..ended_ms, now_ms)),
-        fresh_p99_s: p99_s(&fresh.waits_ms(&seen, 0..ended_ms, now_ms)),
+        bystander_ms: bystander.waits_ms(&seen, 0..ended_ms, now_ms),
+        fresh_ms: fresh.waits_ms(&seen, 0..ended_ms, now_ms),
         recovery_s: recovery_s(question, &seen),
         bystander_put_off,
         lost,
@@ -310,9 +311,11 @@ impl Row {
             "excursions": self.summary["excursions_medium"],
             "replies_4xx": replies_4xx,
             "in_vain": in_vain,
-            "bystander_p99_s": self.bystander_p99_s.map(rounded),
+            "bystander_p50_s": percentile_s(&self.bystander_ms, 50).map(rounded),
+            "bystander_p99_s": percentile_s(&self.bystander_ms, 99).map(rounded),
             "bystander_idle_p99_s": self.idle.bystander_p99_s.map(rounded),
-            "fresh_p99_s": self.fresh_p99_s.map(rounded),
+            "fresh_p50_s": percentile_s(&self.fresh_ms, 50).map(rounded),
+            "fresh_p99_s": percentile_s(&self.fresh_ms, 99).map(rounded),
             "fresh_idle_p99_s": self.idle.fresh_p99_s.map(rounded),
             "queue_s_mean": self.summary["queue_s_mean"],
             "recovery_s": self.recovery_s.map(rounded),
@@ -376,9 +379,9 @@ impl Row {
             count_of(&self.summary, "excursions_medium"),
             replies_4xx,
             in_vain,
-            number(self.bystander_p99_s, 1),
+            number(percentile_s(&self.bystander_ms, 99), 1),
             number(self.idle.bystander_p99_s, 1),
-            number(self.fresh_p99_s, 1),
+            number(percentile_s(&self.fresh_ms, 99), 1),
             number(self.idle.fresh_p99_s, 1),
             share("queue_s_mean"),
             number(self.recovery_s, 1),

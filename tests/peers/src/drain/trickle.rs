@@ -196,9 +196,9 @@ fn send(shared: &Shared, number: u32) -> Option<(u16, bool)> {
     Some((code, true))
 }
 
-/// The value below which 99 % of them lie, in s. `None` of nothing.
-pub fn p99_s(sorted_ms: &[u64]) -> Option<f64> {
-    let index = (sorted_ms.len() * 99).div_ceil(100).saturating_sub(1);
+/// The value that so many percent of them do not exceed, in s. `None` of nothing.
+pub fn percentile_s(sorted_ms: &[u64], percent: usize) -> Option<f64> {
+    let index = (sorted_ms.len() * percent).div_ceil(100).saturating_sub(1);
     sorted_ms.get(index).map(|ms| *ms as f64 / 1000.0)
 }
 
@@ -209,8 +209,9 @@ mod tests {
     #[test]
     fn of_a_hundred_the_second_worst_is_the_99th_percentile() {
         let waits: Vec<u64> = (1..=100).map(|n| n * 1000).collect();
-        assert_eq!(p99_s(&waits), Some(99.0));
-        assert_eq!(p99_s(&waits[..1]), Some(1.0));
-        assert_eq!(p99_s(&[]), None);
+        assert_eq!(percentile_s(&waits, 99), Some(99.0));
+        assert_eq!(percentile_s(&waits, 50), Some(50.0));
+        assert_eq!(percentile_s(&waits[..1], 99), Some(1.0));
+        assert_eq!(percentile_s(&[], 99), None);
     }
 }
