@@ -2,12 +2,12 @@
 //!
 //! Schedules run on the monotonic clock ([`std::time::Instant`]) and never on this one.
 //!
-//! Who sets the clock knows whether it is right. On an appliance that is its first process, which says so in a file; the
-//! daemon looks there every second. What is stamped in between is stamped with what was known before, and trust is
+//! Who sets the clock knows whether it is right. On an appliance that is its first process, which says so in a file;
+//! the daemon looks there every second. What is stamped in between is stamped with what was known before, and trust is
 //! withdrawn before a clock is set. On any other host a clock is trusted that shows a time after [`FLOOR_UNIX_MS`].
 //!
-//! In builds for tests this time can run faster than the host's ([`host_time`]), so that a drain of hours is measured in
-//! minutes.
+//! In builds for tests this time can run faster than the host's ([`host_time`]), so that a drain of hours is measured
+//! in minutes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! How fast the daemon's time runs, in builds for tests: `PENSTOCK_SPEED=20` lets twenty of its seconds pass in one of the
-//! host's. The shipped build does not have it.
+//! How fast the daemon's time runs, in builds for tests: `PENSTOCK_SPEED=20` lets twenty of its seconds pass in one of
+//! the host's. The shipped build does not have it.
 
 use std::env;
 use std::sync::LazyLock;
@@ -11,8 +11,8 @@ const VARIABLE: &str = "PENSTOCK_SPEED";
 /// The host's timers are good to about a millisecond: at this speed, to a second of the daemon's.
 const SPEED_MAX: u32 = 1000;
 
-/// How many seconds of the daemon's time pass in one of the host's. Where the environment names none, as [`check`] says at
-/// the start, it is 1.
+/// How many seconds of the daemon's time pass in one of the host's. Where the environment names none, as [`check`] says
+/// at the start, it is 1.
 pub(crate) fn speed() -> u32 {
     static SPEED: LazyLock<u32> = LazyLock::new(|| named().unwrap_or(1));
     *SPEED

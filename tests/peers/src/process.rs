@@ -169,8 +169,8 @@ pub fn files_below(folder: &Path) -> u64 {
 pub fn cpu_s(id: u32) -> f64 {
     let ticks = || -> Option<u64> {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name, in parentheses, may hold anything. After it the state is field 3 (proc_pid_stat(5)): own and waited-for
-        // times are 14 to 17.
+        // The name, in parentheses, may hold anything. After it the state is field 3 (proc_pid_stat(5)): own and
+        // waited-for times are 14 to 17.
         let (_, fields) = stat.rsplit_once(')')?;
         let times = fields.split_whitespace().skip(11).take(4);
         Some(times.filter_map(|time| time.parse::<u64>().ok()).sum())

@@ -11,16 +11,17 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use clap::Parser;
-use penstock_peers::drain::row::{self, Idle, Question, Row};
+use penstock_peers::drain::report::Row;
+use penstock_peers::drain::row::{self, Idle, Question};
 use penstock_peers::drain::scenario::{SCENARIOS, Scenario};
 use penstock_peers::drain::spool::{KINDS, Kind};
 use serde_json::json;
 
 /// Drains a backlog into a model of Exchange, sender by sender and scenario by scenario.
 ///
-/// The whole table takes about three hours on a machine of two cores: a row about two minutes of real time at the speeds
-/// that are chosen for the scenarios, those of a blind Penstock, which never sends more than 600 a minute, and of Exim, for
-/// which time runs at speed 1, up to a quarter of an hour. One row in a minute:
+/// The whole table takes about three hours on a machine of two cores: a row about two minutes of real time at the
+/// speeds that are chosen for the scenarios, those of a blind Penstock, which never sends more than 600 a minute, and
+/// of Exim, for which time runs at speed 1, up to a quarter of an hour. One row in a minute:
 /// `--messages 2000 --speed 10 --scenario steady-100 --sender penstock-counters`.
 ///
 /// The figures are the model's seconds. What a machine can do in a second does not grow with the speed: at a high speed

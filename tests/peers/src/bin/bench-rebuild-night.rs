@@ -1,8 +1,8 @@
 //! a night in which Exchange is rebuilt: what becomes of the mail with Postfix as the spool, and with Penstock
 //!
-//! The same evening for each: the server dies; comes back unconfigured (`550 5.7.54`), under another name; then takes all
-//! mail with `250` while its directory is empty; then a database is missing for three hours; then all is well. Mail comes
-//! all the while. Nobody touches the spool.
+//! The same evening for each: the server dies; comes back unconfigured (`550 5.7.54`), under another name; then takes
+//! all mail with `250` while its directory is empty; then a database is missing for three hours; then all is well. Mail
+//! comes all the while. Nobody touches the spool.
 
 // A measurement that cannot be made ends the program, and what it prints is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
@@ -14,7 +14,8 @@ use penstock_peers::drain::night::{self, Night};
 use penstock_peers::drain::spool::{KINDS, Kind};
 use serde_json::json;
 
-/// Lives through a night in which Exchange is rebuilt, once with each spool. Each takes about five minutes at speed 120.
+/// Lives through a night in which Exchange is rebuilt, once with each spool. Each takes about five minutes at speed
+/// 120.
 #[derive(Parser)]
 #[command(name = "scripts/bench rebuild-night")]
 struct Arguments {

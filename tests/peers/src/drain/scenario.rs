@@ -7,8 +7,8 @@ const COST_PER_MIB: f64 = 0.5;
 const COST_PER_RECIPIENT: f64 = 0.1;
 /// What comes beside the backlog: one message a second of the bystander, and one through the sender.
 const BESIDE_PER_S: f64 = 2.0;
-/// A backlog of this many messages meets thresholds as Microsoft has them; with a smaller one they shrink alike, so that a
-/// short run shows the same.
+/// A backlog of this many messages meets thresholds as Microsoft has them; with a smaller one they shrink alike, so
+/// that a short run shows the same.
 const MESSAGES_FULL: f64 = 20_000.0;
 /// How much of the backlog makes the server short of memory in the scenario `memory`.
 const MEMORY_SHARE: f64 = 0.1;
@@ -55,8 +55,8 @@ impl Scenario {
         }
     }
 
-    /// How fast it runs unless told otherwise: as fast as Postfix on a small machine can still send several times what the
-    /// server takes, lest the machine rather than the sender's restraint protects the server.
+    /// How fast it runs unless told otherwise: as fast as Postfix on a small machine can still send several times what
+    /// the server takes, lest the machine rather than the sender's restraint protects the server.
     pub fn speed(self) -> u32 {
         match self {
             Self::Steady20 => 8,

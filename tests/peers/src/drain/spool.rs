@@ -1,11 +1,11 @@
-//! The mail servers that keep a site's mail while its Exchange is away, each as its makers ship it, and one as its makers
-//! say that it is to be tuned.
+//! The mail servers that keep a site's mail while its Exchange is away, each as its makers ship it, and one as its
+//! makers say that it is to be tuned.
 //!
-//! Time runs `speed` times faster for the model of Exchange, and so for them: Penstock's clock is told so, of the others
-//! every timer is divided. Postfix's timers are whole seconds and end at 1 s; of those that matter in a drain that bends
-//! only `smtp_connection_cache_time_limit` (2 s), above speed 2. Exim has no such timer. What a machine can do in a second
-//! it does not do faster: at a speed at which a sender is not far above the server's capacity it is the machine that
-//! protects the server.
+//! Time runs `speed` times faster for the model of Exchange, and so for them: Penstock's clock is told so, of the
+//! others every timer is divided. Postfix's timers are whole seconds and end at 1 s; of those that matter in a drain
+//! that bends only `smtp_connection_cache_time_limit` (2 s), above speed 2. Exim has no such timer. What a machine can
+//! do in a second it does not do faster: at a speed at which a sender is not far above the server's capacity it is the
+//! machine that protects the server.
 
 use std::net::SocketAddr;
 

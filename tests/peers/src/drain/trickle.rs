@@ -1,4 +1,5 @@
-//! One message a second, from submission to mailbox: what somebody else, or the same sender's new mail, notices of a drain.
+//! One message a second, from submission to mailbox: what somebody else, or the same sender's new mail, notices of a
+//! drain.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -174,7 +175,8 @@ fn work(shared: &Shared) {
     }
 }
 
-/// One transaction: the code that ended it, and whether that was at the end of data. `None` where the connection was cut.
+/// One transaction: the code that ended it, and whether that was at the end of data. `None` where the connection was
+/// cut.
 fn send(shared: &Shared, number: u32) -> Option<(u16, bool)> {
     let mut client = Client::try_connect_from(shared.from, shared.to)?;
     if client.banner.code != 220 {
