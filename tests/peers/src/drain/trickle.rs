@@ -160,7 +160,7 @@ fn work(shared: &Shared) {
                 drop(state);
                 let code = send(shared, number);
                 state = shared.state();
-                if !code.is_some_and(|(code, _)| code < 400) {
+                if code.is_none_or(|(code, _)| code >= 400) {
                     state.put_off += 1;
                     state.in_vain += u64::from(code == Some((452, true)));
                     state.waiting.push(Waiting { number, due: Instant::now() + shared.again_after });
