@@ -6,7 +6,7 @@ use std::env;
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -259,6 +259,13 @@ impl Daemon {
     /// Releases mail from now on.
     pub fn release(&self) {
         self.ask(&["release"]);
+    }
+
+    /// Says that the next hop is the server that it should be. Whether that was asked for.
+    pub fn confirm(&self) -> bool {
+        let mut command = Command::new(program(Variant::Shipped));
+        command.arg("confirm").env("PENSTOCK_SOCKET", self.scratch.join("control.sock"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
     }
 
     /// Messages that still have somewhere to go.

@@ -2,7 +2,8 @@
 //!
 //! The same evening for each: the server dies; comes back unconfigured (`550 5.7.54`), under another name; then takes
 //! all mail with `250` while its directory is empty; then a database is missing for three hours; then all is well. Mail
-//! comes all the while. Nobody touches the spool.
+//! comes all the while. Nobody touches the spool,
+//! until in the morning an operator confirms the server to a Penstock that asks for that.
 
 // A measurement that cannot be made ends the program, and what it prints is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]

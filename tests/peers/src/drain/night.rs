@@ -24,7 +24,7 @@ const EVENING: [(&str, u64, &[&str]); 6] = [
     ("configured; the directory is empty behind 250", 3, &["directory empty", "dismount DB2", "state ok"]),
     ("the directory is back; a third of the mailboxes is not", 4, &["directory full"]),
     ("all databases are mounted", 7, &["mount DB2"]),
-    ("no more mail is sent", 8, &[]),
+    ("no more mail is sent; an operator confirms the server to who asks for that", 8, &[]),
 ];
 /// When the night ends whatever is still to come, in hours: longer after the last mail than any back-off.
 const OVER_H: u64 = 13;
@@ -139,7 +139,7 @@ pub fn live_through(kind: Kind, speed: u32, tell: &impl Fn(&str)) -> Night {
     spool.let_go();
 
     let mut clients = Clients::default();
-    let (mut seen, mut told) = (0, Instant::now());
+    let (mut seen, mut told, mut confirmed) = (0, Instant::now(), false);
     let mut arrived: BTreeMap<u32, u64> = BTreeMap::new();
     let (mut last_ms, mut again) = (0, 0);
     let stop_ms = EVENING[EVENING.len() - 1].1 * HOUR_MS;
@@ -148,6 +148,10 @@ pub fn live_through(kind: Kind, speed: u32, tell: &impl Fn(&str)) -> Night {
         if now_ms < stop_ms {
             clients.send_due(&spool, now_ms);
         } else {
+            if !confirmed {
+                spool.confirm(kind);
+                confirmed = true;
+            }
             clients.send_again(&spool, now_ms);
         }
         let (new, all) = site.seen_after(seen);

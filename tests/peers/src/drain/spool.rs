@@ -180,6 +180,17 @@ impl Spool {
         }
     }
 
+    /// What an operator does who finds the server well: tells so a Penstock that waits to hear it, since it has no
+    /// canaries that would.
+    pub fn confirm(&self, kind: Kind) {
+        if let Program::Penstock(daemon) = &self.program
+            && kind != Kind::PenstockCanaries
+        {
+            // Where it does not wait for it, it says so.
+            daemon.confirm();
+        }
+    }
+
     /// Messages that it still has.
     pub fn queued(&self) -> u64 {
         match &self.program {
