@@ -262,7 +262,7 @@ impl Daemon {
     }
 
     /// Says that the next hop is the server that it should be. Whether that was asked for.
-    pub fn confirm(&self) -> bool {
+    pub fn confirm_if_asked(&self) -> bool {
         let mut command = Command::new(program(Variant::Shipped));
         command.arg("confirm").env("PENSTOCK_SOCKET", self.scratch.join("control.sock"));
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()

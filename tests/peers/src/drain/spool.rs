@@ -187,7 +187,7 @@ impl Spool {
             && kind != Kind::PenstockCanaries
         {
             // Where it does not wait for it, it says so.
-            daemon.confirm();
+            daemon.confirm_if_asked();
         }
     }
 
