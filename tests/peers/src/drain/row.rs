@@ -130,12 +130,15 @@ pub fn measure(question: &Question, idle: Idle, tell: &(impl Fn(&str) + Sync)) -
     tell("the mail that came meanwhile");
     let (seen, _) = wait_for(&site, &[&bystander, &fresh], ended_ms, seen, count);
     let now_ms = site.now_ms();
+    // What came before the first message went is backlog, as far as the sender can know.
+    let first = seen.iter().find(|seen| seen.kind == "backlog");
+    let first_ms = first.map_or(0, |seen| seen.accepted_ms);
     Row {
         question: question.clone(),
         idle,
         drained_s: (left == 0).then_some(last_ms as f64 / 1000.0),
         bystander_ms: bystander.waits_ms(&seen, 0..ended_ms, now_ms),
-        fresh_ms: fresh.waits_ms(&seen, 0..ended_ms, now_ms),
+        fresh_ms: fresh.waits_ms(&seen, first_ms..ended_ms, now_ms),
         recovery_s: recovery_s(question, &seen),
         bystander_put_off,
         lost,
