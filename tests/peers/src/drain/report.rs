@@ -51,7 +51,7 @@ impl Row {
     /// Only who has a ceiling of its own is compared with it.
     fn time_vs_ceiling(&self) -> Option<f64> {
         let Question { scenario, kind, messages, .. } = self.question;
-        kind.ceiling_per_minute().and_then(|ceiling| self.time_vs(scenario.ceiling_s(messages, ceiling)))
+        kind.ceiling().and_then(|ceiling| self.time_vs(scenario.ceiling_s(messages, ceiling)))
     }
 
     /// Replies of 4xx to the sender, and messages of it that were refused at the end of data.

@@ -19,7 +19,7 @@ const TELL_EVERY: Duration = Duration::from_secs(15);
 /// with Postfix …
 const QUIET_MAX_MS: u64 = 5_000_000;
 /// … or when it takes so many times what it could.
-const TIMES_CEILING_MAX: f64 = 20.0;
+const TIMES_MAX: f64 = 20.0;
 /// How long mail that came meanwhile is waited for after the backlog.
 const AFTERWARDS_MAX_MS: u64 = 900_000;
 /// How long an idle server is watched, in s, after so long in which sender and server get to know each other.
@@ -92,8 +92,11 @@ pub fn measure(question: &Question, idle: Idle, tell: &(impl Fn(&str) + Sync)) -
     let (began, cpu_before) = (Instant::now(), spool.cpu_s());
     let (bystander, fresh) = trickles(&spool, place, &site, speed);
 
-    let ceiling_s = scenario.ceiling_s(messages, kind.ceiling_per_minute().unwrap_or(f64::INFINITY));
-    let limit_ms = (ceiling_s * TIMES_CEILING_MAX * 1000.0) as u64;
+    let could_s = match kind.ceiling() {
+        Some(ceiling) => scenario.ceiling_s(messages, ceiling),
+        None => scenario.ideal_s(messages),
+    };
+    let limit_ms = (could_s * TIMES_MAX * 1000.0) as u64;
     let (mut seen, mut count, mut last_ms) = (Vec::new(), 0, 0);
     let mut told = Instant::now();
     while !awaited.copies.is_empty() {
@@ -217,7 +220,7 @@ impl Awaited {
 /// From the end of the pressure until the sender sends as much as server and sender could, in s.
 fn recovery_s(question: &Question, seen: &[Seen]) -> Option<f64> {
     let ended_ms = question.scenario.pressure_ends_ms()?;
-    let ceiling_per_s = question.kind.ceiling_per_minute().map_or(f64::INFINITY, |ceiling| ceiling / 60.0);
+    let ceiling_per_s = question.kind.ceiling().map_or(f64::INFINITY, |ceiling| ceiling.per_s);
     let full_per_s = question.scenario.capacity_per_s().min(ceiling_per_s) * FULL_PACE;
     // The copies of one message were accepted together.
     let mut accepted: Vec<(u64, u32)> = seen

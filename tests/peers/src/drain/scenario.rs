@@ -15,6 +15,15 @@ const MEMORY_SHARE: f64 = 0.1;
 /// How long there is no disk space in the scenario `disk`, in seconds.
 const DISK_S: f64 = 90.0;
 
+/// What a sender that knows nothing of the server keeps to.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceiling {
+    /// Messages of any kind in a second.
+    pub per_s: f64,
+    /// Messages of a backlog within any ten minutes.
+    pub backlog_in_ten_minutes: u32,
+}
+
 /// What the server is capable of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -105,11 +114,14 @@ impl Scenario {
         self.idle_s() + cost / (self.capacity_per_s() - BESIDE_PER_S)
     }
 
-    /// How long a sender needs for it that sends no more than so many messages a minute, what comes meanwhile included,
-    /// in s.
-    pub fn ceiling_s(self, messages: u32, per_minute: f64) -> f64 {
-        let backlog_per_s = per_minute / 60.0 - BESIDE_PER_S / 2.0;
-        (self.idle_s() + f64::from(messages) / backlog_per_s).max(self.ideal_s(messages))
+    /// How long a sender needs for it that has a ceiling of its own, what comes meanwhile included, in s.
+    pub fn ceiling_s(self, messages: u32, ceiling: Ceiling) -> f64 {
+        let backlog_per_s = ceiling.per_s - BESIDE_PER_S / 2.0;
+        let before_last = messages.saturating_sub(1);
+        let waits = before_last / ceiling.backlog_in_ten_minutes;
+        let last = before_last % ceiling.backlog_in_ten_minutes + 1;
+        let own_s = f64::from(waits * 600) + f64::from(last) / backlog_per_s;
+        (self.idle_s() + own_s).max(self.ideal_s(messages))
     }
 }
 
@@ -135,10 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_ten_a_second_needs_longer_than_a_server_that_takes_a_hundred() {
+    fn a_ceiling_counts_where_the_server_could_do_more() {
         let scenario = Scenario::Steady100;
-        assert!(scenario.ceiling_s(9000, 600.0) >= 1000.0);
         assert!((90.0..110.0).contains(&scenario.ideal_s(9000)));
-        assert!(scenario.ceiling_s(9000, 60_000.0) < 110.0, "no faster than the server");
+        let of = |per_s: f64, backlog_in_ten_minutes: u32| {
+            scenario.ceiling_s(9000, Ceiling { per_s, backlog_in_ten_minutes })
+        };
+        assert_eq!(of(10.0, u32::MAX).round(), 1000.0);
+        // Five times ten minutes, and then the last 1,500 at nine a second.
+        assert_eq!(of(10.0, 1500).round(), 3167.0);
+        assert_eq!(of(1000.0, u32::MAX), scenario.ideal_s(9000), "no faster than the server");
     }
 }

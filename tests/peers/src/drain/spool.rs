@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 
+use super::scenario::{Ceiling, Scenario};
 use super::site::Place;
 use crate::daemon::{Daemon, Settings};
 use crate::exim::{self, Exim};
@@ -68,14 +69,20 @@ impl Kind {
         }
     }
 
-    /// Messages a minute that it never sends more of, of its own accord.
-    pub fn ceiling_per_minute(self) -> Option<f64> {
-        (self == Self::PenstockBlind).then_some(600.0)
+    /// What it never exceeds of its own accord.
+    pub fn ceiling(self) -> Option<Ceiling> {
+        (self == Self::PenstockBlind).then_some(Ceiling { per_s: 10.0, backlog_in_ten_minutes: 1500 })
     }
 
-    /// The highest speed at which what it does is its own doing. Exim begins a process for each message.
-    pub fn speed_max(self) -> u32 {
-        if self == Self::Exim { 1 } else { u32::MAX }
+    /// How fast time runs for it in a scenario unless told otherwise.
+    pub fn speed(self, scenario: Scenario) -> u32 {
+        match self {
+            // It never sends much in a second, so that a machine can follow.
+            Self::PenstockBlind => 16,
+            // It begins a process for each message: at a higher speed it is the machine that is slow.
+            Self::Exim => 1,
+            _ => scenario.speed(),
+        }
     }
 
     /// What it needs of the site, as commands for the model.
