@@ -261,13 +261,6 @@ impl Daemon {
         self.ask(&["release"]);
     }
 
-    /// Says that the next hop is the server that it should be. Whether that was asked for.
-    pub fn confirm_if_asked(&self) -> bool {
-        let mut command = Command::new(program(Variant::Shipped));
-        command.arg("confirm").env("PENSTOCK_SOCKET", self.scratch.join("control.sock"));
-        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
-    }
-
     /// Messages that still have somewhere to go.
     pub fn queued(&self) -> u64 {
         let status = self.ask(&["status"]);
@@ -297,6 +290,13 @@ impl Daemon {
         let text = String::from_utf8(run(curl.arg("http://penstock/metrics"))).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no metric {name}:\n{text}"))
+    }
+
+    /// Says that the next hop is the server that it should be. Whether that was asked for.
+    pub fn confirm_if_asked(&self) -> bool {
+        let mut command = Command::new(program(Variant::Shipped));
+        command.arg("confirm").env("PENSTOCK_SOCKET", self.scratch.join("control.sock"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
     }
 
     /// Waits until all mail has been released.
