@@ -122,7 +122,7 @@ fn a_server_without_disk_space_is_asked_now_and_then_and_then_drained() {
 fn a_build_for_tests_lives_as_fast_as_it_is_told_to() {
     let exchange = exchange("state unconfigured");
     let settings = Settings::as_shipped_before(exchange.address())
-        .set("release.probe_data_interval", "\"10min\"")
+        .set("release.probe_data_interval", "\"10m\"")
         .at_speed(100);
     let daemon = Daemon::start(settings);
     submit(daemon.address(), 0..3);
