@@ -2,9 +2,12 @@
 //!
 //! Schedules run on the monotonic clock ([`std::time::Instant`]) and never on this one.
 //!
-//! Who sets the clock knows whether it is right. On an appliance that is its first process, which says so in a file; the
-//! daemon looks there every second. What is stamped in between is stamped with what was known before, and trust is
+//! Who sets the clock knows whether it is right. On an appliance that is its first process, which says so in a file;
+//! the daemon looks there every second. What is stamped in between is stamped with what was known before, and trust is
 //! withdrawn before a clock is set. On any other host a clock is trusted that shows a time after [`FLOOR_UNIX_MS`].
+//!
+//! In builds for tests this time can run faster than the host's ([`host_time`]), so that a drain of hours is measured
+//! in minutes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +18,9 @@ use penstock_spool::Stamp;
 use tokio::time::MissedTickBehavior;
 use tracing::info;
 
+#[cfg(feature = "faults")]
+use crate::speed::speed;
+
 /// 2026-01-01 00:00:00 UTC in Unix milliseconds. No box with this software existed before, so a clock that shows less
 /// has not been set since power came back. A host with a battery or a time service is beyond it; a box that starts in
 /// 1970 is not.
@@ -24,6 +30,23 @@ const FLOOR_UNIX_MS: u64 = 1_767_225_600_000;
 const TRUSTED_LINE: &str = "trusted = true";
 /// How often it is looked there.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many seconds of the daemon's time pass in one of the host's.
+#[cfg(not(feature = "faults"))]
+const fn speed() -> u32 {
+    1
+}
+
+/// How long the host waits for so much of the daemon's time: every wait of release and of its connections goes through
+/// here. What the host's own devices may take is of its own time.
+pub(crate) fn host_time(duration: Duration) -> Duration {
+    duration / speed()
+}
+
+/// How much of the daemon's time has passed since a moment of the host's.
+pub(crate) fn since(moment: Instant) -> Duration {
+    moment.elapsed().saturating_mul(speed())
+}
 
 /// The clock of the daemon.
 #[derive(Debug)]
@@ -63,7 +86,9 @@ impl Clock {
     /// Now, for what is written down. *Trusted* means: somebody vouches for the clock, and it is not before
     /// [`FLOOR_UNIX_MS`].
     pub(crate) fn stamp(&self) -> Stamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ahead = self.start.elapsed().saturating_mul(speed() - 1);
+        let since_epoch =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(ahead);
         let unix_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         Stamp {
             unix_ms,
@@ -74,6 +99,11 @@ impl Clock {
 
     /// Milliseconds since the daemon started; never goes back.
     pub(crate) fn mono_ms(&self) -> u64 {
+        u64::try_from(since(self.start).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The same of the host's own time, for what its devices may take.
+    pub(crate) fn host_mono_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -19,6 +19,8 @@ mod notify;
 mod operator;
 mod run;
 mod sandbox;
+#[cfg(feature = "faults")]
+mod speed;
 mod stop;
 mod storage;
 mod volume;

@@ -90,6 +90,8 @@ impl Options {
 /// Why it could not start, or was not stopped cleanly.
 pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
     let started = Instant::now();
+    #[cfg(feature = "faults")]
+    crate::speed::check()?;
     if options.sandbox {
         sandbox::restrict_paths(&settings, options.files());
     }

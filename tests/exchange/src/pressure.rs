@@ -4,9 +4,8 @@
 //! Of `back-pressure` in Microsoft's documentation of Exchange: resources are polled every 2 s; each has thresholds for
 //! rising and for falling. A foreign sender is refused at *medium* for disk and private bytes; *high* stops everybody.
 //! Submission queue and version buckets at medium delay the reply to MAIL FROM by 10 s, then in steps of 5 s up to
-//! 55 s; if the level does not come back to low within the history depth, mail is rejected. That the delay grows by one
-//! step with each poll is inferred from "introduce or increment" as the action of a poll; it can be set. Of system memory
-//! only what happens inside depends, not SMTP.
+//! 55 s; if the level does not come back to low within the history depth, mail is rejected. The delay grows by one step
+//! with each poll; why is in the README, and it can be set. Of system memory only what happens inside depends, not SMTP.
 
 use crate::units::SECOND;
 

@@ -258,8 +258,17 @@ impl Model {
     /// Carries bytes between a peer and the server until one of them has enough.
     async fn converse(self, stream: TcpStream, id: ConnectionId, mut out: mpsc::UnboundedReceiver<Out>) {
         let mut buffer = vec![0; 16 * 1024];
+        // The peer has said its last word. What it had said before is still answered: Exim ends its direction with the QUIT
+        // that it sends behind the final dot.
+        let mut ended = false;
         loop {
-            let wants_input = self.state().server.wants_input(id);
+            let (wants_input, owes_answer) = {
+                let server = &self.state().server;
+                (server.wants_input(id) && !ended, server.owes_answer(id))
+            };
+            if ended && !owes_answer && out.is_empty() {
+                break;
+            }
             tokio::select! {
                 biased;
                 what = out.recv() => match what {
@@ -273,7 +282,7 @@ impl Model {
                 },
                 ready = stream.readable(), if wants_input => {
                     match ready.and_then(|()| stream.try_read(&mut buffer)) {
-                        Ok(0) => break,
+                        Ok(0) => ended = true,
                         Ok(len) => self.take(id, buffer.get(..len).unwrap_or_default()),
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(_) => break,

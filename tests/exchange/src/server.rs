@@ -219,6 +219,11 @@ impl Server {
         self.sessions.get(&connection).is_some_and(Session::wants_input)
     }
 
+    /// Whether something that came on this connection is yet to be answered.
+    pub fn owes_answer(&self, connection: ConnectionId) -> bool {
+        self.sessions.get(&connection).is_some_and(|session| session.waiting.is_some())
+    }
+
     /// The peer is gone. What it had not ended did not happen.
     pub fn closed(&mut self, now_ms: u64, connection: ConnectionId) {
         self.advance(now_ms);

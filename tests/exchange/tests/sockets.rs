@@ -349,6 +349,22 @@ fn the_program_serves_tells_and_sums_up() {
     assert!(child.wait().unwrap().success());
 }
 
+/// As Exim does.
+#[test]
+fn a_client_that_ends_its_direction_behind_the_final_dot_still_gets_its_answer() {
+    let exchange = Background::start(options("commit 60s")).unwrap();
+    let mut talk = Talk::connect(exchange.address());
+    talk.reply();
+    for line in ["EHLO a", "MAIL FROM:<>", "RCPT TO:<ann@example.com>", "DATA"] {
+        talk.ask(line);
+    }
+    talk.stream.write_all(b"Subject: x\r\n\r\n.\r\nQUIT\r\n").unwrap();
+    talk.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(talk.reply().starts_with("250 2.6.0"));
+    assert!(talk.reply().starts_with("221"));
+    assert_eq!(talk.reply(), "");
+}
+
 #[test]
 fn a_scenario_that_is_wrong_is_refused_before_anything_starts() {
     let wrong = Options { scenario: "capacity 20\n\nat 90s disk much\n".to_owned(), ..options("") };

@@ -1,7 +1,9 @@
 //! An SMTP client that does exactly what it is told, right or wrong.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::process::HANG_GUARD;
 
@@ -30,7 +32,15 @@ impl Client {
 
     /// Connects and reads the banner, if there is one to read.
     pub fn try_connect(to: SocketAddr) -> Option<Self> {
-        let stream = TcpStream::connect(to).ok()?;
+        Self::try_connect_from(None, to)
+    }
+
+    /// The same from an address of this machine.
+    pub fn try_connect_from(from: Option<IpAddr>, to: SocketAddr) -> Option<Self> {
+        let stream = match from {
+            Some(from) => connect_from(from, to).ok()?,
+            None => TcpStream::connect(to).ok()?,
+        };
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(HANG_GUARD)).unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -97,6 +107,14 @@ impl Client {
     pub fn finish_sending(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
+}
+
+fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
+    rustix::net::connect(&socket, &to)?;
+    Ok(socket.into())
 }
 
 /// A message with its leading dots doubled and the final dot behind it.

@@ -6,7 +6,7 @@ use std::env;
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -36,16 +36,25 @@ pub struct Settings {
     values: BTreeMap<String, String>,
     /// What the medium does wrong.
     pub fault: Fault,
+    /// How fast its time runs.
+    speed: u32,
 }
 
 impl Settings {
+    /// A box before this next hop. What is not about this machine is as shipped.
+    pub fn as_shipped_before(next_hop: SocketAddr) -> Self {
+        let mut settings = Self::before(next_hop);
+        settings.values.retain(|key, _| !key.starts_with("release."));
+        settings
+    }
+
     /// A box before this next hop, with room for many sessions of one client and a release at full speed.
     pub fn before(next_hop: SocketAddr) -> Self {
         let values = BTreeMap::from([
             ("next_hop.address".to_owned(), format!("\"{next_hop}\"")),
             ("next_hop.name".to_owned(), "\"sink\"".to_owned()),
         ]);
-        let settings = Self { values, fault: Fault::None };
+        let settings = Self { values, fault: Fault::None, speed: 1 };
         settings
             .set("system.hostname", "\"penstock.example\"")
             .set("system.log_level", "\"warn\"")
@@ -68,6 +77,12 @@ impl Settings {
     /// Sets what the medium does wrong.
     pub fn with(mut self, fault: Fault) -> Self {
         self.fault = fault;
+        self
+    }
+
+    /// Lets so many seconds of its time pass in one of ours.
+    pub fn at_speed(mut self, speed: u32) -> Self {
+        self.speed = speed;
         self
     }
 
@@ -155,12 +170,16 @@ impl Daemon {
 
     fn spawn(&self) -> Process {
         let log = OpenOptions::new().create(true).append(true).open(self.scratch.join("log")).unwrap();
-        let variant = if self.settings.fault == Fault::None { Variant::Shipped } else { Variant::WithFaults };
+        let as_shipped = self.settings.fault == Fault::None && self.settings.speed == 1;
+        let variant = if as_shipped { Variant::Shipped } else { Variant::WithFaults };
         let mut command = Command::new(program(variant));
         command.arg("serve").arg("--settings").arg(self.scratch.join("settings.toml"));
         command.stdout(log.try_clone().unwrap()).stderr(log);
         if let Some(words) = self.fault_words() {
             command.env("PENSTOCK_FAULT", words);
+        }
+        if self.settings.speed > 1 {
+            command.env("PENSTOCK_SPEED", self.settings.speed.to_string());
         }
         Process::spawn(&mut command)
     }
@@ -307,6 +326,13 @@ impl Daemon {
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no metric {name}:\n{text}"))
     }
 
+    /// Says that the next hop is the server that it should be. Whether that was asked for.
+    pub fn confirm_if_asked(&self) -> bool {
+        let mut command = Command::new(program(Variant::Shipped));
+        command.arg("confirm").env("PENSTOCK_SOCKET", self.scratch.join("control.sock"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
     /// Waits until all mail has been released.
     pub fn wait_until_empty(&self) {
         wait_until("the queue is empty", || self.queued() == 0);
@@ -325,7 +351,7 @@ impl Drop for Daemon {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Variant {
     Shipped,
-    /// Listens to `PENSTOCK_FAULT`.
+    /// Listens to `PENSTOCK_FAULT` and `PENSTOCK_SPEED`.
     WithFaults,
 }
 

@@ -5,35 +5,116 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::process::{Process, answers, free_port, number_of, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::process::{Process, answers, files_below, free_port, number_of, running, wait_until};
 use crate::scratch::Scratch;
+
+/// When an instance tries what.
+#[derive(Clone, Debug)]
+pub struct Timers {
+    /// The retry rule: what follows the address pattern and the error.
+    retry: String,
+    /// How often it looks through its queue, in s.
+    queue_run_s: u32,
+    /// Options of the SMTP transport.
+    transport: String,
+    /// Takes mail and delivers none.
+    keeps: bool,
+    /// Where mail for `client.example` goes, if not to the next hop.
+    pub outside: Option<SocketAddr>,
+}
+
+impl Timers {
+    /// Every second, for tests.
+    fn brisk() -> Self {
+        Self {
+            retry: "F,1h,1s".to_owned(),
+            queue_run_s: 1,
+            transport: String::new(),
+            keeps: false,
+            outside: None,
+        }
+    }
+
+    /// As Debian's package and Exim's own defaults have them, divided by `speed`.
+    pub fn of_debian(speed: u32) -> Self {
+        let of = |seconds: u32| format!("{}s", (seconds / speed).max(1));
+        const MINUTE: u32 = 60;
+        const HOUR: u32 = 3600;
+        let retry = format!(
+            "F,{},{}; G,{},{},1.5; F,{},{}",
+            of(2 * HOUR),
+            of(15 * MINUTE),
+            of(16 * HOUR),
+            of(HOUR),
+            of(96 * HOUR),
+            of(6 * HOUR)
+        );
+        let transport = format!(
+            "\x20 connect_timeout = {five}\n\x20 command_timeout = {five}\n\x20 data_timeout = {five}\n\
+             \x20 final_timeout = {ten}\n",
+            five = of(5 * MINUTE),
+            ten = of(10 * MINUTE)
+        );
+        Self { retry, queue_run_s: (30 * MINUTE / speed).max(1), transport, keeps: false, outside: None }
+    }
+
+    /// The same, for one that delivers nothing yet.
+    #[must_use]
+    pub fn keeping(&self) -> Self {
+        Self { keeps: true, ..self.clone() }
+    }
+}
 
 /// An Exim.
 pub struct Exim {
     // Before the folder that it works in, so that it ends first.
-    _process: Process,
-    _scratch: Scratch,
+    process: Option<Process>,
+    /// A queue run that somebody asked for.
+    run: Option<Process>,
+    queue_run_s: u32,
+    scratch: Scratch,
     port: u16,
 }
 
 impl Exim {
     /// Configures an instance in a folder of its own and starts it.
     pub fn start(next_hop: SocketAddr) -> Self {
+        Self::start_with(next_hop, &Timers::brisk())
+    }
+
+    /// The same with other timers.
+    pub fn start_with(next_hop: SocketAddr, timers: &Timers) -> Self {
         let scratch = Scratch::new("exim");
         // It runs itself again as its own user, who may not see the cache folder.
-        let program = scratch.join("exim4");
-        fs::copy(installed(), &program).unwrap();
-        let port = free_port();
+        fs::copy(installed(), scratch.join("exim4")).unwrap();
         let (user, group) = (number_of("-u", "Debian-exim"), number_of("-g", "Debian-exim"));
         for folder in ["spool", "log"] {
             fs::create_dir(scratch.join(folder)).unwrap();
             chown(scratch.join(folder), Some(user), Some(group)).unwrap();
         }
-        let here = scratch.path().display();
+        let mut exim = Self { process: None, run: None, queue_run_s: 1, scratch, port: free_port() };
+        exim.configure(next_hop, timers);
+        exim.up();
+        exim
+    }
+
+    fn configure(&mut self, next_hop: SocketAddr, timers: &Timers) {
+        self.queue_run_s = timers.queue_run_s;
+        let here = self.scratch.path().display();
+        let outside = timers.outside.map_or_else(String::new, |outside| {
+            format!(
+                "outside:\n\x20 driver = manualroute\n\x20 domains = client.example\n\x20 transport = onwards\n\
+                 \x20 route_list = * {}::{}\n\x20 self = send\n",
+                outside.ip(),
+                outside.port()
+            )
+        });
         let configuration = format!(
-            "exim_path = {program}\n\
+            "exim_path = {here}/exim4\n\
              spool_directory = {here}/spool\n\
              log_file_path = {here}/log/%slog\n\
              pid_file_path = {here}/spool/exim.pid\n\
@@ -44,7 +125,9 @@ impl Exim {
              host_lookup =\n\
              dsn_advertise_hosts = *\n\
              acl_smtp_rcpt = accept\n\
+             queue_only = {keeps}\n\
              begin routers\n\
+             {outside}\
              everything:\n\
              \x20 driver = manualroute\n\
              \x20 transport = onwards\n\
@@ -55,30 +138,84 @@ impl Exim {
              \x20 driver = smtp\n\
              \x20 port = {next_port}\n\
              \x20 allow_localhost\n\
+             {transport}\
              begin retry\n\
-             * * F,1h,1s\n",
-            program = program.display(),
+             * * {retry}\n",
+            port = self.port,
+            keeps = timers.keeps,
             ip = next_hop.ip(),
             next_port = next_hop.port(),
+            transport = timers.transport,
+            retry = timers.retry,
         );
-        let file = scratch.join("exim.conf");
-        fs::write(&file, configuration).unwrap();
-        let mut command = Command::new(program);
-        command.arg("-C").arg(&file).args(["-bdf", "-q1s"]);
-        let terminal = File::create(scratch.join("log/terminal")).unwrap();
-        command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
-        let mut process = Process::spawn(&mut command);
-        let address = ([127, 0, 0, 1], port).into();
+        fs::write(self.scratch.join("exim.conf"), configuration).unwrap();
+    }
+
+    /// Ends it, and becomes another one when it is started the next time. Its queue stays.
+    pub fn reconfigure(&mut self, next_hop: SocketAddr, timers: &Timers) {
+        self.down();
+        self.configure(next_hop, timers);
+    }
+
+    fn program(&self) -> PathBuf {
+        self.scratch.join("exim4")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.program());
+        command.arg("-C").arg(self.scratch.join("exim.conf"));
+        command
+    }
+
+    /// Starts it.
+    pub fn up(&mut self) {
+        let terminal = File::create(self.scratch.join("log/terminal")).unwrap();
+        let mut command = self.command();
+        command.args(["-bdf", &format!("-q{}s", self.queue_run_s)]);
+        let mut process = Process::spawn(command.stdout(terminal.try_clone().unwrap()).stderr(terminal));
         wait_until("Exim answers", || {
             assert!(process.ended().is_none(), "Exim does not start");
-            answers(address)
+            answers(self.address())
         });
-        Self { _process: process, _scratch: scratch, port }
+        self.process = Some(process);
+    }
+
+    /// Ends it with all that it has begun; its children outlive it otherwise.
+    fn down(&mut self) {
+        (self.process, self.run) = (None, None);
+        let program = self.program();
+        wait_until("Exim has ended", || {
+            let left = running(&program);
+            left.iter().filter_map(|id| Pid::from_raw(i32::try_from(*id).ok()?)).for_each(|id| {
+                // One may end by itself meanwhile.
+                let _ = kill_process(id, Signal::KILL);
+            });
+            left.is_empty()
+        });
+    }
+
+    /// Has it try everything in its queue now, whatever its retry times: begins a queue run that does so.
+    pub fn flush(&mut self) {
+        let mut command = self.command();
+        command.arg("-qff").stdout(Stdio::null()).stderr(Stdio::null());
+        self.run = Some(Process::spawn(&mut command));
+    }
+
+    /// Messages in its queue.
+    pub fn queued(&self) -> u64 {
+        // Each has a file for its envelope and one for its data.
+        files_below(&self.scratch.join("spool/input")).div_ceil(2)
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
+    }
+}
+
+impl Drop for Exim {
+    fn drop(&mut self) {
+        self.down();
     }
 }
 

@@ -13,6 +13,7 @@
 pub mod client;
 pub mod content;
 pub mod daemon;
+pub mod drain;
 pub mod envelope;
 pub mod exim;
 pub mod group_commit;

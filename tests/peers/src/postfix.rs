@@ -9,7 +9,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::process::{answers, free_port, number_of, run, signal, wait_until};
+use crate::process::{answers, files_below, free_port, number_of, run, signal, wait_until};
 use crate::scratch::Scratch;
 
 /// What an instance does with mail.
@@ -63,7 +63,17 @@ impl Postfix {
             fs::create_dir(scratch.join(folder)).unwrap();
         }
         chown(scratch.join("data"), Some(number_of("-u", "postfix")), None).unwrap();
-        let here = scratch.path().display();
+        let smtpd = format!("127.0.0.1:{port} inet n - n - - smtpd\n{SERVICES}");
+        fs::write(scratch.join("etc/master.cf"), smtpd).unwrap();
+        let postfix = Self { scratch, port };
+        postfix.configure(role, settings);
+        postfix.up();
+        postfix
+    }
+
+    /// Becomes another one when it is started the next time. Its queue stays.
+    pub fn configure(&self, role: Role, settings: &str) {
+        let here = self.scratch.path().display();
         let role_settings = match role {
             Role::Relay(next_hop) => format!("relayhost = [{}]:{}\n", next_hop.ip(), next_hop.port()),
             Role::Hold => "smtpd_client_restrictions = check_client_access static:HOLD\n".to_owned(),
@@ -92,12 +102,7 @@ impl Postfix {
              queue_run_delay = 1s\n\
              {role_settings}{settings}"
         );
-        fs::write(scratch.join("etc/main.cf"), main).unwrap();
-        let smtpd = format!("127.0.0.1:{port} inet n - n - - smtpd\n{SERVICES}");
-        fs::write(scratch.join("etc/master.cf"), smtpd).unwrap();
-        let postfix = Self { scratch, port };
-        postfix.up();
-        postfix
+        fs::write(self.scratch.join("etc/main.cf"), main).unwrap();
     }
 
     /// Starts it again after [`down`](Self::down).
@@ -130,6 +135,17 @@ impl Postfix {
         let pid = fs::read_to_string(self.scratch.join("queue/pid/master.pid")).ok()?;
         let pid = pid.trim().parse().ok()?;
         PathBuf::from(format!("/proc/{pid}")).exists().then_some(pid)
+    }
+
+    /// Gives free what was put on hold: it is looked at when the deferred queue is the next time.
+    pub fn release_held(&self) {
+        run(Command::new("postsuper").arg("-c").arg(self.scratch.join("etc")).args(["-H", "ALL"]));
+    }
+
+    /// Messages in its queues.
+    pub fn queued(&self) -> u64 {
+        let queues = ["maildrop", "incoming", "active", "deferred", "hold"];
+        queues.iter().map(|queue| files_below(&self.scratch.join("queue").join(queue))).sum()
     }
 
     /// Removes all mail.

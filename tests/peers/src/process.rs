@@ -153,6 +153,39 @@ pub fn device_write_bytes(path: &Path) -> Option<u64> {
     Some(sectors * 512)
 }
 
+/// Files in a folder and in those below it. One that goes away meanwhile may be counted or not.
+pub fn files_below(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let count = |entry: fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => files_below(&entry.path()),
+        Ok(_) => 1,
+        Err(_) => 0,
+    };
+    entries.filter_map(Result::ok).map(count).sum()
+}
+
+/// The processor time that a process and all below it have had, in s. Of those that have ended it counts what a parent
+/// waited for.
+pub fn cpu_s(id: u32) -> f64 {
+    let ticks = || -> Option<u64> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name, in parentheses, may hold anything. After it the state is field 3 (proc_pid_stat(5)): own and
+        // waited-for times are 14 to 17.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let times = fields.split_whitespace().skip(11).take(4);
+        Some(times.filter_map(|time| time.parse::<u64>().ok()).sum())
+    };
+    let own = ticks().unwrap_or(0) as f64 / rustix::param::clock_ticks_per_second() as f64;
+    own + children(id).into_iter().map(cpu_s).sum::<f64>()
+}
+
+/// The processes that run this program.
+pub fn running(program: &Path) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|id| fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == program)).collect()
+}
+
 /// The children of a process.
 pub fn children(id: u32) -> Vec<u32> {
     let read = || -> io::Result<Vec<u32>> {

@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 
 use super::evidence::{Cut, heard, phase};
 use super::known::Known;
+use crate::clock::{host_time, since};
 
 /// What is read at once: replies are short.
 const READ_BYTES: usize = 4 * 1024;
@@ -62,7 +63,7 @@ impl Connection {
         (counted, known): (Arc<()>, Arc<Known>),
     ) -> Result<Self, Option<Found>> {
         let opening = async {
-            let stream = connect(address, from, timeouts.connect_timeout).await?;
+            let stream = connect(address, from, host_time(timeouts.connect_timeout)).await?;
             // Commands are short and we wait for each answer. Where it cannot be set, it is only slower.
             let _ = stream.set_nodelay(true);
             let peer = stream.peer_addr()?;
@@ -79,7 +80,7 @@ impl Connection {
             session: Session::new(config),
             input: Vec::new(),
             taken: 0,
-            timer: Box::pin(tokio::time::sleep(timeouts.reply_timeout)),
+            timer: Box::pin(tokio::time::sleep(host_time(timeouts.reply_timeout))),
             timeouts: timeouts.clone(),
             stopping,
             opened: now,
@@ -144,7 +145,7 @@ impl Connection {
     /// Sends or receives something, whichever comes first, within the time that the phase has.
     pub(super) async fn progress(&mut self) -> Result<(), Cut> {
         let limit = self.time_limit();
-        self.timer.as_mut().reset(tokio::time::Instant::now() + limit);
+        self.timer.as_mut().reset(tokio::time::Instant::now() + host_time(limit));
         poll_fn(|context| self.poll_progress(context)).await
     }
 
@@ -200,7 +201,7 @@ impl Connection {
 
     /// How long ago the last command went out, in ms.
     pub(super) fn asked_ms_ago(&self) -> u64 {
-        u64::try_from(self.asked.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(since(self.asked).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// A message was carried to its end.
@@ -215,7 +216,7 @@ impl Connection {
 
     /// Whether another message may begin on it.
     pub(super) fn is_fresh(&self) -> bool {
-        self.session.phase() == Phase::Idle && self.opened.elapsed() < self.timeouts.session_age_max
+        self.session.phase() == Phase::Idle && since(self.opened) < self.timeouts.session_age_max
     }
 
     pub(super) fn set_idle(&mut self) {
@@ -223,7 +224,7 @@ impl Connection {
     }
 
     pub(super) fn idle_for(&self) -> Duration {
-        self.idle_since.elapsed()
+        since(self.idle_since)
     }
 
     pub(super) fn peer(&self) -> SocketAddr {

@@ -32,7 +32,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::Error;
 use crate::boxstate::BoxState;
-use crate::clock::Clock;
+use crate::clock::{Clock, host_time};
 use crate::control::{MailId, Store};
 use crate::ledger::Kind;
 use crate::log::Lines;
@@ -345,7 +345,7 @@ impl Delivery {
         match until_ms {
             Some(until_ms) => {
                 let left_ms = until_ms.saturating_sub(self.clock.mono_ms());
-                tokio::time::sleep(Duration::from_millis(left_ms)).await;
+                tokio::time::sleep(host_time(Duration::from_millis(left_ms))).await;
             }
             None => std::future::pending().await,
         }

@@ -128,7 +128,7 @@ impl Shared {
 
     /// The thread begins something that may take time.
     fn begin(&self) {
-        self.busy_since.store(self.clock.mono_ms() + 1, Relaxed);
+        self.busy_since.store(self.clock.host_mono_ms() + 1, Relaxed);
     }
 
     /// The thread waits for work.
@@ -292,7 +292,7 @@ impl Storage {
     fn look_for_stall(&self) -> Option<State> {
         let shared = &self.shared;
         let since = shared.busy_since.load(Relaxed);
-        let busy_ms = shared.clock.mono_ms().saturating_sub(since.saturating_sub(1));
+        let busy_ms = shared.clock.host_mono_ms().saturating_sub(since.saturating_sub(1));
         // Who has no volume is not asked anything.
         let is_open = shared.state.load(Relaxed) != State::Absent as u8;
         let is_stuck = since > 0 && u128::from(busy_ms) >= STALLED_AFTER.as_millis();
