@@ -13,6 +13,8 @@ pub(crate) const META_SCRUB: u8 = 2;
 pub(crate) const META_NUMBERS: u8 = 3;
 /// The namespace under which it is kept how far the mail of other volumes was taken over.
 pub(crate) const META_ADOPTED: u8 = 4;
+/// The namespace of the list of recipients (`directory`).
+pub(crate) const META_RECIPIENTS: u8 = 7;
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub(crate) enum Kind {
     Adopted = 24,
     /// The operator had other settings tried, or they went back.
     Settings = 25,
+    /// Another list of recipients was imported, or refused, or the list was cleared.
+    Recipients = 26,
     /// A next hop is in another state.
     Hop = 30,
     /// The daemon started, or stopped.
@@ -58,7 +62,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -73,6 +77,7 @@ impl Kind {
         Self::Mode,
         Self::Adopted,
         Self::Settings,
+        Self::Recipients,
         Self::Hop,
         Self::Started,
         Self::Stopped,
@@ -97,6 +102,7 @@ impl Kind {
             Self::Mode => "mode",
             Self::Adopted => "adopted",
             Self::Settings => "settings",
+            Self::Recipients => "recipients",
             Self::Hop => "hop",
             Self::Started => "started",
             Self::Stopped => "stopped",

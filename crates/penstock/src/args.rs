@@ -1,5 +1,6 @@
 //! What can be typed. Help, completions and man pages are all made from these definitions.
 
+mod recipients;
 mod volume;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use penstock_daemon::control::MailId;
 use penstock_daemon::control::types::{IDS_MAX, MailState};
 use penstock_settings::DurationText;
 
+pub(crate) use recipients::Recipients;
 pub(crate) use volume::{Qualify, Target, Volume};
 
 /// Where the settings are unless somebody says otherwise.
@@ -247,6 +249,10 @@ Examples:
         #[command(flatten)]
         daemon: Daemon,
     },
+
+    /// Look after the list of recipients: who is known, and in which mailbox database
+    #[command(subcommand)]
+    Recipients(Recipients),
 
     /// Tell what happened: the ledger of what was taken, handed on, read and removed, and by whom
     #[command(visible_alias = "log")]

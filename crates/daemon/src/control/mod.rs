@@ -9,6 +9,7 @@ pub mod envelope;
 mod error;
 mod id;
 mod operate;
+pub mod recipients;
 mod router;
 mod socket;
 pub mod types;

@@ -5,6 +5,7 @@ mod events;
 mod export;
 mod hold;
 mod queue;
+mod recipients;
 mod report;
 mod serve;
 pub(crate) mod settings;
@@ -62,6 +63,7 @@ impl Ask {
             | Self::Events { daemon, .. }
             | Self::Top { daemon, .. } => daemon,
             Self::Queue(queue) => &queue.daemon,
+            Self::Recipients(what) => what.daemon(),
             Self::Hold(hold) => &hold.why.daemon,
             Self::Drain(why) | Self::Stop(why) => &why.daemon,
         }
@@ -130,6 +132,7 @@ async fn ask(what: Ask, screen: &mut Screen) -> Result<(), Failure> {
         Ask::Export { id, reason, output, .. } => {
             export::run(&client, id, reason, output.as_deref(), json, screen).await
         }
+        Ask::Recipients(what) => recipients::run(&client, what, json, screen).await,
         Ask::Events { message, kind, limit, .. } => {
             events::run(&client, &EventFilter { message, kind, limit }, json, screen).await
         }
