@@ -255,7 +255,7 @@ impl Daemon {
         }
         if self.options.forget {
             delivery.forget().await.map_err(Error::Forget)?;
-            directory.forget(&self.volumes).await.map_err(Error::Forget)?;
+            directory.replace(&self.volumes, None).await.map_err(Error::Forget)?;
         }
         let mut tasks = self.start(&listening, &delivery, &directory, &stopping)?;
         let follow =

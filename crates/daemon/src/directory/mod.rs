@@ -36,8 +36,10 @@ const LOOKS_TO_REST: u32 = 30;
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     state: RwLock<State>,
-    /// Held by who changes it.
+    /// Held while a volume is read or written.
     turn: Mutex<()>,
+    /// Held by an operator who changes the list, from the first byte of a file on.
+    change: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -117,17 +119,17 @@ impl Directory {
         here.filter(|_| state.list.is_some()).collect()
     }
 
-    /// The right to put another list in its place; `None` while somebody else has it.
-    pub(crate) fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
-        self.turn.try_lock().ok()
+    /// Lets an operator change the list; `None` while another one does.
+    pub(crate) fn try_change(&self) -> Option<MutexGuard<'_, ()>> {
+        self.change.try_lock().ok()
     }
 
     /// Puts another list in the place of this one, or none. It is durable on at least one volume when this returns `Ok`.
-    /// The caller has the [turn](Self::try_turn).
     ///
     /// # Errors
     /// What the last volume said, if it is durable on none: then everything is as it was.
     pub(crate) async fn replace(&self, volumes: &Volumes, list: Option<List>) -> Result<(), SpoolError> {
+        let _turn = self.turn.lock().await;
         let list = list.map(Arc::new);
         let count = self.read().count + 1;
         let to_keep = ToKeep { count, bytes: bytes(list.clone()).await? };
@@ -162,15 +164,6 @@ impl Directory {
             state.on.clear();
         }
         kept
-    }
-
-    /// Does away with the list, as a factory reset wants it: none that was written before comes back.
-    ///
-    /// # Errors
-    /// As [`replace`](Self::replace).
-    pub(crate) async fn forget(&self, volumes: &Volumes) -> Result<(), SpoolError> {
-        let _turn = self.turn.lock().await;
-        self.replace(volumes, None).await
     }
 
     /// Takes note of what a volume has. Whether it lacks what counts.

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use penstock_settings::Settings;
-use penstock_spool::Error as SpoolError;
+use penstock_spool::{Error as SpoolError, Event};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -20,6 +21,7 @@ use crate::control::types::ActionResult;
 use crate::control::{Kind as Fault, Refusal, Store, Who};
 use crate::directory::{List, Mistakes, Read, Reading};
 use crate::ledger::Kind;
+use crate::storage::Volumes;
 
 /// Pieces of a file that wait for the thread that reads it.
 const PIECES: usize = 4;
@@ -60,11 +62,20 @@ pub(super) fn find(operator: &Operator, address: String) -> FoundRecipient {
 
 pub(super) async fn import(
     operator: &Operator,
-    upload: Upload,
+    mut upload: Upload,
     dry_run: bool,
     who: &Who,
 ) -> Result<ImportedView, Refusal> {
-    let Some(_turn) = operator.directory.try_turn() else { return Err(busy()) };
+    let Some(_change) = operator.directory.try_change() else {
+        // Who is still sending does not listen.
+        let mut size_bytes = 0;
+        while size_bytes <= FILE_BYTES_MAX
+            && let Some(chunk) = upload.next_chunk().await?
+        {
+            size_bytes += chunk.len() as u64;
+        }
+        return Err(busy());
+    };
     let read = match read(operator, upload, who).await? {
         Ok(read) => read,
         Err(mistakes) => {
@@ -72,7 +83,8 @@ pub(super) async fn import(
             if !dry_run {
                 let what = &refusal.body.message;
                 warn!(code = "PS-D295", %who, what, "a list of recipients was refused");
-                record(operator, format!("refused, imported by {who}: {what}")).await;
+                let text = cut(format!("refused, imported by {who}: {what}"));
+                record(&operator.volumes, Kind::Recipients.event(operator.clock.stamp(), None, text)).await;
             }
             return Err(refusal);
         }
@@ -83,8 +95,7 @@ pub(super) async fn import(
     warnings.extend(probe_warnings(&list, probes(&operator.settings)));
     if !dry_run {
         let text = format!("imported by {who}: {}", summary(&view));
-        operator.directory.replace(&operator.volumes, Some(list)).await.map_err(not_kept)?;
-        record(operator, text).await;
+        replace(operator, Some(list), text).await?;
     }
     let volumes = if dry_run { Vec::new() } else { operator.directory.volumes() };
     if !dry_run {
@@ -123,11 +134,10 @@ pub(super) async fn import(
 }
 
 pub(super) async fn clear(operator: &Operator, who: &Who) -> Result<ActionResult, Refusal> {
-    let Some(_turn) = operator.directory.try_turn() else { return Err(busy()) };
+    let Some(_change) = operator.directory.try_change() else { return Err(busy()) };
     let had = operator.directory.list().is_some() || operator.directory.is_unreadable();
     let summary = if had {
-        operator.directory.replace(&operator.volumes, None).await.map_err(not_kept)?;
-        record(operator, format!("cleared by {who}")).await;
+        replace(operator, None, format!("cleared by {who}")).await?;
         "The list of recipients is cleared."
     } else {
         "There was no list of recipients."
@@ -262,9 +272,20 @@ fn summary(view: &ListView) -> String {
     format!("{recipients} recipients with {addresses} addresses in {} mailbox databases", databases.len())
 }
 
-async fn record(operator: &Operator, text: String) {
+/// Puts another list in the place of this one and tells the ledger, whether or not who asked waits for it.
+async fn replace(operator: &Operator, list: Option<List>, text: String) -> Result<(), Refusal> {
+    let (directory, volumes) = (Arc::clone(&operator.directory), operator.volumes.clone());
     let event = Kind::Recipients.event(operator.clock.stamp(), None, cut(text));
-    if let Err(error) = operator.volumes.record(event).await {
+    let replacing = tokio::spawn(async move {
+        directory.replace(&volumes, list).await?;
+        record(&volumes, event).await;
+        Ok(())
+    });
+    replacing.await.unwrap_or(Err(SpoolError::ReadOnly)).map_err(not_kept)
+}
+
+async fn record(volumes: &Volumes, event: Event) {
+    if let Err(error) = volumes.record(event).await {
         warn!(code = error.code(), %error, "a change of the list of recipients could not be written to the ledger");
     }
 }
@@ -289,7 +310,7 @@ fn busy() -> Refusal {
     Refusal::new(
         Fault::Conflict,
         "PS-D296",
-        "another list of recipients is being imported at this moment, or written to a volume",
+        "another list of recipients is being imported at this moment",
         "Try again in a minute.",
     )
 }
