@@ -47,8 +47,8 @@ pub(super) fn is_type_name(field: &str) -> bool {
         && !field.contains(['@', ' ', ','])
 }
 
-/// The SMTP addresses in a field `EmailAddresses`. There are proxies of other kinds in it, such as `X500:/o=…`, which may
-/// have spaces and commas; so where one has a prefix, only what has that of SMTP is an address.
+/// The SMTP addresses in a field `EmailAddresses`. There are proxies of other kinds in it, such as `X500:/o=…`, which
+/// may have spaces and commas; so where one has a prefix, only what has that of SMTP is an address.
 pub(super) fn proxies(field: &str) -> impl Iterator<Item = &str> {
     let is_prefixed = field.contains(':');
     field.split([' ', ',', ';', '\t', '{', '}']).filter_map(move |word| match word.split_once(':') {
@@ -57,8 +57,8 @@ pub(super) fn proxies(field: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The name of a database, from a field `Database`: the name itself, or a distinguished name (RFC 4514) that begins with
-/// it. `None` if the recipient has none.
+/// The name of a database, from a field `Database`: the name itself, or a distinguished name (RFC 4514) that begins
+/// with it. `None` if the recipient has none.
 pub(super) fn database_name(field: &str) -> Option<String> {
     let field = field.trim();
     let name = match field.get(..3) {

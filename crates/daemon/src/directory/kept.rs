@@ -1,8 +1,9 @@
 //! The list on a volume: in META, in pieces, under a head.
 //!
-//! There are two places for the pieces. A new list is written to the one that the head does not name, in steps between which
-//! mail goes on; the head that names it comes last, and only then are the old pieces emptied. So whenever the power fails, the
-//! head names a list that is whole. A checksum tells if a piece is not what was written.
+//! There are two places for the pieces. A new list is written to the one that the head does not name, in steps
+//! between which mail goes on; the head that names it comes last, and only then are the old pieces emptied. So
+//! whenever the power fails, the head names a list that is whole. A checksum tells if a piece is not what was
+//! written.
 //!
 //! Each head has a count, as `boxstate` has one: where volumes differ the highest is right.
 
@@ -29,11 +30,11 @@ const PIECES_MAX: usize =
 const _: () = assert!(2 * PIECES_MAX + 512 <= META_KEYS_MAX);
 /// Pieces that are written in one step of the storage thread. On NOR flash that is some 50 ms.
 const PIECES_A_STEP: usize = 16;
-/// The largest list, in bytes, that is kept in the NOR flash: some 30,000 addresses. What is kept there is copied whenever a
-/// checkpoint is written, and the flash is small and wears.
+/// The largest list, in bytes, that is kept in the NOR flash: some 30,000 addresses. What is kept there is copied
+/// whenever a checkpoint is written, and the flash is small and wears.
 pub(super) const NOR_BYTES_MAX: usize = 256 * 1024;
-/// So many times its own size must be free on a volume that a list is written to: for notes, for the list before it, and so
-/// that it does not take the room in which is recorded what becomes of mail.
+/// So many times its own size must be free on a volume that a list is written to: for notes, for the list before it,
+/// and so that it does not take the room in which is recorded what becomes of mail.
 const ROOM_FACTOR: u64 = 4;
 
 /// What a volume says of the list.

@@ -1,8 +1,8 @@
 //! The list in memory: a keyed hash of each address, in order, and beside it the number of its database.
 //!
-//! Ten bytes an address. Nobody can read the addresses back from it, though who holds the key beside them can try names:
-//! that is no secrecy. With 200,000 addresses one that is not on the list is taken for known once in 2^46 questions, and two
-//! of a list fall together once in 2^29 lists.
+//! Ten bytes an address. Nobody can read the addresses back from it, though who holds the key beside them can try
+//! names: that is no secrecy. With 200,000 addresses one that is not on the list is taken for known once in 2^46
+//! questions, and two of a list fall together once in 2^29 lists.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -29,7 +29,7 @@ const VERSION: u8 = 1;
 /// What is known of a recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The number of its mailbox database, of which [`List::database`] has the name.
+    /// The number of its mailbox database, of which [`List::database`] has the name. Another list may have other numbers.
     pub(crate) database: Option<u16>,
     /// Whether only the address without its subaddress is on the list.
     pub(crate) without_tag: bool,

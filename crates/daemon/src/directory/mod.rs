@@ -1,10 +1,11 @@
 //! The box's list of recipients, with the mailbox database of each, as the site's administrators export it.
 //!
-//! It says who is *known good*: a server that refuses several of them is not itself. And when one of several databases is
-//! gone it says whose mail has to wait. Nothing is decided here; [`Directory::find`] is for those who decide.
+//! It says who is *known good*: a server that refuses several of them is not itself. And when one of several
+//! databases is gone it says whose mail has to wait. Nothing is decided here; [`Directory::find`] is for those who
+//! decide.
 //!
-//! A list is read on a thread of its own ([`Reading`]), is in memory as hashes (`list`), and is kept on every volume that has
-//! room for it (`kept`). A list counts when all of it is on a volume, and until then the one before it does.
+//! A list is read on a thread of its own ([`Reading`]), is in memory as hashes (`list`), and is kept on every volume
+//! that has room for it (`kept`). A list counts when all of it is on a volume, and until then the one before it does.
 
 mod address;
 mod kept;
@@ -95,7 +96,8 @@ impl Directory {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a recipient, its address as it stands in RCPT. `None` if it is not on the list, or there is none.
+    /// What is known of a recipient, its address as it stands in RCPT. `None` if it is not on the list, or there is
+    /// none.
     pub(crate) fn find(&self, address: &str) -> Option<Entry> {
         // Nobody waits for the one who hashes.
         let list = self.list()?;
@@ -124,7 +126,8 @@ impl Directory {
         self.change.try_lock().ok()
     }
 
-    /// Puts another list in the place of this one, or none. It is durable on at least one volume when this returns `Ok`.
+    /// Puts another list in the place of this one, or none. It is durable on at least one volume when this returns
+    /// `Ok`.
     ///
     /// # Errors
     /// What the last volume said, if it is durable on none: then everything is as it was.

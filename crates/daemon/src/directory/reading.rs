@@ -1,12 +1,13 @@
 //! A file with recipients on its way to a list: what Exchange's `Export-Csv` writes, or an address a line.
 //!
-//! | what | how it is read |
-//! |---|---|
-//! | CSV (RFC 4180) | the first line has the names of columns, in any order and with others among them, with commas, semicolons or tabs between them; `PrimarySmtpAddress`, `EmailAddresses` and `Database` count, one of the first two must be there. Lines before it that begin with `#`, such as `#TYPE …`, are comments |
-//! | plain list | an address a line, perhaps with `smtp:` before it; comments begin with `#` |
+//! - *CSV* (RFC 4180): the first line has the names of columns, in any order and with others among them, with commas,
+//!   semicolons or tabs between them. `PrimarySmtpAddress`, `EmailAddresses` and `Database` count; one of the first two
+//!   must be there. Lines before it that begin with `#`, such as `#TYPE …`, are comments.
+//! - *A plain list*: an address a line, perhaps with `smtp:` before it; comments begin with `#`.
 //!
-//! A line that is not understood is a mistake, and a file with mistakes makes no list: what is missing from a list that counts
-//! would be taken for unknown. What a file may rightly have and a list has no use for is passed over and counted.
+//! A line that is not understood is a mistake, and a file with mistakes makes no list: what is missing from a list
+//! that counts would be taken for unknown. What a file may rightly have and a list has no use for is passed over and
+//! counted.
 
 use penstock_spool::Stamp;
 

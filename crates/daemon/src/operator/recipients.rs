@@ -21,7 +21,7 @@ use crate::control::types::ActionResult;
 use crate::control::{Kind as Fault, Refusal, Store, Who};
 use crate::directory::{List, Mistakes, Read, Reading};
 use crate::ledger::Kind;
-use crate::storage::Volumes;
+use crate::storage::{Storage, Volumes};
 
 /// Pieces of a file that wait for the thread that reads it.
 const PIECES: usize = 4;
@@ -98,22 +98,8 @@ pub(super) async fn import(
         replace(operator, Some(list), text).await?;
     }
     let volumes = if dry_run { Vec::new() } else { operator.directory.volumes() };
-    if !dry_run {
-        for store in
-            operator.volumes.all().map(|storage| storage.store()).filter(|store| !volumes.contains(store))
-        {
-            warnings.push(match store {
-                Store::Nor => {
-                    "The list is not in the NOR flash: it is too large for it, or the flash cannot be \
-                               written. While the disk is away there is no list."
-                        .to_owned()
-                }
-                Store::Disk => {
-                    "The list is not on the disk yet: it is written there when the disk is back.".to_owned()
-                }
-            });
-        }
-    }
+    let all = operator.volumes.all().map(Storage::store).filter(|_| !dry_run);
+    warnings.extend(all.filter(|store| !volumes.contains(store)).map(|store| not_on(store).to_owned()));
     let skipped = skipped.iter().map(|skipped| SkippedView {
         why: skipped.why.as_str().to_owned(),
         count: skipped.count,
@@ -168,8 +154,8 @@ async fn read(operator: &Operator, mut upload: Upload, who: &Who) -> Result<Resu
         loop {
             let piece = upload.next_chunk().await?;
             size_bytes += piece.as_ref().map_or(0, Bytes::len) as u64;
-            // Of a file that is too large no more is wanted than shows it. What comes of one with mistakes is taken to its
-            // end, so that who sends it hears of them.
+            // Of a file that is too large no more is wanted than shows it. What comes of one with mistakes is taken
+            // to its end, so that who sends it hears of them.
             let is_last = piece.is_none() || size_bytes > FILE_BYTES_MAX;
             if let Some(bytes) = piece
                 && pieces.send(Piece::Bytes(bytes)).await.is_err()
@@ -233,6 +219,17 @@ fn list_warnings(view: &ListView, has_databases: bool) -> Vec<String> {
         );
     }
     warnings
+}
+
+/// What it means that the list is not on a volume.
+fn not_on(store: Store) -> &'static str {
+    match store {
+        Store::Nor => {
+            "The list is not in the NOR flash: it is too large for it, or the flash cannot be written. While the disk \
+             is away there is no list."
+        }
+        Store::Disk => "The list is not on the disk yet: it is written there when the disk is back.",
+    }
 }
 
 /// The mailboxes to which probes are sent, one in each database.
@@ -324,5 +321,44 @@ fn not_kept(error: SpoolError) -> Refusal {
             "The list from before counts. Import it again when mail has gone, or when the disk is back.",
         ),
         other => unavailable(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(file: &str) -> Read {
+        let mut reading = Reading::new([7; 16], penstock_spool::Stamp::default(), "mia".into());
+        reading.push(file.as_bytes());
+        reading.finish().unwrap()
+    }
+
+    #[test]
+    fn a_database_without_a_probe_mailbox_is_told_and_a_probe_mailbox_that_nobody_knows() {
+        let list = read("PrimarySmtpAddress,Database\na@x.org,DB1\nb@x.org,DB2\nc@x.org,DB3\n").list;
+        let warnings = |probes: &[&'static str]| probe_warnings(&list, probes.iter().copied());
+        assert!(warnings(&["a@x.org", "B@X.org", "c@x.org"]).is_empty());
+        assert_eq!(
+            warnings(&["a@x.org", "c@x.org", "d@x.org"]),
+            [
+                "The probe mailbox d@x.org is not on the list.",
+                "No probe mailbox is configured for the database DB2."
+            ]
+        );
+        assert_eq!(warnings(&[]), ["No probe mailbox is configured for the database DB1 and 2 others."]);
+        let plain = read("a@x.org\n").list;
+        assert!(probe_warnings(&plain, ["a@x.org"].into_iter()).is_empty());
+    }
+
+    #[test]
+    fn of_many_mistakes_each_is_told_with_its_line_and_the_rest_as_a_number() {
+        let mut reading = Reading::new([7; 16], penstock_spool::Stamp::default(), "mia".into());
+        reading.push("a@x.org\n".as_bytes());
+        reading.push("wrong\n".repeat(12).as_bytes());
+        let refusal = wrong(&reading.finish().unwrap_err());
+        let message = refusal.body.message;
+        assert!(message.starts_with("the list of recipients is not right: line 2: no address"), "{message}");
+        assert!(message.ends_with("; line 11: no address: \"wrong\"; and 2 more"), "{message}");
     }
 }

@@ -126,8 +126,8 @@ fn status(view: &RecipientsView, screen: &mut Screen) -> Result<(), Failure> {
         }
         None if view.unreadable => writeln!(
             screen,
-            "There is a list of recipients, but no volume that is here gives it out: none counts. If no volume is away, \
-             import it again."
+            "There is a list of recipients, but no volume that is here gives it out: none counts. If no volume is \
+             away, import it again."
         )?,
         None => {
             writeln!(screen, "There is no list of recipients. `penstock recipients import FILE` gives one.")?

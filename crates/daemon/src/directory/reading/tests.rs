@@ -34,7 +34,7 @@ fn skipped(read: &Read) -> Vec<(Why, u64, u64)> {
 /// As Windows PowerShell 5 writes it.
 const EXPORT: &str = "#TYPE Selected.Microsoft.Exchange.Data.Directory.Management.ReducedRecipient\r\n\
 \"PrimarySmtpAddress\",\"EmailAddresses\",\"RecipientType\",\"Database\"\r\n\
-\"mia@example.org\",\"SMTP:mia@example.org smtp:Mia.Meier@example.org X500:/o=Site/ou=a b/cn=mia\",\"UserMailbox\",\"DB01\"\r\n\
+\"mia@example.org\",\"SMTP:mia@example.org smtp:Mia.Meier@example.org X500:/o=A B/cn=mia\",\"UserMailbox\",\"DB01\"\r\n\
 \"leo@example.org\",\"SMTP:leo@example.org, smtp:l@example.com\",\"UserMailbox\",\"CN=DB02,CN=Databases,DC=site\"\r\n\
 \"all@example.org\",\"SMTP:all@example.org\",\"MailUniversalDistributionGroup\",\"\"\r\n\
 \"\",\"X500:/o=Site/cn=old\",\"UserMailbox\",\"DB01\"\r\n";
