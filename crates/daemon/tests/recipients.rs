@@ -207,6 +207,27 @@ fn the_list_outlives_either_volume_and_a_new_one_is_given_it() {
 }
 
 #[test]
+fn a_list_that_only_the_failing_disk_could_hold_is_refused_and_the_one_from_before_stays() {
+    let mut site = Site::with_reserve("");
+    site.faults = format!("control={}", site.directory.path().join("faults").display());
+    site.start();
+    site.json("PUT", "/v1/recipients", EXPORT);
+    site.set_faults("fail_program_after=0,fail_sync_after=0");
+    let file = large(60_000, "example.org");
+    for _ in 0..2 {
+        let (status, answer) = site.ask("PUT", "/v1/recipients", &file);
+        assert_eq!(status, 409, "{}", String::from_utf8_lossy(&answer));
+        assert_eq!(addresses(&site), 4);
+    }
+    site.kill();
+    site.set_faults("");
+    std::fs::remove_file(site.directory.path().join("disk/volume")).unwrap();
+    site.start();
+    assert_eq!(addresses(&site), 4);
+    assert_eq!(database(&site, "mia@example.org"), "DB01");
+}
+
+#[test]
 fn a_list_too_large_for_the_reserve_does_not_leave_an_older_one_there() {
     let mut site = Site::with_reserve("");
     site.start();

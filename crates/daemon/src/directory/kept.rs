@@ -103,6 +103,11 @@ pub(super) enum Wrote {
     Elsewhere,
 }
 
+/// Whether a volume is to say only that there is a list.
+pub(super) fn is_too_large(storage: &Storage, to_keep: &ToKeep) -> bool {
+    storage.store() == Store::Nor && to_keep.bytes.as_ref().is_some_and(|bytes| bytes.len() > NOR_BYTES_MAX)
+}
+
 fn key(place: u8, number: usize) -> [u8; 3] {
     let [high, low] = (number as u16).to_be_bytes();
     [place, high, low]
@@ -115,10 +120,9 @@ fn key(place: u8, number: usize) -> [u8; 3] {
 pub(super) async fn write(storage: &Storage, to_keep: &ToKeep) -> Result<Wrote, Error> {
     let ToKeep { count, bytes } = to_keep.clone();
     let before = storage.look(|spool| Head::read(spool)).await?.unwrap_or_default();
-    let is_too_large = |bytes: &[u8]| storage.store() == Store::Nor && bytes.len() > NOR_BYTES_MAX;
     let (content, wrote) = match &bytes {
         None => (Content::Nothing, Wrote::Here),
-        Some(bytes) if is_too_large(bytes) => (Content::Elsewhere, Wrote::Elsewhere),
+        Some(_) if is_too_large(storage, to_keep) => (Content::Elsewhere, Wrote::Elsewhere),
         Some(bytes) => {
             let len_bytes = u32::try_from(bytes.len()).map_err(|_| Error::Full)?;
             storage.check_room(Some(u64::from(len_bytes) * ROOM_FACTOR))?;

@@ -14,7 +14,7 @@ mod reading;
 mod table;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -137,23 +137,23 @@ impl Directory {
         let count = self.read().count + 1;
         let to_keep = ToKeep { count, bytes: bytes(list.clone()).await? };
         let (mut on, mut kept) = (BTreeMap::new(), Err(SpoolError::ReadOnly));
+        // Whether it may come to be on a volume that did not say so.
+        let mut is_in_doubt = false;
         for storage in volumes.all().filter(|storage| storage.is_well()) {
+            if kept.is_err() && kept::is_too_large(storage, &to_keep) {
+                // That there is a list elsewhere is said only when it is there.
+                kept = Err(SpoolError::Full);
+                continue;
+            }
             match kept::write(storage, &to_keep).await {
                 Ok(wrote) => {
                     on.insert(storage.store(), wrote);
-                    if wrote == Wrote::Here {
-                        kept = Ok(());
-                    } else if kept.is_err() {
-                        kept = Err(SpoolError::Full);
-                    }
+                    kept = Ok(());
                 }
                 Err(error) => {
-                    warn!(
-                        code = "PS-D298",
-                        volume = storage.store().as_str(),
-                        %error,
-                        "the list of recipients could not be written to it"
-                    );
+                    let volume = storage.store().as_str();
+                    warn!(code = "PS-D298", volume, %error, "the list of recipients could not be written to it");
+                    is_in_doubt |= error != SpoolError::Full;
                     kept = kept.or(Err(error));
                 }
             }
@@ -161,8 +161,8 @@ impl Directory {
         let mut state = self.write();
         if kept.is_ok() {
             *state = State { count, list, is_unreadable: false, is_decided: true, on };
-        } else if kept != Err(SpoolError::Full) {
-            // Where a volume is stuck the other list may come to be on it later. It is told again of this one.
+        } else if is_in_doubt {
+            // The volume is told again of the list that counts.
             state.count = count + 1;
             state.on.clear();
         }
@@ -199,14 +199,14 @@ impl Directory {
     /// Looks for good after volumes that come: gives them the list, or takes theirs if it is newer.
     pub(crate) async fn keep_in_step(self: Arc<Self>, volumes: Volumes) {
         let mut rests: BTreeMap<Store, u32> = BTreeMap::new();
-        let mut tidied: Vec<Store> = Vec::new();
+        let mut tidied = BTreeSet::new();
         loop {
             for storage in volumes.all() {
                 let store = storage.store();
                 if !storage.is_well() {
                     // What comes back may be another one.
                     self.write().on.remove(&store);
-                    tidied.retain(|tidied| *tidied != store);
+                    tidied.remove(&store);
                     continue;
                 }
                 let rest = rests.entry(store).or_default();
@@ -216,7 +216,7 @@ impl Directory {
                     continue;
                 }
                 if self.bring_into_step(storage).await.is_ok() {
-                    tidied.push(store);
+                    tidied.insert(store);
                 } else {
                     *rest = LOOKS_TO_REST;
                 }

@@ -130,7 +130,7 @@ fn status(view: &RecipientsView, screen: &mut Screen) -> Result<(), Failure> {
              away, import it again."
         )?,
         None => {
-            writeln!(screen, "There is no list of recipients. `penstock recipients import FILE` gives one.")?
+            writeln!(screen, "There is no list of recipients. `penstock recipients import FILE` gives one.")?;
         }
     }
     for warning in &view.warnings {
