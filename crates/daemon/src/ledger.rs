@@ -15,6 +15,8 @@ pub(crate) const META_NUMBERS: u8 = 3;
 pub(crate) const META_ADOPTED: u8 = 4;
 /// The namespace under which it is kept how far a replay has come.
 pub(crate) const META_REPLAY: u8 = 5;
+/// The namespace of the list of recipients (`directory`).
+pub(crate) const META_RECIPIENTS: u8 = 7;
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(crate) enum Kind {
     Replayed = 27,
     /// The operator had its sender told that it was not delivered.
     Bounced = 28,
+    /// Another list of recipients was imported, or refused, or the list was cleared.
+    Recipients = 26,
     /// A next hop is in another state.
     Hop = 30,
     /// The operator said that a next hop is itself.
@@ -66,7 +70,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -83,6 +87,7 @@ impl Kind {
         Self::Settings,
         Self::Replayed,
         Self::Bounced,
+        Self::Recipients,
         Self::Hop,
         Self::Confirmed,
         Self::Started,
@@ -110,6 +115,7 @@ impl Kind {
             Self::Settings => "settings",
             Self::Replayed => "replayed",
             Self::Bounced => "bounced",
+            Self::Recipients => "recipients",
             Self::Hop => "hop",
             Self::Confirmed => "confirmed",
             Self::Started => "started",

@@ -8,6 +8,7 @@ mod boxstate;
 mod clock;
 pub mod control;
 mod deliver;
+mod directory;
 mod error;
 mod header;
 pub mod keeper;

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Store};
 use crate::deliver::{Delivery, SourceAddresses};
+use crate::directory::Directory;
 use crate::ledger::Kind;
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
@@ -225,6 +226,7 @@ impl Daemon {
         if self.options.forget {
             arrived.iter_mut().for_each(|arrived| arrived.kept.forget());
         }
+        let directory = Arc::new(Directory::load(&self.volumes).await);
         let delivery = Delivery::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
@@ -256,8 +258,9 @@ impl Daemon {
         }
         if self.options.forget {
             delivery.forget().await.map_err(Error::Forget)?;
+            directory.replace(&self.volumes, None).await.map_err(Error::Forget)?;
         }
-        let mut tasks = self.start(&listening, &delivery, &stopping)?;
+        let mut tasks = self.start(&listening, &delivery, &directory, &stopping)?;
         let follow =
             self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
         if self.options.sandbox {
@@ -308,6 +311,7 @@ impl Daemon {
         &self,
         listening: &Arc<Listening>,
         delivery: &Arc<Delivery>,
+        directory: &Arc<Directory>,
         stopping: &watch::Receiver<bool>,
     ) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
@@ -320,6 +324,7 @@ impl Daemon {
             volumes: self.volumes.clone(),
             listening: Arc::clone(listening),
             delivery: Arc::clone(delivery),
+            directory: Arc::clone(directory),
             started: self.started,
             adopting: tokio::sync::Mutex::default(),
             bouncing: tokio::sync::Mutex::default(),
@@ -335,6 +340,7 @@ impl Daemon {
         tasks.spawn(notify::watchdog(self.volumes.clone(), stopping.clone()));
         // It ends with the runtime: what hangs while we stop is noticed, too.
         tokio::spawn(self.volumes.clone().watch(Arc::clone(delivery)));
+        tokio::spawn(Arc::clone(directory).keep_in_step(self.volumes.clone()));
         Ok(tasks)
     }
 

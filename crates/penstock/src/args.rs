@@ -1,6 +1,7 @@
 //! What can be typed. Help, completions and man pages are all made from these definitions.
 
 mod quarantine;
+mod recipients;
 mod replay;
 mod volume;
 
@@ -14,6 +15,7 @@ use penstock_daemon::control::types::{IDS_MAX, MailState};
 use penstock_settings::DurationText;
 
 pub(crate) use quarantine::{Held, HeldOnes, Quarantine};
+pub(crate) use recipients::Recipients;
 pub(crate) use replay::Replay;
 pub(crate) use volume::{Qualify, Target, Volume};
 
@@ -320,6 +322,9 @@ Examples:
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Look after the list of recipients: who is known, and in which mailbox database
+    #[command(subcommand)]
+    Recipients(Recipients),
 
     /// Tell what happened: the ledger of what was taken, handed on, read and removed, and by whom
     #[command(visible_alias = "log")]

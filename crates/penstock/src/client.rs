@@ -15,6 +15,7 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use penstock_daemon::control::adopt::{AdoptHead, Adopted, AdoptedBelow};
 use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
+use penstock_daemon::control::recipients::{FoundRecipient, ImportedView, RecipientsView};
 use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
 use penstock_daemon::control::types::{
     ActionResult, CanaryFilter, CanaryPage, ConfirmRequest, ErrorBody, EventFilter, EventPage, ExportRequest,
@@ -127,19 +128,29 @@ impl Client {
     ) -> Result<Adopted, Failure> {
         let mut first = serde_json::to_vec(head)?;
         first.push(b'\n');
-        let (pieces, body) = mpsc::channel(PIECES);
-        let feed = async {
-            let mut piece = Some(Bytes::from(first));
-            // The daemon may refuse before it has all.
-            while let Some(bytes) = piece
-                && pieces.send(bytes).await.is_ok()
-            {
-                piece = next();
-            }
-            drop(pieces);
-        };
-        let (answer, ()) = tokio::join!(self.ask(Method::POST, "/v1/adopt".into(), Pieces(body)), feed);
-        self.answer(answer?).await
+        let mut first = Some(Bytes::from(first));
+        self.send_pieces(Method::POST, "/v1/adopt".into(), || first.take().or_else(&mut next)).await
+    }
+
+    pub(crate) async fn recipients(&self) -> Result<RecipientsView, Failure> {
+        self.get("/v1/recipients".into()).await
+    }
+
+    pub(crate) async fn find_recipient(&self, address: String) -> Result<FoundRecipient, Failure> {
+        self.get(format!("/v1/recipients/find?{}", query(&[("address", Some(address))]))).await
+    }
+
+    /// Gives a file with recipients to the daemon: what `next` gives until there is no more.
+    pub(crate) async fn import_recipients(
+        &self,
+        dry_run: bool,
+        next: impl FnMut() -> Option<Bytes>,
+    ) -> Result<ImportedView, Failure> {
+        self.send_pieces(Method::PUT, format!("/v1/recipients?dry_run={dry_run}"), next).await
+    }
+
+    pub(crate) async fn clear_recipients(&self) -> Result<ActionResult, Failure> {
+        self.answer(self.ask(Method::DELETE, "/v1/recipients".into(), Full::default()).await?).await
     }
 
     pub(crate) async fn volume(&self, which: Store) -> Result<VolumeInfo, Failure> {
@@ -211,6 +222,25 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, Failure> {
         self.answer(self.ask(method, path, Full::new(json(body)?)).await?).await
+    }
+
+    /// Sends a body that comes in pieces.
+    async fn send_pieces<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        mut next: impl FnMut() -> Option<Bytes>,
+    ) -> Result<T, Failure> {
+        let (pieces, body) = mpsc::channel(PIECES);
+        let feed = async {
+            // The daemon may refuse before it has all.
+            while let Some(bytes) = next()
+                && pieces.send(bytes).await.is_ok()
+            {}
+            drop(pieces);
+        };
+        let (answer, ()) = tokio::join!(self.ask(method, path, Pieces(body)), feed);
+        self.answer(answer?).await
     }
 
     /// Asks, and has the head of a good answer; a refusal becomes a failure.

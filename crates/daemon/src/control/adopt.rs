@@ -90,11 +90,12 @@ impl HandedOver {
     }
 }
 
-async fn next(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
+pub(super) async fn next(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
     loop {
         let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
         let Some(frame) = frame else { return Ok(None) };
-        let frame = frame.map_err(|error| Refusal::bad_request(format!("the message broke off: {error}")))?;
+        let frame =
+            frame.map_err(|error| Refusal::bad_request(format!("what was sent broke off: {error}")))?;
         if let Ok(bytes) = frame.into_data() {
             return Ok(Some(bytes));
         }

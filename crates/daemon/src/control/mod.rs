@@ -10,6 +10,7 @@ mod error;
 mod id;
 mod operate;
 pub mod quarantine;
+pub mod recipients;
 pub mod replay;
 mod router;
 mod socket;

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::adopt::{Adopted, AdoptedBelow, HandedOver};
 use super::quarantine::{BounceRequest, HeldFilter, HeldPage};
+use super::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
 use super::replay::{ReplayPage, ReplayRequest};
 use super::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
@@ -156,6 +157,24 @@ pub trait Operate: Send + Sync + 'static {
 
     /// Ends the pass that is under way on a volume.
     fn stop_scrub(&self, which: Store) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// How the list of recipients stands.
+    fn recipients(&self) -> impl Future<Output = Result<RecipientsView, Refusal>> + Send;
+
+    /// Whether an address is on it.
+    fn find_recipient(&self, address: String)
+    -> impl Future<Output = Result<FoundRecipient, Refusal>> + Send;
+
+    /// Puts the list in a file in its place, or only tells what would be. A file with mistakes changes nothing.
+    fn import_recipients(
+        &self,
+        file: Upload,
+        dry_run: bool,
+        who: Who,
+    ) -> impl Future<Output = Result<ImportedView, Refusal>> + Send;
+
+    /// Does away with the list.
+    fn clear_recipients(&self, who: Who) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
 
     /// All figures in Prometheus' text format.
     fn metrics(&self) -> impl Future<Output = Result<String, Refusal>> + Send;

@@ -23,6 +23,10 @@
 //! | `DELETE /v1/scrub?volume=` | | `ActionResult` |
 //! | `POST /v1/adopt` | a line of JSON, [`AdoptHead`](super::adopt::AdoptHead), then the message | [`Adopted`](super::adopt::Adopted) |
 //! | `GET /v1/adopted?volume=` | | [`AdoptedBelow`](super::adopt::AdoptedBelow): the volume by its id |
+//! | `GET /v1/recipients` | | [`RecipientsView`](super::recipients::RecipientsView) |
+//! | `PUT /v1/recipients?dry_run=` | the file | [`ImportedView`](super::recipients::ImportedView) |
+//! | `DELETE /v1/recipients` | | `ActionResult` |
+//! | `GET /v1/recipients/find?address=` | | [`FoundRecipient`](super::recipients::FoundRecipient) |
 //! | `GET /metrics` | | figures for Prometheus |
 //!
 //! A volume is `disk`, which it is if nobody says, or `nor`. Whatever goes wrong is told as an [`ErrorBody`](super::types::ErrorBody).
@@ -43,6 +47,7 @@ use serde::de::DeserializeOwned;
 use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
 use super::quarantine::{BounceRequest, HeldFilter};
+use super::recipients::{FindRecipient, ImportOptions, Upload};
 use super::replay::{ADDRESS_BYTES_MAX, ReplayRequest, Which};
 use super::types::{
     CanaryFilter, ConfirmRequest, EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX,
@@ -81,6 +86,14 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/settings", get(settings::<O>).put(put_settings::<O>))
         .route("/v1/volume", get(volume::<O>))
         .route("/v1/scrub", get(scrub::<O>).post(begin_scrub::<O>).delete(stop_scrub::<O>))
+        .route(
+            "/v1/recipients",
+            get(recipients::<O>)
+                .put(import_recipients::<O>)
+                .delete(clear_recipients::<O>)
+                .layer(DefaultBodyLimit::disable()),
+        )
+        .route("/v1/recipients/find", get(find_recipient::<O>))
         .route("/metrics", get(metrics::<O>))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
@@ -258,6 +271,30 @@ async fn stop_scrub<O: Operate>(
     Asked(which): Asked<volume::Which>,
 ) -> Answer<impl Serialize> {
     operate.stop_scrub(which.volume).await.map(Json)
+}
+
+async fn recipients<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
+    operate.recipients().await.map(Json)
+}
+
+async fn import_recipients<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Asked(ImportOptions { dry_run }): Asked<ImportOptions>,
+    body: axum::body::Body,
+) -> Answer<impl Serialize> {
+    operate.import_recipients(Upload::new(body), dry_run, who).await.map(Json)
+}
+
+async fn clear_recipients<O: Operate>(State(operate): State<Arc<O>>, who: Who) -> Answer<impl Serialize> {
+    operate.clear_recipients(who).await.map(Json)
+}
+
+async fn find_recipient<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(FindRecipient { address }): Asked<FindRecipient>,
+) -> Answer<impl Serialize> {
+    operate.find_recipient(address).await.map(Json)
 }
 
 async fn metrics<O: Operate>(State(operate): State<Arc<O>>) -> Result<impl IntoResponse, Refusal> {

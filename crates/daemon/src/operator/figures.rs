@@ -15,6 +15,7 @@ pub(super) fn text(operator: &Operator) -> String {
         let hops: Vec<_> = release.hops(now).collect();
         (release.progress(now), hops)
     };
+    let known = operator.directory.list().map_or(0, |list| list.len() as u64);
     let mut page = Page::default();
     for (name, help, value) in [
         ("sessions", "Connections from clients", &metrics.sessions),
@@ -45,6 +46,7 @@ pub(super) fn text(operator: &Operator) -> String {
         ("release_messages", "Messages to be released", progress.messages),
         ("release_bytes", "Their bytes", progress.bytes),
         ("release_in_flight", "Messages on their way", u64::from(progress.in_flight)),
+        ("recipients_known", "Addresses on the list of recipients", known),
     ] {
         page.add(name, "gauge", help, value);
     }

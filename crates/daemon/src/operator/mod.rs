@@ -6,6 +6,7 @@ mod figures;
 pub(crate) mod mode;
 mod proof;
 mod quarantine;
+mod recipients;
 mod replay;
 pub(crate) mod settings;
 mod status;
@@ -22,6 +23,7 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use crate::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
+use crate::control::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
 use crate::control::replay::{ReplayPage, ReplayRequest};
 use crate::control::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
@@ -30,6 +32,7 @@ use crate::control::types::{
 use crate::control::volume::{ScrubView, VolumeInfo};
 use crate::control::{Export, Kind as Fault, MailId, Operate, Refusal, Store, Who};
 use crate::deliver::Delivery;
+use crate::directory::Directory;
 use crate::ledger::Kind;
 use crate::listen::Listening;
 use crate::metrics::Metrics;
@@ -51,6 +54,7 @@ pub(crate) struct Operator {
     pub(crate) volumes: Volumes,
     pub(crate) listening: Arc<Listening>,
     pub(crate) delivery: Arc<Delivery>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) started: Instant,
     /// Held while a message of another volume is taken over.
     pub(crate) adopting: tokio::sync::Mutex<()>,
@@ -193,6 +197,27 @@ impl Operate for Operator {
             Err(_) => "No scrub was running.",
         };
         Ok(ActionResult { summary: summary.to_owned(), messages: 0, refused: Vec::new() })
+    }
+
+    async fn recipients(&self) -> Result<RecipientsView, Refusal> {
+        Ok(recipients::view(self))
+    }
+
+    async fn find_recipient(&self, address: String) -> Result<FoundRecipient, Refusal> {
+        Ok(recipients::find(self, address))
+    }
+
+    async fn import_recipients(
+        &self,
+        file: Upload,
+        dry_run: bool,
+        who: Who,
+    ) -> Result<ImportedView, Refusal> {
+        recipients::import(self, file, dry_run, &who).await
+    }
+
+    async fn clear_recipients(&self, who: Who) -> Result<ActionResult, Refusal> {
+        recipients::clear(self, &who).await
     }
 
     async fn metrics(&self) -> Result<String, Refusal> {

@@ -7,6 +7,7 @@ mod export;
 mod hold;
 mod quarantine;
 mod queue;
+mod recipients;
 mod replay;
 mod report;
 mod serve;
@@ -72,6 +73,7 @@ impl Ask {
             Self::Replay(replay) => &replay.daemon,
             Self::Quarantine(quarantine) => quarantine.daemon(),
             Self::Queue(queue) => &queue.daemon,
+            Self::Recipients(what) => what.daemon(),
             Self::Hold(hold) => &hold.why.daemon,
             Self::Drain(why) | Self::Stop(why) => &why.daemon,
         }
@@ -145,6 +147,7 @@ async fn ask(what: Ask, screen: &mut Screen) -> Result<(), Failure> {
             export::run(&client, id, reason, output.as_deref(), json, screen).await
         }
         Ask::Canary { hop, .. } => canary::run(&client, &CanaryFilter { hop }, json, screen).await,
+        Ask::Recipients(what) => recipients::run(&client, what, json, screen).await,
         Ask::Events { message, kind, limit, .. } => {
             events::run(&client, &EventFilter { message, kind, limit }, json, screen).await
         }

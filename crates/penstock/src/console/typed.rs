@@ -6,7 +6,7 @@ use penstock_daemon::control::MailId;
 use penstock_settings::SECTIONS;
 
 use super::failure;
-use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Target, Volume};
+use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Recipients, Target, Volume};
 use crate::failure::Failure;
 
 /// What can be typed.
@@ -215,6 +215,11 @@ pub(super) fn understand(line: &str) -> Result<Meaning, Failure> {
             "PS-K004",
             "the text of a message is never written to the console",
             "`show` tells everything about it but its text.",
+        )),
+        Ok(Typed::Ask(Ask::Recipients(Recipients::Import { .. }))) => Err(failure(
+            "PS-K005",
+            "a list of recipients does not fit through the console",
+            "`penstock recipients import` on the network takes it; `recipients status` and `find` work here.",
         )),
         Ok(command) => Ok(Meaning::Command(command)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

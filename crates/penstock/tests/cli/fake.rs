@@ -8,6 +8,9 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use penstock_daemon::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage, HeldRow};
+use penstock_daemon::control::recipients::{
+    DatabaseView, DomainView, FoundRecipient, ImportedView, ListView, RecipientsView, SkippedView, Upload,
+};
 use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
 use penstock_daemon::control::types::*;
 use penstock_daemon::control::volume::{ScrubView, VolumeInfo};
@@ -276,8 +279,76 @@ impl Operate for Fake {
         Ok(ActionResult { summary: "stopped".into(), messages: 0, refused: vec![] })
     }
 
+    async fn recipients(&self) -> Result<RecipientsView, Refusal> {
+        Ok(recipients())
+    }
+
+    async fn find_recipient(&self, address: String) -> Result<FoundRecipient, Refusal> {
+        let user = address.split(['+', '@']).next().unwrap_or_default().to_owned();
+        Ok(FoundRecipient {
+            known: Some(user != "eve"),
+            database: (user == "mia").then(|| "DB01".into()),
+            without_tag: address.contains('+'),
+            address,
+        })
+    }
+
+    async fn import_recipients(
+        &self,
+        mut file: Upload,
+        dry_run: bool,
+        who: Who,
+    ) -> Result<ImportedView, Refusal> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = file.next_chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        if bytes.starts_with(b"wrong") {
+            return Err(Refusal::new(Kind::BadRequest, "PS-D295", "not right: line 1: no address", ""));
+        }
+        let told = format!("uid {}: recipients of {} bytes, dry run {dry_run}", who.uid, bytes.len());
+        self.0.lock().unwrap().told.push(told);
+        let skipped = vec![SkippedView { why: "listed before".into(), count: 2, first_line: 1_017 }];
+        let volumes = if dry_run { vec![] } else { recipients().volumes };
+        Ok(ImportedView {
+            kept: !dry_run,
+            lines: 1_200,
+            skipped,
+            view: RecipientsView { volumes, ..recipients() },
+        })
+    }
+
+    async fn clear_recipients(&self, who: Who) -> Result<ActionResult, Refusal> {
+        self.0.lock().unwrap().told.push(format!("uid {}: clear recipients", who.uid));
+        Ok(ActionResult { summary: "cleared".into(), messages: 0, refused: vec![] })
+    }
+
     async fn metrics(&self) -> Result<String, Refusal> {
         Ok("penstock_up 1\n".into())
+    }
+}
+
+/// The list of recipients that every fake has.
+fn recipients() -> RecipientsView {
+    let domain =
+        |name: &str, addresses: u64, accepted: bool| DomainView { name: name.into(), addresses, accepted };
+    let database = |name: &str, addresses: u64| DatabaseView { name: name.into(), addresses };
+    RecipientsView {
+        now_unix_ms: NOW,
+        list: Some(ListView {
+            imported_unix_ms: NOW - 26 * HOUR,
+            clock_trusted: true,
+            by: "mia".into(),
+            recipients: 1_180,
+            addresses: 2_345,
+            databases: vec![database("DB01", 1_500), database("Sales", 800)],
+            without_database: 45,
+            domains: vec![domain("example.org", 2_300, true), domain("example.net", 40, false)],
+            other_addresses: 5,
+        }),
+        unreadable: false,
+        volumes: vec![Store::Disk, Store::Nor],
+        warnings: vec!["No probe mailbox is configured for the database Sales.".into()],
     }
 }
 

@@ -7,6 +7,7 @@ mod control;
 mod fake;
 mod local;
 mod real;
+mod recipients;
 mod settings;
 mod tell;
 mod undo;
