@@ -19,7 +19,7 @@ fn a_server_that_forgot_its_domains_for_a_day_costs_nobody_a_message() {
 }
 
 #[test]
-#[ignore = "needs the state unproven"]
+#[ignore = "needs the canary window"]
 fn an_empty_directory_behind_250_gets_no_backlog_before_canaries_arrive() {
     let mut world = world(
         "at 1h state down\nat 3h identity new.example.com\nat 3h directory empty\nat 3h state ok\nat 12h directory full",
@@ -29,7 +29,7 @@ fn an_empty_directory_behind_250_gets_no_backlog_before_canaries_arrive() {
 }
 
 #[test]
-#[ignore = "needs parking by database and the canary window"]
+#[ignore = "needs to know which mailbox lies in which database"]
 fn one_of_three_databases_that_is_gone_for_six_days_costs_nobody_a_message() {
     let mut world = world("at 1h state down\nat 3h dismount DB2\nat 3h state ok\nat 6d mount DB2");
     let mut appliance = Appliance::new(Insight::Canaries.knowledge(), mail(6000, MINUTE));
