@@ -231,9 +231,9 @@ impl Daemon {
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
             Arc::clone(&self.metrics),
-            self.volumes.clone(),
-            arrived,
+            (self.volumes.clone(), arrived),
             self.options.source_addresses(&self.settings),
+            Arc::clone(&directory),
             stopping.clone(),
         )?;
         let listening = Listening::new(

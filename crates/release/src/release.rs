@@ -630,7 +630,9 @@ impl Release {
         if elsewhere && about_hop || !involves_message(evidence) || is_throttled(evidence) {
             self.keep(job)
         } else {
-            self.wait(job, evidence, passes_before)
+            // What a hop says that is not itself, of a message that asked whether it is again, is no harm by the message.
+            let is_harmful = evidence.is_harmful() && !(attempt.trial && about_hop);
+            self.wait(job, evidence, is_harmful, passes_before)
         }
     }
 
@@ -685,9 +687,9 @@ impl Release {
     }
 
     /// A message failed by itself: it waits, or it is poison.
-    fn wait(&mut self, mut job: Job, evidence: &Evidence<'_>, passes_before: Secs) -> Fate {
+    fn wait(&mut self, mut job: Job, evidence: &Evidence<'_>, is_harmful: bool, passes_before: Secs) -> Fate {
         let secs = self.secs();
-        if evidence.is_harmful() {
+        if is_harmful {
             if job.harms == 0 {
                 job.first_harm = secs;
                 job.harms = 1;

@@ -183,11 +183,6 @@ impl Appliance {
         self.canaries_arrived
     }
 
-    /// Release itself, for who asks it how things stand.
-    pub fn release(&self) -> &Release {
-        &self.release
-    }
-
     fn take_in(&mut self, now_ms: u64) {
         while let Some(mail) = self.inflow.pop_front_if(|mail| mail.at_ms <= now_ms) {
             let id = self.held.len();

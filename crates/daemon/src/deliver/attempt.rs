@@ -74,7 +74,9 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> (Ended, 
         // Its mailbox is to be spared for now.
         return (Ended::NotTried, None);
     }
-    let connection = attempt.send(delivery).await;
+    attempt.hold_back(delivery);
+    // Nobody is connected to for a message of which all are held.
+    let connection = if attempt.recipients.has_next() { attempt.send(delivery).await } else { None };
     (Ended::Tried(attempt), connection)
 }
 
@@ -115,6 +117,15 @@ impl Attempt {
     /// Whether the server may have taken it although it did not say so.
     pub(super) fn is_unknown(&self) -> bool {
         self.recipients.kept_open().is_some_and(|found| found.evidence().is_unknown())
+    }
+
+    /// Leaves out recipients whose mailbox database is known to be gone.
+    fn hold_back(&mut self, delivery: &Delivery) {
+        let (hop, recipients) = (self.hop, &self.envelope.recipients);
+        self.recipients.hold_back(|number| {
+            let recipient = recipients.get(usize::from(number))?;
+            delivery.held_by(hop, &recipient.address)
+        });
     }
 
     /// The recipients that have no fate, in the order of the envelope.

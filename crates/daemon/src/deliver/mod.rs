@@ -10,6 +10,7 @@ mod evidence;
 mod known;
 mod learn;
 mod notes;
+mod places;
 mod record;
 mod saved;
 mod transaction;
@@ -34,6 +35,7 @@ use crate::Error;
 use crate::boxstate::BoxState;
 use crate::clock::{Clock, host_time};
 use crate::control::{MailId, Store};
+use crate::directory::Directory;
 use crate::ledger::Kind;
 use crate::log::Lines;
 use crate::metrics::Metrics;
@@ -79,6 +81,7 @@ pub(crate) struct Delivery {
     notes: Mutex<Notes>,
     canaries: Canaries,
     counters: AllCounters,
+    directory: Arc<Directory>,
     /// Something happened that may change what is to be done next.
     wake: Notify,
     /// There may be messages of which it is not known whose they are.
@@ -96,9 +99,9 @@ impl Delivery {
         settings: Arc<Settings>,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
-        volumes: Volumes,
-        arrived: Vec<Arrived>,
+        (volumes, arrived): (Volumes, Vec<Arrived>),
         from: SourceAddresses,
+        directory: Arc<Directory>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         // A number that differs from box to box.
@@ -137,6 +140,7 @@ impl Delivery {
             notes: Mutex::default(),
             canaries,
             counters,
+            directory,
             wake: Notify::new(),
             unknown: Notify::new(),
             lines: Lines::default(),
@@ -317,6 +321,8 @@ impl Delivery {
                 self.tell_states(&mut states).await;
                 unsaved = failed || self.save().await.is_err();
             }
+            let knows_places = self.knows_places();
+            self.release().set_knows_places(knows_places);
             // Without a record of what was sent nothing may be sent.
             self.close_idle();
             let until_ms = if failed { None } else { self.decide(&mut tasks).await };
@@ -423,7 +429,9 @@ impl Delivery {
             .filter_map(|(number, found)| {
                 let address = &envelope.recipients.get(usize::from(*number))?.address;
                 let address = Address::parse(address).ok()?;
-                let (recipient, known_good) = (known.recipient(&address), known.is_good(&address));
+                let known_good =
+                    known.is_good(&address) || self.directory.find(&address.to_string()).is_some();
+                let recipient = known.recipient(&address);
                 Some(Refused { recipient, known_good, evidence: found.evidence() })
             })
             .collect();

@@ -1,31 +1,36 @@
 //! The figures by which the control law is tuned can tell a good drain from a bad one.
 
-use penstock_rehearsal::config;
 use penstock_rehearsal::drain::{Drain, Figures, Insight, Site};
 
-fn drain(site: Site, insight: Insight, per_minute: u32, script: &str) -> Figures {
-    let mut numbers = config(0);
-    numbers.messages_per_minute_max = Some(per_minute);
-    let drain = Drain { site, insight, messages: 3000, script: script.into(), config: Some(numbers) };
-    let figures = drain.run();
+fn drain(site: Site, insight: Insight, script: &str) -> Figures {
+    let figures = Drain { site, insight, messages: 1500, script: script.into(), config: None }.run();
     assert!(figures.broken.is_empty() && figures.complete, "{figures:?}");
     figures
 }
 
 #[test]
-fn a_drain_that_overruns_the_server_shows_and_costs_bystanders() {
-    let slow = drain(Site::Steady20, Insight::Blind, 300, "scale 0.02\n");
-    let fast = drain(Site::Steady20, Insight::Blind, 6000, "scale 0.02\n");
-    assert_eq!((slow.excursions, slow.in_vain, slow.medium_share), (0, 0, 0.0));
-    assert!(fast.excursions > 0 && fast.medium_share > 0.1, "{fast:?}");
-    assert!(fast.bystander_p99_s > 5.0 * slow.bystander_p99_s, "{fast:?}\n{slow:?}");
-    assert!(slow.took_s > 2.0 * slow.ideal_s, "{slow:?}");
+fn a_server_that_is_overrun_shows_and_costs_bystanders_and_fresh_mail() {
+    // A burst of the organisation's own mail is what no law of ours can prevent.
+    let calm = drain(Site::Steady20, Insight::Both, "scale 0.05\n");
+    let burst =
+        drain(Site::Steady20, Insight::Both, "scale 0.05\nat 10s background 60\nat 40s background 0\n");
+    assert!(burst.excursions > calm.excursions, "{burst:?}\n{calm:?}");
+    assert!(burst.medium_share > calm.medium_share + 0.05, "{burst:?}\n{calm:?}");
+    assert!(burst.bystander_p99_s > 3.0 * calm.bystander_p99_s, "{burst:?}\n{calm:?}");
+    assert!(burst.took_s > calm.took_s, "{burst:?}\n{calm:?}");
+    assert!(calm.canaries > 0);
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_while_shows_as_mail_sent_in_vain() {
+    let full = drain(Site::FullDisk, Insight::Blind, "");
+    assert!(full.in_vain > 0 && full.excursions > 0, "{full:?}");
 }
 
 #[test]
 fn nobody_is_faster_than_the_ideal() {
     for site in Site::ALL {
-        let figures = drain(site, Insight::Both, 60_000, "");
+        let figures = drain(site, Insight::Both, "");
         assert!(figures.took_s > 0.97 * figures.ideal_s, "{site:?}: {figures:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use penstock_exchange::units::{DAY, HOUR, MINUTE, SECOND};
 use penstock_rehearsal::Act;
-use penstock_release::State;
+use penstock_release::{Mode, State};
 
 use crate::common::{blind, deliveries_ms, mail, play, play_to_mailboxes, world};
 
@@ -65,4 +65,17 @@ fn the_state_of_an_outage_outlives_a_power_cut() {
     let mut appliance = blind(mail(500, MINUTE)).with_acts(cuts);
     play_to_mailboxes(&mut world, &mut appliance, 2 * DAY);
     assert_eq!(appliance.states().last().unwrap().1, State::Healthy);
+}
+
+#[test]
+fn nothing_goes_while_the_operator_holds_it_whatever_else_happens() {
+    let mut world = world("at 1h state down\nat 2h state ok");
+    let acts = [
+        (0, Act::Mode(Mode::Hold { until_unix_ms: None })),
+        (3 * HOUR, Act::PowerCut { away_ms: MINUTE }),
+        (5 * HOUR, Act::Mode(Mode::Auto)),
+    ];
+    let mut appliance = blind(mail(500, MINUTE / 2)).with_acts(acts);
+    play_to_mailboxes(&mut world, &mut appliance, DAY);
+    assert!(deliveries_ms(&world).into_iter().all(|at_ms| at_ms >= 5 * HOUR));
 }

@@ -138,9 +138,6 @@ proptest! {
                 let Fate::Quarantined { at_ms, why } = fate else { continue };
                 let cause = held.mail.mark.is_some() || to == "nobody@example.com";
                 prop_assert!(cause, "{} to {to} at {at_ms}: {why}", held.mail.number);
-                if held.mail.mark.as_deref() == Some("killer") {
-                    continue; // its last failure may be one that the server is to blame for
-                }
                 let began = not_itself(&troubles).into_iter().find(|(from, until)| (*from..*until).contains(at_ms));
                 // What was asked before may be answered yet.
                 let fair = began.is_none_or(|(from, _)| *at_ms < from + MINUTE);

@@ -1,6 +1,6 @@
 //! A server that was rebuilt and is not itself yet.
 
-use penstock_exchange::units::{DAY, HOUR, MINUTE};
+use penstock_exchange::units::{DAY, HOUR, MINUTE, SECOND};
 use penstock_rehearsal::drain::Insight;
 use penstock_rehearsal::{Act, Appliance};
 use penstock_release::State;
@@ -17,6 +17,15 @@ fn a_server_that_forgot_its_domains_for_a_day_costs_nobody_a_message() {
         let troubles = [State::Unconfigured, State::Inactive];
         assert!(appliance.states().iter().any(|(_, state)| troubles.contains(state)), "{state}");
     }
+}
+
+#[test]
+fn a_message_that_failed_before_is_not_set_aside_for_what_a_server_says_that_forgot_its_domains() {
+    let mut world = world("poison killer\nat 4m poison off\nat 4m state unconfigured\nat 6h state ok");
+    let mut mail = mail(200, 10 * SECOND);
+    mail[0].mark = Some("killer".into());
+    let mut appliance = blind(mail).with_acts([(7 * HOUR, Act::Confirm)]);
+    play_to_mailboxes(&mut world, &mut appliance, DAY);
 }
 
 #[test]
