@@ -18,7 +18,7 @@ const TELL_EVERY: Duration = Duration::from_secs(15);
 /// A drain is given up when nothing of the backlog has arrived for longer than any sender's longest back-off, 4000 s
 /// with Postfix …
 const QUIET_MAX_MS: u64 = 5_000_000;
-/// … or when it takes so many times what it could.
+/// … or when it takes that and so many times what it could.
 const TIMES_MAX: f64 = 20.0;
 /// How long mail that came meanwhile is waited for after the backlog.
 const AFTERWARDS_MAX_MS: u64 = 900_000;
@@ -96,7 +96,7 @@ pub fn measure(question: &Question, idle: Idle, tell: &(impl Fn(&str) + Sync)) -
         Some(ceiling) => scenario.ceiling_s(messages, ceiling),
         None => scenario.ideal_s(messages),
     };
-    let limit_ms = (could_s * TIMES_MAX * 1000.0) as u64;
+    let limit_ms = (could_s * TIMES_MAX * 1000.0) as u64 + QUIET_MAX_MS;
     let (mut seen, mut count, mut last_ms) = (Vec::new(), 0, 0);
     let mut told = Instant::now();
     while !awaited.copies.is_empty() {
