@@ -15,7 +15,7 @@ impl Delivery {
     pub(super) fn knows_places(&self) -> bool {
         let Some(list) = self.directory.list() else { return false };
         let mut probes = self.settings.next_hops.iter().flat_map(|hop| &hop.probe_mailboxes);
-        probes.all(|probe| list.find(&probe.to_string()).is_some_and(|entry| entry.database.is_some()))
+        probes.all(|probe| list.find(probe.as_str()).is_some_and(|entry| entry.database.is_some()))
     }
 
     /// The route that holds the mail of a recipient to this hop, if one does.
@@ -24,7 +24,7 @@ impl Delivery {
         let list = self.directory.list().filter(|_| !probes.is_empty())?;
         let database = list.find(address)?.database?;
         let is_there = |probe: &MailAddress| {
-            list.find(&probe.to_string()).is_some_and(|entry| entry.database == Some(database))
+            list.find(probe.as_str()).is_some_and(|entry| entry.database == Some(database))
         };
         let number = u16::try_from(probes.iter().position(is_there)?).ok()?;
         let route = route(hop, number);

@@ -233,8 +233,8 @@ fn not_on(store: Store) -> &'static str {
 }
 
 /// The mailboxes to which probes are sent, one in each database.
-fn probes(_settings: &Settings) -> impl Iterator<Item = &str> {
-    std::iter::empty()
+fn probes(settings: &Settings) -> impl Iterator<Item = &str> {
+    settings.next_hops.iter().flat_map(|hop| &hop.probe_mailboxes).map(|mailbox| mailbox.as_str())
 }
 
 /// What stands in the way of knowing of each database whether mail arrives in it.

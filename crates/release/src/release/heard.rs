@@ -1,0 +1,312 @@
+//! What follows from what happened: to a message, a canary, a probe, and to the hop that it was sent through.
+
+use super::{InFlight, Release};
+use crate::breaker::{Behalf, Witness};
+use crate::counters::Counters;
+use crate::custody::{Trouble, Verdict};
+use crate::decision::{CanaryOutcome, Fate, Outcome, SetAside};
+use crate::fingerprint::Greeting;
+use crate::hop::{Attempt, State};
+use crate::queue::{End, Job, Secs};
+use crate::reply::{Event, Evidence, Phase, Reply};
+use crate::saved::Mode;
+use crate::{HopId, Now};
+
+/// A message that a server may have taken is not sent again before this, whatever happens.
+const UNKNOWN_WAIT_MS: u64 = 600_000;
+
+/// What comes in while no hop takes mail for so long is what has piled up by then, and no fresh mail.
+const PILE_UP_MS: u64 = 300_000;
+
+impl Release {
+    /// A canary that was to be sent has come to an end.
+    pub fn canary_ended(&mut self, canary: u64, outcome: CanaryOutcome<'_>, now: Now) {
+        self.tick(now);
+        let taken = outcome == CanaryOutcome::Taken;
+        let Some(n) = self.hops.iter_mut().position(|hop| hop.canaries.ended(canary, taken)) else { return };
+        let Some(attempt) = self.canary_attempts[n].take() else { return };
+        self.hops[n].end(attempt);
+        match outcome {
+            CanaryOutcome::Taken if attempt.trial => self.recover_hop(n, now),
+            CanaryOutcome::Taken => {}
+            CanaryOutcome::Refused(evidence) => match evidence.verdict() {
+                Verdict::Destination(trouble) => {
+                    self.trouble(n, trouble, &evidence, attempt, Behalf::Canary, now);
+                }
+                _ if attempt.trial => {
+                    self.hops[n].canary_failed(Some(&evidence), &self.config, self.now_ms);
+                }
+                _ => {}
+            },
+            CanaryOutcome::NotTried if attempt.trial => {
+                self.hops[n].canary_failed(None, &self.config, self.now_ms);
+            }
+            CanaryOutcome::NotTried => {}
+        }
+    }
+
+    /// A canary has reached its mailbox.
+    pub fn canary_arrived(&mut self, canary: u64, now: Now) {
+        self.tick(now);
+        for n in 0..self.hops.len() {
+            let hop = &mut self.hops[n];
+            if let Some(arrived) = hop.canaries.arrived(canary) {
+                self.changed |= !hop.flow.proves();
+                hop.flow.arrived(&arrived, self.now_ms);
+                if hop.canary_arrived(arrived.id, arrived.probe, now) {
+                    self.healed(n, true);
+                }
+            }
+        }
+    }
+
+    /// What a hop showed on a new connection, before anything else is said on it. Whoever has mail for it asks
+    /// [`may_have_mail`](Self::may_have_mail) next.
+    pub fn greeted(&mut self, hop: HopId, greeting: &Greeting<'_>, now: Now) {
+        self.tick(now);
+        if let Some(hop) = self.hops.get_mut(usize::from(hop.0)) {
+            self.changed |= hop.greeted(greeting, now);
+        }
+    }
+
+    /// What an attempt with a message in flight showed beside its outcome: to be told before
+    /// [`finished`](Self::finished).
+    pub fn witnessed(&mut self, message: u64, witness: Witness<'_>, now: Now) {
+        self.tick(now);
+        let Some(flying) = self.in_flight.iter_mut().find(|it| it.job.id == message) else { return };
+        flying.source = Some(witness.source);
+        let n = usize::from(flying.hop.0);
+        self.changed |= self.hops[n].witnessed(witness, now);
+    }
+
+    /// The counters of a hop were read.
+    pub fn counted(&mut self, hop: HopId, counters: &Counters, now: Now) {
+        self.tick(now);
+        if let Some(hop) = self.hops.get_mut(usize::from(hop.0)) {
+            hop.flow.counted(counters, self.now_ms);
+        }
+    }
+
+    /// A command was answered, well or badly, after `took_ms`, in a transaction with a message of that size.
+    pub fn answered(&mut self, hop: HopId, phase: Phase, size_bytes: u64, took_ms: u64, now: Now) {
+        self.tick(now);
+        if let Some(hop) = self.hops.get_mut(usize::from(hop.0)) {
+            hop.pace.answered(phase, size_bytes, took_ms, self.now_ms);
+        }
+    }
+
+    /// A probe has ended: with evidence of trouble, or with the server ready for mail. Evidence that is no trouble
+    /// counts as ready.
+    pub fn probed(&mut self, hop: HopId, trouble: Option<Evidence<'_>>, now: Now) {
+        self.tick(now);
+        let n = usize::from(hop.0);
+        let Some(attempt) = self.probes.get_mut(n).and_then(Option::take) else {
+            return;
+        };
+        self.hops[n].end(attempt);
+        match trouble {
+            Some(evidence) => match evidence.verdict() {
+                Verdict::Destination(trouble) => {
+                    self.trouble(n, trouble, &evidence, attempt, Behalf::Probe, now);
+                }
+                Verdict::Accepted | Verdict::Delivered => self.recover_hop(n, now),
+                // It answered and did not take a bare MAIL, for now: not yet.
+                _ => self.hops[n].still(&evidence, &self.config, self.now_ms),
+            },
+            None => {
+                self.changed |= self.hops[n].took_probe();
+                self.recover_hop(n, now);
+            }
+        }
+    }
+
+    /// A message that was to be sent has come to an end. `None` if it was not in flight.
+    pub fn finished(&mut self, message: u64, outcome: Outcome<'_>, now: Now) -> Option<Fate> {
+        self.tick(now);
+        let at = self.in_flight.iter().position(|it| it.job.id == message)?;
+        let InFlight { job, hop, attempt, source } = self.in_flight.swap_remove(at);
+        let n = usize::from(hop.0);
+        self.hops[n].end(attempt);
+        let secs = self.secs();
+        self.hops[n].flow.end(outcome.is_delivered());
+        self.queue.ended(&job, end(&outcome), secs);
+        Some(match outcome {
+            Outcome::NotTried => self.keep(job),
+            Outcome::Parked { route, delivered } => {
+                if delivered {
+                    self.passed(n, attempt, now);
+                }
+                self.queue.park(job, route);
+                Fate::Kept
+            }
+            Outcome::Done { delivered } => {
+                if delivered {
+                    self.passed(n, attempt, now);
+                    self.meter.delivered(u64::from(job.size_bytes), self.now_ms);
+                }
+                Fate::Done
+            }
+            Outcome::Open { evidence, delivered } => {
+                self.left_open(n, job, (&evidence, source), delivered, attempt, now)
+            }
+        })
+    }
+
+    /// The hop took custody of a message, at least for one recipient.
+    fn passed(&mut self, n: usize, attempt: Attempt, now: Now) {
+        let secs = self.secs();
+        if attempt.trial {
+            self.recover_hop(n, now);
+        } else if self.hops[n].state() != State::Healthy {
+            return; // an attempt from before the trouble: it proves nothing about now
+        } else if self.hops[n].doubt.passed() {
+            self.queue.forgive(self.hops[n].last_pass, secs);
+        }
+        let hop = &mut self.hops[n];
+        self.changed |= hop.took_mail();
+        hop.last_pass = secs;
+        hop.pace.delivered(self.now_ms);
+    }
+
+    /// Some recipients are open yet.
+    fn left_open(
+        &mut self,
+        n: usize,
+        job: Job,
+        (evidence, source): (&Evidence<'_>, Option<u64>),
+        delivered: bool,
+        attempt: Attempt,
+        now: Now,
+    ) -> Fate {
+        let passes_before = self.last_pass();
+        if delivered {
+            self.passed(n, attempt, now);
+        } else if !is_throttled(evidence) {
+            self.hops[n].doubt.failed(job.id, self.config.probe_data_interval_ms, self.now_ms);
+        }
+        let about_hop = matches!(evidence.verdict(), Verdict::Destination(_));
+        match evidence.verdict() {
+            Verdict::Destination(trouble) => {
+                self.trouble(n, trouble, evidence, attempt, Behalf::Message(source), now);
+            }
+            _ if attempt.trial && !delivered => self.hops[n].still(evidence, &self.config, self.now_ms),
+            _ => {}
+        }
+        // A message that only asked how a hop is owes nothing, where another hop takes mail.
+        let elsewhere = attempt.trial && self.hops.iter().any(|hop| hop.state() == State::Healthy);
+        if elsewhere && about_hop || !involves_message(evidence) || is_throttled(evidence) {
+            self.keep(job)
+        } else {
+            // What a hop says that is not itself, of a message that asked whether it is again, is no harm by the message.
+            let is_harmful = evidence.is_harmful() && !(attempt.trial && about_hop);
+            self.wait(job, evidence, is_harmful, passes_before)
+        }
+    }
+
+    fn trouble(
+        &mut self,
+        n: usize,
+        trouble: Trouble,
+        evidence: &Evidence<'_>,
+        attempt: Attempt,
+        behalf: Behalf,
+        now: Now,
+    ) {
+        self.changed |= self.hops[n].trouble(trouble, evidence, attempt, behalf, &self.config, now);
+        self.look_whether_it_stands();
+    }
+
+    /// Takes down since when no hop takes mail.
+    pub(super) fn look_whether_it_stands(&mut self) {
+        if self.has_begun && self.hops.iter().all(|hop| hop.state() != State::Healthy) {
+            self.stands_since_ms.get_or_insert(self.now_ms);
+        }
+    }
+
+    /// A trial of a hop succeeded.
+    fn recover_hop(&mut self, n: usize, now: Now) {
+        let before = self.hops[n].state();
+        let was_real = self.hops[n].recover(&self.config, now);
+        self.changed |= self.hops[n].state() != before;
+        if self.hops[n].state() == State::Healthy {
+            self.healed(n, was_real);
+        }
+    }
+
+    /// The hop takes mail again. What failed since it last took some was not to blame, if the trouble was real.
+    pub(super) fn healed(&mut self, n: usize, was_real: bool) {
+        if was_real {
+            let secs = self.secs();
+            self.queue.forgive(self.hops[n].last_pass, secs);
+        }
+        let stood_since_ms = self.stands_since_ms.take();
+        if stood_since_ms.is_some_and(|ms| self.now_ms - ms >= PILE_UP_MS) || !self.has_begun {
+            self.queue.begin_afresh();
+        }
+        self.has_begun = true;
+        self.hops[n].doubt.passed();
+        self.changed = true;
+    }
+
+    fn keep(&mut self, job: Job) -> Fate {
+        self.queue.put_back(job);
+        Fate::Kept
+    }
+
+    /// A message failed by itself: it waits, or it is poison.
+    fn wait(&mut self, mut job: Job, evidence: &Evidence<'_>, is_harmful: bool, passes_before: Secs) -> Fate {
+        let secs = self.secs();
+        if is_harmful {
+            if job.harms == 0 {
+                job.first_harm = secs;
+                job.harms = 1;
+            } else if passes_before > job.failed {
+                job.harms = job.harms.saturating_add(1);
+            }
+            let span_ms = u64::from(secs - job.first_harm) * 1_000;
+            if u32::from(job.harms) >= self.config.poison_failures && span_ms >= self.config.poison_span_ms {
+                return Fate::SetAside(SetAside::Poison);
+            }
+        }
+        job.failed = secs;
+        job.attempts = job.attempts.saturating_add(1);
+        let attempts = u32::from(job.attempts);
+        let step = if self.mode == Mode::Drain { 1 } else { attempts };
+        let least_ms = if evidence.is_unknown() { UNKNOWN_WAIT_MS } else { 0 };
+        let for_ms = self.config.retry_wait_ms(job.id, step).max(least_ms);
+        let due = self.due_in(for_ms);
+        if evidence.is_unknown() {
+            self.queue.put_unknown(job, due);
+        } else {
+            self.queue.put_waiting(job, due);
+        }
+        Fate::Waits { for_ms, attempts }
+    }
+
+    /// When a message last passed, through any hop.
+    fn last_pass(&self) -> Secs {
+        self.hops.iter().map(|hop| hop.last_pass).max().unwrap_or_default()
+    }
+}
+
+/// Whether a failure counts as an attempt of its message: not if the server was never told of it, or only said how
+/// much it will take.
+fn involves_message(evidence: &Evidence<'_>) -> bool {
+    let about_us = matches!(evidence.verdict(), Verdict::Destination(Trouble::Connections | Trouble::Rate));
+    evidence.phase >= Phase::Mail && !about_us
+}
+
+/// Whether the server asked for one mailbox to be spared: no fault of the message, and no matter of the whole server.
+fn is_throttled(evidence: &Evidence<'_>) -> bool {
+    let asked = matches!(evidence.event, Event::Reply(Reply { code: 432, .. }));
+    asked && matches!(evidence.verdict(), Verdict::RetryRecipient | Verdict::RetryMessage)
+}
+
+/// What the end of an attempt says of the mailbox that the message was for.
+fn end(outcome: &Outcome<'_>) -> End {
+    match outcome {
+        Outcome::Open { evidence, .. } if is_throttled(evidence) => End::Throttled,
+        Outcome::Done { delivered: true } => End::Delivered,
+        _ => End::Other,
+    }
+}
