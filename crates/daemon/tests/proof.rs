@@ -214,6 +214,7 @@ fn exporter(page: Arc<Mutex<String>>) -> u16 {
 #[test]
 fn counters_are_read_while_they_can_be_and_their_trouble_is_told() {
     let queues = "windows_exchange_transport_queues_submission_queue_length{name=\"_total\"} 17\n\
+                  windows_exchange_transport_queues_messages_submitted_total{name=\"_total\"} 1000\n\
                   windows_exchange_transport_queues_retry_mailbox_delivery{name=\"_total\"} 3\n";
     let page = Arc::new(Mutex::new(queues.to_owned()));
     let port = exporter(Arc::clone(&page));

@@ -44,6 +44,8 @@ pub(crate) struct Canaries {
     /// Taken and not arrived, in the order of sending.
     taken: VecDeque<Canary>,
     last: Option<Canary>,
+    /// How many were begun since one arrived.
+    unanswered: u32,
     /// When the youngest of those that arrived was begun.
     arrived_begun_ms: u64,
     /// Of each probe mailbox, since when one has been on its way to it.
@@ -63,6 +65,11 @@ impl Canaries {
     /// The last one that was begun.
     pub(crate) fn last(&self) -> Option<&Canary> {
         self.last.as_ref()
+    }
+
+    /// How many were begun since one arrived.
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered
     }
 
     /// The oldest that is yet to come of those in order: one that a younger one has overtaken waits for its own mailbox, and
@@ -111,6 +118,7 @@ impl Canaries {
         let probe = self.last.map_or(0, |last| (last.probe + 1) % probes.max(1));
         let canary = Canary { id, probe, begun_ms: now_ms, after, load };
         self.last = Some(canary);
+        self.unanswered = self.unanswered.saturating_add(1);
         self.going = Some(canary);
         canary
     }
@@ -138,6 +146,7 @@ impl Canaries {
             None => *self.taken.iter().find(|taken| taken.id == id)?,
         };
         self.taken.retain(|taken| taken.probe != canary.probe || taken.begun_ms > canary.begun_ms);
+        self.unanswered = 0;
         self.arrived_begun_ms = self.arrived_begun_ms.max(canary.begun_ms);
         let next = self.taken.iter().find(|taken| taken.probe == canary.probe).map(|taken| taken.begun_ms);
         if let Some(since_ms) = self.since_ms.get_mut(usize::from(canary.probe)) {

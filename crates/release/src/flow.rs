@@ -49,6 +49,10 @@ const CANARY_INTERVAL_MAX_MS: u64 = 15_000;
 /// Between two canaries while no proof has come yet.
 const CANARY_FIRST_INTERVAL_MS: u64 = 10_000;
 
+/// … and after so many that none did: their reports may have no way back.
+const CANARY_FIRST_MAX: u32 = 18;
+const CANARY_SELDOM_INTERVAL_MS: u64 = 600_000;
+
 /// Between two canaries when the window keeps nothing back: one follows the mail of each minute.
 const CANARY_IDLE_INTERVAL_MS: u64 = 60_000;
 
@@ -227,7 +231,9 @@ impl Flow {
         }
         let Some(last) = canaries.last() else { return Some(now_ms) };
         let since = self.taken.saturating_sub(last.after);
-        let interval_ms = if !self.proves || !self.is_proven {
+        let interval_ms = if !self.proves && canaries.unanswered() >= CANARY_FIRST_MAX {
+            CANARY_SELDOM_INTERVAL_MS
+        } else if !self.proves || !self.is_proven {
             CANARY_FIRST_INTERVAL_MS
         } else if !self.is_at_work(now_ms) || self.grade(now_ms) == Grade::Counters {
             if since == 0 && self.proofs.without_proof(self.taken) == 0 {

@@ -55,7 +55,8 @@ impl Hop {
     pub(crate) fn look_inside(&mut self, knows_places: bool, now: Now) -> u16 {
         // Those of probe mailboxes that the settings no longer have are forgotten.
         let all = ((1_u32 << self.config.probes.min(PROBES_MAX)) - 1) as u16;
-        let missing = self.canaries.look_for_missing(now.mono_ms) & all;
+        // Where none ever came home, their reports may have no way back: that proves nothing either way.
+        let missing = if self.flow.proves() { self.canaries.look_for_missing(now.mono_ms) & all } else { 0 };
         if missing != 0 && (missing == all || !knows_places) {
             self.require_proof(Cause::CanaryMissing, now);
         } else if self.config.probes == 0 && self.flow.is_retry_queue_rising(now.mono_ms) {

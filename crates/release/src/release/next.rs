@@ -81,8 +81,10 @@ impl Release {
             let hop = &mut self.hops[n];
             let before = (hop.canaries.missing(), hop.state());
             let missing = hop.look_inside(self.knows_places, now);
-            self.changed |= before != (missing, hop.state());
-            if let Some(at_ms) = hop.canaries.missing_from_ms() {
+            self.changed |= before != (hop.canaries.missing(), hop.state());
+            if hop.flow.proves()
+                && let Some(at_ms) = hop.canaries.missing_from_ms()
+            {
                 wake.at(at_ms);
             }
             for probe in 0..hop.config.probes {

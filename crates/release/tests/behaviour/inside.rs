@@ -268,3 +268,31 @@ fn a_database_whose_canaries_stay_out_has_its_mail_held_alone_over_a_restart_unt
     release.next(now_at(1_000 * SECOND));
     assert_eq!(held(&release), [false, false]);
 }
+
+#[test]
+fn canaries_whose_reports_have_no_way_back_become_rare_and_hold_up_no_mail() {
+    let config = Config { hops: vec![HopConfig { probes: 1, ..config().hops[0].clone() }], ..config() };
+    let mut release = Release::new(config, None, Mode::Auto, now_at(0)).unwrap();
+    let (mut canaries, mut delivered) = (0, 0);
+    for now_ms in (0..24 * 3_600 * SECOND).step_by(10 * SECOND as usize) {
+        let now = now_at(now_ms);
+        release.offer(message(now_ms));
+        loop {
+            match release.next(now) {
+                Decision::Send { message, .. } => {
+                    release.finished(message, Outcome::Done { delivered: true }, now);
+                    delivered += 1;
+                }
+                Decision::Canary { canary, .. } => {
+                    release.canary_ended(canary, CanaryOutcome::Taken, now);
+                    canaries += 1;
+                }
+                Decision::Probe { hop } => release.probed(hop, None, now),
+                Decision::SetAside { .. } => panic!("nothing is wrong with any message"),
+                Decision::Wait { .. } => break,
+            }
+        }
+    }
+    assert!(canaries < 200, "{canaries} in a day");
+    assert!(delivered > 8_000, "{delivered} of 8,640");
+}
