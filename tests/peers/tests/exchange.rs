@@ -13,15 +13,15 @@ use penstock_peers::daemon::{Daemon, Settings};
 use penstock_peers::postfix::{Postfix, Role};
 use penstock_peers::process::{run, wait_until};
 
-/// Twenty of the server's seconds in one of ours. The daemon's own times are not divided.
-const SPEED: f64 = 20.0;
+/// So many seconds of the server's, and of the daemon's, in one of ours.
+const SPEED: u32 = 20;
 
 fn exchange(scenario: &str) -> Background {
     let options = Options {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         http: None,
         send_connector: None,
-        speed: SPEED,
+        speed: f64::from(SPEED),
         seed: 1,
         epoch_s: 1_700_000_000,
         scenario: scenario.to_owned(),
@@ -34,7 +34,8 @@ fn site(scenario: &str, messages: usize) -> (Background, Daemon) {
     let exchange = exchange(scenario);
     let settings = Settings::before(exchange.address())
         .set("release.probe_data_interval", "\"10s\"")
-        .set("release.retry_schedule", "[\"10s\"]");
+        .set("release.retry_schedule", "[\"10s\"]")
+        .at_speed(SPEED);
     let daemon = Daemon::start(settings);
     daemon.hold();
     submit(daemon.address(), 0..messages);

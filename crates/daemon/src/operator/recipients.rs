@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use penstock_settings::Settings;
+use penstock_settings::{MailAddress, Settings};
 use penstock_spool::{Error as SpoolError, Event};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -234,7 +234,7 @@ fn not_on(store: Store) -> &'static str {
 
 /// The mailboxes to which probes are sent, one in each database.
 fn probes(settings: &Settings) -> impl Iterator<Item = &str> {
-    settings.next_hops.iter().flat_map(|hop| &hop.probe_mailboxes).map(|mailbox| mailbox.as_str())
+    settings.next_hops.iter().flat_map(|hop| &hop.probe_mailboxes).map(MailAddress::as_str)
 }
 
 /// What stands in the way of knowing of each database whether mail arrives in it.
