@@ -105,7 +105,7 @@ impl Release {
 
     /// Tells which mailbox the first open recipient of a message has ([`Config::mailbox`]), and the message's priority:
     /// where that was not known, or has become another while it was in flight. Whether a message in flight can go on: if
-    /// not, since the server asked for that mailbox to be spared, report [`Outcome::NotTried`].
+    /// not, since the server asked for that mailbox to be spared, report [`Outcome::NotTried`](crate::Outcome::NotTried).
     pub fn addressed(&mut self, message: u64, mailbox: u32, priority: Priority) -> bool {
         match self.in_flight.iter_mut().find(|it| it.job.id == message) {
             Some(it) => {
@@ -123,9 +123,9 @@ impl Release {
         self.queue.unknown_from(id, count)
     }
 
-    /// Holds the recipients of a route alone: those of a domain, say, numbered by the caller from [`ROUTES_OWN`] on; those of
-    /// a mailbox database are held by themselves while its canaries are missing. Messages to others go on; one whose open
-    /// recipients are all held is reported as [`Outcome::Parked`]. It does not outlive a restart.
+    /// Holds the recipients of a route alone: those of a domain, say, numbered by the caller from [`ROUTES_OWN`] on; those
+    /// of a mailbox database are held by themselves while its canaries are missing. Messages to others go on; one whose open
+    /// recipients are all held is reported as [`Outcome::Parked`](crate::Outcome::Parked). It does not outlive a restart.
     pub fn hold_route(&mut self, route: u16) {
         self.queue.hold_route(route);
     }
@@ -203,13 +203,13 @@ impl Release {
     }
 
     /// Whether a message may be said to a hop: not while it has to prove itself. Probes and canaries may go then. A
-    /// message that has been decided on and may not go is [`Outcome::NotTried`].
+    /// message that has been decided on and may not go is [`Outcome::NotTried`](crate::Outcome::NotTried).
     pub fn may_have_mail(&self, hop: HopId) -> bool {
         self.hops.get(usize::from(hop.0)).is_some_and(|hop| hop.cause().is_none())
     }
 
     /// The operator says that a hop is itself and its mailboxes are there. Tells whether that had been in doubt, of a hop
-    /// that answers ([`State::can_be_confirmed`]); if so, it gets mail from now on.
+    /// that answers ([`can_be_confirmed`](crate::State::can_be_confirmed)); if so, it gets mail from now on.
     pub fn confirm(&mut self, hop: HopId, now: Now) -> bool {
         self.tick(now);
         let n = usize::from(hop.0);
