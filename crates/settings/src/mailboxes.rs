@@ -4,11 +4,8 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use crate::names::Domain;
+use crate::names::{Domain, is_local_part};
 use crate::value::{Refusal, Text};
-
-/// The longest local part in bytes (RFC 5321 section 4.5.3.1.1).
-const LOCAL_PART_BYTES_MAX: usize = 64;
 
 /// One mailbox, `jane@example.org`, or those of a domain: `@example.org`, or `@*.example.org` for every name below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,10 +40,7 @@ impl Text for Mailboxes {
 
     fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
         let (local, domain) = text.rsplit_once('@').ok_or(Refusal::Bad)?;
-        // A dot-atom (RFC 5322 section 3.2.3).
-        let atom = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
-        let fits = |part: &str| !part.is_empty() && part.bytes().all(atom);
-        if local.len() > LOCAL_PART_BYTES_MAX || !local.is_empty() && !local.split('.').all(fits) {
+        if !local.is_empty() && !is_local_part(local) {
             return Err(Refusal::Bad);
         }
         Ok(Self { local: local.to_ascii_lowercase(), domain: Domain::from_text(domain, &())? })

@@ -255,6 +255,16 @@ fn is_short_name(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(known)
 }
 
+/// The longest local part in bytes (RFC 5321 section 4.5.3.1.1).
+const LOCAL_PART_BYTES_MAX: usize = 64;
+
+/// Whether this is a local part that every server takes as it is: a dot-atom (RFC 5322 section 3.2.3).
+pub(crate) fn is_local_part(text: &str) -> bool {
+    let atom = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
+    let fits = |part: &str| !part.is_empty() && part.bytes().all(atom);
+    text.len() <= LOCAL_PART_BYTES_MAX && text.split('.').all(fits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

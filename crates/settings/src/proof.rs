@@ -5,12 +5,10 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::net::Ipv6Addr;
 
-use crate::names::HostName;
+use crate::names::{HostName, is_local_part};
 use crate::network::HopHost;
 use crate::value::{Refusal, Text};
 
-/// The longest local part in bytes (RFC 5321 section 4.5.3.1.1).
-const LOCAL_PART_BYTES_MAX: usize = 64;
 /// The longest path of a URL with its query, in bytes.
 const PATH_BYTES_MAX: usize = 512;
 /// The port of HTTP.
@@ -86,10 +84,7 @@ impl Text for MailAddress {
 
     fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
         let (local, domain) = text.rsplit_once('@').ok_or(Refusal::Bad)?;
-        // A dot-atom (RFC 5322 section 3.2.3), which every server takes as it is.
-        let atom = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
-        let fits = |part: &str| !part.is_empty() && part.bytes().all(atom);
-        if local.len() > LOCAL_PART_BYTES_MAX || !local.split('.').all(fits) {
+        if !is_local_part(local) {
             return Err(Refusal::Bad);
         }
         let domain = HostName::new(domain)?;
