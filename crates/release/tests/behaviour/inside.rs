@@ -221,22 +221,29 @@ fn who_knows_nothing_gives_600_a_minute_and_1500_of_a_backlog_in_ten_minutes() {
     }
 }
 
-/// Lets a hop with two probe mailboxes work for so long, one message a second. Reports of the second do not come back.
-fn work_without_the_second_database(release: &mut Release, from_ms: u64, until_ms: u64) -> Vec<u64> {
-    let mut out = Vec::new();
-    for now_ms in (from_ms..until_ms).step_by(SECOND as usize) {
+/// Lets a hop work for so long, with a message every so often. Reports come back from those of its probe mailboxes that
+/// `come_home` names. The canaries that stayed out, and how many messages were delivered.
+fn work(
+    release: &mut Release,
+    (from_ms, until_ms, every_ms): (u64, u64, u64),
+    come_home: impl Fn(u16) -> bool,
+) -> (Vec<u64>, usize) {
+    let (mut out, mut delivered) = (Vec::new(), 0);
+    for now_ms in (from_ms..until_ms).step_by(every_ms as usize) {
         let now = now_at(now_ms);
         release.offer(message(now_ms));
         loop {
             match release.next(now) {
                 Decision::Send { message, .. } => {
                     release.finished(message, Outcome::Done { delivered: true }, now);
+                    delivered += 1;
                 }
                 Decision::Canary { canary, probe, .. } => {
                     release.canary_ended(canary, CanaryOutcome::Taken, now);
-                    match probe {
-                        0 => release.canary_arrived(canary, now_at(now_ms + REPORT_MS)),
-                        _ => out.push(canary),
+                    if come_home(probe) {
+                        release.canary_arrived(canary, now_at(now_ms + REPORT_MS));
+                    } else {
+                        out.push(canary);
                     }
                 }
                 Decision::Probe { hop } => release.probed(hop, None, now),
@@ -245,7 +252,7 @@ fn work_without_the_second_database(release: &mut Release, from_ms: u64, until_m
             }
         }
     }
-    out
+    (out, delivered)
 }
 
 #[test]
@@ -255,13 +262,13 @@ fn a_database_whose_canaries_stay_out_has_its_mail_held_alone_over_a_restart_unt
     let mut release = Release::new(config.clone(), None, Mode::Auto, now_at(0)).unwrap();
     let held = |release: &Release| [0, 1].map(|probe| release.is_route_held(route(HopId(0), probe)));
 
-    work_without_the_second_database(&mut release, 0, 200 * SECOND);
+    work(&mut release, (0, 200 * SECOND, SECOND), |probe| probe == 0);
     assert_eq!(held(&release), [false, false]);
-    let out = work_without_the_second_database(&mut release, 200 * SECOND, 1_000 * SECOND);
+    let (out, _) = work(&mut release, (200 * SECOND, 1_000 * SECOND, SECOND), |probe| probe == 0);
     assert_eq!(held(&release), [false, true]);
 
     let mut again = Release::new(config, Some(&release.saved()), Mode::Auto, now_at(0)).unwrap();
-    work_without_the_second_database(&mut again, 0, 10 * SECOND);
+    work(&mut again, (0, 10 * SECOND, SECOND), |probe| probe == 0);
     assert_eq!(held(&again), [false, true]);
 
     release.canary_arrived(*out.last().unwrap(), now_at(1_000 * SECOND));
@@ -273,26 +280,8 @@ fn a_database_whose_canaries_stay_out_has_its_mail_held_alone_over_a_restart_unt
 fn canaries_whose_reports_have_no_way_back_become_rare_and_hold_up_no_mail() {
     let config = Config { hops: vec![HopConfig { probes: 1, ..config().hops[0].clone() }], ..config() };
     let mut release = Release::new(config, None, Mode::Auto, now_at(0)).unwrap();
-    let (mut canaries, mut delivered) = (0, 0);
-    for now_ms in (0..24 * 3_600 * SECOND).step_by(10 * SECOND as usize) {
-        let now = now_at(now_ms);
-        release.offer(message(now_ms));
-        loop {
-            match release.next(now) {
-                Decision::Send { message, .. } => {
-                    release.finished(message, Outcome::Done { delivered: true }, now);
-                    delivered += 1;
-                }
-                Decision::Canary { canary, .. } => {
-                    release.canary_ended(canary, CanaryOutcome::Taken, now);
-                    canaries += 1;
-                }
-                Decision::Probe { hop } => release.probed(hop, None, now),
-                Decision::SetAside { .. } => panic!("nothing is wrong with any message"),
-                Decision::Wait { .. } => break,
-            }
-        }
-    }
+    let (out, delivered) = work(&mut release, (0, 24 * 3_600 * SECOND, 10 * SECOND), |_| false);
+    let canaries = out.len();
     assert!(canaries < 200, "{canaries} in a day");
     assert!(delivered > 8_000, "{delivered} of 8,640");
 }
