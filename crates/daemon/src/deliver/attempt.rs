@@ -121,10 +121,14 @@ impl Attempt {
 
     /// Leaves out recipients whose mailbox database is known to be gone.
     fn hold_back(&mut self, delivery: &Delivery) {
-        let (hop, recipients) = (self.hop, &self.envelope.recipients);
+        let held = delivery.held_databases(self.hop);
+        if held.is_empty() {
+            return;
+        }
+        let recipients = &self.envelope.recipients;
         self.recipients.hold_back(|number| {
-            let recipient = recipients.get(usize::from(number))?;
-            delivery.held_by(hop, &recipient.address)
+            let database = delivery.directory.find(&recipients.get(usize::from(number))?.address)?.database?;
+            held.iter().find(|(of, _)| *of == database).map(|(_, route)| *route)
         });
     }
 

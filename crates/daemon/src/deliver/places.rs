@@ -4,7 +4,7 @@
 //! A probe mailbox stands for the database that it lies in. Which of those are gone is found out by canaries, and decided by
 //! `release`.
 
-use penstock_release::{HopId, route};
+use penstock_release::{HopId, PROBES_MAX, route};
 use penstock_settings::MailAddress;
 
 use super::Delivery;
@@ -18,16 +18,16 @@ impl Delivery {
         probes.all(|probe| list.find(probe.as_str()).is_some_and(|entry| entry.database.is_some()))
     }
 
-    /// The route that holds the mail of a recipient to this hop, if one does.
-    pub(super) fn held_by(&self, hop: HopId, address: &str) -> Option<u16> {
-        let probes = &self.settings.next_hops.get(usize::from(hop.0))?.probe_mailboxes;
-        let list = self.directory.list().filter(|_| !probes.is_empty())?;
-        let database = list.find(address)?.database?;
-        let is_there = |probe: &MailAddress| {
-            list.find(probe.as_str()).is_some_and(|entry| entry.database == Some(database))
-        };
-        let number = u16::try_from(probes.iter().position(is_there)?).ok()?;
-        let route = route(hop, number);
-        self.release().is_route_held(route).then_some(route)
+    /// The mailbox databases whose recipients are held at this hop, each with its route. Nothing is looked up while none is,
+    /// which is nearly always.
+    pub(super) fn held_databases(&self, hop: HopId) -> Vec<(u16, u16)> {
+        let probes = self.settings.next_hops.get(usize::from(hop.0)).map(|it| &it.probe_mailboxes);
+        let numbered = (0..PROBES_MAX).zip(probes.into_iter().flatten());
+        let release = self.release();
+        let held = numbered.map(|(number, probe)| (route(hop, number), probe));
+        let held: Vec<_> = held.filter(|(route, _)| release.is_route_held(*route)).collect();
+        drop(release);
+        let database = |probe: &MailAddress| self.directory.find(probe.as_str())?.database;
+        held.into_iter().filter_map(|(route, probe)| Some((database(probe)?, route))).collect()
     }
 }
