@@ -9,6 +9,7 @@ mod errand;
 mod evidence;
 mod known;
 mod learn;
+mod letter;
 mod notes;
 mod places;
 mod record;

@@ -7,7 +7,6 @@
 mod book;
 mod message;
 mod report;
-mod send;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,12 +16,12 @@ use tracing::{debug, info, warn};
 
 use super::Delivery;
 use super::connection::Connection;
+use super::letter::{self, Sent};
 use crate::ledger::Kind;
 use book::{Book, Reported};
 pub(crate) use book::{Canary, Fate, OfHop};
 pub(crate) use message::Token;
 pub(crate) use report::REPORT_BYTES_MAX;
-use send::Sent;
 
 /// The canaries of all hops.
 #[derive(Debug)]
@@ -119,7 +118,7 @@ impl Delivery {
             }
             self.canaries.book().begin(hop, id, probe, token, self.clock.mono_ms(), begun);
             let Sent { taken, answered_ms } =
-                send::send(&mut connection, &mail, &recipient, text.as_bytes()).await;
+                letter::send(&mut connection, &mail, &recipient, text.as_bytes()).await;
             if connection.is_used() && matches!(&taken, Err(Some(found)) if is_farewell(found)) {
                 // The server had closed it meanwhile, which says nothing about anything.
                 self.canaries.book().forget(hop, id);
@@ -133,7 +132,7 @@ impl Delivery {
                 self.answered(hop, phase, text.len() as u64, took_ms);
             }
             return match taken {
-                Ok(()) => {
+                Ok(_) => {
                     connection.carried();
                     self.keep(hop, connection);
                     Outcome::Taken

@@ -1,18 +1,18 @@
-//! A canary on its way to a hop: one transaction with one recipient.
+//! A message of the box's own on its way: one transaction with one recipient, from memory.
 
 use penstock_release::{Found, Phase, Verdict};
 use penstock_smtp::client::Event;
 use penstock_smtp::{MailFrom, Recipient, Reply};
 
-use crate::deliver::connection::Connection;
-use crate::deliver::evidence::{Cut, heard, phase};
+use super::connection::Connection;
+use super::evidence::{Cut, heard, phase};
 
 /// How a transaction ended.
 #[derive(Debug)]
 pub(super) struct Sent {
-    /// Whether the hop took it. `Err(None)` where it was our doing that it did not.
-    pub(super) taken: Result<(), Option<Found>>,
-    /// How long the hop took to answer MAIL, DATA, and the message, in ms.
+    /// What the server said when it took it, or why it did not; `Err(None)` where that was our doing.
+    pub(super) taken: Result<Found, Option<Found>>,
+    /// How long it took to answer MAIL, DATA, and the message, in ms.
     pub(super) answered_ms: Vec<(Phase, u64)>,
 }
 
@@ -34,7 +34,7 @@ async fn transact(
     recipient: &Recipient<'_>,
     mut text: &[u8],
     answered_ms: &mut Vec<(Phase, u64)>,
-) -> Result<(), Option<Found>> {
+) -> Result<Found, Option<Found>> {
     let mut begun = connection.session().mail(mail);
     let (mut accepted, mut sending) = (0, false);
     loop {
@@ -84,7 +84,7 @@ async fn transact(
 }
 
 /// Whether a reply says what it should, as `release` understands replies.
-fn expect(wanted: Verdict, at: Phase, reply: Reply<'_>, accepted: u32) -> Result<(), Option<Found>> {
+fn expect(wanted: Verdict, at: Phase, reply: Reply<'_>, accepted: u32) -> Result<Found, Option<Found>> {
     let found = Found::reply(at, heard(reply), accepted);
-    if found.verdict() == wanted { Ok(()) } else { Err(Some(found)) }
+    if found.verdict() == wanted { Ok(found) } else { Err(Some(found)) }
 }
