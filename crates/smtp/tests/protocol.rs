@@ -35,6 +35,7 @@ fn every_bound_is_in_the_table_with_its_value() {
         ("REPLY_BYTES_MAX", REPLY_BYTES_MAX as u64),
         ("SERVER_OUTPUT_BYTES", SERVER_OUTPUT_BYTES as u64),
         ("CLIENT_OUTPUT_BYTES", CLIENT_OUTPUT_BYTES as u64),
+        ("LIMIT_MAX", LIMIT_MAX.into()),
         ("COMMAND_BYTES_MAX", COMMAND_BYTES_MAX as u64),
         ("OUTSTANDING_MAX", OUTSTANDING_MAX.into()),
         ("FOREIGN_LINE_BYTES_MAX", FOREIGN_LINE_BYTES_MAX as u64),

@@ -222,6 +222,7 @@ impl Attempt {
                 Body::SevenBit => None,
                 Body::EightBitMime | Body::BinaryMime => Some(BodyType::EightBitMime),
             },
+            smtp_utf8: begin.smtputf8,
             ret: begin.ret.map(|ret| match ret {
                 Ret::Full => Return::Full,
                 Ret::Headers => Return::Headers,

@@ -124,6 +124,8 @@ fn config(settings: &Settings) -> Result<server::Config, Error> {
     config.size_bytes_max = listen.size_max.0;
     config.recipients_max = listen.recipients_max;
     config.errors_max = listen.protocol_errors_max;
+    // Not before it is known how such mail goes on.
+    (config.smtp_utf8, config.binary_mime) = (false, false);
     config.bare_newlines = match listen.bare_newlines {
         BareNewlines::Refuse => server::BareNewlines::Refuse,
         BareNewlines::Keep => server::BareNewlines::Keep,

@@ -229,8 +229,8 @@ impl Connection {
                     self.intake.abandon();
                     continue;
                 }
-                // It is not offered.
-                Event::StartTls => {
+                // They are not offered.
+                Event::StartTls | Event::Etrn { .. } => {
                     self.session.close(replies::LOCAL_ERROR);
                     return Step::Close;
                 }
