@@ -481,6 +481,20 @@ fn a_server_that_refuses_us_altogether_says_where() {
     assert_eq!(hear(&mut session, "554 5.7.1 go away\r\n")[0], "refused at Greeting 554 5.7.1 go away");
     let mut session = Session::new(Config::new("x").unwrap());
     assert_eq!(hear(&mut session, "220 x\r\n530 5.7.1 no\r\n")[1], "refused at Ehlo 530 5.7.1 no");
+    let mut session = Session::new(Config::new("x").unwrap());
+    assert_eq!(hear(&mut session, "521 takes no mail\r\n")[0], "refused at Greeting 521 takes no mail");
+}
+
+#[test]
+fn a_521_or_556_is_a_refusal_like_others() {
+    let mut session = opened(PIPELINING);
+    session.mail(&sender()).unwrap();
+    session.rcpt(&recipient()).unwrap();
+    let heard = hear(&mut session, "250 ok\r\n556 5.1.10 no mail here\r\n");
+    assert_eq!(heard[1], "rcpt 0 556 5.1.10 no mail here");
+    session.reset().unwrap();
+    let heard = hear(&mut session, "521 5.3.2 host takes no mail\r\n");
+    assert_eq!(heard[0], "refused at Reset 521 5.3.2 host takes no mail");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use penstock_release::Found;
 use penstock_settings::{Client, HopAddress, HopHost};
-use penstock_smtp::client::{Config, Event, Phase, Session};
+use penstock_smtp::client::{Capabilities, Config, Event, Phase, Session};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -122,6 +122,11 @@ impl Connection {
     /// What the server has shown of itself.
     pub(super) fn greeting(&self) -> penstock_release::Greeting<'_> {
         penstock_release::Greeting { banner: &self.banner, extensions: &self.session.capabilities().keywords }
+    }
+
+    /// What it offers.
+    pub(super) fn capabilities(&self) -> &Capabilities {
+        self.session.capabilities()
     }
 
     /// What is known of the hop's recipients.
