@@ -219,6 +219,24 @@ impl Text for AbsolutePath {
     }
 }
 
+impl Text for Option<AbsolutePath> {
+    /// The longest path in bytes.
+    type Limits = usize;
+    const EXAMPLE: &'static str = "";
+
+    fn allowed(bytes_max: &usize) -> String {
+        alloc::format!("empty for none, or {}", AbsolutePath::allowed(bytes_max))
+    }
+
+    fn from_text(text: &str, bytes_max: &usize) -> Result<Self, Refusal> {
+        if text.is_empty() { Ok(None) } else { AbsolutePath::from_text(text, bytes_max).map(Some) }
+    }
+
+    fn to_text(&self) -> String {
+        self.as_ref().map(Text::to_text).unwrap_or_default()
+    }
+}
+
 impl Text for Reserve {
     /// The longest path in bytes.
     type Limits = usize;
