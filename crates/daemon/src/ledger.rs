@@ -60,6 +60,8 @@ pub(crate) enum Kind {
     Hop = 30,
     /// The operator said that a next hop is itself.
     Confirmed = 31,
+    /// A certificate: that clients are shown, or that a next hop showed.
+    Certificate = 32,
     /// The daemon started, or stopped.
     Started = 40,
     Stopped = 41,
@@ -70,7 +72,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -90,6 +92,7 @@ impl Kind {
         Self::Recipients,
         Self::Hop,
         Self::Confirmed,
+        Self::Certificate,
         Self::Started,
         Self::Stopped,
         Self::Scrubbed,
@@ -118,6 +121,7 @@ impl Kind {
             Self::Recipients => "recipients",
             Self::Hop => "hop",
             Self::Confirmed => "confirmed",
+            Self::Certificate => "certificate",
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::Scrubbed => "scrubbed",
