@@ -19,6 +19,7 @@ pub(crate) enum Command<'a> {
     Data,
     Rset,
     Noop,
+    StartTls,
     Vrfy,
     Help,
     Quit,
@@ -56,6 +57,8 @@ impl<'a> Command<'a> {
             plain(Command::Rset)
         } else if verb_is("NOOP") {
             Ok(Command::Noop)
+        } else if verb_is("STARTTLS") {
+            plain(Command::StartTls)
         } else if verb_is("VRFY") {
             if argument.is_empty() { Err(replies::VRFY_ARGUMENT) } else { Ok(Command::Vrfy) }
         } else if verb_is("HELP") {
@@ -71,8 +74,8 @@ impl<'a> Command<'a> {
 }
 
 /// Commands of RFC 5321 and its extensions that we know and do not implement.
-const NOT_IMPLEMENTED: [&str; 11] =
-    ["EXPN", "STARTTLS", "AUTH", "BDAT", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "BURL"];
+const NOT_IMPLEMENTED: [&str; 10] =
+    ["EXPN", "AUTH", "BDAT", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "BURL"];
 
 /// How an HTTP request begins.
 const HTTP: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "CONNECT", "OPTIONS", "PATCH", "DELETE"];

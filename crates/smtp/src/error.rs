@@ -25,6 +25,8 @@ pub enum Error {
     ReplyTooLong,
     /// The server replied to nothing, or with a code that has no meaning there.
     UnexpectedReply,
+    /// The server, or somebody in between, sent something behind the 220 to STARTTLS and before the handshake.
+    InputBeforeTls,
 }
 
 impl Error {
@@ -42,6 +44,7 @@ impl Error {
             Error::NotAReply => "PS-P20",
             Error::ReplyTooLong => "PS-P21",
             Error::UnexpectedReply => "PS-P22",
+            Error::InputBeforeTls => "PS-P23",
         }
     }
 }
@@ -62,6 +65,7 @@ impl fmt::Display for Error {
             Error::UnexpectedReply => {
                 "the server replied out of turn or with a code that has no meaning there"
             }
+            Error::InputBeforeTls => "something came behind the answer to STARTTLS that was not encrypted",
         };
         write!(f, "{} {text}", self.code())
     }

@@ -48,6 +48,7 @@ replies! {
     NOT_VERIFIED, "VRFY with any argument", 252 2 0 0, "Not verified; send a message to find out";
     HELP, "HELP", 214 2 0 0, "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
     BYE, "QUIT", 221 2 0 0, "Closing the connection";
+    TLS_READY, "STARTTLS: the handshake comes next", 220 2 0 0, "Ready to start TLS";
 
     // Lines that are no commands.
     LINE_TOO_LONG, "A command line that is too long; the rest of it is swallowed", 500 5 5 2, "Line too long";
@@ -75,6 +76,8 @@ replies! {
     MAIL_TWICE, "MAIL within a transaction", 503 5 5 1, "Sender already given";
     MAIL_FIRST, "RCPT or DATA without MAIL", 503 5 5 1, "MAIL first";
     RECIPIENT_FIRST, "DATA without RCPT", 503 5 5 1, "RCPT first";
+    IN_TRANSACTION, "STARTTLS within a transaction", 503 5 5 1, "Not within a transaction";
+    TLS_TWICE, "STARTTLS in a session that is encrypted", 503 5 5 1, "TLS is active already";
     NO_RECIPIENTS, "DATA when every RCPT was refused", 554 5 5 1, "No valid recipients";
 
     // Bounds.

@@ -50,6 +50,7 @@ fn hear(session: &mut Session, input: &str) -> Vec<String> {
             Event::EndReply(reply) => events.push(format!("end {reply}")),
             Event::ResetReply(reply) => events.push(format!("reset {reply}")),
             Event::Greeting(reply) => events.push(format!("greeting {reply}")),
+            Event::StartTlsReply(reply) => events.push(format!("starttls {reply}")),
             Event::Refused { phase, reply } => events.push(format!("refused at {phase:?} {reply}")),
             Event::Broken { phase, error } => events.push(format!("broken at {phase:?} {}", error.code())),
             other @ (Event::Ready(_) | Event::NoRecipients) => events.push(format!("{other:?}")),
@@ -425,12 +426,64 @@ fn what_a_server_says_is_kept_within_bounds_and_harmless() {
     assert!(reply.text.starts_with("see ?[31m? xxx") && reply.text.bytes().all(|b| matches!(b, b' '..=b'~')));
 }
 
+const OFFERS_TLS: &str = "220 x\r\n250-x\r\n250-STARTTLS\r\n250 8BITMIME\r\n";
+
+#[test]
+fn after_starttls_what_the_server_had_offered_is_forgotten_and_asked_for_again() {
+    let mut session = opened(OFFERS_TLS);
+    session.start_tls().unwrap();
+    assert_eq!((sent(&mut session).as_str(), session.phase()), ("STARTTLS\r\n", Phase::StartTls));
+    assert_eq!(session.tls_started(), Err(Error::OutOfTurn));
+    assert_eq!(hear(&mut session, "220 2.0.0 go\r\n"), ["starttls 220 2.0.0 go"]);
+    assert_eq!((session.phase(), session.can_send(), session.is_tls()), (Phase::StartTls, false, false));
+    assert_eq!((session.mail(&sender()), session.quit()), (Err(Error::OutOfTurn), Err(Error::OutOfTurn)));
+    session.tls_started().unwrap();
+    assert_eq!((session.phase(), session.is_tls()), (Phase::Ehlo, true));
+    assert!(!session.capabilities().eight_bit_mime);
+    assert_eq!(sent(&mut session), "EHLO penstock.example.net\r\n");
+    hear(&mut session, "250-x\r\n250-STARTTLS\r\n250 DSN\r\n");
+    assert!(session.capabilities().dsn && !session.capabilities().eight_bit_mime);
+    assert_eq!(session.start_tls(), Err(Error::OutOfTurn), "once is enough");
+    session.mail(&sender()).unwrap();
+}
+
+#[test]
+fn a_server_that_cannot_start_tls_now_is_still_of_use() {
+    let mut session = opened(OFFERS_TLS);
+    session.start_tls().unwrap();
+    let refused = hear(&mut session, "454 4.7.0 not now\r\n");
+    assert_eq!(refused, ["starttls 454 4.7.0 not now"]);
+    assert_eq!((session.tls_started(), session.phase()), (Err(Error::OutOfTurn), Phase::Idle));
+    session.mail(&sender()).unwrap();
+    assert_eq!(opened(LOCK_STEP).start_tls(), Err(Error::OutOfTurn), "it was not offered");
+    let mut session = opened(OFFERS_TLS);
+    session.start_tls().unwrap();
+    sent(&mut session);
+    assert_eq!(hear(&mut session, "250 hm\r\n"), ["broken at StartTls PS-P22", "Closed"]);
+}
+
+#[test]
+fn what_comes_in_plain_text_behind_the_220_ends_the_session() {
+    let injected = "220 go\r\n250-evil\r\n250 SIZE 1\r\n";
+    for cut in "220 go\r\n".len()..injected.len() {
+        let mut session = opened(OFFERS_TLS);
+        session.start_tls().unwrap();
+        sent(&mut session);
+        let (first, second) = injected.split_at(cut);
+        let mut events = hear(&mut session, first);
+        events.extend(hear(&mut session, second));
+        assert!(events.contains(&"broken at StartTls PS-P23".to_string()), "{events:?}");
+        assert_eq!(session.tls_started(), Err(Error::OutOfTurn));
+    }
+}
+
 #[test]
 fn each_phase_has_the_patience_that_rfc_5321_asks_for() {
     let timeouts = Timeouts::default();
     for (phase, minutes) in [
         (Phase::Greeting, 5),
         (Phase::Ehlo, 5),
+        (Phase::StartTls, 5),
         (Phase::Mail, 5),
         (Phase::Rcpt, 5),
         (Phase::Data, 2),

@@ -71,6 +71,7 @@ fn any_config() -> impl Strategy<Value = Config> {
             recipients_max,
             errors_max,
             idle_commands_max: 10,
+            starttls: keep,
             ..config()
         },
     )

@@ -12,6 +12,12 @@ use penstock_smtp::{BodyType, Error, Notify, Reply, Return, Status, replies};
 const OPENED: &str = "EHLO client.example\r\n";
 const ENVELOPE: &str = "EHLO client.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@example.com>\r\n";
 
+const STARTTLS: &str = "EHLO client.example\r\nSTARTTLS\r\n";
+
+fn offers_tls() -> Config {
+    Config { starttls: true, ..config() }
+}
+
 /// All that the server sent.
 fn lines(peer: &Peer) -> Vec<&str> {
     peer.replies.split_terminator("\r\n").collect()
@@ -449,6 +455,54 @@ fn the_caller_can_tell_progress_from_a_byte_a_minute() {
     }
     peer.hear(b"\r\n.\r\n", usize::MAX);
     assert_eq!(peer.session.body_bytes(), 0);
+}
+
+#[test]
+fn starttls_is_offered_until_the_session_is_encrypted_and_then_all_begins_anew() {
+    let peer = converse(offers_tls(), STARTTLS);
+    assert!(peer.replies.contains("250-STARTTLS\r\n") && peer.session.is_tls());
+    assert_eq!(peer.events, ["Hello { name: \"client.example\", extended: true }", "StartTls"]);
+    let mut peer = peer;
+    peer.hear(b"MAIL FROM:<a@b.example>\r\n", usize::MAX);
+    assert_eq!(lines(&peer).last(), Some(&"503 5.5.1 HELO or EHLO first"));
+    let before = peer.replies.len();
+    peer.hear(format!("{ENVELOPE}DATA\r\nx\r\n.\r\n").as_bytes(), usize::MAX);
+    assert!(!peer.replies[before..].contains("STARTTLS"));
+    assert_eq!(peer.taken.len(), 1);
+    for (input, reply) in [
+        (STARTTLS, replies::TLS_TWICE),
+        ("EHLO x\r\nMAIL FROM:<a@b>\r\nSTARTTLS\r\n", replies::TLS_TWICE),
+        ("STARTTLS now\r\n", replies::NO_ARGUMENT),
+    ] {
+        peer.hear(format!("RSET\r\n{input}").as_bytes(), usize::MAX);
+        assert_eq!(lines(&peer).last(), Some(&reply.to_string().as_str()));
+    }
+    assert_eq!(last_reply(config(), STARTTLS), replies::NOT_IMPLEMENTED.to_string());
+    let within = format!("{ENVELOPE}STARTTLS\r\n");
+    assert_eq!(last_reply(offers_tls(), &within), replies::IN_TRANSACTION.to_string());
+}
+
+#[test]
+fn nothing_that_came_in_plain_text_becomes_a_command_in_the_encrypted_session() {
+    let injected = format!("{STARTTLS}EHLO evil\r\nMAIL FROM:<evil@b>\r\n");
+    for cut in STARTTLS.len()..=injected.len() {
+        let mut session = Session::new(offers_tls());
+        let (first, second) = injected.split_at(cut);
+        let mut input = first.as_bytes();
+        while session.poll(&mut input) != Event::StartTls {}
+        assert!(input.is_empty(), "thrown away, not left to the caller");
+        assert_eq!(session.awaits(), Awaits::Handshake);
+        // Not before the client has the answer.
+        assert_eq!((session.tls_started(), session.is_tls()), (Err(Error::OutOfTurn), false));
+        assert!(session.output().ends_with(b"220 2.0.0 Ready to start TLS\r\n"));
+        session.sent(session.output().len());
+        let mut input = second.as_bytes();
+        assert_eq!((session.poll(&mut input), input.len()), (Event::StartTls, 0));
+        session.tls_started().unwrap();
+        assert_eq!(session.tls_started(), Err(Error::OutOfTurn));
+        assert_eq!((session.poll(&mut &b""[..]), session.output()), (Event::NeedInput, &b""[..]));
+        assert_eq!((session.commands(), session.awaits()), (2, Awaits::Command));
+    }
 }
 
 #[test]

@@ -222,9 +222,13 @@ impl Connection {
     fn time_limit(&self) -> Duration {
         let timeouts = &self.timeouts;
         match self.session.phase() {
-            Phase::Greeting | Phase::Ehlo | Phase::Mail | Phase::Rcpt | Phase::Reset | Phase::Idle => {
-                timeouts.reply_timeout
-            }
+            Phase::Greeting
+            | Phase::Ehlo
+            | Phase::StartTls
+            | Phase::Mail
+            | Phase::Rcpt
+            | Phase::Reset
+            | Phase::Idle => timeouts.reply_timeout,
             Phase::Data => timeouts.data_timeout,
             Phase::Body => timeouts.block_timeout,
             Phase::FinalDot if self.session.output().is_empty() => timeouts.final_timeout,

@@ -278,6 +278,11 @@ impl Connection {
                     self.intake.abandon();
                     continue;
                 }
+                // It is not offered.
+                Event::StartTls => {
+                    self.session.close(replies::LOCAL_ERROR);
+                    return Step::Close;
+                }
                 Event::Close { why } => {
                     if why != CloseReason::Quit {
                         debug!(client = %self.client, ?why, "session ended");

@@ -22,6 +22,8 @@ pub struct Capabilities {
     pub dsn: bool,
     /// RFC 2034.
     pub enhanced_status_codes: bool,
+    /// RFC 3207.
+    pub starttls: bool,
     /// Every keyword as it came, without parameters, a space after each: graphic ASCII, cut between keywords at
     /// [`KEYWORDS_BYTES_MAX`]. They show which server it is.
     pub keywords: String<KEYWORDS_BYTES_MAX>,
@@ -60,6 +62,8 @@ impl Capabilities {
             self.dsn = true;
         } else if is("ENHANCEDSTATUSCODES") {
             self.enhanced_status_codes = true;
+        } else if is("STARTTLS") {
+            self.starttls = true;
         }
     }
 }

@@ -24,6 +24,7 @@ pub struct Session {
     reader: ReplyReader,
     output: Output<CLIENT_OUTPUT_BYTES>,
     state: State,
+    tls: bool,
 }
 
 #[derive(Debug)]
@@ -31,6 +32,9 @@ enum State {
     Greeting,
     Ehlo,
     Helo,
+    StartTls,
+    /// The server waits for a TLS handshake.
+    Handshake,
     Idle,
     Envelope(Envelope),
     Body(Stuffer),
@@ -50,6 +54,7 @@ enum Step {
     NeedInput,
     Greeting,
     Ready,
+    StartTls,
     Mail,
     Rcpt(u32),
     Data,
@@ -70,6 +75,7 @@ impl Session {
             reader: ReplyReader::new(),
             output: Output::new(),
             state: State::Greeting,
+            tls: false,
         }
     }
 
@@ -86,6 +92,7 @@ impl Session {
             Step::Again | Step::NeedInput => Event::NeedInput,
             Step::Greeting => Event::Greeting(reply),
             Step::Ready => Event::Ready(&self.capabilities),
+            Step::StartTls => Event::StartTlsReply(reply),
             Step::Mail => Event::MailReply(reply),
             Step::Rcpt(index) => Event::RcptReply { index, reply },
             Step::Data => Event::DataReply(reply),
@@ -203,6 +210,38 @@ impl Session {
         Ok(())
     }
 
+    /// Asks the server to go over to TLS.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] within a transaction, in a session that is encrypted, and if the server does not
+    /// [offer](Capabilities::starttls) it; [`Error::OutputFull`].
+    pub fn start_tls(&mut self) -> Result<(), Error> {
+        if self.tls || !self.capabilities.starttls || !matches!(self.state, State::Idle) {
+            return Err(Error::OutOfTurn);
+        }
+        self.write_between(b"STARTTLS\r\n", State::StartTls)
+    }
+
+    /// The handshake is done, and from now on input and output are the encrypted session's. What the server offered
+    /// before is forgotten (RFC 3207 §4.2), and EHLO is on its way again.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] unless the server said 220 to STARTTLS, and nothing after it.
+    pub fn tls_started(&mut self) -> Result<(), Error> {
+        if !matches!(self.state, State::Handshake) {
+            return Err(Error::OutOfTurn);
+        }
+        self.tls = true;
+        self.capabilities = Capabilities::default();
+        self.hello("EHLO", State::Ehlo);
+        Ok(())
+    }
+
+    /// Whether the session is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
     /// Gives up the transaction, or does nothing in a way that shows whether the server is still there.
     ///
     /// # Errors
@@ -235,6 +274,7 @@ impl Session {
         match &self.state {
             State::Greeting => Phase::Greeting,
             State::Ehlo | State::Helo => Phase::Ehlo,
+            State::StartTls | State::Handshake => Phase::StartTls,
             State::Idle => Phase::Idle,
             State::Envelope(envelope) => envelope.phase(),
             State::Body(_) => Phase::Body,
@@ -279,6 +319,9 @@ impl Session {
         if matches!(self.state, State::Over) {
             return Step::Closed;
         }
+        if matches!(self.state, State::Handshake) {
+            return if input.is_empty() { Step::NeedInput } else { self.broken(Error::InputBeforeTls) };
+        }
         match self.reader.next(input) {
             Ok(Read::Incomplete) => Step::NeedInput,
             Ok(Read::Line) => {
@@ -287,7 +330,13 @@ impl Session {
             }
             Ok(Read::Last) => {
                 self.read_capability();
-                self.answered()
+                match self.answered() {
+                    // Nobody may say anything in plain text any more: what is there was put in by somebody else.
+                    Step::StartTls if matches!(self.state, State::Handshake) && !input.is_empty() => {
+                        self.broken(Error::InputBeforeTls)
+                    }
+                    step => step,
+                }
             }
             Err(error) => self.broken(error),
         }
@@ -335,6 +384,14 @@ impl Session {
             State::Helo if success => {
                 self.state = State::Idle;
                 Step::Ready
+            }
+            State::StartTls if code == 220 && !early => {
+                self.state = State::Handshake;
+                Step::StartTls
+            }
+            State::StartTls if refused => {
+                self.state = State::Idle;
+                Step::StartTls
             }
             State::Reset if success => {
                 self.state = State::Idle;

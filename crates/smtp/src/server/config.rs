@@ -61,6 +61,9 @@ pub struct Config {
     pub eight_bit_mime: bool,
     /// Whether DSN is offered. Default true.
     pub dsn: bool,
+    /// Whether STARTTLS is offered, until the session is encrypted: whoever says so has a certificate at hand and acts on
+    /// [`Event::StartTls`](super::Event::StartTls). Default false.
+    pub starttls: bool,
 }
 
 impl Config {
@@ -80,6 +83,7 @@ impl Config {
             bare_newlines: BareNewlines::default(),
             eight_bit_mime: true,
             dsn: true,
+            starttls: false,
         })
     }
 }

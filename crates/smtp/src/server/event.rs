@@ -35,6 +35,11 @@ pub enum Event<'a> {
         /// How many Received fields the header section has. Whether that is a loop is for the caller to decide.
         received_lines: u32,
     },
+    /// STARTTLS, and the answer is in the output: send it, throw away whatever was read and not handed over yet, do the
+    /// handshake, and say [`tls_started`](super::Session::tls_started). Until then every poll throws its input away and
+    /// gives this event again, so that nothing that came in plain text can become a command in the encrypted session
+    /// (RFC 3207 §4.2, §6). A handshake that fails ends the connection.
+    StartTls,
     /// The transaction is over without a message: drop the envelope and what came of the message. Already answered.
     Reset {
         /// Why.
@@ -90,6 +95,8 @@ pub enum Awaits {
     Body,
     /// The caller's verdict: the peer is not late.
     Verdict,
+    /// A TLS handshake, as much the peer's business as a command.
+    Handshake,
     /// Nothing any more.
     Nothing,
 }

@@ -21,6 +21,7 @@
 //!         Event::Body(bytes) => stored.extend_from_slice(bytes),
 //!         Event::EndOfData { .. } => session.accept().unwrap(), // once the message is safe, however long that takes
 //!         Event::Hello { .. } | Event::Reset { .. } | Event::Answered | Event::Verdict => {}
+//!         Event::StartTls => unreachable!("it was not offered"),
 //!     }
 //! }
 //! assert_eq!(stored, b"Subject: hello\r\n\r\n.\r\n");

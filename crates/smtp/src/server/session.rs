@@ -31,6 +31,7 @@ struct Dialogue {
     output: Output<SERVER_OUTPUT_BYTES>,
     greeted: bool,
     hello: bool,
+    tls: Tls,
     transaction: Option<Transaction>,
     /// The message that is being received.
     message: Option<Message>,
@@ -56,6 +57,15 @@ struct Message {
     bytes: u64,
 }
 
+/// Whether the session is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tls {
+    Off,
+    /// STARTTLS was answered.
+    Handshake,
+    On,
+}
+
 /// What the caller has been asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
@@ -75,6 +85,7 @@ impl Session {
                 output: Output::new(),
                 greeted: false,
                 hello: false,
+                tls: Tls::Off,
                 transaction: None,
                 message: None,
                 question: None,
@@ -92,6 +103,10 @@ impl Session {
         dialogue.greet();
         if let Some(why) = dialogue.closed {
             return Event::Close { why };
+        }
+        if dialogue.tls == Tls::Handshake {
+            *input = &[];
+            return Event::StartTls;
         }
         if dialogue.question.is_some() {
             return Event::Verdict;
@@ -113,7 +128,14 @@ impl Session {
         dialogue.commands += u64::from(line != Line::Incomplete);
         match line {
             Line::Incomplete => Event::NeedInput,
-            Line::Whole(line) => dialogue.command(line),
+            Line::Whole(line) => {
+                let event = dialogue.command(line);
+                if event == Event::StartTls {
+                    // Whoever sent more has no business with what comes next, and may not even be the client.
+                    *input = &[];
+                }
+                event
+            }
             Line::TooLong => dialogue.error(replies::LINE_TOO_LONG),
             Line::BareLf => dialogue.error(replies::LINE_ENDING),
             Line::Endless => dialogue.close(CloseReason::EndlessLine, replies::LINE_ENDLESS),
@@ -161,6 +183,26 @@ impl Session {
         }
     }
 
+    /// The handshake is done, and from now on input and output are the encrypted session's. The client has to say EHLO
+    /// again: nothing is left of what it said before.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] unless [`Event::StartTls`] came and the answer to it has been sent.
+    pub fn tls_started(&mut self) -> Result<(), Error> {
+        let dialogue = &mut self.dialogue;
+        if dialogue.tls != Tls::Handshake || dialogue.closed.is_some() || !dialogue.output.pending().is_empty() {
+            return Err(Error::OutOfTurn);
+        }
+        dialogue.tls = Tls::On;
+        dialogue.hello = false;
+        Ok(())
+    }
+
+    /// Whether the session is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.dialogue.tls == Tls::On
+    }
+
     /// What has to be sent.
     pub fn output(&self) -> &[u8] {
         self.dialogue.output.pending()
@@ -178,6 +220,8 @@ impl Session {
             Awaits::Nothing
         } else if dialogue.question.is_some() {
             Awaits::Verdict
+        } else if dialogue.tls == Tls::Handshake {
+            Awaits::Handshake
         } else if dialogue.message.is_some() {
             Awaits::Body
         } else {
@@ -233,6 +277,7 @@ impl Dialogue {
                 }
             }
             Command::Noop => self.idle(replies::NOOP_OK),
+            Command::StartTls => self.start_tls(),
             Command::Vrfy => self.idle(replies::NOT_VERIFIED),
             Command::Help => self.idle(replies::HELP),
             Command::Quit => self.close(CloseReason::Quit, replies::BYE),
@@ -256,7 +301,7 @@ impl Dialogue {
     }
 
     fn write_extensions(&mut self) -> core::fmt::Result {
-        let Self { output, config, .. } = self;
+        let Self { output, config, tls, .. } = self;
         write!(
             output,
             "250-{}\r\n250-PIPELINING\r\n250-SIZE {}\r\n",
@@ -269,7 +314,25 @@ impl Dialogue {
         if config.dsn {
             write!(output, "250-DSN\r\n")?;
         }
+        if config.starttls && *tls == Tls::Off {
+            write!(output, "250-STARTTLS\r\n")?;
+        }
         write!(output, "250 ENHANCEDSTATUSCODES\r\n")
+    }
+
+    fn start_tls(&mut self) -> Event<'static> {
+        if self.tls != Tls::Off {
+            return self.error(replies::TLS_TWICE);
+        }
+        if !self.config.starttls {
+            return self.error(replies::NOT_IMPLEMENTED);
+        }
+        if self.transaction.is_some() {
+            return self.error(replies::IN_TRANSACTION);
+        }
+        self.idle(replies::TLS_READY);
+        self.tls = Tls::Handshake;
+        Event::StartTls
     }
 
     fn mail<'a>(&mut self, mail: MailFrom<'a>) -> Event<'a> {

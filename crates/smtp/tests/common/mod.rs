@@ -96,6 +96,13 @@ impl Peer {
                         self.session.accept().unwrap();
                     }
                 }
+                Event::StartTls => {
+                    // A handshake that needs no bytes: whatever came along is thrown away.
+                    assert!(input.is_empty());
+                    self.send(usize::MAX);
+                    self.session.tls_started().unwrap();
+                    self.envelope = Taken::default();
+                }
                 Event::Close { .. } => {
                     self.closed = true;
                     return self.send(usize::MAX);
