@@ -85,6 +85,13 @@ impl Domain {
     }
 }
 
+impl Domain {
+    /// The domain itself, if it is not every name below it that is meant.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.below).then(|| self.name.as_str())
+    }
+}
+
 impl HopName {
     /// The name.
     pub fn as_str(&self) -> &str {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The largest file with a certificate or a key, in bytes.
-pub use crate::tls::FILE_BYTES_MAX;
+pub const FILE_BYTES_MAX: usize = 64 * 1024;
 
 /// How TLS stands on both sides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -279,13 +279,16 @@ impl Connection {
         }
         loop {
             match self.poll() {
-                Event::Closed => return,
+                Event::Closed => break,
                 Event::NeedInput => {}
                 _ => continue,
             }
             if self.progress().await.is_err() {
-                return;
+                break;
             }
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.close().await;
         }
     }
 }

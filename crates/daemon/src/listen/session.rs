@@ -171,7 +171,7 @@ impl Connection {
                 () = stop::signalled(stopping) => return Err(Cut::Stopping),
             }
         };
-        self.stream = Some(Stream::Served(Box::new(stream)));
+        self.stream = Some(stream);
         self.listening.metrics.sessions_encrypted.add(1);
         self.session.tls_started().map_err(|_| Cut::Eof)?;
         self.intake.encrypted();

@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::{Facts, parse};
 use super::provider;
+use crate::control::tls::FILE_BYTES_MAX;
 
-/// The largest file with a certificate or a key, in bytes.
-pub(crate) const FILE_BYTES_MAX: usize = 64 * 1024;
 /// Certificates that are shown, at most. A longer chain is no chain.
 const CHAIN_MAX: usize = 8;
 
@@ -227,7 +226,7 @@ mod tests {
 
     fn site() -> Site {
         let authority = |name: &str| {
-            let mut params = CertificateParams::new([]).unwrap();
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.distinguished_name.push(DnType::CommonName, name);
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params

@@ -7,6 +7,7 @@ mod certificate;
 mod hops;
 mod material;
 mod server;
+mod session;
 mod stream;
 mod watch;
 
@@ -23,11 +24,11 @@ pub(crate) use certificate::{Facts, Sha};
 use hops::{Connecting, KeptHop};
 pub(crate) use hops::{Hop, HopFacts, Met, Plan, Seen};
 use material::Material;
-pub(crate) use material::{FILE_BYTES_MAX, Origin, Served};
+pub(crate) use material::{Origin, Served};
 use server::{IsNew, Serving};
 pub(crate) use server::Failed;
 pub(crate) use stream::Stream;
-pub(crate) use watch::{Expiry, watch};
+pub(crate) use watch::{Expiry, reload, watch};
 
 /// What makes keys, signatures and ciphers.
 fn provider() -> Arc<CryptoProvider> {

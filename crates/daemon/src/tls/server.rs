@@ -17,12 +17,12 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use super::material::{FILE_BYTES_MAX, Material, Origin, Served};
-use super::provider;
+use super::material::{Material, Origin, Served};
+use super::session::Session;
+use super::{Stream, provider};
 use crate::clock::host_time;
+use crate::control::tls::FILE_BYTES_MAX;
 
 /// Tickets for the next session that a client gets: it needs one. They are sealed and hold all there is to it, so that
 /// nothing of a session is kept here.
@@ -35,17 +35,9 @@ const PASSWORD_BYTES_MAX: u64 = 1024;
 pub(crate) struct Serving {
     settings: TlsSettings,
     host_name: String,
-    acceptor: Acceptor,
+    config: Arc<ServerConfig>,
     shown: Arc<Shown>,
     handshakes: Semaphore,
-}
-
-struct Acceptor(TlsAcceptor);
-
-impl std::fmt::Debug for Acceptor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Acceptor")
-    }
 }
 
 /// The certificate that counts at this moment.
@@ -107,7 +99,7 @@ impl Serving {
         Ok(Self {
             settings: settings.tls.clone(),
             host_name: settings.system.hostname.as_str().to_owned(),
-            acceptor: Acceptor(TlsAcceptor::from(Arc::new(config))),
+            config: Arc::new(config),
             shown,
             handshakes: Semaphore::new(settings.tls.handshakes_max as usize),
         })
@@ -133,14 +125,15 @@ impl Serving {
     }
 
     /// Encrypts a connection.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failed> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<Stream, Failed> {
         let handshake = async {
             let _turn = self.handshakes.acquire().await;
-            self.acceptor.0.accept(stream).await.map_err(Failed::Broken)
+            Session::accept(Arc::clone(&self.config), stream).await.map_err(Failed::Broken)
         };
         tokio::time::timeout(host_time(self.settings.handshake_timeout), handshake)
             .await
             .unwrap_or(Err(Failed::Late))
+            .map(|session| Stream::Served(Box::new(session)))
     }
 
     /// Whether the settings name a file with a certificate.

@@ -7,13 +7,15 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{client, server};
+use tokio_rustls::client;
 
-/// A connection. Encrypted ones are boxed: they are larger by a kilobyte, and most connections are not.
+use super::session::Session;
+
+/// A connection. Encrypted ones are boxed: they are larger by a kilobyte, and many are not.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
-    Served(Box<server::TlsStream<TcpStream>>),
+    Served(Box<Session>),
     Client(Box<client::TlsStream<TcpStream>>),
 }
 

@@ -18,6 +18,7 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::time::Instant;
 
 use super::{Expiry, Origin, Served, Tls, provider};
 use crate::control::tls::{Finding, Verdict};
@@ -27,6 +28,8 @@ use policy::{Mode, Policy};
 
 /// How long a look-up may take.
 const LOOK_UP: Duration = Duration::from_secs(5);
+/// How long all of it may take.
+const ALL: Duration = Duration::from_secs(45);
 /// Domains that are looked at, and MX records of each.
 const DOMAINS_MAX: usize = 50;
 const EXCHANGERS_MAX: usize = 10;
@@ -48,9 +51,13 @@ pub(crate) async fn check(tls: &Tls, settings: &Settings, dns: &Arc<Dns>, now: S
         let what = format!("of tls.certificate_file cannot be used: {trouble}");
         findings.add(Verdict::Wrong, "certificate", &what, "Correct the file; it is read again when it has changed.");
     }
-    let domains = &settings.domains.accepted;
-    for domain in domains.iter().filter_map(Domain::exact).take(DOMAINS_MAX) {
-        checking.domain(domain, dns, &mut findings).await;
+    let domains = settings.domains.accepted.iter().filter_map(Domain::exact).take(DOMAINS_MAX);
+    let until = Instant::now() + ALL;
+    for domain in domains {
+        if tokio::time::timeout_at(until, checking.domain(domain, dns, &mut findings)).await.is_err() {
+            let what = "could not be looked at in time: the name servers are slow, or the domains are many";
+            findings.add(Verdict::Unknown, domain, what, "");
+        }
     }
     findings.0
 }
