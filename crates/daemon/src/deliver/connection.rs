@@ -102,7 +102,7 @@ impl Connection {
             counted: Some(counted),
         };
         connection.greet().await?;
-        connection.extensions.clone_from(&connection.session.capabilities().keywords);
+        connection.extensions = connection.session.capabilities().keywords.as_str().to_owned();
         Ok(connection)
     }
 

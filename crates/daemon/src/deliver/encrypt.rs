@@ -13,7 +13,7 @@ use super::{Delivery, Shared};
 use crate::clock::host_time;
 use crate::ledger::Kind;
 use crate::stop;
-use crate::tls::{self, Hop, Met, NoTls, Plan, Seen, Stream, Tls};
+use crate::tls::{Hop, Met, NoTls, Plan, Seen, Stream, Tls};
 
 /// How long a handshake may take. A server under pressure delays what it says, and it has said 220.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -138,7 +138,7 @@ impl Connection {
                 Err(_) => return Err(Failed::Broken("the TLS handshake took too long".to_owned())),
             },
         };
-        self.encrypted(stream, tls::Hop::identity(&seen)).await.map_err(Failed::Found)?;
+        self.encrypted(stream, Hop::identity(&seen)).await.map_err(Failed::Found)?;
         Ok(met)
     }
 }

@@ -8,13 +8,13 @@ use crate::control::types::{ActionResult, Alert, ErrorBody, Severity};
 use crate::control::{Kind as Fault, Refusal, Who};
 use crate::ledger::Kind;
 use crate::operator::settings::cut;
-use crate::tls::{self, Expiry, Facts, HopFacts, Tls};
+use crate::tls::{self, Expiry, Facts, Hop, HopFacts, Tls};
 
 pub(super) fn view(operator: &Operator) -> TlsView {
     let (tls, now) = (operator.delivery.tls(), operator.clock.stamp());
     let served = tls.serving().served();
-    let hops = operator.settings.next_hops.iter().enumerate().filter_map(|(n, settings)| {
-        let HopFacts { wants, seen, unpinned, pins, trouble } = tls.hop(HopId(u16::try_from(n).ok()?))?.facts();
+    let hops = (0..).zip(&operator.settings.next_hops).filter_map(|(n, settings)| {
+        let HopFacts { wants, seen, unpinned, pins, trouble } = tls.hop(HopId(n))?.facts();
         Some(HopTlsView {
             hop: settings.name.as_str().to_owned(),
             wants: wants.as_str().to_owned(),
@@ -73,8 +73,8 @@ pub(super) fn alerts(operator: &Operator) -> Vec<Alert> {
                     read again when it has changed.";
         add(Severity::Warning, "PS-D402", message, help);
     }
-    for (n, hop) in operator.settings.next_hops.iter().enumerate() {
-        let Some(facts) = u16::try_from(n).ok().and_then(|n| tls.hop(HopId(n))).map(|hop| hop.facts()) else { continue };
+    for (n, hop) in (0..).zip(&operator.settings.next_hops) {
+        let Some(facts) = tls.hop(HopId(n)).map(Hop::facts) else { continue };
         let name = hop.name.as_str();
         let Some(trouble) = facts.trouble else { continue };
         if facts.unpinned.is_some() {

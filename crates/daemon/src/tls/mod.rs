@@ -20,11 +20,11 @@ use tokio::net::TcpStream;
 use tracing::{info, warn};
 
 use crate::boxstate::{HOP_CERTIFICATES, Kept, OWN_CERTIFICATE};
-pub(crate) use certificate::{Facts, Sha};
+pub(crate) use certificate::Facts;
 use hops::{Connecting, KeptHop};
 pub(crate) use hops::{Hop, HopFacts, Met, Plan, Seen};
 use material::Material;
-pub(crate) use material::{Origin, Served};
+use material::Origin;
 use server::{IsNew, Serving};
 pub(crate) use server::Failed;
 pub(crate) use stream::Stream;

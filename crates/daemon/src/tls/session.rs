@@ -4,6 +4,7 @@
 //! the beginning of a record whose rest is on its way, or what the socket does not take, is kept.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -31,7 +32,6 @@ thread_local! {
 }
 
 /// The session.
-#[derive(Debug)]
 pub(crate) struct Session {
     stream: TcpStream,
     tls: UnbufferedServerConnection,
@@ -43,6 +43,12 @@ pub(crate) struct Session {
     outgoing: Vec<u8>,
     /// The client has ended it.
     ended: bool,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("stream", &self.stream).finish_non_exhaustive()
+    }
 }
 
 /// What is to be done while records are looked at.

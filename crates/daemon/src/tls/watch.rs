@@ -150,7 +150,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::Sha;
+    use crate::tls::certificate::Sha;
 
     const DAY_MS: u64 = 86_400_000;
 
