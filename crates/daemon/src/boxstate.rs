@@ -14,12 +14,13 @@ use crate::ledger::META_RELEASE;
 use crate::storage::{Storage, Volumes};
 use crate::volume::Spool;
 
-/// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, and the mode's history, …
-const KEYS: [&[u8]; 5] = [b"state0", b"state1", b"state2", b"state3", b"mode"];
+/// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, the mode's history, what
+/// the next hops take, …
+const KEYS: [&[u8]; 6] = [b"state0", b"state1", b"state2", b"state3", b"mode", b"ehlo"];
 /// … those of the certificate that clients are shown, with its key, …
 pub(crate) const OWN_CERTIFICATE: [&[u8]; 12] = [
-    b"cert0", b"cert1", b"cert2", b"cert3", b"cert4", b"cert5", b"cert6", b"cert7", b"cert8", b"cert9", b"certa",
-    b"certb",
+    b"cert0", b"cert1", b"cert2", b"cert3", b"cert4", b"cert5", b"cert6", b"cert7", b"cert8", b"cert9",
+    b"certa", b"certb",
 ];
 /// How much of it there is room for.
 pub(crate) const OWN_CERTIFICATE_BYTES_MAX: usize = OWN_CERTIFICATE.len() * META_VALUE_BYTES_MAX;

@@ -170,7 +170,10 @@ impl Client {
         self.get("/v1/tls/check".into()).await
     }
 
-    pub(crate) async fn install_certificate(&self, request: &InstallRequest) -> Result<ActionResult, Failure> {
+    pub(crate) async fn install_certificate(
+        &self,
+        request: &InstallRequest,
+    ) -> Result<ActionResult, Failure> {
         self.send(Method::PUT, "/v1/tls/certificate".into(), request).await
     }
 

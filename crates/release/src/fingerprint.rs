@@ -166,8 +166,7 @@ impl Faces {
 impl Faces {
     /// As many, and as long, as there may be.
     pub(crate) fn largest() -> Self {
-        let face =
-            Fingerprint { name: u32::MAX, extensions: u32::MAX, certificate: Some(u32::MAX) };
+        let face = Fingerprint { name: u32::MAX, extensions: u32::MAX, certificate: Some(u32::MAX) };
         let faces = alloc::vec![face; FACES_MAX];
         Self { known: faces.clone(), shown: faces, overflown: true, names_vary: true }
     }

@@ -248,7 +248,10 @@ mod tests {
         bytes.extend([1, 0, 1, 0, 0, 0, 0, 1, 7, 9, 1, 8, 9, 0, 0, 1, 1]);
         let saved = Saved::from_bytes(&bytes).unwrap();
         let [exchange] = &saved.hops[..] else { panic!("one hop") };
-        assert_eq!((exchange.name.as_str(), exchange.state, exchange.proves), ("exchange", State::Healthy, true));
+        assert_eq!(
+            (exchange.name.as_str(), exchange.state, exchange.proves),
+            ("exchange", State::Healthy, true)
+        );
         assert!(exchange.takes_probes && exchange.took_mail);
         let faces = postcard::to_allocvec(&exchange.faces).unwrap();
         assert_eq!(faces, [1, 7, 9, 0, 1, 8, 9, 0, 0, 0], "known, shown, and neither flag");

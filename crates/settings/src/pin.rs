@@ -25,7 +25,9 @@ impl Text for Pin {
 
     fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
         if text.len() == 40 || text.len() == 59 {
-            return Err(Refusal::Because("this is a SHA-1, as Windows shows as the thumbprint; take the SHA-256"));
+            return Err(Refusal::Because(
+                "this is a SHA-1, as Windows shows as the thumbprint; take the SHA-256",
+            ));
         }
         let mut digits = text.chars().filter(|it| !matches!(it, ':' | ' ')).map(|it| it.to_digit(16));
         let mut pin = [0; 32];

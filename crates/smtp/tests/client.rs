@@ -256,6 +256,99 @@ fn parameters_go_to_a_server_that_offers_them_and_to_no_other() {
     assert_eq!(sent(&mut session), "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@example.com>\r\n");
 }
 
+const EXCHANGE: &str = "220 mx hello\r\n250-mx.example.com\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n\
+    250-SMTPUTF8\r\n250 CHUNKING\r\n";
+
+fn binary() -> MailFrom<'static> {
+    MailFrom { body: Some(BodyType::BinaryMime), ..sender() }
+}
+
+/// A session in which a chunk may be sent.
+fn before_chunk() -> Session {
+    let mut session = opened(EXCHANGE);
+    session.mail(&binary()).unwrap();
+    session.rcpt(&recipient()).unwrap();
+    assert_eq!(session.chunk(1), Err(Error::OutOfTurn), "not ahead of the replies");
+    assert_eq!(session.data(), Err(Error::OutOfTurn), "never by DATA");
+    sent(&mut session);
+    hear(&mut session, "250 ok\r\n250 ok\r\n");
+    session
+}
+
+#[test]
+fn a_binary_message_goes_as_one_chunk_and_byte_for_byte() {
+    let message = "\r\n.\r\n\n.\n\0 no line";
+    let mut session = before_chunk();
+    session.chunk(message.len() as u64).unwrap();
+    assert_eq!((session.finish(), session.phase()), (Err(Error::ChunkLength), Phase::Body));
+    let (head, tail) = message.as_bytes().split_at(7);
+    assert_eq!(session.body(head), Ok(7));
+    assert_eq!(session.body(message.as_bytes()), Err(Error::ChunkLength), "more than was announced");
+    assert_eq!(sent(&mut session), format!("BDAT {} LAST\r\n{}", message.len(), &message[..7]));
+    assert!(!session.final_dot_sent());
+    assert_eq!(session.body(tail), Ok(tail.len()));
+    session.finish().unwrap();
+    assert_eq!(sent(&mut session).as_bytes(), tail);
+    assert!(session.final_dot_sent());
+    assert_eq!(hear(&mut session, "250 2.6.0 taken\r\n"), ["end 250 2.6.0 taken"]);
+    session.mail(&sender()).unwrap();
+}
+
+#[test]
+fn an_empty_chunk_and_a_verdict_before_the_last_octet() {
+    let mut session = before_chunk();
+    session.chunk(0).unwrap();
+    session.finish().unwrap();
+    assert_eq!(sent(&mut session), "BDAT 0 LAST\r\n");
+    assert_eq!(hear(&mut session, "554 5.6.0 nothing\r\n"), ["end 554 5.6.0 nothing"]);
+
+    let mut session = before_chunk();
+    session.chunk(3).unwrap();
+    session.body(b"ab").unwrap();
+    sent(&mut session);
+    assert_eq!(hear(&mut session, "250 ok\r\n"), ["broken at Body PS-P22", "Closed"]);
+}
+
+#[test]
+fn a_chunk_needs_a_recipient_and_a_server_that_takes_chunks() {
+    let mut session = opened(EXCHANGE);
+    assert_eq!(session.chunk(1), Err(Error::OutOfTurn));
+    session.mail(&binary()).unwrap();
+    session.rcpt(&recipient()).unwrap();
+    hear(&mut session, "250 ok\r\n550 no\r\n");
+    assert_eq!(session.chunk(1), Err(Error::NoRecipients));
+    session.reset().unwrap();
+    for offered in ["250-x\r\n250 BINARYMIME", "250-x\r\n250 CHUNKING", "250 x"] {
+        let mut session = opened(&format!("220 x\r\n{offered}\r\n"));
+        assert_eq!(session.mail(&binary()), Err(Error::NotOffered), "{offered}");
+        session.mail(&sender()).unwrap();
+    }
+}
+
+#[test]
+fn an_address_beyond_ascii_goes_to_a_server_that_offers_smtputf8_and_to_no_other() {
+    let utf8 = MailFrom { smtp_utf8: true, ..MailFrom::new(address("jürgen@b.example")) };
+    let jane = Recipient::new(address("用户@例え.jp"));
+    let mut session = opened(EXCHANGE);
+    let unsaid = MailFrom { smtp_utf8: false, ..utf8 };
+    assert_eq!(session.mail(&unsaid), Err(Error::NotOffered));
+    session.mail(&utf8).unwrap();
+    session.rcpt(&jane).unwrap();
+    assert_eq!(sent(&mut session), "MAIL FROM:<jürgen@b.example> SMTPUTF8\r\nRCPT TO:<用户@例え.jp>\r\n");
+    let mut session = opened(EXCHANGE);
+    session.mail(&sender()).unwrap();
+    assert_eq!(session.rcpt(&jane), Err(Error::NotOffered));
+    let orcpt = Some(OriginalRecipient::parse("utf-8;jürgen@b").unwrap());
+    assert_eq!(session.rcpt(&Recipient { orcpt, ..recipient() }), Err(Error::NotOffered));
+    session.rcpt(&recipient()).unwrap();
+    let mut session = opened(PIPELINING);
+    assert_eq!(session.mail(&utf8), Err(Error::NotOffered));
+    // Its message may be able to do without: the caller has looked.
+    session.mail(&MailFrom { smtp_utf8: true, ..sender() }).unwrap();
+    assert_eq!(sent(&mut session), "MAIL FROM:<a@b.example>\r\n");
+    assert_eq!(session.rcpt(&jane), Err(Error::NotOffered));
+}
+
 #[test]
 fn no_more_commands_are_ahead_of_their_replies_than_the_bound() {
     let mut session = opened(PIPELINING);
@@ -388,6 +481,20 @@ fn a_server_that_refuses_us_altogether_says_where() {
     assert_eq!(hear(&mut session, "554 5.7.1 go away\r\n")[0], "refused at Greeting 554 5.7.1 go away");
     let mut session = Session::new(Config::new("x").unwrap());
     assert_eq!(hear(&mut session, "220 x\r\n530 5.7.1 no\r\n")[1], "refused at Ehlo 530 5.7.1 no");
+    let mut session = Session::new(Config::new("x").unwrap());
+    assert_eq!(hear(&mut session, "521 takes no mail\r\n")[0], "refused at Greeting 521 takes no mail");
+}
+
+#[test]
+fn a_521_or_556_is_a_refusal_like_others() {
+    let mut session = opened(PIPELINING);
+    session.mail(&sender()).unwrap();
+    session.rcpt(&recipient()).unwrap();
+    let heard = hear(&mut session, "250 ok\r\n556 5.1.10 no mail here\r\n");
+    assert_eq!(heard[1], "rcpt 0 556 5.1.10 no mail here");
+    session.reset().unwrap();
+    let heard = hear(&mut session, "521 5.3.2 host takes no mail\r\n");
+    assert_eq!(heard[0], "refused at Reset 521 5.3.2 host takes no mail");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::config::{AT_EASE_PERCENT, Certificate, Config, Counters, Directory, Face, Presence, Setup, Stage};
+use crate::config::{
+    AT_EASE_PERCENT, Certificate, Config, Counters, Directory, Face, Presence, Setup, Stage,
+};
 use crate::curve::Curve;
 use crate::line::domain_of;
 use crate::random::Random;
@@ -273,7 +275,9 @@ impl Config {
                         self.keys_made += 1;
                         Some(Certificate { key: self.keys_made, renewals: 0, broken: false })
                     }
-                    ("renewed", Some(now)) => Some(Certificate { renewals: now.renewals + 1, broken: false, ..now }),
+                    ("renewed", Some(now)) => {
+                        Some(Certificate { renewals: now.renewals + 1, broken: false, ..now })
+                    }
                     ("broken", Some(now)) => Some(Certificate { broken: true, ..now }),
                     ("broken", None) => Some(Certificate { key: 0, renewals: 0, broken: true }),
                     _ => return None,

@@ -51,14 +51,19 @@ impl Shown {
         Ok(Wire::Tls(Box::new(acceptor.accept(stream).await?)))
     }
 
-    fn acceptor(&self, host: &str, certificate: Certificate) -> Result<TlsAcceptor, Box<dyn std::error::Error + Send + Sync>> {
+    fn acceptor(
+        &self,
+        host: &str,
+        certificate: Certificate,
+    ) -> Result<TlsAcceptor, Box<dyn std::error::Error + Send + Sync>> {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = (host.to_owned(), certificate);
         if let Some(made) = shown.as_ref().filter(|made| made.of == of) {
             return Ok(made.acceptor.clone());
         }
         // A renewal keeps the key.
-        let same_key = shown.as_ref().filter(|made| made.of.1.key == certificate.key).map(|made| Arc::clone(&made.key));
+        let same_key =
+            shown.as_ref().filter(|made| made.of.1.key == certificate.key).map(|made| Arc::clone(&made.key));
         let key = match same_key {
             Some(key) => key,
             None => Arc::new(KeyPair::generate()?),
@@ -86,7 +91,11 @@ pub(crate) enum Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),

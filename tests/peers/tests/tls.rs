@@ -203,9 +203,20 @@ fn make_certificate(folder: &Scratch, name: &str) -> String {
     let path = |file: &str| folder.join(file).display().to_string();
     let (key, certificate) = (path("new.key"), path("new.pem"));
     let subject = format!("/CN={name}");
-    run(Command::new("openssl").args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]).args(
-        ["-days", "5", "-subj", &subject, "-addext", &format!("subjectAltName=DNS:{name}"), "-keyout", &key, "-out", &certificate],
-    ));
+    run(Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args([
+            "-days",
+            "5",
+            "-subj",
+            &subject,
+            "-addext",
+            &format!("subjectAltName=DNS:{name}"),
+            "-keyout",
+            &key,
+            "-out",
+            &certificate,
+        ]));
     // As a client of ACME does: the key first, each at once.
     fs::rename(&key, folder.join("mx.key")).unwrap();
     fs::rename(&certificate, folder.join("mx.pem")).unwrap();
@@ -263,9 +274,9 @@ fn a_certificate_that_was_given_to_the_box_outlives_a_restart() {
     let given = make_certificate(&folder, "mx.example.com");
     let pfx = folder.join("mx.pfx").display().to_string();
     let path = |file: &str| folder.join(file).display().to_string();
-    run(Command::new("openssl").args(["pkcs12", "-export", "-in", &path("mx.pem"), "-inkey", &path("mx.key"), "-passout"]).args(
-        ["pass:secret", "-out", &pfx],
-    ));
+    run(Command::new("openssl")
+        .args(["pkcs12", "-export", "-in", &path("mx.pem"), "-inkey", &path("mx.key"), "-passout"])
+        .args(["pass:secret", "-out", &pfx]));
     fs::write(folder.join("password"), "secret\n").unwrap();
     daemon.install_certificate(&pfx, &path("password"));
     assert_eq!(shown(&daemon), given);

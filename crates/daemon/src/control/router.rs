@@ -331,7 +331,10 @@ async fn install_certificate<O: Operate>(
     operate.install_certificate(request, who).await.map(Json)
 }
 
-async fn uninstall_certificate<O: Operate>(State(operate): State<Arc<O>>, who: Who) -> Answer<impl Serialize> {
+async fn uninstall_certificate<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+) -> Answer<impl Serialize> {
     operate.uninstall_certificate(who).await.map(Json)
 }
 

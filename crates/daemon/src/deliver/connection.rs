@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use penstock_release::Found;
 use penstock_settings::{Client, HopAddress, HopHost};
-use penstock_smtp::client::{Config, Event, Phase, Session};
+use penstock_smtp::client::{Capabilities, Config, Event, Phase, Session};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -112,7 +112,11 @@ impl Connection {
     }
 
     /// Goes on with the connection encrypted, by which the server is known from now on.
-    pub(super) async fn encrypted(&mut self, stream: Stream, certificate: &[u8]) -> Result<(), Option<Found>> {
+    pub(super) async fn encrypted(
+        &mut self,
+        stream: Stream,
+        certificate: &[u8],
+    ) -> Result<(), Option<Found>> {
         self.stream = Some(stream);
         self.certificate = certificate.to_vec();
         let started = self.session.tls_started();
@@ -152,6 +156,11 @@ impl Connection {
     pub(super) fn greeting(&self) -> penstock_release::Greeting<'_> {
         let (banner, extensions) = (&self.banner, &self.extensions);
         penstock_release::Greeting { banner, extensions, certificate: &self.certificate }
+    }
+
+    /// What it offers.
+    pub(super) fn capabilities(&self) -> &Capabilities {
+        self.session.capabilities()
     }
 
     /// What is known of the hop's recipients.

@@ -92,7 +92,10 @@ impl Delivery {
         }
         let text = format!("{name} {what}, of {of}: SHA-256 of its key {key}");
         // Told in the log already.
-        let _ = self.volumes.record(Kind::Certificate.event(self.clock.stamp(), None, super::bounded(text))).await;
+        let _ = self
+            .volumes
+            .record(Kind::Certificate.event(self.clock.stamp(), None, super::bounded(text)))
+            .await;
         if let Err(error) = self.save_tls(false).await {
             debug!(%error, "what next hops showed is not kept yet");
         }
@@ -121,7 +124,9 @@ impl Connection {
                     return Err(Failed::Refused(format!("it says {reply} to STARTTLS")));
                 }
                 Event::Broken { error, .. } => return Err(Failed::Broken(error.to_string())),
-                Event::Closed => return Err(Failed::Broken("it closed the connection at STARTTLS".to_owned())),
+                Event::Closed => {
+                    return Err(Failed::Broken("it closed the connection at STARTTLS".to_owned()));
+                }
                 // Nothing else comes between EHLO and the answer.
                 _ => {}
             }

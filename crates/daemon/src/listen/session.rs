@@ -71,7 +71,7 @@ impl From<io::Error> for Cut {
 pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<Listening>, place: Place) {
     let stopping = listening.stopping.clone();
     let mut connection = Connection {
-        session: Session::new(listening.config.clone()),
+        session: Session::new(listening.config_for(client.ip())),
         intake: Intake::new(Arc::clone(&listening), client, place),
         input: Vec::new(),
         pace: Pace::new(),
@@ -165,7 +165,8 @@ impl Connection {
         self.intake.abandon();
         let Some(Stream::Plain(stream)) = self.stream.take() else { return Err(Cut::Eof) };
         let stream = {
-            let (serving, stopping) = (self.listening.delivery.tls().serving(), self.listening.stopping.clone());
+            let (serving, stopping) =
+                (self.listening.delivery.tls().serving(), self.listening.stopping.clone());
             tokio::select! {
                 encrypted = serving.accept(stream) => encrypted.map_err(Cut::NotEncrypted)?,
                 () = stop::signalled(stopping) => return Err(Cut::Stopping),
@@ -277,6 +278,10 @@ impl Connection {
                     }
                     self.intake.abandon();
                     continue;
+                }
+                Event::Etrn { .. } => {
+                    let released = self.listening.delivery.release_now();
+                    if released { Ok(()) } else { Err(replies::ETRN_HELD) }
                 }
                 // It is not offered.
                 Event::StartTls => {

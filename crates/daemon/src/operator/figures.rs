@@ -25,7 +25,11 @@ pub(super) fn text(operator: &Operator) -> String {
         ("handshakes_failed", "TLS handshakes with clients that came to nothing", &metrics.handshakes_failed),
         ("hop_connections", "Connections to next hops", &metrics.hop_connections),
         ("hop_connections_encrypted", "Those of them with TLS", &metrics.hop_connections_encrypted),
-        ("hop_handshakes_failed", "TLS handshakes with next hops that came to nothing", &metrics.hop_handshakes_failed),
+        (
+            "hop_handshakes_failed",
+            "TLS handshakes with next hops that came to nothing",
+            &metrics.hop_handshakes_failed,
+        ),
         ("accepted_messages", "Messages taken into custody", &metrics.accepted),
         ("accepted_bytes", "Their bytes", &metrics.accepted_bytes),
         ("refused_relay", "Recipients refused as not ours", &metrics.refused_relay),
@@ -113,10 +117,15 @@ fn certificates(operator: &Operator, page: &mut Page) {
     let tls = operator.delivery.tls();
     let seconds = |unix_s: i64| u64::try_from(unix_s).unwrap_or_default();
     if let Some(served) = tls.serving().served() {
-        let (name, help) = ("certificate_not_after_seconds", "When the certificate that clients are shown expires");
+        let (name, help) =
+            ("certificate_not_after_seconds", "When the certificate that clients are shown expires");
         page.add(name, "gauge", help, seconds(served.facts.not_after_unix_s));
     }
-    page.head("hop_certificate_not_after_seconds", "gauge", "When the certificate that a next hop showed expires");
+    page.head(
+        "hop_certificate_not_after_seconds",
+        "gauge",
+        "When the certificate that a next hop showed expires",
+    );
     for (n, hop) in (0..).zip(&operator.settings.next_hops) {
         if let Some(seen) = tls.hop(HopId(n)).and_then(|hop| hop.facts().seen) {
             let line = format!("hop_certificate_not_after_seconds{{hop=\"{}\"}}", hop.name);

@@ -121,7 +121,11 @@ pub(super) async fn accept(operator: &Operator, hop: String, who: &Who) -> Resul
         None => operator.delivery.tls().hop(status.id).and_then(|it| it.facts().seen).map(|seen| seen.facts),
     };
     let key = shown.map(|facts| format!(": SHA-256 of its key {}", facts.key)).unwrap_or_default();
-    let event = Kind::Certificate.event(operator.clock.stamp(), None, format!("that of {hop} accepted by {who}{key}"));
+    let event = Kind::Certificate.event(
+        operator.clock.stamp(),
+        None,
+        format!("that of {hop} accepted by {who}{key}"),
+    );
     operator.volumes.record(event).await.map_err(unavailable)?;
     {
         let (now, mut release) = (operator.delivery.now(), operator.delivery.release());
@@ -161,7 +165,11 @@ pub(super) async fn reload(operator: &Operator) -> Result<ActionResult, Refusal>
 }
 
 /// Keeps a certificate and has clients shown it.
-pub(super) async fn install(operator: &Operator, request: InstallRequest, who: &Who) -> Result<ActionResult, Refusal> {
+pub(super) async fn install(
+    operator: &Operator,
+    request: InstallRequest,
+    who: &Who,
+) -> Result<ActionResult, Refusal> {
     let InstallRequest { certificate, key, password } = request;
     // Opening a PFX costs the processor some tenths of a second.
     let read = tokio::task::spawn_blocking(move || {
@@ -177,10 +185,20 @@ pub(super) async fn install(operator: &Operator, request: InstallRequest, who: &
         return Err(not_right("certificates and key are more than the box has room for, 12 KiB".to_owned()));
     }
     operator.delivery.tls().install(Some(material)).map_err(not_right)?;
-    let what = format!("that of {} given to the box by {who}: SHA-256 {}", facts.names.join(", "), facts.certificate);
+    let what = format!(
+        "that of {} given to the box by {who}: SHA-256 {}",
+        facts.names.join(", "),
+        facts.certificate
+    );
     keep(operator, what).await?;
-    let is_shown = operator.delivery.tls().serving().served().is_some_and(|it| it.facts.certificate == facts.certificate);
-    let follows = if is_shown { "clients are shown it" } else { "clients are shown that of tls.certificate_file" };
+    let is_shown = operator
+        .delivery
+        .tls()
+        .serving()
+        .served()
+        .is_some_and(|it| it.facts.certificate == facts.certificate);
+    let follows =
+        if is_shown { "clients are shown it" } else { "clients are shown that of tls.certificate_file" };
     Ok(done(format!("The certificate of {} is kept; {follows}.", facts.names.join(", "))))
 }
 
@@ -202,5 +220,10 @@ fn done(summary: String) -> ActionResult {
 }
 
 fn not_right(why: String) -> Refusal {
-    Refusal::new(Fault::BadRequest, "PS-D402", why, "Nothing was changed: the certificate from before is shown.")
+    Refusal::new(
+        Fault::BadRequest,
+        "PS-D402",
+        why,
+        "Nothing was changed: the certificate from before is shown.",
+    )
 }

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn what_a_certificate_says_is_read_and_what_is_none_is_refused() {
-        let made = rcgen::generate_simple_self_signed(["mx.example.org".to_owned(), "b.example".to_owned()]).unwrap();
+        let made = rcgen::generate_simple_self_signed(["mx.example.org".to_owned(), "b.example".to_owned()])
+            .unwrap();
         let facts = Facts::of(made.cert.der()).unwrap();
         assert_eq!(facts.names, ["mx.example.org", "b.example"]);
         assert!(facts.is_self_signed && facts.not_before_unix_s < facts.not_after_unix_s);

@@ -136,7 +136,10 @@ impl Hop {
             (_, true) if !is_needed && state.failed.is_some_and(|at| since(at) < PLAIN_FOR) => Plan::Plain,
             (_, true) => Plan::Encrypt,
             (_, false) if is_needed => {
-                state.trouble = Some(format!("it does not offer STARTTLS, and next_hop.tls is \"{}\"", self.wants.as_str()));
+                state.trouble = Some(format!(
+                    "it does not offer STARTTLS, and next_hop.tls is \"{}\"",
+                    self.wants.as_str()
+                ));
                 Plan::Wait
             }
             (_, false) => {
@@ -161,7 +164,10 @@ impl Hop {
         let mut state = self.lock();
         state.failed = None;
         if self.wants == HopTls::Pinned && !self.is_pinned(&seen, &mut state) {
-            let why = format!("its certificate is not the one that is pinned: SHA-256 of its key {}", seen.facts.key);
+            let why = format!(
+                "its certificate is not the one that is pinned: SHA-256 of its key {}",
+                seen.facts.key
+            );
             state.trouble = Some(why.clone());
             state.unpinned = Some(seen);
             return Err(why);
@@ -171,7 +177,9 @@ impl Hop {
         let met = match &state.kept.seen {
             None => Met::First,
             Some(before) if before.facts.certificate == seen.facts.certificate => Met::Known,
-            Some(before) if before.identity == seen.identity || before.facts.key == seen.facts.key => Met::Renewed,
+            Some(before) if before.identity == seen.identity || before.facts.key == seen.facts.key => {
+                Met::Renewed
+            }
             Some(_) => Met::Changed,
         };
         match &mut state.kept.seen {
@@ -188,7 +196,8 @@ impl Hop {
             // What was seen before pinning was asked for counts as well.
             state.kept.pinned = Some(state.kept.seen.as_ref().map_or(*key, |before| before.facts.key));
         }
-        self.pins.iter().any(|pin| pin.0 == certificate.0 || pin.0 == key.0) || state.kept.pinned == Some(*key)
+        self.pins.iter().any(|pin| pin.0 == certificate.0 || pin.0 == key.0)
+            || state.kept.pinned == Some(*key)
     }
 
     /// What `release` compares: empty where nothing was seen yet.
@@ -257,7 +266,8 @@ impl Connecting {
         stream: TcpStream,
         unix_ms: u64,
     ) -> Result<(TlsStream<TcpStream>, Seen), String> {
-        let encrypted = self.connector.connect(hop.name.clone(), stream).await.map_err(|error| error.to_string())?;
+        let encrypted =
+            self.connector.connect(hop.name.clone(), stream).await.map_err(|error| error.to_string())?;
         let (_, session) = encrypted.get_ref();
         let chain = session.peer_certificates().unwrap_or_default();
         let (leaf, between) = chain.split_first().ok_or("it showed no certificate")?;
@@ -416,7 +426,8 @@ mod tests {
     #[test]
     fn what_is_pinned_is_the_settings_word_or_the_first_that_was_seen_until_an_operator_accepts_another() {
         let (first, other) = (shown(), shown());
-        let by_settings = |pin: Sha| hop(&format!("tls = \"pinned\"\ntls_pins = [\"{pin}\"]"), KeptHop::default());
+        let by_settings =
+            |pin: Sha| hop(&format!("tls = \"pinned\"\ntls_pins = [\"{pin}\"]"), KeptHop::default());
         assert!(by_settings(first.facts.key).met(first.clone()).is_ok());
         assert!(by_settings(first.facts.certificate).met(first.clone()).is_ok());
         assert!(by_settings(first.facts.key).met(other.clone()).is_err());
@@ -431,6 +442,9 @@ mod tests {
 
         let before = KeptHop { seen: Some(first.clone()), ..KeptHop::default() };
         let pinned_later = hop("tls = \"pinned\"", before);
-        assert!(pinned_later.met(other).is_err() && pinned_later.met(first).is_ok(), "what was seen before counts");
+        assert!(
+            pinned_later.met(other).is_err() && pinned_later.met(first).is_ok(),
+            "what was seen before counts"
+        );
     }
 }

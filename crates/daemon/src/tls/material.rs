@@ -157,16 +157,16 @@ fn key_in(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
 type Found = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn in_pfx(bytes: &[u8], password: &str) -> Result<Found, String> {
-    let store = KeyStore::from_pkcs12(bytes, password, Pkcs12ImportPolicy::Relaxed).map_err(|error| {
-        format!("this is neither PEM nor a PFX that this password opens: {error}")
-    })?;
+    let store = KeyStore::from_pkcs12(bytes, password, Pkcs12ImportPolicy::Relaxed)
+        .map_err(|error| format!("this is neither PEM nor a PFX that this password opens: {error}"))?;
     let mut certificates = Vec::new();
     let mut key = None;
     for (_, entry) in store.entries() {
         match entry {
             KeyStoreEntry::PrivateKeyChain(chain) => {
                 key = key.or_else(|| Some(PrivatePkcs8KeyDer::from(chain.key().as_der().to_vec())));
-                certificates.extend(chain.certs().iter().map(|it| CertificateDer::from(it.as_der().to_vec())));
+                certificates
+                    .extend(chain.certs().iter().map(|it| CertificateDer::from(it.as_der().to_vec())));
             }
             KeyStoreEntry::Certificate(it) => certificates.push(CertificateDer::from(it.as_der().to_vec())),
             KeyStoreEntry::Secret(_) => {}
@@ -196,7 +196,8 @@ fn in_order(
     let mut at = own.ok_or("the private key is that of none of the certificates")?;
     let mut order = vec![at];
     while order.len() < CHAIN_MAX
-        && let Some(issuer) = parsed.iter().position(|it| it.subject().as_raw() == parsed[at].issuer().as_raw())
+        && let Some(issuer) =
+            parsed.iter().position(|it| it.subject().as_raw() == parsed[at].issuer().as_raw())
         && !order.contains(&issuer)
     {
         let is_root = parsed[issuer].issuer().as_raw() == parsed[issuer].subject().as_raw();
@@ -209,7 +210,6 @@ fn in_order(
     drop(parsed);
     Ok(order.into_iter().filter_map(|n| found.get(n).cloned()).collect())
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -252,7 +252,8 @@ mod tests {
     #[test]
     fn pem_in_any_order_becomes_a_chain_without_its_root() {
         let site = site();
-        let pem = [site.root.pem(), site.key.serialize_pem(), site.intermediate.pem(), site.leaf.pem()].concat();
+        let pem =
+            [site.root.pem(), site.key.serialize_pem(), site.intermediate.pem(), site.leaf.pem()].concat();
         let material = read(&pem, None).unwrap();
         assert_eq!(material.chain, [site.leaf.der().clone(), site.intermediate.der().clone()]);
         assert_eq!(material.serve().unwrap().facts.names, ["mx.example.org"]);
@@ -306,7 +307,10 @@ mod tests {
         let renamed = Material::make("mail.example.org", Some(&again)).unwrap().serve().unwrap();
         assert_eq!(renamed.facts.names, ["mail.example.org"]);
         assert_eq!(renamed.facts.key, served.facts.key);
-        assert_ne!(Material::make("mx.example.org", None).unwrap().serve().unwrap().facts.key, served.facts.key);
+        assert_ne!(
+            Material::make("mx.example.org", None).unwrap().serve().unwrap().facts.key,
+            served.facts.key
+        );
         assert!(Material::from_bytes(&made.to_bytes()[..40]).is_err());
     }
 }

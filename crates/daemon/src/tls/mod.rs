@@ -25,8 +25,8 @@ use hops::{Connecting, KeptHop};
 pub(crate) use hops::{Hop, HopFacts, Met, Plan, Seen};
 use material::Material;
 use material::Origin;
-use server::{IsNew, Serving};
 pub(crate) use server::Failed;
+use server::{IsNew, Serving};
 pub(crate) use stream::Stream;
 pub(crate) use watch::{Expiry, reload, watch};
 
@@ -90,7 +90,10 @@ impl Tls {
     pub(crate) fn arrived(&self, kept: &Kept) {
         let taken = self.take_kept(kept).and_then(|()| self.load_file().map(drop));
         if let Err(error) = taken {
-            warn!(code = "PS-D402", error, "the certificate that clients are shown stays the one from before");
+            warn!(
+                code = "PS-D402",
+                error, "the certificate that clients are shown stays the one from before"
+            );
         }
     }
 
@@ -99,7 +102,10 @@ impl Tls {
         let bytes = kept.pieces(&OWN_CERTIFICATE);
         let material = (!bytes.is_empty()).then(|| Material::from_bytes(&bytes)).transpose();
         let material = material.unwrap_or_else(|error| {
-            warn!(code = "PS-D402", error, "the certificate that was kept cannot be read: another one is made");
+            warn!(
+                code = "PS-D402",
+                error, "the certificate that was kept cannot be read: another one is made"
+            );
             None
         });
         let (material, IsNew(is_new)) = self.serving.kept_or_made(material)?;

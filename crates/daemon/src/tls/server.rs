@@ -145,9 +145,18 @@ impl Serving {
     pub(super) fn from_file(&self) -> Option<Result<Material, String>> {
         let certificate = self.settings.certificate_file.as_ref()?;
         let read = || {
-            let key = self.settings.key_file.as_ref().map(|path| bounded(path, FILE_BYTES_MAX as u64 + 1)).transpose()?;
-            let password =
-                self.settings.password_file.as_ref().map(|path| bounded(path, PASSWORD_BYTES_MAX)).transpose()?;
+            let key = self
+                .settings
+                .key_file
+                .as_ref()
+                .map(|path| bounded(path, FILE_BYTES_MAX as u64 + 1))
+                .transpose()?;
+            let password = self
+                .settings
+                .password_file
+                .as_ref()
+                .map(|path| bounded(path, PASSWORD_BYTES_MAX))
+                .transpose()?;
             let password = String::from_utf8(password.unwrap_or_default())
                 .map_err(|_| "the password is not UTF-8".to_owned())?;
             let password = password.lines().next().unwrap_or_default();
@@ -195,7 +204,8 @@ pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// As much of a file as is allowed.
 fn bounded(path: &AbsolutePath, bytes_max: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = File::open(Path::new(path.as_str())).and_then(|file| file.take(bytes_max).read_to_end(&mut bytes));
+    let read =
+        File::open(Path::new(path.as_str())).and_then(|file| file.take(bytes_max).read_to_end(&mut bytes));
     read.map_err(|error| format!("{path} cannot be read: {error}"))?;
     Ok(bytes)
 }

@@ -169,7 +169,9 @@ impl Session {
     /// After an error: what the client is told of it.
     fn take_alert(&mut self) {
         let Self { tls, outgoing, .. } = self;
-        if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(data)), .. } = tls.process_tls_records(&mut []) {
+        if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(data)), .. } =
+            tls.process_tls_records(&mut [])
+        {
             let _ = encode(data, outgoing);
         }
     }
@@ -351,7 +353,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         client.write_all(b"EHLO client.example\r\n").await.unwrap();
-        let error = Session::accept(Arc::clone(&server), listener.accept().await.unwrap().0).await.unwrap_err();
+        let error =
+            Session::accept(Arc::clone(&server), listener.accept().await.unwrap().0).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let mut alert = Vec::new();
         // Input that was not read may make it a reset.

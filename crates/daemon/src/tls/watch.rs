@@ -85,7 +85,8 @@ pub(crate) async fn watch(tls: Arc<Tls>, clock: Arc<Clock>, volumes: Volumes) {
 }
 
 /// What it means when the file cannot be used.
-const NOT_READ: &str = "the certificate's file cannot be used; clients are shown the one from before, or one of the box's own";
+const NOT_READ: &str =
+    "the certificate's file cannot be used; clients are shown the one from before, or one of the box's own";
 
 /// The states of the files, where the settings name any. A file system may hang.
 async fn stamps(tls: &Arc<Tls>) -> Option<Stamps> {
@@ -99,7 +100,11 @@ async fn stamps(tls: &Arc<Tls>) -> Option<Stamps> {
 ///
 /// # Errors
 /// In words; the certificate from before stays.
-pub(crate) async fn reload(tls: &Arc<Tls>, clock: &Clock, volumes: &Volumes) -> Result<Option<Facts>, String> {
+pub(crate) async fn reload(
+    tls: &Arc<Tls>,
+    clock: &Clock,
+    volumes: &Volumes,
+) -> Result<Option<Facts>, String> {
     let before = tls.serving().served().map(|served| served.facts.certificate);
     let reading = Arc::clone(tls);
     let read = tokio::task::spawn_blocking(move || reading.load_file()).await;
@@ -114,7 +119,11 @@ pub(crate) async fn reload(tls: &Arc<Tls>, clock: &Clock, volumes: &Volumes) -> 
     let Some(served) = tls.serving().served() else { return Ok(None) };
     if before != Some(served.facts.certificate) {
         let facts = &served.facts;
-        let text = format!("clients are shown another certificate, of {}: SHA-256 {}", facts.names.join(", "), facts.certificate);
+        let text = format!(
+            "clients are shown another certificate, of {}: SHA-256 {}",
+            facts.names.join(", "),
+            facts.certificate
+        );
         info!(text, "the certificate's file was read again");
         let event = Kind::Certificate.event(clock.stamp(), None, crate::operator::settings::cut(text));
         if let Err(error) = volumes.record(event).await {

@@ -21,11 +21,17 @@ pub(super) async fn run(client: &Client, what: Tls, json: bool, screen: &mut Scr
             let view = client.tls().await?;
             if json { write_json(&view, screen) } else { show(&view, screen) }
         }
-        Tls::Accept { hop, .. } => acted(&client.accept_certificate(&AcceptRequest { hop }).await?, json, screen),
+        Tls::Accept { hop, .. } => {
+            acted(&client.accept_certificate(&AcceptRequest { hop }).await?, json, screen)
+        }
         Tls::Reload { .. } => acted(&client.reload_certificate().await?, json, screen),
         Tls::Check { .. } => {
             let check = client.check_tls().await?;
-            if json { write_json(&check, screen)? } else { findings(&check, screen)? }
+            if json {
+                write_json(&check, screen)?
+            } else {
+                findings(&check, screen)?
+            }
             if check.findings.iter().any(|finding| finding.verdict == Verdict::Wrong) {
                 screen.flush()?;
                 return Err(Failure::Silent(Exit::Failed));
@@ -54,7 +60,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     source.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > FILE_BYTES_MAX {
-        let what = format!("{} is larger than {} KiB: it is no certificate", path.display(), FILE_BYTES_MAX / 1024);
+        let what =
+            format!("{} is larger than {} KiB: it is no certificate", path.display(), FILE_BYTES_MAX / 1024);
         return Err(Failure::new(Exit::Failed, "PS-D319", what, ""));
     }
     Ok(bytes)
@@ -102,7 +109,11 @@ fn hop(hop: &HopTlsView, screen: &mut Screen) -> Result<(), Failure> {
             }
             certificate(shown, screen)?;
             if hop.vouched {
-                line("Vouched for", "by a public authority: a renewal for the same names is no change", screen)?;
+                line(
+                    "Vouched for",
+                    "by a public authority: a renewal for the same names is no change",
+                    screen,
+                )?;
             }
         }
         None => line("Certificate", "none was seen yet", screen)?,
@@ -126,7 +137,11 @@ fn certificate(shown: &CertificateView, screen: &mut Screen) -> Result<(), Failu
     let issuer = if shown.self_signed { "itself".to_owned() } else { plain(&shown.issuer) };
     line("Issued by", &issuer, screen)?;
     let date = |unix_ms: i64| u64::try_from(unix_ms).map_or_else(|_| "before 1970".to_owned(), moment);
-    line("Holds", &format!("{} to {}", date(shown.not_before_unix_ms), date(shown.not_after_unix_ms)), screen)?;
+    line(
+        "Holds",
+        &format!("{} to {}", date(shown.not_before_unix_ms), date(shown.not_after_unix_ms)),
+        screen,
+    )?;
     line("SHA-256", &plain(&shown.certificate_sha256), screen)?;
     line("of its key", &plain(&shown.key_sha256), screen)
 }

@@ -74,6 +74,13 @@ impl Peer {
                         self.session.accept().unwrap();
                     }
                 }
+                Event::Etrn { node } => {
+                    if node == "held.example" {
+                        self.session.refuse(replies::ETRN_HELD).unwrap();
+                    } else {
+                        self.session.accept().unwrap();
+                    }
+                }
                 Event::Data => {
                     if self.envelope.sender.starts_with("no-data@") {
                         self.session.refuse(replies::LOCAL_ERROR).unwrap();
