@@ -15,7 +15,8 @@ use crate::storage::{Storage, Volumes};
 use crate::volume::Spool;
 
 /// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, and the mode's history.
-const KEYS: [&[u8]; 5] = [b"state0", b"state1", b"state2", b"state3", b"mode"];
+const KEYS: [&[u8]; 9] =
+    [b"state0", b"state1", b"state2", b"state3", b"state4", b"state5", b"state6", b"state7", b"mode"];
 /// The count, as u64, little-endian.
 const KEY_COUNT: &[u8] = b"count";
 

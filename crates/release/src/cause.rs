@@ -44,7 +44,10 @@ impl Cause {
         match self {
             Self::Fingerprint(Change::Name) => "its greeting has another name than before",
             Self::Fingerprint(Change::Extensions) => "it offers other extensions than before",
-            Self::Fingerprint(Change::All) => "its greeting and what it offers are not as before",
+            Self::Fingerprint(Change::Certificate) => "it shows another certificate than before",
+            Self::Fingerprint(Change::All) => {
+                "it does not show itself as before: of its name, its certificate and what it offers, more than one is new"
+            }
             Self::Unconfigured => "it did not know that it should take this site's mail",
             Self::Rejecting => "it refused to speak to this box",
             Self::LongDown => "it was away for more than a day",

@@ -121,7 +121,11 @@ impl Connection {
 
     /// What the server has shown of itself.
     pub(super) fn greeting(&self) -> penstock_release::Greeting<'_> {
-        penstock_release::Greeting { banner: &self.banner, extensions: &self.session.capabilities().keywords }
+        penstock_release::Greeting {
+            banner: &self.banner,
+            extensions: &self.session.capabilities().keywords,
+            certificate: None,
+        }
     }
 
     /// What is known of the hop's recipients.
