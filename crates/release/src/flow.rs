@@ -236,7 +236,9 @@ impl Flow {
         } else if !self.proves || !self.is_proven {
             CANARY_FIRST_INTERVAL_MS
         } else if !self.is_at_work(now_ms) || self.grade(now_ms) == Grade::Counters {
-            if since == 0 && self.proofs.without_proof(self.taken) == 0 {
+            // What a database that is missing holds up must not wait for other mail to go before it is asked for.
+            let is_quiet = since == 0 && self.proofs.without_proof(self.taken) == 0;
+            if is_quiet && canaries.missing() == 0 {
                 return None;
             }
             CANARY_IDLE_INTERVAL_MS
@@ -248,6 +250,11 @@ impl Flow {
             CANARY_INTERVAL_MAX_MS
         };
         Some(last.begun_ms + interval_ms)
+    }
+
+    /// Whether the next canary is to ask for a mailbox whose canaries are missing: no mail went that it could follow.
+    pub(crate) fn asks_for_missing(&self, canaries: &Canaries) -> bool {
+        self.is_proven && canaries.last().is_some_and(|last| last.after == self.taken)
     }
 
     /// Whether the window keeps mail back, now and then.

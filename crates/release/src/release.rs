@@ -36,8 +36,8 @@ pub struct Release {
     in_flight: Vec<InFlight>,
     /// Probes in flight, by hop.
     probes: Vec<Option<Attempt>>,
-    /// Canaries in flight, by hop.
-    canary_attempts: Vec<Option<Attempt>>,
+    /// Canaries in flight with their numbers, by hop.
+    canary_attempts: Vec<Option<(u64, Attempt)>>,
     last_canary: u64,
     ceiling: Ceiling,
     meter: Meter,
@@ -209,7 +209,7 @@ impl Release {
     }
 
     /// The operator says that a hop is itself and its mailboxes are there. Tells whether that had been in doubt, of a hop
-    /// that answers ([`can_be_confirmed`](crate::State::can_be_confirmed)); if so, it gets mail from now on.
+    /// that answers ([`can_be_confirmed`](crate::HopStatus::can_be_confirmed)); if so, it gets all mail from now on.
     pub fn confirm(&mut self, hop: HopId, now: Now) -> bool {
         self.tick(now);
         let n = usize::from(hop.0);

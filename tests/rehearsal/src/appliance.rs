@@ -338,12 +338,16 @@ impl Appliance {
         }
         for mail in world.mail().get(self.reports_read..).unwrap_or_default() {
             if mail.to == CANARY_SENDER
-                && let Some((boot, id)) = canary_of(&mail.bytes)
+                && let Some((boot, id, has_arrived)) = canary_of(&mail.bytes)
                 && boot == self.boots
             {
                 self.canaries_out = self.canaries_out.saturating_sub(1);
-                self.canaries_arrived += 1;
-                self.release.canary_arrived(id, at(now_ms));
+                if has_arrived {
+                    self.canaries_arrived += 1;
+                    self.release.canary_arrived(id, at(now_ms));
+                } else {
+                    self.release.canary_failed(id, at(now_ms));
+                }
             }
         }
         self.reports_read = world.mail().len();
@@ -399,15 +403,16 @@ impl Party for Appliance {
     }
 }
 
-/// The boot and the number of the canary that a report says has arrived.
-fn canary_of(report: &[u8]) -> Option<(u64, u64)> {
+/// The boot and the number of the canary that a report is about, and whether it has arrived. Of delays it says nothing.
+fn canary_of(report: &[u8]) -> Option<(u64, u64, bool)> {
     let text = std::str::from_utf8(report).ok()?;
-    if !text.contains("\r\nAction: delivered\r\n") {
+    let has_arrived = text.contains("\r\nAction: delivered\r\n");
+    if !has_arrived && !text.contains("\r\nAction: failed\r\n") {
         return None;
     }
     let token = text.lines().find_map(|line| line.strip_prefix("Original-Envelope-Id: "))?;
     let (boot, id) = token.split_once('-')?;
-    Some((boot.parse().ok()?, id.parse().ok()?))
+    Some((boot.parse().ok()?, id.parse().ok()?, has_arrived))
 }
 
 pub(crate) fn reason(why: SetAside) -> &'static str {

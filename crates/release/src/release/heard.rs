@@ -22,9 +22,11 @@ impl Release {
     /// A canary that was to be sent has come to an end.
     pub fn canary_ended(&mut self, canary: u64, outcome: CanaryOutcome<'_>, now: Now) {
         self.tick(now);
-        let taken = outcome == CanaryOutcome::Taken;
-        let Some(n) = self.hops.iter_mut().position(|hop| hop.canaries.ended(canary, taken)) else { return };
-        let Some(attempt) = self.canary_attempts[n].take() else { return };
+        let is_it = |going: &Option<(u64, Attempt)>| going.is_some_and(|(id, _)| id == canary);
+        let Some(n) = self.canary_attempts.iter().position(is_it) else { return };
+        let Some((_, attempt)) = self.canary_attempts[n].take() else { return };
+        // Its report may have been here before: there is nothing more to wait for then.
+        self.hops[n].canaries.ended(canary, outcome == CanaryOutcome::Taken);
         self.hops[n].end(attempt);
         match outcome {
             CanaryOutcome::Taken if attempt.trial => self.recover_hop(n, now),
@@ -50,13 +52,23 @@ impl Release {
         self.tick(now);
         for n in 0..self.hops.len() {
             let hop = &mut self.hops[n];
+            let missing_before = hop.canaries.missing();
             if let Some(arrived) = hop.canaries.arrived(canary) {
-                self.changed |= !hop.flow.proves();
+                self.changed |= !hop.flow.proves() || hop.canaries.missing() != missing_before;
                 hop.flow.arrived(&arrived, self.now_ms);
                 if hop.canary_arrived(arrived.id, arrived.probe, now) {
                     self.healed(n, true);
                 }
             }
+        }
+    }
+
+    /// A canary that was taken came back: the server says that it did not and will not reach its mailbox. It is missing from
+    /// now on, as if it had been waited for.
+    pub fn canary_failed(&mut self, canary: u64, now: Now) {
+        self.tick(now);
+        for hop in &mut self.hops {
+            self.changed |= hop.canaries.failed(canary);
         }
     }
 

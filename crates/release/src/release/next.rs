@@ -127,7 +127,7 @@ impl Release {
         self.last_canary += 1;
         let canary = self.last_canary;
         let (attempt, probe) = self.hops[n].begin_canary(canary, self.now_ms);
-        self.canary_attempts[n] = Some(attempt);
+        self.canary_attempts[n] = Some((canary, attempt));
         Decision::Canary { hop: hop_id(n), probe, canary }
     }
 
