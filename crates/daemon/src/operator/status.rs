@@ -1,6 +1,6 @@
 //! How everything stands.
 
-use penstock_release::{HopStatus, State as HopState};
+use penstock_release::{Cause, HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
 use super::{Operator, mode, proof};
@@ -274,9 +274,17 @@ fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_tru
             let said = hop.last_reply.map(|reply| format!(": {reply}")).unwrap_or_default();
             let message = format!("The next hop {} is {}{said}.", hop.name, hop.state.as_str());
             // It refuses the whole site, and that is no sender's doing.
-            let refuses = hop.cause.is_some() && hop.state.can_be_confirmed();
+            let refuses = hop.can_be_confirmed();
             let severity = if refuses { Severity::Critical } else { Severity::Warning };
             add(severity, "PS-D232", message, hop.advice.unwrap_or_default());
+        }
+        if hop.missing != 0 && hop.state == HopState::Healthy {
+            let message = format!(
+                "At the next hop {} the mail of some mailbox databases waits, since canaries do not arrive: {}.",
+                hop.name,
+                operator.delivery.missing_mailboxes(hop)
+            );
+            add(Severity::Critical, "PS-D234", message, Cause::CanaryMissing.advice());
         }
     }
     if mail.held > 0 {

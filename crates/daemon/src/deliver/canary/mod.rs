@@ -10,7 +10,7 @@ mod report;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use penstock_release::{CanaryOutcome, Found, HopId, Phase};
+use penstock_release::{CanaryOutcome, Found, HopId, HopStatus, PROBES_MAX, Phase};
 use penstock_smtp::{Address, MailFrom, Notify, OriginalRecipient, Recipient, Return, Xtext};
 use tracing::{debug, info, warn};
 
@@ -196,10 +196,20 @@ impl Delivery {
                     format!("{name}: a canary lies in {mailbox}, {sojourn_ms} ms after it was sent")
                 })
             }
-            Fate::Failed(why) => is_news.then(|| {
-                warn!(code = "PS-D291", hop = name, mailbox, why, "a canary was taken and did not arrive");
-                format!("{name}: a canary to {mailbox} was taken and did not arrive: {why}")
-            }),
+            Fate::Failed(why) => {
+                self.release().canary_failed(id, self.now());
+                self.wake();
+                is_news.then(|| {
+                    warn!(
+                        code = "PS-D291",
+                        hop = name,
+                        mailbox,
+                        why,
+                        "a canary was taken and did not arrive"
+                    );
+                    format!("{name}: a canary to {mailbox} was taken and did not arrive: {why}")
+                })
+            }
             _ => None,
         };
         if let Some(text) = told {
@@ -207,6 +217,14 @@ impl Delivery {
             let _ =
                 self.volumes.record(Kind::Hop.event(self.clock.stamp(), None, super::bounded(text))).await;
         }
+    }
+
+    /// The probe mailboxes of a hop whose canaries are missing, as a text.
+    pub(crate) fn missing_mailboxes(&self, hop: &HopStatus) -> String {
+        let is_missing = |probe: &u16| hop.missing & (1 << probe) != 0;
+        let missing: Vec<&str> =
+            (0..PROBES_MAX).filter(is_missing).map(|probe| self.probe_mailbox(hop.id, probe)).collect();
+        missing.join(", ")
     }
 
     pub(crate) fn probe_mailbox(&self, hop: HopId, probe: u16) -> &str {
