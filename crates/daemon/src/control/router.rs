@@ -188,6 +188,7 @@ async fn replay<O: Operate>(
         Which::Ids(ids) => Which::Ids(checked_ids(ids)?),
         Which::Domain(domain) => Which::Domain(checked_address(domain)?),
         Which::Mailbox(mailbox) => Which::Mailbox(checked_address(mailbox)?),
+        Which::Database(database) => Which::Database(checked_address(database)?),
         Which::All => Which::All,
     };
     operate.replay(request, who).await.map(Json)
@@ -356,7 +357,7 @@ fn checked_reason(reason: String) -> Result<String, Refusal> {
 fn checked_address(address: String) -> Result<String, Refusal> {
     if address.is_empty() || address.len() > ADDRESS_BYTES_MAX || address.contains(char::is_control) {
         return Err(Refusal::bad_request(format!(
-            "a mailbox or a domain has 1 to {ADDRESS_BYTES_MAX} bytes and no control characters"
+            "a mailbox, a domain or a database has 1 to {ADDRESS_BYTES_MAX} bytes and no control characters"
         )));
     }
     Ok(address)

@@ -90,6 +90,13 @@ impl List {
         self.about.databases.get(usize::from(number)).map(|(name, _)| name.as_str())
     }
 
+    /// The number of a database by its name, whatever the case.
+    pub(crate) fn database_named(&self, name: &str) -> Option<u16> {
+        let names = (0u16..).zip(&self.about.databases);
+        let is_it = |(_, (other, _)): &(u16, &(String, u32))| other.to_lowercase() == name.to_lowercase();
+        names.into_iter().find(is_it).map(|(number, _)| number)
+    }
+
     /// The list as it is kept: a byte with the version; postcard of [`About`]; then the hashes, 8 bytes each,
     /// little-endian, first those without a database, then those of each database, as many as `About` says.
     pub(super) fn encode(&self) -> Vec<u8> {

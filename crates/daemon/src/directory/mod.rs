@@ -25,6 +25,8 @@ use tracing::{error, info, warn};
 use crate::control::Store;
 use crate::storage::{Storage, Volumes};
 use kept::{Content, Head, ToKeep, Wrote};
+#[cfg(test)]
+pub(crate) use list::tests::list;
 pub(crate) use list::{Entry, List};
 pub(crate) use reading::{FILE_BYTES_MAX, Mistakes, Read, Reading};
 
@@ -102,6 +104,12 @@ impl Directory {
         // Nobody waits for the one who hashes.
         let list = self.list()?;
         list.find(address)
+    }
+
+    /// Has a list count that is on no volume.
+    #[cfg(test)]
+    pub(crate) fn set(&self, list: List) {
+        self.write().list = Some(Arc::new(list));
     }
 
     /// The list that counts.
