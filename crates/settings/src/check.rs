@@ -8,7 +8,7 @@ use crate::network::HopHost;
 use crate::problem::Code;
 use crate::proof::MailAddress;
 use crate::read::Sink;
-use crate::table::{BoxNetwork, Settings};
+use crate::table::{BoxNetwork, NextHop, Settings};
 
 /// A volume has at least this many segments: the log keeps some in reserve and writes to several at once.
 const SEGMENTS_MIN: u64 = 16;
@@ -163,6 +163,12 @@ impl Settings {
     }
 
     fn check_next_hops(&self, lines: &[u32], sink: &mut Sink) {
+        if let Some(line) = lines.last()
+            && self.next_hops.iter().all(NextHop::is_kept)
+        {
+            let reason = "every next hop is kept for some domains or databases: one must be there for all other mail";
+            sink.section(*line, "next_hop.for_domains", Code::Contradiction, reason.into());
+        }
         for (n, (hop, line)) in self.next_hops.iter().zip(lines).enumerate() {
             let before = &self.next_hops[..n];
             if before.iter().any(|other| other.name == hop.name) {
@@ -175,6 +181,7 @@ impl Settings {
                 sink.section(*line, "next_hop.address", Code::Duplicate, reason);
             }
             self.check_probe_mailboxes(&hop.probe_mailboxes, *line, sink);
+            self.check_kept(hop, *line, sink);
             let HopHost::Ip(ip) = hop.address.host else { continue };
             let us = self.listen.addresses.iter().any(|address| {
                 let here =
@@ -185,6 +192,17 @@ impl Settings {
                 let reason =
                     format!("{} is where this box itself listens: mail would go in circles", hop.address);
                 sink.section(*line, "next_hop.address", Code::Contradiction, reason);
+            }
+        }
+    }
+
+    fn check_kept(&self, hop: &NextHop, line: u32, sink: &mut Sink) {
+        for domain in &hop.for_domains {
+            // A star that is wider than what is accepted means those below it that are.
+            let accepted = &self.domains.accepted;
+            if !accepted.iter().any(|ours| ours.meets(domain)) {
+                let reason = format!("{domain} is in none of domains.accepted: no mail for it comes");
+                sink.section(line, "next_hop.for_domains", Code::Contradiction, reason);
             }
         }
     }

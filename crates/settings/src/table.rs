@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use crate::FILE_BYTES_MAX;
 use crate::mailboxes::Mailboxes;
-use crate::names::{AbsolutePath, Domain, HopName, HostName, Reserve};
+use crate::names::{AbsolutePath, DatabaseName, Domain, HopName, HostName, Reserve};
 use crate::network::{HopAddress, InterfaceAddress, Network, Smarthost, TimeServer};
 use crate::problem::Problems;
 use crate::proof::{HttpUrl, MailAddress};
@@ -22,6 +22,9 @@ pub const NEXT_HOPS_MAX: usize = 16;
 
 /// How many probe mailboxes a next hop may have.
 pub const PROBE_MAILBOXES_MAX: usize = 16;
+
+/// How many domains, or databases, a next hop may be kept for.
+pub const HOP_NAMES_MAX: usize = 100;
 
 choice! {
     /// How log lines look.
@@ -249,6 +252,14 @@ group! {
         priority: u32 = default(0), 0..=65_535;
         /// The share of the mail among hops of the same priority.
         weight: u32 = default(1), 1..=1_000;
+        /// Keeps this hop for the mail of some domains, which then goes to no other: `sales.example.org`, or
+        /// `*.example.org`. Several hops may be kept for the same ones, by priority and weight. A hop that is kept for
+        /// nothing takes everything else, and there has to be one.
+        for_domains: Vec<Domain> = default(Vec::new()), (0..=HOP_NAMES_MAX, ());
+        /// Keeps this hop for the mail of mailboxes in some databases, by the list of recipients (`penstock recipients`),
+        /// whatever their domains: where several servers have databases of their own, and a detour through another one is
+        /// not wanted. Recipients that are not on the list go by their domain.
+        for_databases: Vec<DatabaseName> = default(Vec::new()), (0..=HOP_NAMES_MAX, ());
         /// Mailboxes on this server to which the box sends small messages of its own, *canaries*, one for each mailbox
         /// database. Exchange answers 250 to mail for anybody, be the mailbox there or not: only its report that a
         /// canary lies in a mailbox proves that mail arrives. Without any the box goes by what SMTP says and stays slow.
@@ -261,6 +272,13 @@ group! {
         /// It is asked every 2 seconds while mail goes, so let it answer with no more than is needed:
         /// `http://exchange:9182/metrics?collect[]=exchange`. Without it the box goes by canaries, or by SMTP alone.
         counters_url: Option<HttpUrl> = default(None), ();
+    }
+}
+
+impl NextHop {
+    /// Whether it takes the mail of some domains or databases and no other.
+    pub fn is_kept(&self) -> bool {
+        !self.for_domains.is_empty() || !self.for_databases.is_empty()
     }
 }
 
