@@ -334,7 +334,7 @@ fn a_hop_is_kept_for_domains_and_databases_and_one_takes_the_rest() {
     assert!(!two.next_hops[0].is_kept() && two.next_hops[1].is_kept());
     assert!(two.next_hops[1].for_databases[0].is("db 2"));
     let elsewhere = problems(&kept("for_domains = [\"example.net\"]"));
-    assert_eq!(elsewhere, [(Some(8), "next_hop.for_domains".into(), Code::Contradiction)]);
+    assert_eq!(elsewhere, [(Some(9), "next_hop.for_domains".into(), Code::Contradiction)]);
     let alone = problems(&format!("{LEAST}for_databases = [\"DB1\"]\n"));
     assert_eq!(alone, [(Some(6), "next_hop.for_domains".into(), Code::Contradiction)], "who takes the rest?");
 }
