@@ -131,7 +131,11 @@ fn a_replay_of_a_database_is_of_the_mail_to_those_whose_mailboxes_lie_there() {
     let asked = r#"{"which":{"database":"db2"}}"#;
     let (status, refused) = site.ask("POST", "/v1/replay", asked);
     assert!(status == 409 && String::from_utf8_lossy(&refused).contains("PS-D285"));
-    site.json("PUT", "/v1/recipients", "PrimarySmtpAddress,Database\nmia@example.org,DB2\ntom@example.org,DB1\n");
+    site.json(
+        "PUT",
+        "/v1/recipients",
+        "PrimarySmtpAddress,Database\nmia@example.org,DB2\ntom@example.org,DB1\n",
+    );
     let page = replay(&site, asked);
     assert_eq!((&page["messages"], &page["recipients"]), (&1.into(), &1.into()));
     assert_eq!(hop.wait_for(3)[2].recipients, ["mia@example.org"]);

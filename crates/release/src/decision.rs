@@ -90,6 +90,12 @@ pub enum Outcome<'a> {
         /// As above.
         delivered: bool,
     },
+    /// What is open of it is for recipients who have other hops. Tell with [`addressed`](crate::Release::addressed) before
+    /// that which ways theirs are.
+    Elsewhere {
+        /// As above.
+        delivered: bool,
+    },
     /// The caller could not try it at all. It keeps its place and comes up again at once.
     NotTried,
 }
@@ -98,9 +104,10 @@ impl Outcome<'_> {
     /// Whether the hop took custody for at least one recipient.
     pub(crate) fn is_delivered(&self) -> bool {
         match self {
-            Self::Done { delivered } | Self::Open { delivered, .. } | Self::Parked { delivered, .. } => {
-                *delivered
-            }
+            Self::Done { delivered }
+            | Self::Open { delivered, .. }
+            | Self::Parked { delivered, .. }
+            | Self::Elsewhere { delivered } => *delivered,
             Self::NotTried => false,
         }
     }

@@ -44,8 +44,9 @@ mod saved;
 mod text;
 mod transaction;
 mod trust;
+mod ways;
 
-pub use attempt::{Fated, MessageAttempt, Settled};
+pub use attempt::{Aside, Fated, MessageAttempt, Settled};
 pub use breaker::{Refused, Witness};
 pub use cause::Cause;
 pub use config::{BLIND_PER_MINUTE_MAX, Config, HOPS_MAX, HopConfig, PROBES_MAX};
@@ -63,6 +64,7 @@ pub use reply::{Event, Evidence, Phase, Reply};
 pub use saved::{Mode, SAVED_BYTES_MAX, Saved, SavedHop};
 pub use text::{REPLY_TEXT_BYTES_MAX, ReplyText};
 pub use transaction::{AfterEnvelope, End, Transaction};
+pub use ways::{HopSet, WAYS_MAX, WayId, WaySet};
 
 /// A next hop: its place in [`Config::hops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -166,7 +166,8 @@ impl Settings {
         if let Some(line) = lines.last()
             && self.next_hops.iter().all(NextHop::is_kept)
         {
-            let reason = "every next hop is kept for some domains or databases: one must be there for all other mail";
+            let reason =
+                "every next hop is kept for some domains or databases: one must be there for all other mail";
             sink.section(*line, "next_hop.for_domains", Code::Contradiction, reason.into());
         }
         for (n, (hop, line)) in self.next_hops.iter().zip(lines).enumerate() {

@@ -38,9 +38,9 @@ pub use proof::{HttpUrl, MailAddress};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
-    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, HOP_NAMES_MAX, InitialMode, Listen, LogFormat, LogLevel,
-    Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Release, SECTIONS, Settings, Site, System,
-    Volume,
+    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, HOP_NAMES_MAX, InitialMode, Listen,
+    LogFormat, LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Release, SECTIONS,
+    Settings, Site, System, Volume,
 };
 pub use units::{Bytes, DurationText};
 

@@ -239,7 +239,11 @@ impl Text for DatabaseName {
         if !plain {
             return Err(Refusal::Bad);
         }
-        if text.chars().count() > DATABASE_CHARS_MAX { Err(Refusal::OutOfRange) } else { Ok(Self(text.into())) }
+        if text.chars().count() > DATABASE_CHARS_MAX {
+            Err(Refusal::OutOfRange)
+        } else {
+            Ok(Self(text.into()))
+        }
     }
 
     fn to_text(&self) -> String {

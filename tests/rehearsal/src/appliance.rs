@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use penstock_exchange::simulated::{Party, World};
 use penstock_release::{
-    Config, Decision, Found, HopConfig, HopId, Message, MessageAttempt, Mode, Now, Priority, Release, Saved,
-    SetAside, State, Stillness, route,
+    Aside, Config, Decision, Found, HopConfig, HopId, HopSet, Message, MessageAttempt, Mode, Now, Priority,
+    Release, Saved, SetAside, State, Stillness, WaySet, route,
 };
 use penstock_smtp::client::Config as ClientConfig;
 
@@ -97,6 +97,7 @@ pub fn config(probes: u16) -> Config {
     let minutes = |minutes: u64| minutes * 60_000;
     Config {
         hops: vec![HopConfig { name: "exchange".into(), priority: 10, weight: 1, probes }],
+        ways: vec![HopSet::ALL],
         connections_max: 5,
         messages_per_minute_max: None,
         retry_schedule_ms: [1, 5, 15, 30, 60].map(minutes).to_vec(),
@@ -200,6 +201,7 @@ impl Appliance {
             accepted_unix_ms: Some(EPOCH_MS + held.accepted_ms),
             mailbox: held.mail.to.first().map_or(0, |address| self.config.mailbox(address)),
             priority: Priority::Normal,
+            ways: WaySet::default(),
         }
     }
 
@@ -310,7 +312,7 @@ impl Appliance {
                 let mut probes = self.knowledge.probes.iter();
                 let probe = probes.position(|probe| world.server.database_of(probe) == database)?;
                 let route = route(HOP, u16::try_from(probe).ok()?);
-                self.release.is_route_held(route).then_some(route)
+                self.release.is_route_held(route).then_some(Aside::Held { route })
             });
         }
         attempt

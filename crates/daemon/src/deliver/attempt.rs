@@ -3,7 +3,7 @@
 //! What became of recipients is durable before the session begins anything else, so that whatever happens then, at most
 //! the transaction in flight is repeated.
 
-use penstock_release::{Fated, Found, HopId, MessageAttempt, Outcome, Settled};
+use penstock_release::{Aside, Fated, Found, HopId, MessageAttempt, Outcome, Settled};
 use penstock_smtp::{Address, BodyType, MailFrom, Notify, OriginalRecipient, Return, Xtext};
 use penstock_spool::{Body, Envelope, Error, Fate, MessageId, Recipient, Ret};
 use tracing::{debug, error, info, warn};
@@ -70,7 +70,7 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> (Ended, 
             return (Ended::NotTried, None);
         }
     };
-    if !delivery.addressed(id, attempt.open()) {
+    if !delivery.addressed(id, attempt.envelope(), attempt.open()) {
         // Its mailbox is to be spared for now.
         return (Ended::NotTried, None);
     }
@@ -109,9 +109,14 @@ impl Attempt {
         })
     }
 
-    /// Who it is from and for, and which recipients were refused for good.
-    pub(super) fn seen(&self) -> (&Envelope, &[(u16, Found)]) {
-        (&self.envelope, &self.refused)
+    /// Who it is from and for.
+    pub(super) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Which recipients were refused for good.
+    pub(super) fn refused(&self) -> &[(u16, Found)] {
+        &self.refused
     }
 
     /// Whether the server may have taken it although it did not say so.
@@ -119,16 +124,20 @@ impl Attempt {
         self.recipients.kept_open().is_some_and(|found| found.evidence().is_unknown())
     }
 
-    /// Leaves out recipients whose mailbox database is known to be gone.
+    /// Leaves out recipients who have other hops, and those whose mailbox database is known to be gone.
     fn hold_back(&mut self, delivery: &Delivery) {
-        let held = delivery.held_databases(self.hop);
-        if held.is_empty() {
+        let (hop, held) = (self.hop, delivery.held_databases(self.hop));
+        if held.is_empty() && delivery.ways.is_one() {
             return;
         }
         let recipients = &self.envelope.recipients;
         self.recipients.hold_back(|number| {
-            let database = delivery.directory.find(&recipients.get(usize::from(number))?.address)?.database?;
-            held.iter().find(|(of, _)| *of == database).map(|(_, route)| *route)
+            let address = &recipients.get(usize::from(number))?.address;
+            if !delivery.ways.has(&delivery.settings.next_hops, &delivery.directory, address, hop) {
+                return Some(Aside::Elsewhere);
+            }
+            let database = delivery.directory.find(address)?.database?;
+            held.iter().find(|(of, _)| *of == database).map(|(_, route)| Aside::Held { route: *route })
         });
     }
 

@@ -20,6 +20,7 @@ mod send;
 mod sessions;
 mod states;
 mod transaction;
+mod ways;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +52,9 @@ use counters::AllCounters;
 use known::Known;
 pub(crate) use notes::Note;
 use notes::Notes;
+use places::Places;
 use states::Told;
+use ways::Ways;
 
 /// Everything that release needs at run time.
 pub(crate) struct Delivery {
@@ -73,6 +76,9 @@ pub(crate) struct Delivery {
     connections: Vec<Arc<()>>,
     /// What each hop's answers have taught of recipients.
     known: Vec<Arc<Known>>,
+    /// Which hops whose mail may go through.
+    ways: Ways,
+    places: Places,
     notes: Mutex<Notes>,
     canaries: Canaries,
     counters: AllCounters,
@@ -102,7 +108,8 @@ impl Delivery {
         // A number that differs from box to box.
         let name = arrived.first().map_or([0; 16], |arrived| arrived.volume);
         let seed = name.iter().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
-        let config = config(&settings, seed);
+        let ways = Ways::new(&settings.next_hops);
+        let config = config(&settings, &ways, seed);
         let state = BoxState::new(arrived.iter().map(|arrived| arrived.kept.clone()));
         let mut client = ClientConfig::new(settings.system.hostname.as_str())
             .map_err(|error| Error::Settings(format!("system.hostname: {error}")))?;
@@ -132,6 +139,8 @@ impl Delivery {
             idle,
             connections,
             known,
+            ways,
+            places: Places::default(),
             notes: Mutex::default(),
             canaries,
             counters,
@@ -309,7 +318,7 @@ fn bounded(mut text: String) -> String {
     text
 }
 
-fn config(settings: &Settings, seed: u64) -> penstock_release::Config {
+fn config(settings: &Settings, ways: &Ways, seed: u64) -> penstock_release::Config {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let release = &settings.release;
     penstock_release::Config {
@@ -323,6 +332,7 @@ fn config(settings: &Settings, seed: u64) -> penstock_release::Config {
                 probes: u16::try_from(hop.probe_mailboxes.len()).unwrap_or(PROBES_MAX).min(PROBES_MAX),
             })
             .collect(),
+        ways: ways.hops().to_vec(),
         connections_max: release.connections_max,
         messages_per_minute_max: Some(release.messages_per_minute_max).filter(|max| *max > 0),
         retry_schedule_ms: release.retry_schedule.iter().copied().map(ms).collect(),

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use penstock_release::{Message, Priority, Removed};
-use penstock_spool::{MessageId, Recipient};
+use penstock_release::{Message, Priority, Removed, WaySet};
+use penstock_spool::{Envelope, MessageId, Recipient};
 use tracing::{debug, error, warn};
 
 use super::{Delivery, addressing, bounded, saved};
@@ -25,13 +25,31 @@ impl Delivery {
             accepted_unix_ms: received.trusted.then_some(received.unix_ms),
             mailbox,
             priority,
+            ways: self.ways.of(&self.settings.next_hops, &self.directory, &recipients),
         });
     }
 
-    /// Tells release who the open recipients of a message are. Whether it is to go on, if it is in flight.
-    pub(super) fn addressed<'r>(&self, id: MailId, open: impl IntoIterator<Item = &'r Recipient>) -> bool {
-        let (mailbox, priority) = addressing::addressed(&self.config, &self.settings.release, open);
-        self.release().addressed(id.key(), mailbox, priority)
+    /// Tells release what is known of a message from its envelope, and of its recipients that are open. Whether it is to go
+    /// on, if it is in flight.
+    pub(super) fn addressed<'r>(
+        &self,
+        id: MailId,
+        envelope: &'r Envelope,
+        open: impl IntoIterator<Item = &'r Recipient>,
+    ) -> bool {
+        let open: Vec<&Recipient> = open.into_iter().collect();
+        let received = envelope.begin.received;
+        let (mailbox, priority) =
+            addressing::addressed(&self.config, &self.settings.release, open.iter().copied());
+        self.release().addressed(Message {
+            id: id.key(),
+            // It is known since it was taken in.
+            size_bytes: 0,
+            accepted_unix_ms: received.trusted.then_some(received.unix_ms),
+            mailbox,
+            priority,
+            ways: self.ways.of(&self.settings.next_hops, &self.directory, open),
+        })
     }
 
     /// Takes in messages that are to be tried.
@@ -41,7 +59,9 @@ impl Delivery {
             let Recovered { id, size_bytes, attempts } = *message;
             // When it came and for whom is in its envelope, which is read when it is tried; it is looked at then.
             let (mailbox, priority) = (0, Priority::Normal);
-            let message = Message { id: id.key(), size_bytes, accepted_unix_ms: None, mailbox, priority };
+            let ways = WaySet::default();
+            let message =
+                Message { id: id.key(), size_bytes, accepted_unix_ms: None, mailbox, priority, ways };
             release.recover(message, u32::from(attempts), 0);
         }
         self.unknown.notify_one();

@@ -3,7 +3,7 @@
 use penstock_release::{Fate as Follows, HopId, Outcome, Refused, Removed, SetAside, Witness};
 use penstock_smtp::Address;
 use penstock_spool::{Fate, MessageId};
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::Delivery;
 use super::attempt::{self, Attempt, Ended};
@@ -24,7 +24,7 @@ impl Delivery {
         if let Ended::Tried(attempt) = &ended {
             self.witness(id, hop, attempt);
             if attempt.open().next().is_some() {
-                self.addressed(id, attempt.open());
+                self.addressed(id, attempt.envelope(), attempt.open());
             }
         }
         let outcome = ended.outcome();
@@ -49,7 +49,7 @@ impl Delivery {
     /// Reports who a message was from and whom the hop refused.
     fn witness(&self, id: MailId, hop: HopId, attempt: &Attempt) {
         let Some(known) = self.known.get(usize::from(hop.0)) else { return };
-        let (envelope, refused) = attempt.seen();
+        let (envelope, refused) = (attempt.envelope(), attempt.refused());
         let refused: Vec<Refused<'_>> = refused
             .iter()
             .filter_map(|(number, found)| {
@@ -73,6 +73,7 @@ impl Delivery {
                 let attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
                 let too_old = self.is_too_old(left.accepted_unix_ms());
                 if too_old && self.release().remove(id.key()) == Removed::Yes {
+                    tell_set_aside(id, SetAside::Expired);
                     left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
                 } else {
                     let said = left.said();
@@ -95,7 +96,7 @@ impl Delivery {
     pub(super) async fn set_aside(&self, id: MailId, aside: SetAside) {
         let Some(storage) = self.volumes.of(id.store) else { return };
         let at = self.clock.stamp();
-        warn!(code = "PS-D230", %id, why = why(aside), "held for the operator");
+        tell_set_aside(id, aside);
         let written = storage
             .change(move |spool| {
                 let open = spool.fates(MessageId(id.number)).unwrap_or_default();
@@ -110,6 +111,17 @@ impl Delivery {
         if let Err(error) = written {
             warn!(code = error.code(), %id, %error, "that could not be recorded");
         }
+    }
+}
+
+fn tell_set_aside(id: MailId, aside: SetAside) {
+    match aside {
+        SetAside::Expired => error!(
+            code = "PS-D235",
+            %id,
+            "older than mail may become (release.expire_after), and held for the operator: `penstock quarantine` shows it"
+        ),
+        SetAside::Poison => warn!(code = "PS-D230", %id, why = why(aside), "held for the operator"),
     }
 }
 

@@ -166,22 +166,22 @@ fn after_a_restart_a_message_to_a_spared_mailbox_is_not_sent_once_it_is_known_wh
     let mut release = releasing();
     (1..=3).for_each(|id| release.recover(message(id), 0, 0));
     assert_eq!(sent(&mut release, 0), 1);
-    assert!(release.addressed(1, 7, Priority::Normal));
+    assert!(release.addressed(Message { mailbox: 7, ..message(1) }));
     let event = Event::Reply(Reply::new(432, "4.3.2 STOREDRV.Storage"));
     let evidence = Evidence { phase: Phase::Rcpt, event, accepted: 0 };
     let outcome = Outcome::Open { evidence, delivered: false };
     assert_eq!(release.finished(1, outcome, now(50)), Some(Fate::Kept));
     // Another one of it: seen when its envelope is read. It does not come up again before its time.
     assert_eq!(sent(&mut release, 100), 2);
-    assert!(!release.addressed(2, 7, Priority::Normal));
+    assert!(!release.addressed(Message { mailbox: 7, ..message(2) }));
     assert_eq!(release.finished(2, Outcome::NotTried, now(100)), Some(Fate::Kept));
     assert_eq!(sent(&mut release, 200), 3);
-    assert!(release.addressed(3, 8, Priority::Normal));
+    assert!(release.addressed(Message { mailbox: 8, ..message(3) }));
     release.finished(3, Outcome::Done { delivered: true }, now(200));
     let Decision::Wait { until_ms: Some(at) } = release.next(now(300)) else { panic!("it waits") };
     assert!((10_050..=12_000).contains(&at), "{at}");
     assert_eq!(sent(&mut release, at), 1);
-    assert!(release.addressed(1, 7, Priority::Normal), "it is its turn");
+    assert!(release.addressed(Message { mailbox: 7, ..message(1) }), "it is its turn");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! that happened. Every attempt takes some milliseconds, so that attempts overlap.
 
 use penstock_release::{
-    CanaryOutcome, Config, Decision, Event, Evidence, Fate, Greeting, HopConfig, HopId, Message, Mode, Now,
-    Outcome, Phase, Priority, Refused, Release, Reply, Saved, SetAside, State, Witness,
+    CanaryOutcome, Config, Decision, Event, Evidence, Fate, Greeting, HopConfig, HopId, HopSet, Message,
+    Mode, Now, Outcome, Phase, Priority, Refused, Release, Reply, Saved, SetAside, State, WaySet, Witness,
 };
 
 pub(crate) const SECOND: u64 = 1_000;
@@ -92,6 +92,7 @@ pub(crate) struct World {
 pub(crate) fn config() -> Config {
     Config {
         hops: vec![HopConfig { name: "exchange".into(), priority: 0, weight: 1, probes: 0 }],
+        ways: vec![HopSet::ALL],
         connections_max: 5,
         messages_per_minute_max: Some(600),
         retry_schedule_ms: [1, 5, 15, 30, 60].map(|min| min * MINUTE).into(),
@@ -114,7 +115,14 @@ pub(crate) fn now_at(ms: u64) -> Now {
 
 /// A message of which little is known.
 pub(crate) fn message(id: u64) -> Message {
-    Message { id, size_bytes: 1, accepted_unix_ms: None, mailbox: 0, priority: Priority::Normal }
+    Message {
+        id,
+        size_bytes: 1,
+        accepted_unix_ms: None,
+        mailbox: 0,
+        priority: Priority::Normal,
+        ways: WaySet::default(),
+    }
 }
 
 impl World {
