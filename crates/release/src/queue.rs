@@ -23,6 +23,7 @@ pub(crate) use job::{Job, Secs};
 use ranks::Ranks;
 use row::Row;
 pub(crate) use spacing::End;
+pub(crate) use spacing::SAVED_MAX as SPARED_SAVED_MAX;
 use spacing::Spacing;
 use waiting::Waiting;
 
@@ -210,15 +211,27 @@ impl Queue {
         self.unknown.iter().any(|job| job.id == id)
     }
 
-    /// A message that was taken has come to an end, for now: what that says of its mailbox.
-    pub(crate) fn ended(&mut self, job: &Job, end: End, now: Secs) {
+    /// Mailboxes that are spared, with the seconds between two messages to each.
+    pub(crate) fn spared(&self) -> Vec<(u32, u16)> {
+        self.spacing.saved()
+    }
+
+    /// Spares those that were spared before a restart.
+    pub(crate) fn spare(&mut self, spared: &[(u32, u16)], now: Secs) {
+        self.spacing.restore(spared, now);
+    }
+
+    /// A message that was taken has come to an end, for now: what that says of its mailbox. Tells whether a mailbox is to be
+    /// spared more than before.
+    pub(crate) fn ended(&mut self, job: &Job, end: End, now: Secs) -> bool {
         let (id, mailbox) = (job.id, job.mailbox);
-        let mut freed = self.spacing.ended(mailbox, id, end, now);
+        let (mut freed, is_news) = self.spacing.ended(mailbox, id, end, now);
         freed.drain().for_each(|job| self.make_ready(job));
         if end == End::Throttled && mailbox != 0 {
             let aside = [&mut self.fresh, &mut self.backlog].map(|mail| mail.ready.take_mailbox(mailbox));
             aside.into_iter().flatten().for_each(|job| self.make_ready(job));
         }
+        is_news
     }
 
     /// Takes the message whose turn it is, of those of this kind that could go at once.

@@ -68,6 +68,10 @@ impl Release {
                 Hop::new(hop.clone(), known, &config, now)
             })
             .collect();
+        let mut ways = Ways::new(&config.ways);
+        // Which way a mailbox has is known when a message to it comes.
+        let spared = saved.map_or(&[][..], |saved| &saved.spared);
+        ways.iter_mut().for_each(|way| way.queue.spare(spared, 1));
         Ok(Self {
             mode: saved.map_or(initial, |saved| saved.mode),
             probes: hops.iter().map(|_| None).collect(),
@@ -81,7 +85,7 @@ impl Release {
             now_ms: now.mono_ms,
             changed: saved.is_none(),
             knows_places: false,
-            ways: Ways::new(&config.ways),
+            ways,
             config,
         })
     }
@@ -201,7 +205,8 @@ impl Release {
 
     /// What is to be kept over a restart.
     pub fn saved(&self) -> Saved {
-        Saved { mode: self.mode, hops: self.hops.iter().map(Hop::saved).collect() }
+        let hops = self.hops.iter().map(Hop::saved).collect();
+        Saved { mode: self.mode, hops, spared: self.ways.spared() }
     }
 
     /// Whether the caller knows the mailbox database of each recipient, and leaves out of an attempt those that a

@@ -70,6 +70,9 @@ pub struct Saved {
     pub mode: Mode,
     /// Hops by name; those that the settings no longer have are forgotten.
     pub hops: Vec<SavedHop>,
+    /// Mailboxes that the server asked to spare ([`Config::mailbox`](crate::Config::mailbox)), with the seconds between two
+    /// messages to each.
+    pub spared: Vec<(u32, u16)>,
 }
 
 impl Saved {
@@ -112,6 +115,7 @@ mod tests {
     use super::*;
     use crate::config::HOPS_MAX;
     use crate::fingerprint::Change;
+    use crate::queue::SPARED_SAVED_MAX;
     use crate::text::REPLY_TEXT_BYTES_MAX;
 
     fn largest() -> Saved {
@@ -129,7 +133,11 @@ mod tests {
             takes_probes: true,
             took_mail: true,
         };
-        Saved { mode: Mode::Hold { until_unix_ms: Some(u64::MAX) }, hops: alloc::vec![hop; HOPS_MAX] }
+        Saved {
+            mode: Mode::Hold { until_unix_ms: Some(u64::MAX) },
+            hops: alloc::vec![hop; HOPS_MAX],
+            spared: alloc::vec![(u32::MAX, u16::MAX); SPARED_SAVED_MAX],
+        }
     }
 
     #[test]

@@ -7,10 +7,11 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use crate::HopId;
 use crate::config::HOPS_MAX;
-use crate::queue::{Job, Message, Queue, Secs};
+use crate::queue::{Job, Message, Queue, SPARED_SAVED_MAX, Secs};
 
 /// How many ways there may be.
 pub const WAYS_MAX: usize = 16;
@@ -189,6 +190,17 @@ impl Ways {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.ways.iter().map(|way| way.queue.bytes()).sum()
+    }
+
+    /// Mailboxes that are spared, with the seconds between two messages to each.
+    pub(crate) fn spared(&self) -> Vec<(u32, u16)> {
+        let mut spared: Vec<(u32, u16)> = self.ways.iter().flat_map(|way| way.queue.spared()).collect();
+        // One that is spared on several ways counts once, as it is spared most.
+        spared.sort_unstable_by_key(|(mailbox, spacing_s)| (*mailbox, Reverse(*spacing_s)));
+        spared.dedup_by_key(|(mailbox, _)| *mailbox);
+        spared.sort_unstable_by_key(|(mailbox, spacing_s)| (Reverse(*spacing_s), *mailbox));
+        spared.truncate(SPARED_SAVED_MAX);
+        spared
     }
 
     pub(crate) fn next_due(&self) -> Option<Secs> {

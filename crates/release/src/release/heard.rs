@@ -142,7 +142,7 @@ impl Release {
         self.hops[n].end(attempt);
         let secs = self.secs();
         self.hops[n].flow.end(outcome.is_delivered());
-        self.ways.queue(way).ended(&job, end(&outcome), secs);
+        self.changed |= self.ways.queue(way).ended(&job, end(&outcome), secs);
         Some(match outcome {
             Outcome::NotTried => self.keep(job, way),
             Outcome::Parked { route, delivered } => {

@@ -41,7 +41,7 @@ impl From<SavedHop1> for SavedHop {
 
 impl From<Saved1> for Saved {
     fn from(Saved1 { mode, hops }: Saved1) -> Self {
-        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect() }
+        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect(), spared: Vec::new() }
     }
 }
 
@@ -111,7 +111,7 @@ impl From<SavedHop2> for SavedHop {
 
 impl From<Saved2> for Saved {
     fn from(Saved2 { mode, hops }: Saved2) -> Self {
-        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect() }
+        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect(), spared: Vec::new() }
     }
 }
 

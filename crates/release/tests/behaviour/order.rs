@@ -2,7 +2,7 @@
 
 use penstock_release::{
     Config, Decision, Event, Evidence, Fate, HopId, Message, Mode, Now, Outcome, Phase, Priority, Release,
-    Reply, Stillness,
+    Reply, Saved, Stillness,
 };
 
 use crate::world::{Answer, HOUR, MINUTE, SECOND, World, config, message};
@@ -182,6 +182,30 @@ fn after_a_restart_a_message_to_a_spared_mailbox_is_not_sent_once_it_is_known_wh
     assert!((10_050..=12_000).contains(&at), "{at}");
     assert_eq!(sent(&mut release, at), 1);
     assert!(release.addressed(Message { mailbox: 7, ..message(1) }), "it is its turn");
+}
+
+#[test]
+fn a_mailbox_is_spared_yet_after_a_restart() {
+    let mut release = releasing();
+    release.offer(Message { mailbox: 7, ..message(1) });
+    assert_eq!(sent(&mut release, 0), 1);
+    release.take_changed();
+    let event = Event::Reply(Reply::new(432, "4.3.2 STOREDRV.Storage"));
+    let outcome =
+        Outcome::Open { evidence: Evidence { phase: Phase::Rcpt, event, accepted: 0 }, delivered: false };
+    release.finished(1, outcome, now(50));
+    assert!(release.take_changed());
+    let saved = Saved::from_bytes(&release.saved().to_bytes()).unwrap();
+    let mut release = Release::new(config(), Some(&saved), Mode::Auto, now(0)).unwrap();
+    (1..=2).for_each(|id| release.recover(Message { mailbox: 7, ..message(id) }, 0, 0));
+    release.recover(Message { mailbox: 8, ..message(3) }, 0, 0);
+    assert_eq!(release.next(now(0)), Decision::Probe { hop: HopId(0) });
+    release.probed(HopId(0), None, now(0));
+    assert_eq!(sent(&mut release, 100), 3, "the others do not notice");
+    release.finished(3, Outcome::Done { delivered: true }, now(200));
+    let Decision::Wait { until_ms: Some(at) } = release.next(now(300)) else { panic!("it waits") };
+    assert!((9_000..=12_000).contains(&at), "{at}");
+    assert_eq!(sent(&mut release, at), 1);
 }
 
 #[test]
