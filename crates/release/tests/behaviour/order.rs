@@ -1,11 +1,11 @@
 //! In which order mail goes: fresh mail and backlog, mailboxes among each other, priorities, and what is spared or held.
 
 use penstock_release::{
-    Config, Decision, Event, Evidence, Fate, HopId, Message, Mode, Now, Outcome, Phase, Priority, Release,
-    Reply, Saved, Stillness,
+    Config, Decision, Event, Evidence, Fate, Message, Mode, Now, Outcome, Phase, Priority, Release, Reply,
+    Saved, Stillness,
 };
 
-use crate::world::{Answer, HOUR, MINUTE, SECOND, World, config, message};
+use crate::world::{Answer, HOUR, MINUTE, SECOND, World, config, find_well, message};
 
 /// Messages to one mailbox.
 fn to(mailbox: u32, ids: impl Iterator<Item = u64>) -> impl Iterator<Item = Message> {
@@ -149,8 +149,7 @@ fn now(mono_ms: u64) -> Now {
 /// Release with a server that was found to be well.
 fn releasing() -> Release {
     let mut release = Release::new(config(), None, Mode::Auto, now(0)).unwrap();
-    assert_eq!(release.next(now(0)), Decision::Probe { hop: HopId(0) });
-    release.probed(HopId(0), None, now(0));
+    find_well(&mut release, now(0));
     release
 }
 
@@ -199,8 +198,7 @@ fn a_mailbox_is_spared_yet_after_a_restart() {
     let mut release = Release::new(config(), Some(&saved), Mode::Auto, now(0)).unwrap();
     (1..=2).for_each(|id| release.recover(Message { mailbox: 7, ..message(id) }, 0, 0));
     release.recover(Message { mailbox: 8, ..message(3) }, 0, 0);
-    assert_eq!(release.next(now(0)), Decision::Probe { hop: HopId(0) });
-    release.probed(HopId(0), None, now(0));
+    find_well(&mut release, now(0));
     assert_eq!(sent(&mut release, 100), 3, "the others do not notice");
     release.finished(3, Outcome::Done { delivered: true }, now(200));
     let Decision::Wait { until_ms: Some(at) } = release.next(now(300)) else { panic!("it waits") };

@@ -24,13 +24,14 @@ fn two_ways() -> Config {
     Config { hops: vec![hop("main"), hop("branch")], ways, ..config() }
 }
 
+const GONE: Evidence<'_> = Evidence { phase: Phase::Connect, event: Event::Lost, accepted: 0 };
+
 /// Release with two servers, each for mail of its own; those that are well.
 fn releasing(well: &[HopId]) -> Release {
     let mut release = Release::new(two_ways(), None, Mode::Auto, now(0)).unwrap();
     for hop in [MAIN, BRANCH] {
         assert_eq!(release.next(now(0)), Decision::Probe { hop });
-        let gone = Evidence { phase: Phase::Connect, event: Event::Lost, accepted: 0 };
-        release.probed(hop, (!well.contains(&hop)).then_some(gone), now(0));
+        release.probed(hop, (!well.contains(&hop)).then_some(GONE), now(0));
     }
     release
 }
@@ -45,8 +46,7 @@ fn sent(release: &mut Release, at_ms: u64) -> Option<(u64, HopId)> {
         match release.next(now(at_ms)) {
             Decision::Send { message, hop, .. } => return Some((message, hop)),
             Decision::Probe { hop } => {
-                let gone = Evidence { phase: Phase::Connect, event: Event::Lost, accepted: 0 };
-                release.probed(hop, Some(gone), now(at_ms));
+                release.probed(hop, Some(GONE), now(at_ms));
             }
             Decision::Wait { .. } => return None,
             other => panic!("{other:?}"),
@@ -130,10 +130,13 @@ fn recipients_of_one_way_do_not_wait_for_those_of_another_whose_server_is_away_o
     (1..=2).for_each(|id| release.offer(of(id, &[REST, SALES])));
     assert_eq!(sent(&mut release, SECOND), Some((1, MAIN)));
     release.addressed(of(1, &[REST, SALES]));
-    let gone = Evidence { phase: Phase::Connect, event: Event::Lost, accepted: 0 };
-    release.finished(1, Outcome::Open { evidence: gone, delivered: false }, now(SECOND));
-    let (first, second) = (sent(&mut release, 2 * SECOND), sent(&mut release, 3 * SECOND));
-    assert_eq!((first, second), (Some((1, BRANCH)), Some((2, BRANCH))));
+    release.finished(1, Outcome::Open { evidence: GONE, delivered: false }, now(SECOND));
+    for id in 1..=2 {
+        let at_ms = (1 + id) * SECOND;
+        assert_eq!(sent(&mut release, at_ms), Some((id, BRANCH)));
+        release.addressed(of(id, &[REST]));
+        release.finished(id, Outcome::Elsewhere { delivered: true }, now(at_ms));
+    }
 
     // Put off: they take turns, each after its wait.
     let mut release = releasing(&[MAIN, BRANCH]);
@@ -143,7 +146,6 @@ fn recipients_of_one_way_do_not_wait_for_those_of_another_whose_server_is_away_o
     let mut hops = Vec::new();
     for n in 0..4 {
         let at_ms = SECOND + n * 2 * HOUR;
-        // One that was found down by a probe of this test is well again.
         let (id, hop) = sent(&mut release, at_ms).unwrap();
         hops.push(hop);
         release.addressed(of(id, &[REST, SALES]));
@@ -159,10 +161,10 @@ fn a_message_whose_recipients_are_held_on_both_ways_lies_aside_until_one_is_free
     let mut release = releasing(&[MAIN, BRANCH]);
     release.offer(of(1, &[REST, SALES]));
     [3, 4].into_iter().for_each(|route| release.hold_route(route));
-    for (hop, route) in [(MAIN, 3), (BRANCH, 4)] {
-        assert_eq!(sent(&mut release, SECOND), Some((1, hop)));
+    for (at_ms, hop, route) in [(SECOND, MAIN, 3), (2 * SECOND, BRANCH, 4)] {
+        assert_eq!(sent(&mut release, at_ms), Some((1, hop)));
         release.addressed(of(1, &[REST, SALES]));
-        release.finished(1, Outcome::Parked { route, delivered: false }, now(SECOND));
+        release.finished(1, Outcome::Parked { route, delivered: false }, now(at_ms));
     }
     assert_eq!((sent(&mut release, HOUR), release.stillness(now(HOUR))), (None, Some(Stillness::Parked)));
     release.free_route(4);
