@@ -36,6 +36,12 @@ const DELAY_HIGH_MS: u64 = 4_000;
 /// … to what gives this one.
 const DELAY_TARGET_MS: u64 = 2_500;
 
+/// Between two readings of counters: as often as Exchange looks at its own queues …
+const COUNTING_INTERVAL_MS: u64 = 2_000;
+
+/// … and while the window doubles: a server that is idle again so soon can take more, and each reading shows whether it is.
+const COUNTING_STARTING_INTERVAL_MS: u64 = 500;
+
 /// Between two canaries while the window keeps mail back, at least.
 const CANARY_INTERVAL_MS: u64 = 2_000;
 
@@ -288,6 +294,15 @@ impl Flow {
         let delay_ms = (now_ms - oldest.begun_ms).saturating_sub(self.proofs.best_ms());
         if delay_ms > DELAY_HIGH_MS {
             self.adjust(oldest.load.window, delay_ms);
+        }
+    }
+
+    /// How often the queues are to be read while there is mail.
+    pub(crate) fn counting_interval_ms(&self, now_ms: u64) -> u64 {
+        if self.starting && self.is_at_work(now_ms) {
+            COUNTING_STARTING_INTERVAL_MS
+        } else {
+            COUNTING_INTERVAL_MS
         }
     }
 

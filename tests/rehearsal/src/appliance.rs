@@ -23,9 +23,9 @@ use crate::sending::{Job, Work};
 pub(crate) const HOP: HopId = HopId(0);
 /// How long a session is kept for the next message.
 pub(crate) const IDLE_MS_MAX: u64 = 10_000;
-/// How often the server's counters are read while there is mail, and while there is none.
-const COUNTERS_INTERVAL_MS: u64 = 2_000;
+/// How often the server's counters are read while there is no mail, and how soon when there is some again.
 const COUNTERS_IDLE_INTERVAL_MS: u64 = 60_000;
+const COUNTERS_LOOK_INTERVAL_MS: u64 = 2_000;
 /// How often it is looked whether a canary's report came.
 pub(crate) const REPORTS_INTERVAL_MS: u64 = 1_000;
 /// Where canaries come from, and their reports go to.
@@ -187,7 +187,7 @@ impl Appliance {
     fn take_in(&mut self, now_ms: u64) {
         while let Some(mail) = self.inflow.pop_front_if(|mail| mail.at_ms <= now_ms) {
             let id = self.held.len();
-            self.counters_at_ms = self.counters_at_ms.min(now_ms + COUNTERS_INTERVAL_MS);
+            self.counters_at_ms = self.counters_at_ms.min(now_ms + COUNTERS_LOOK_INTERVAL_MS);
             self.held.push(Held::new(mail, now_ms));
             self.release.offer(self.message(id));
         }
@@ -330,13 +330,13 @@ impl Appliance {
         let now_ms = world.now_ms();
         if self.knowledge.counters && self.counters_at_ms <= now_ms {
             let idle = self.release.stillness(at(now_ms)) == Some(Stillness::Empty);
-            self.counters_at_ms =
-                now_ms + if idle { COUNTERS_IDLE_INTERVAL_MS } else { COUNTERS_INTERVAL_MS };
             if world.server.accepts_connections()
                 && let Some(counters) = counters::read(&world.server.metrics())
             {
                 self.release.counted(HOP, &counters, at(now_ms));
             }
+            let busy_ms = self.release.counting_interval_ms(HOP, at(now_ms));
+            self.counters_at_ms = now_ms + if idle { COUNTERS_IDLE_INTERVAL_MS } else { busy_ms };
         }
         for mail in world.mail().get(self.reports_read..).unwrap_or_default() {
             if mail.to == CANARY_SENDER

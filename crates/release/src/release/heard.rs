@@ -92,6 +92,12 @@ impl Release {
         self.changed |= self.hops[n].witnessed(witness, now);
     }
 
+    /// How often the counters of a hop are to be read while there is mail, in ms.
+    pub fn counting_interval_ms(&self, hop: HopId, now: Now) -> u64 {
+        let n = usize::from(hop.0).min(self.hops.len() - 1); // there is one at least
+        self.hops[n].flow.counting_interval_ms(now.mono_ms)
+    }
+
     /// The counters of a hop were read.
     pub fn counted(&mut self, hop: HopId, counters: &Counters, now: Now) {
         self.tick(now);
