@@ -32,6 +32,14 @@ pub enum Decision {
         /// Its number, which no other canary has until the next start.
         canary: u64,
     },
+    /// Ask this hop, in a session up to the answer to RCPT, whether it takes the recipient that stands for a domain that is
+    /// held there ([`held_domains`](crate::Release::held_domains)), and report with [`asked`](crate::Release::asked).
+    Ask {
+        /// Which hop.
+        hop: HopId,
+        /// The route of the domain.
+        route: u16,
+    },
     /// This message has left the queue and is the operator's: keep it, note why, and tell.
     SetAside {
         /// Which message.

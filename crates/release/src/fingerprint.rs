@@ -66,7 +66,7 @@ impl Fingerprint {
 }
 
 /// 32-bit FNV-1a (draft-eastlake-fnv) of a word in lower case. It notices changes; it withstands no forger.
-fn digest(word: &str) -> u32 {
+pub(crate) fn digest(word: &str) -> u32 {
     word.bytes().fold(0x811C_9DC5, |digest, byte| {
         (digest ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
     })

@@ -10,6 +10,7 @@
 mod proof;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -170,16 +171,18 @@ pub struct HopStatus {
     pub canaries_arrived: Option<(u32, u32)>,
     /// The probe mailboxes to which canaries are missing, a bit each: the mail of their databases waits.
     pub missing: u16,
+    /// The domains whose mail waits, since it refuses recipients there who are known to be there.
+    pub domains: Vec<String>,
     /// What the operator can do, one sentence.
     pub advice: Option<&'static str>,
 }
 
 impl HopStatus {
-    /// Whether the operator's word counts: the hop answers, and does not get all mail, since it or a database of its is in
-    /// doubt.
-    pub const fn can_be_confirmed(&self) -> bool {
+    /// Whether the operator's word counts: the hop answers, and does not get all mail, since it, or a database or a domain of
+    /// its, is in doubt.
+    pub fn can_be_confirmed(&self) -> bool {
         match self.state {
-            State::Healthy => self.missing != 0,
+            State::Healthy => self.missing != 0 || !self.domains.is_empty(),
             state => self.cause.is_some() && state.can_be_confirmed(),
         }
     }
@@ -283,6 +286,7 @@ impl Hop {
             cause,
             canaries_arrived: proving.filter(|_| probes > 0).map(|_| self.trust.arrivals(probes)),
             missing: self.missing(),
+            domains: Vec::new(),
             advice: proving.map(Cause::advice).or_else(|| self.state.trouble().map(Trouble::advice)),
         }
     }

@@ -4,11 +4,13 @@ mod figures;
 mod heard;
 mod next;
 
+use alloc::borrow::ToOwned as _;
 use alloc::vec::Vec;
 
 use crate::ceiling::Ceiling;
-use crate::config::{BLIND_PER_MINUTE_MAX, Config, HOPS_MAX, PROBES_MAX};
+use crate::config::{BLIND_PER_MINUTE_MAX, Config, PROBES_MAX};
 use crate::decision::Removed;
+use crate::domains::Domains;
 use crate::error::Error;
 use crate::hop::{Attempt, Hop, State};
 use crate::progress::{Meter, Stillness};
@@ -43,6 +45,8 @@ pub struct Release {
     /// Canaries in flight with their numbers, by hop.
     canary_attempts: Vec<Option<(u64, Attempt)>>,
     last_canary: u64,
+    /// Domains whose mail is held.
+    domains: Domains,
     ceiling: Ceiling,
     meter: Meter,
     base_ms: u64,
@@ -72,11 +76,18 @@ impl Release {
         // Which way a mailbox has is known when a message to it comes.
         let spared = saved.map_or(&[][..], |saved| &saved.spared);
         ways.iter_mut().for_each(|way| way.queue.spare(spared, 1));
+        let mut domains = Domains::default();
+        for (name, address) in saved.map_or(&[][..], |saved| &saved.domains) {
+            let hop = config.hops.iter().position(|hop| hop.name == *name).map(hop_id);
+            let route = hop.and_then(|hop| domains.hold(hop, address, now.mono_ms));
+            route.into_iter().for_each(|route| ways.iter_mut().for_each(|way| way.queue.hold_route(route)));
+        }
         Ok(Self {
             mode: saved.map_or(initial, |saved| saved.mode),
             probes: hops.iter().map(|_| None).collect(),
             canary_attempts: hops.iter().map(|_| None).collect(),
             last_canary: 0,
+            domains,
             hops,
             in_flight: Vec::new(),
             ceiling: Ceiling::new(config.messages_per_minute_max.unwrap_or(BLIND_PER_MINUTE_MAX)),
@@ -138,9 +149,10 @@ impl Release {
         self.ways.unknown_from(id, count)
     }
 
-    /// Holds the recipients of a route alone: those of a domain, say, numbered by the caller from [`ROUTES_OWN`] on; those
-    /// of a mailbox database are held by themselves while its canaries are missing. Messages to others go on; one whose open
-    /// recipients are all held is reported as [`Outcome::Parked`](crate::Outcome::Parked). It does not outlive a restart.
+    /// Holds the recipients of a route alone, numbered by the caller from [`ROUTES_OWN`](crate::ROUTES_OWN) on; those of a
+    /// mailbox database are held by themselves while its canaries are missing, those of a domain while they are refused
+    /// ([`held_domains`](Self::held_domains)). Messages to others go on; one whose open recipients are all held is reported as
+    /// [`Outcome::Parked`](crate::Outcome::Parked). What the caller holds does not outlive a restart.
     pub fn hold_route(&mut self, route: u16) {
         self.ways.iter_mut().for_each(|way| way.queue.hold_route(route));
     }
@@ -206,7 +218,9 @@ impl Release {
     /// What is to be kept over a restart.
     pub fn saved(&self) -> Saved {
         let hops = self.hops.iter().map(Hop::saved).collect();
-        Saved { mode: self.mode, hops, spared: self.ways.spared() }
+        let name = |hop: HopId| self.hops[usize::from(hop.0)].config.name.clone();
+        let domains = self.domains.saved().map(|(hop, address)| (name(hop), address.to_owned())).collect();
+        Saved { mode: self.mode, hops, spared: self.ways.spared(), domains }
     }
 
     /// Whether the caller knows the mailbox database of each recipient, and leaves out of an attempt those that a
@@ -230,7 +244,23 @@ impl Release {
         if confirmed {
             self.healed(n, true);
         }
-        confirmed
+        self.free_domains(hop, None) || confirmed
+    }
+
+    /// The domains whose mail is held at a hop, each with its route and a recipient that stands for it: refused, although it
+    /// is known to be there.
+    pub fn held_domains(&self, hop: HopId) -> impl Iterator<Item = (u16, &str)> {
+        self.domains.of(hop)
+    }
+
+    /// Lets the mail of domains that are held at a hop go again. Whether there were any.
+    fn free_domains(&mut self, hop: HopId, route: Option<u16>) -> bool {
+        let freed = self.domains.free(hop, route);
+        self.changed |= !freed.is_empty();
+        for route in &freed {
+            self.free_route(*route);
+        }
+        !freed.is_empty()
     }
 
     fn tick(&mut self, now: Now) {
@@ -255,9 +285,6 @@ impl Release {
         self.base_ms + u64::from(secs.saturating_sub(1)) * 1_000
     }
 }
-
-/// From here on routes are the caller's.
-pub const ROUTES_OWN: u16 = HOPS_MAX as u16 * PROBES_MAX;
 
 /// The route of those recipients for whom a probe mailbox of a hop stands: they are of the same mailbox database.
 pub const fn route(hop: HopId, probe: u16) -> u16 {

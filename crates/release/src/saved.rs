@@ -73,6 +73,8 @@ pub struct Saved {
     /// Mailboxes that the server asked to spare ([`Config::mailbox`](crate::Config::mailbox)), with the seconds between two
     /// messages to each.
     pub spared: Vec<(u32, u16)>,
+    /// Domains whose mail is held: the name of the hop, and a recipient that stands for it.
+    pub domains: Vec<(String, String)>,
 }
 
 impl Saved {
@@ -114,6 +116,7 @@ mod tests {
 
     use super::*;
     use crate::config::HOPS_MAX;
+    use crate::domains::{ADDRESS_BYTES_MAX, DOMAINS_MAX};
     use crate::fingerprint::Change;
     use crate::queue::SPARED_SAVED_MAX;
     use crate::text::REPLY_TEXT_BYTES_MAX;
@@ -137,6 +140,7 @@ mod tests {
             mode: Mode::Hold { until_unix_ms: Some(u64::MAX) },
             hops: alloc::vec![hop; HOPS_MAX],
             spared: alloc::vec![(u32::MAX, u16::MAX); SPARED_SAVED_MAX],
+            domains: alloc::vec![("n".repeat(32), "a".repeat(ADDRESS_BYTES_MAX)); DOMAINS_MAX],
         }
     }
 

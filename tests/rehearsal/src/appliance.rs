@@ -290,6 +290,7 @@ impl Appliance {
                 Decision::Canary { probe, canary, .. } => {
                     self.begin(world, Job::Canary { id: canary, probe }, MessageAttempt::new([0]));
                 }
+                Decision::Ask { .. } => unreachable!("nobody is known to be there, so no domain is held"),
                 Decision::Probe { .. } => self.begin(world, Job::Probe, MessageAttempt::new([])),
                 Decision::SetAside { message, why } => {
                     self.quarantine_open(message as usize, now_ms, reason(why));

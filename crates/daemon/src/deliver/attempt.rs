@@ -38,6 +38,8 @@ pub(super) struct Attempt {
     recipients: MessageAttempt,
     /// Recipients that were refused for good.
     refused: Vec<(u16, Found)>,
+    /// Recipients for whom it was taken.
+    taken: Vec<u16>,
 }
 
 impl Ended {
@@ -106,6 +108,7 @@ impl Attempt {
             attempts: attempts.saturating_add(1),
             recipients,
             refused: Vec::new(),
+            taken: Vec::new(),
         })
     }
 
@@ -119,15 +122,21 @@ impl Attempt {
         &self.refused
     }
 
+    /// For which recipients it was taken.
+    pub(super) fn taken(&self) -> &[u16] {
+        &self.taken
+    }
+
     /// Whether the server may have taken it although it did not say so.
     pub(super) fn is_unknown(&self) -> bool {
         self.recipients.kept_open().is_some_and(|found| found.evidence().is_unknown())
     }
 
-    /// Leaves out recipients who have other hops, and those whose mailbox database is known to be gone.
+    /// Leaves out recipients who have other hops, and those whose domain or mailbox database is held.
     fn hold_back(&mut self, delivery: &Delivery) {
         let (hop, held) = (self.hop, delivery.held_databases(self.hop));
-        if held.is_empty() && delivery.ways.is_one() {
+        let domains = delivery.held_domains(hop);
+        if held.is_empty() && domains.is_empty() && delivery.ways.is_one() {
             return;
         }
         let recipients = &self.envelope.recipients;
@@ -135,6 +144,10 @@ impl Attempt {
             let address = &recipients.get(usize::from(number))?.address;
             if !delivery.ways.has(&delivery.settings.next_hops, &delivery.directory, address, hop) {
                 return Some(Aside::Elsewhere);
+            }
+            let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+            if let Some((_, route)) = domains.iter().find(|(held, _)| held.eq_ignore_ascii_case(domain)) {
+                return Some(Aside::Held { route: *route });
             }
             let database = delivery.directory.find(address)?.database?;
             held.iter().find(|(of, _)| *of == database).map(|(_, route)| Aside::Held { route: *route })
@@ -201,6 +214,8 @@ impl Attempt {
                 End::Damaged | End::Unrecordable => penstock_release::End::Cut(None),
             };
             let Settled { fates, goes_on } = self.recipients.settle(transaction, judged);
+            let taken = fates.iter().filter(|fated| fated.delivered);
+            self.taken.extend(taken.flat_map(|fated| &fated.recipients));
             let refused = fates.iter().filter(|fated| !fated.delivered);
             self.refused.extend(
                 refused

@@ -246,6 +246,12 @@ impl Delivery {
                         stop::woken(this.stopping.clone(), this.probe(hop)).await;
                     });
                 }
+                Decision::Ask { hop, route } => {
+                    let this = Arc::clone(self);
+                    tasks.spawn(async move {
+                        stop::woken(this.stopping.clone(), this.ask(hop, route)).await;
+                    });
+                }
                 Decision::Canary { hop, probe, canary } => {
                     let this = Arc::clone(self);
                     tasks.spawn(async move {

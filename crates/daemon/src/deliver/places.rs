@@ -41,6 +41,13 @@ impl Delivery {
         list.is_some_and(|list| self.places.are_known(list, &self.settings.next_hops))
     }
 
+    /// The domains whose recipients are held at this hop, each with its route.
+    pub(super) fn held_domains(&self, hop: HopId) -> Vec<(String, u16)> {
+        let release = self.release();
+        let domain = |address: &str| address.rsplit_once('@').map_or("", |(_, domain)| domain).to_owned();
+        release.held_domains(hop).map(|(route, address)| (domain(address), route)).collect()
+    }
+
     /// The mailbox databases whose recipients are held at this hop, each with its route. Nothing is looked up while none is,
     /// which is nearly always.
     pub(super) fn held_databases(&self, hop: HopId) -> Vec<(u16, u16)> {

@@ -50,19 +50,20 @@ impl Delivery {
     fn witness(&self, id: MailId, hop: HopId, attempt: &Attempt) {
         let Some(known) = self.known.get(usize::from(hop.0)) else { return };
         let (envelope, refused) = (attempt.envelope(), attempt.refused());
+        let address = |number: u16| Some(envelope.recipients.get(usize::from(number))?.address.as_str());
+        let taken: Vec<&str> = attempt.taken().iter().filter_map(|number| address(*number)).collect();
         let refused: Vec<Refused<'_>> = refused
             .iter()
             .filter_map(|(number, found)| {
-                let address = &envelope.recipients.get(usize::from(*number))?.address;
-                let address = Address::parse(address).ok()?;
-                let known_good =
-                    known.is_good(&address) || self.directory.find(&address.to_string()).is_some();
+                let text = address(*number)?;
+                let address = Address::parse(text).ok()?;
+                let known_good = known.is_good(&address) || self.directory.find(text).is_some();
                 let recipient = known.recipient(&address);
-                Some(Refused { recipient, known_good, evidence: found.evidence() })
+                Some(Refused { recipient, address: text, known_good, evidence: found.evidence() })
             })
             .collect();
         let source = known.source(&envelope.begin, &self.settings.listen.trusted_fronts);
-        self.release().witnessed(id.key(), Witness { source, refused: &refused }, self.now());
+        self.release().witnessed(id.key(), Witness { source, refused: &refused, taken: &taken }, self.now());
     }
 
     /// Writes down what follows for recipients that are still open.

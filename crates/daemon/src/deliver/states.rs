@@ -10,20 +10,22 @@ use crate::ledger::Kind;
 pub(super) type Told = Vec<Stand>;
 
 /// How a hop stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stand {
     state: State,
     cause: Option<Cause>,
     /// The probe mailboxes whose canaries are missing, a bit each.
     missing: u16,
+    /// The domains whose mail waits.
+    domains: Vec<String>,
 }
 
 impl Stand {
-    const UNTRIED: Self = Self { state: State::Untried, cause: None, missing: 0 };
+    const UNTRIED: Self = Self { state: State::Untried, cause: None, missing: 0, domains: Vec::new() };
 
     fn of(hop: &HopStatus) -> Self {
         let HopStatus { state, cause, missing, .. } = *hop;
-        Self { state, cause, missing }
+        Self { state, cause, missing, domains: hop.domains.clone() }
     }
 }
 
@@ -39,6 +41,9 @@ impl Delivery {
             }
             if before.missing != told.missing && hop.cause.is_none() {
                 self.tell_missing(hop).await;
+            }
+            if before.domains != told.domains {
+                self.tell_domains(hop).await;
             }
         }
     }
@@ -84,6 +89,24 @@ impl Delivery {
             "{name}: canaries do not arrive in {mailboxes}; the mail of their databases waits"
         ))
         .await;
+    }
+
+    async fn tell_domains(&self, hop: &HopStatus) {
+        let (name, domains) = (hop.name.as_str(), hop.domains.join(", "));
+        if domains.is_empty() {
+            info!(hop = name, "the mail of every domain goes");
+            return self.tell_of_hop(format!("{name}: the mail of every domain goes")).await;
+        }
+        error!(
+            code = "PS-D236",
+            hop = name,
+            domains,
+            advice = Cause::GoodRefused.advice(),
+            "the next hop refuses recipients of these domains who are known to be there: their mail waits"
+        );
+        let text =
+            format!("{name} refuses recipients who are known to be there: the mail of {domains} waits");
+        self.tell_of_hop(text).await;
     }
 
     async fn tell_of_hop(&self, text: String) {

@@ -25,7 +25,8 @@ pub(super) async fn confirm(
         // Who said so is on record before anything goes.
         let why = match cause {
             Some(cause) => format!("it had to prove itself, since {}", cause.as_str()),
-            None => format!("mail waited for {}", operator.delivery.missing_mailboxes(hop)),
+            None if hop.missing == 0 => format!("the mail of {} waited", hop.domains.join(", ")),
+            None => format!("mail waited for canaries to {}", operator.delivery.missing_mailboxes(hop)),
         };
         let text = format!("{name} confirmed by {who}; {why}");
         let event = Kind::Confirmed.event(operator.clock.stamp(), None, text);

@@ -286,6 +286,14 @@ fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_tru
             );
             add(Severity::Critical, "PS-D234", message, Cause::CanaryMissing.advice());
         }
+        if !hop.domains.is_empty() {
+            let message = format!(
+                "The next hop {} refuses recipients who are known to be there: the mail of {} waits.",
+                hop.name,
+                hop.domains.join(", ")
+            );
+            add(Severity::Critical, "PS-D236", message, Cause::GoodRefused.advice());
+        }
     }
     if mail.held > 0 {
         add(

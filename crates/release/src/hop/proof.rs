@@ -2,7 +2,7 @@
 
 use super::{Hop, LONG_DOWN_MS, State};
 use crate::Now;
-use crate::breaker::Witness;
+use crate::breaker::{Trip, Witness};
 use crate::cause::Cause;
 use crate::config::{Config, PROBES_MAX};
 use crate::fingerprint::Greeting;
@@ -103,10 +103,9 @@ impl Hop {
         self.trust.cause()
     }
 
-    /// What an attempt showed of recipients. Tells whether nothing more goes for that.
-    pub(crate) fn witnessed(&mut self, witness: Witness<'_>, now: Now) -> bool {
-        let cause = self.trust.witnessed(witness, now.mono_ms);
-        cause.is_some_and(|cause| self.require_proof(cause, now))
+    /// What an attempt showed of recipients. Tells to what nothing more should go for that.
+    pub(crate) fn witnessed(&mut self, witness: Witness<'_>, now: Now) -> Option<Trip> {
+        self.trust.witnessed(witness, now.mono_ms)
     }
 
     /// It took a message. Tells whether that is news to be saved.

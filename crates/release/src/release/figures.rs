@@ -1,9 +1,11 @@
 //! How far it is, and why nothing moves.
 
+use alloc::borrow::ToOwned as _;
 use alloc::vec::Vec;
 
 use super::{Release, goes, hop_id};
 use crate::Now;
+use crate::domains::domain_of;
 use crate::flow::Room;
 use crate::hop::{Hop, HopStatus, State};
 use crate::progress::{Progress, Stillness};
@@ -21,7 +23,10 @@ impl Release {
 
     /// Every hop as the operator sees it.
     pub fn hops(&self, now: Now) -> impl Iterator<Item = HopStatus> + '_ {
-        self.hops.iter().enumerate().map(move |(n, hop)| hop.status(hop_id(n), now.mono_ms))
+        self.hops.iter().enumerate().map(move |(n, hop)| {
+            let domains = self.domains.of(hop_id(n)).map(|(_, address)| domain_of(address).to_owned());
+            HopStatus { domains: domains.collect(), ..hop.status(hop_id(n), now.mono_ms) }
+        })
     }
 
     /// Why nothing is moving, or `None` if something is, or is about to.

@@ -1,7 +1,8 @@
 //! What follows from what happened: to a message, a canary, a probe, and to the hop that it was sent through.
 
 use super::{InFlight, Release, goes, hop_id};
-use crate::breaker::{Behalf, Witness};
+use crate::breaker::{Behalf, Trip, Witness};
+use crate::cause::Cause;
 use crate::counters::Counters;
 use crate::custody::{Trouble, Verdict};
 use crate::decision::{CanaryOutcome, Fate, Outcome, SetAside};
@@ -88,8 +89,34 @@ impl Release {
         self.tick(now);
         let Some(flying) = self.in_flight.iter_mut().find(|it| it.job.id == message) else { return };
         flying.source = Some(witness.source);
-        let n = usize::from(flying.hop.0);
-        self.changed |= self.hops[n].witnessed(witness, now);
+        let hop = flying.hop;
+        let n = usize::from(hop.0);
+        let cause = match self.hops[n].witnessed(witness, now) {
+            None => return,
+            Some(Trip::Hop(cause)) => cause,
+            Some(Trip::Domain) => {
+                let good = witness.refused.iter().find(|it| it.known_good);
+                let route = good.and_then(|it| self.domains.hold(hop, it.address, self.now_ms));
+                if let Some(route) = route {
+                    self.hold_route(route);
+                    self.changed = true;
+                    return;
+                }
+                // There are more of them than a server that is itself would refuse.
+                Cause::GoodRefused
+            }
+        };
+        self.changed |= self.hops[n].require_proof(cause, now);
+    }
+
+    /// A hop was asked whether it takes the recipient that stands for a domain that is held: if so, its mail goes again.
+    pub fn asked(&mut self, hop: HopId, route: u16, is_taken: bool, now: Now) {
+        self.tick(now);
+        if is_taken {
+            self.free_domains(hop, Some(route));
+        } else {
+            self.domains.refused_again(hop, route, self.now_ms);
+        }
     }
 
     /// How often the counters of a hop are to be read while there is mail, in ms.

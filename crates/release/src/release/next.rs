@@ -43,6 +43,12 @@ impl Release {
         if let Some(decision) = self.next_canary(&mut wake) {
             return decision;
         }
+        let hops = &self.hops;
+        let takes_mail = |hop: HopId| hops[usize::from(hop.0)].state() == State::Healthy;
+        match self.domains.next_ask(takes_mail, self.now_ms) {
+            Ok((hop, route)) => return Decision::Ask { hop, route },
+            Err(at_ms) => at_ms.into_iter().for_each(|at_ms| wake.at(at_ms)),
+        }
         if mail && let Some(decision) = self.next_mail(&mut wake) {
             return decision;
         }

@@ -41,7 +41,12 @@ impl From<SavedHop1> for SavedHop {
 
 impl From<Saved1> for Saved {
     fn from(Saved1 { mode, hops }: Saved1) -> Self {
-        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect(), spared: Vec::new() }
+        Self {
+            mode,
+            hops: hops.into_iter().map(SavedHop::from).collect(),
+            spared: Vec::new(),
+            domains: Vec::new(),
+        }
     }
 }
 
@@ -111,7 +116,12 @@ impl From<SavedHop2> for SavedHop {
 
 impl From<Saved2> for Saved {
     fn from(Saved2 { mode, hops }: Saved2) -> Self {
-        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect(), spared: Vec::new() }
+        Self {
+            mode,
+            hops: hops.into_iter().map(SavedHop::from).collect(),
+            spared: Vec::new(),
+            domains: Vec::new(),
+        }
     }
 }
 
