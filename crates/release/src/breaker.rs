@@ -297,8 +297,7 @@ mod tests {
     fn what_was_more_than_ten_minutes_ago_no_longer_counts() {
         let mut breaker = Breaker::default();
         for n in 0..30 {
-            let one = witness(n, &[absent(n)]);
-            assert_eq!(breaker.take(one, n * 3 * MINUTE), None);
+            assert_eq!(breaker.take(witness(n, &[absent(n)]), n * 3 * MINUTE), None);
         }
     }
 

@@ -296,7 +296,7 @@ fn hop_id(n: usize) -> HopId {
 }
 
 /// Whether mail goes to one of these hops.
-fn goes(hops: &[Hop]) -> impl Fn(HopSet) -> bool {
+fn goes(hops: &[Hop]) -> impl Fn(HopSet) -> bool + use<> {
     let healthy = hops.iter().enumerate().filter(|(_, hop)| hop.state() == State::Healthy);
     let healthy: Vec<HopId> = healthy.map(|(n, _)| hop_id(n)).collect();
     move |set| healthy.iter().any(|hop| set.has(*hop))

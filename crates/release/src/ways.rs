@@ -223,7 +223,7 @@ impl Ways {
 
     pub(crate) fn take_expired(&mut self, oldest_unix_s: u32, now: Secs) -> Option<Job> {
         let job = self.ways.iter_mut().find_map(|way| way.queue.take_expired(oldest_unix_s, now))?;
-        self.mixed.remove(&job.id);
+        self.forget(job.id);
         Some(job)
     }
 
