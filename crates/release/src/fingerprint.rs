@@ -1,7 +1,8 @@
 //! What a server shows of itself before any mail, and whether that is what it showed before.
 //!
-//! A server that was rebuilt has another name or certificate, or offers other extensions. Several servers behind one address
-//! show several faces, so that a few are known at once; where their names or certificates never end, these are passed over.
+//! A server that was rebuilt has another name, offers other extensions or shows another certificate. Several servers
+//! behind one address show several faces, so that a few are known at once; where the names never end, they and the
+//! certificates that go with them are passed over.
 
 use alloc::vec::Vec;
 
@@ -16,11 +17,11 @@ pub struct Greeting<'a> {
     /// The text of its greeting, without the code. Its first word counts, which is the server's name (RFC 5321 section
     /// 4.2); behind it there may be the time of day.
     pub banner: &'a str,
-    /// The keywords of its first reply to EHLO, before TLS began, without their parameters, with spaces between them; empty
-    /// after HELO.
+    /// The keywords of its reply to EHLO, without their parameters, with spaces between them; empty after HELO.
     pub extensions: &'a str,
-    /// SHA-256 of the certificate that it showed; `None` on a connection without TLS.
-    pub certificate: Option<[u8; 32]>,
+    /// What stays the same about the certificate when it is renewed (whatever the caller takes for that); empty where
+    /// there is no TLS, which says nothing about the certificate.
+    pub certificate: &'a [u8],
 }
 
 /// A server's face: digests of what it showed.
@@ -28,7 +29,7 @@ pub struct Greeting<'a> {
 pub struct Fingerprint {
     name: u32,
     extensions: u32,
-    /// `None` until a connection to it was encrypted.
+    /// Of its certificate, where one was seen.
     certificate: Option<u32>,
 }
 
@@ -39,10 +40,12 @@ pub enum Change {
     Name,
     /// What it offers after EHLO.
     Extensions,
-    /// More than one of these.
+    /// Both of these.
     All,
-    /// The certificate that it shows.
+    /// The certificate alone.
     Certificate,
+    /// The certificate, and name or extensions.
+    CertificateToo,
 }
 
 impl Greeting<'_> {
@@ -53,23 +56,19 @@ impl Greeting<'_> {
         Fingerprint {
             name: digest(name.trim_end_matches('.')),
             extensions: extensions.fold(0, u32::wrapping_add),
-            certificate: self.certificate.map(|[a, b, c, d, ..]| u32::from_le_bytes([a, b, c, d])),
+            certificate: (!self.certificate.is_empty()).then(|| fnv(self.certificate.iter().copied())),
         }
     }
 }
 
-impl Fingerprint {
-    /// As it was kept before certificates were looked at.
-    pub(crate) const fn without_certificate(name: u32, extensions: u32) -> Self {
-        Self { name, extensions, certificate: None }
-    }
+/// The digest of a word in lower case.
+pub(crate) fn digest(word: &str) -> u32 {
+    fnv(word.bytes().map(|byte| byte.to_ascii_lowercase()))
 }
 
-/// 32-bit FNV-1a (draft-eastlake-fnv) of a word in lower case. It notices changes; it withstands no forger.
-pub(crate) fn digest(word: &str) -> u32 {
-    word.bytes().fold(0x811C_9DC5, |digest, byte| {
-        (digest ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
-    })
+/// 32-bit FNV-1a (draft-eastlake-fnv). It notices changes; it withstands no forger.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u32 {
+    bytes.fold(0x811C_9DC5, |digest, byte| (digest ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// What is known of a hop's faces. Outlives a restart.
@@ -81,91 +80,85 @@ pub struct Faces {
     shown: Vec<Fingerprint>,
     /// There were more of them than are kept.
     overflown: bool,
-    /// Its names have no end: they do not count.
+    /// Its names have no end: only extensions count.
     names_vary: bool,
-    /// Its certificates have no end: they do not count.
-    certificates_vary: bool,
+}
+
+/// A hop's faces as they were kept before certificates were looked at.
+#[derive(Deserialize)]
+pub(crate) struct FacesWithoutCertificates {
+    known: Vec<(u32, u32)>,
+    shown: Vec<(u32, u32)>,
+    overflown: bool,
+    names_vary: bool,
+}
+
+impl From<FacesWithoutCertificates> for Faces {
+    fn from(faces: FacesWithoutCertificates) -> Self {
+        let FacesWithoutCertificates { known, shown, overflown, names_vary } = faces;
+        let all = |faces: Vec<(u32, u32)>| {
+            let face = |(name, extensions)| Fingerprint { name, extensions, certificate: None };
+            faces.into_iter().map(face).collect()
+        };
+        Self { known: all(known), shown: all(shown), overflown, names_vary }
+    }
 }
 
 /// What a face says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
-    /// Nobody had seen the server before: that is how it is.
+    /// Nobody had seen the server, or its certificate, before: that is how it is.
     First,
     /// It is known, or was seen since it is in doubt.
     Familiar,
-    /// It is known, but for its certificate, which nobody had looked at: that is how it is.
-    Learned,
     /// It is new.
     New(Change),
 }
 
 impl Faces {
-    /// Those from before certificates were looked at.
-    pub(crate) fn without_certificates(
-        [known, shown]: [Vec<Fingerprint>; 2],
-        overflown: bool,
-        names_vary: bool,
-    ) -> Self {
-        Self { known, shown, overflown, names_vary, certificates_vary: false }
-    }
-
     /// Looks at a face.
     pub(crate) fn see(&mut self, face: Fingerprint) -> Sight {
         let Some(last) = self.known.last().copied() else {
             self.known.push(face);
             return Sight::First;
         };
-        let (names_vary, certificates_vary) = (self.names_vary, self.certificates_vary);
-        let same_server = |other: &Fingerprint| {
-            other.extensions == face.extensions && (names_vary || other.name == face.name)
+        let names_vary = self.names_vary;
+        let same = |other: &&mut Fingerprint| {
+            let named = names_vary || other.name == face.name && certificates_agree(**other, face);
+            other.extensions == face.extensions && named
         };
-        // A connection without TLS shows no certificate, which says nothing against it.
-        let same = |other: &Fingerprint| {
-            same_server(other)
-                && (certificates_vary || face.certificate.is_none() || other.certificate == face.certificate)
-        };
-        if self.known.iter().chain(&self.shown).any(same) {
-            return Sight::Familiar;
-        }
-        let bare = |other: &&mut Fingerprint| other.certificate.is_none() && same_server(other);
-        if let Some(bare) = self.known.iter_mut().chain(&mut self.shown).find(bare) {
-            bare.certificate = face.certificate;
-            return Sight::Learned;
+        if let Some(met) = self.known.iter_mut().chain(&mut self.shown).find(same) {
+            if met.certificate.is_some() || face.certificate.is_none() {
+                return Sight::Familiar;
+            }
+            met.certificate = face.certificate;
+            return Sight::First;
         }
         self.overflown |= self.shown.len() >= FACES_MAX;
         push(&mut self.shown, face);
-        let is_other = |a: Option<u32>, b: Option<u32>| a.zip(b).is_some_and(|(a, b)| a != b);
-        let changes = [
-            (last.name != face.name, Change::Name),
-            (last.extensions != face.extensions, Change::Extensions),
-            (is_other(last.certificate, face.certificate), Change::Certificate),
-        ];
-        let mut changes = changes.into_iter().filter(|(is_other, _)| *is_other).map(|(_, change)| change);
-        Sight::New(match (changes.next(), changes.next()) {
-            (Some(change), None) => change,
-            _ => Change::All,
+        let is_same = (last.name == face.name, last.extensions == face.extensions);
+        Sight::New(match (is_same, certificates_agree(last, face)) {
+            ((true, true), _) => Change::Certificate,
+            (_, false) => Change::CertificateToo,
+            ((true, false), true) => Change::Extensions,
+            ((false, true), true) => Change::Name,
+            ((false, false), true) => Change::All,
         })
+    }
+
+    /// Whatever certificate is shown next is how it is.
+    pub(crate) fn forget_certificates(&mut self) {
+        self.known.iter_mut().chain(&mut self.shown).for_each(|face| face.certificate = None);
     }
 
     /// The hop is believed to be the right one, with the faces that it has shown.
     pub(crate) fn believe(&mut self) {
-        if let Some(first) = self.shown.first().filter(|_| self.overflown) {
-            self.names_vary |= self.shown.iter().any(|face| face.name != first.name);
-            self.certificates_vary |= self.shown.iter().any(|face| face.certificate != first.certificate);
-        }
+        let name = self.shown.first().map(|face| face.name);
+        self.names_vary |= self.overflown && self.shown.iter().any(|face| Some(face.name) != name);
         self.overflown = false;
         for face in core::mem::take(&mut self.shown) {
             push(&mut self.known, face);
         }
-    }
-}
-
-#[cfg(test)]
-impl Fingerprint {
-    /// As it was written before certificates were looked at.
-    pub(crate) fn without(self) -> Vec<u8> {
-        postcard::to_extend(&(self.name, self.extensions), Vec::new()).unwrap()
     }
 }
 
@@ -175,14 +168,13 @@ impl Faces {
     pub(crate) fn largest() -> Self {
         let face = Fingerprint { name: u32::MAX, extensions: u32::MAX, certificate: Some(u32::MAX) };
         let faces = alloc::vec![face; FACES_MAX];
-        Self {
-            known: faces.clone(),
-            shown: faces,
-            overflown: true,
-            names_vary: true,
-            certificates_vary: true,
-        }
+        Self { known: faces.clone(), shown: faces, overflown: true, names_vary: true }
     }
+}
+
+/// Whether two certificates are one, as far as they are known.
+fn certificates_agree(one: Fingerprint, other: Fingerprint) -> bool {
+    one.certificate.zip(other.certificate).is_none_or(|(one, other)| one == other)
 }
 
 /// Adds a face; the oldest goes where there are too many.
@@ -204,7 +196,7 @@ mod tests {
     const EXCHANGE: Greeting<'_> = Greeting {
         banner: "mail.site.example Microsoft ESMTP MAIL Service ready at Mon, 2 Mar 2026 02:00:00 +0000",
         extensions: "SIZE PIPELINING DSN ENHANCEDSTATUSCODES STARTTLS 8BITMIME CHUNKING XRDST",
-        certificate: None,
+        certificate: b"",
     };
 
     fn named(name: &str) -> Fingerprint {
@@ -216,7 +208,7 @@ mod tests {
         let later = Greeting {
             banner: "MAIL.site.example Microsoft ESMTP MAIL Service ready at Tue, 3 Mar 2026 17:30:09 +0100",
             extensions: "pipelining SIZE DSN 8BITMIME ENHANCEDSTATUSCODES STARTTLS CHUNKING XRDST",
-            certificate: None,
+            ..EXCHANGE
         };
         assert_eq!(later.fingerprint(), EXCHANGE.fingerprint());
     }
@@ -224,7 +216,7 @@ mod tests {
     #[test]
     fn what_changed_is_told() {
         let fewer = Greeting { extensions: "SIZE PIPELINING", ..EXCHANGE }.fingerprint();
-        let other = Greeting { banner: "WIN-4711", extensions: "SIZE", certificate: None }.fingerprint();
+        let other = Greeting { banner: "WIN-4711", extensions: "SIZE", ..EXCHANGE }.fingerprint();
         for (face, change) in
             [(named("WIN-4711"), Change::Name), (fewer, Change::Extensions), (other, Change::All)]
         {
@@ -233,6 +225,21 @@ mod tests {
             assert_eq!(faces.see(face), Sight::New(change));
             assert_eq!(faces.see(face), Sight::Familiar, "told once");
         }
+    }
+
+    #[test]
+    fn another_certificate_is_another_face_and_none_says_nothing() {
+        let with = |certificate| Greeting { certificate, ..EXCHANGE }.fingerprint();
+        let mut faces = Faces::default();
+        assert_eq!(faces.see(with(b"")), Sight::First);
+        assert_eq!(faces.see(with(b"one")), Sight::First, "the first that is seen is how it is");
+        assert_eq!(faces.see(with(b"one")), Sight::Familiar);
+        assert_eq!(faces.see(with(b"")), Sight::Familiar, "once without TLS");
+        assert_eq!(faces.see(with(b"two")), Sight::New(Change::Certificate));
+        assert_eq!((faces.see(with(b"two")), faces.see(with(b"one"))), (Sight::Familiar, Sight::Familiar));
+        faces.believe();
+        let rebuilt = Greeting { banner: "WIN-4711", certificate: b"three", ..EXCHANGE };
+        assert_eq!(faces.see(rebuilt.fingerprint()), Sight::New(Change::CertificateToo));
     }
 
     #[test]
@@ -256,38 +263,7 @@ mod tests {
         (1..10).for_each(|n| assert_eq!(faces.see(named(&format!("node-{n}"))), Sight::New(Change::Name)));
         faces.believe();
         assert_eq!(faces.see(named("node-77")), Sight::Familiar);
-        let fewer = Greeting { banner: "node-78", extensions: "SIZE", certificate: None };
+        let fewer = Greeting { banner: "node-78", extensions: "SIZE", ..EXCHANGE };
         assert!(matches!(faces.see(fewer.fingerprint()), Sight::New(_)), "what it offers counts as ever");
-    }
-
-    fn certified(certificate: u8) -> Fingerprint {
-        Greeting { certificate: Some([certificate; 32]), ..EXCHANGE }.fingerprint()
-    }
-
-    #[test]
-    fn another_certificate_is_news_and_the_first_one_or_none_is_not() {
-        let mut faces = Faces::default();
-        assert_eq!(faces.see(EXCHANGE.fingerprint()), Sight::First);
-        assert_eq!(faces.see(certified(1)), Sight::Learned);
-        assert_eq!(faces.see(certified(1)), Sight::Familiar);
-        assert_eq!(faces.see(EXCHANGE.fingerprint()), Sight::Familiar, "TLS did not come about");
-        assert_eq!(faces.see(certified(2)), Sight::New(Change::Certificate));
-        let rebuilt = Greeting { certificate: Some([3; 32]), banner: "WIN-4711", ..EXCHANGE };
-        assert_eq!(faces.see(rebuilt.fingerprint()), Sight::New(Change::All));
-        faces.believe();
-        for certificate in 1..=2 {
-            assert_eq!(faces.see(certified(certificate)), Sight::Familiar, "two servers behind one address");
-        }
-    }
-
-    #[test]
-    fn certificates_without_end_are_passed_over_once_somebody_has_said_that_it_is_the_right_server() {
-        let mut faces = Faces::default();
-        (0..10).for_each(|n| {
-            faces.see(certified(n));
-        });
-        faces.believe();
-        assert_eq!(faces.see(certified(77)), Sight::Familiar);
-        assert_eq!(faces.see(named("WIN-4711")), Sight::New(Change::Name), "its name counts as ever");
     }
 }

@@ -131,7 +131,7 @@ mod tests {
             missing: u16::MAX,
             since_unix_ms: Some(u64::MAX),
             last_reply: Some(ReplyText::new(format_args!("{text}"))),
-            cause: Some(Cause::Fingerprint(Change::All)),
+            cause: Some(Cause::Fingerprint(Change::CertificateToo)),
             faces: Faces::largest(),
             takes_probes: true,
             took_mail: true,

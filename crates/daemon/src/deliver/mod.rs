@@ -5,16 +5,20 @@ mod attempt;
 mod canary;
 mod connection;
 mod counters;
+mod encrypt;
 mod errand;
 mod evidence;
+mod fit;
 mod known;
 mod learn;
 mod letter;
+mod mirror;
 mod notes;
 mod places;
 mod probe;
 mod queue;
 mod record;
+mod relayed;
 mod saved;
 mod send;
 mod sessions;
@@ -42,6 +46,7 @@ use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::stop;
 use crate::storage::{Arrived, Volumes};
+use crate::tls::Tls;
 use canary::Canaries;
 pub(crate) use canary::{
     Canary, Fate as CanaryFate, OfHop as CanariesOfHop, REPORT_BYTES_MAX, ReturnPath, Token,
@@ -50,11 +55,21 @@ use connection::Connection;
 pub(crate) use connection::SourceAddresses;
 use counters::AllCounters;
 use known::Known;
+use mirror::Mirror;
 pub(crate) use notes::Note;
 use notes::Notes;
 use places::Places;
 use states::Told;
 use ways::Ways;
+
+/// What all connections to a hop have in common.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    /// One clone for each connection: so they are counted.
+    counted: Arc<()>,
+    /// What its answers have taught of recipients.
+    known: Arc<Known>,
+}
 
 /// Everything that release needs at run time.
 pub(crate) struct Delivery {
@@ -80,9 +95,12 @@ pub(crate) struct Delivery {
     ways: Ways,
     places: Places,
     notes: Mutex<Notes>,
+    /// What the next hops take.
+    mirror: Mutex<Mirror>,
     canaries: Canaries,
     counters: AllCounters,
     directory: Arc<Directory>,
+    tls: Arc<Tls>,
     /// Something happened that may change what is to be done next.
     wake: Notify,
     /// There may be messages of which it is not known whose they are.
@@ -111,6 +129,7 @@ impl Delivery {
         let ways = Ways::new(&settings.next_hops);
         let config = config(&settings, &ways, seed);
         let state = BoxState::new(arrived.iter().map(|arrived| arrived.kept.clone()));
+        let tls = Tls::new(&settings, &state.kept()).map_err(Error::Tls)?;
         let mut client = ClientConfig::new(settings.system.hostname.as_str())
             .map_err(|error| Error::Settings(format!("system.hostname: {error}")))?;
         client.recipients_max = settings.client.recipients_max;
@@ -125,6 +144,7 @@ impl Delivery {
         let connections = config.hops.iter().map(|_| Arc::new(())).collect();
         let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
         let known = config.hops.iter().map(|_| Arc::default()).collect();
+        let mirror = Mutex::new(Mirror::new(&settings.next_hops, state.kept().value(mirror::KEY)));
         let delivery = Self {
             settings,
             config,
@@ -142,9 +162,11 @@ impl Delivery {
             ways,
             places: Places::default(),
             notes: Mutex::default(),
+            mirror,
             canaries,
             counters,
             directory,
+            tls: Arc::new(tls),
             wake: Notify::new(),
             unknown: Notify::new(),
             lines: Lines::default(),
@@ -160,6 +182,19 @@ impl Delivery {
     /// What the last volume says, if none of them has.
     pub(crate) async fn forget(&self) -> Result<(), SpoolError> {
         self.state.put(&self.volumes, Vec::new(), true).await
+    }
+
+    /// TLS on both sides.
+    pub(crate) fn tls(&self) -> &Arc<Tls> {
+        &self.tls
+    }
+
+    /// Makes what clients are shown, and what next hops have shown, outlive a restart.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub(crate) async fn save_tls(&self, by_operator: bool) -> Result<(), SpoolError> {
+        self.state.put(&self.volumes, self.tls.values(), by_operator).await
     }
 
     /// What the box keeps beyond its mail.
@@ -272,6 +307,15 @@ impl Delivery {
     /// Keeps in mind what was said of a message, and when it is due again.
     fn remember(&self, id: MailId, due_mono_ms: Option<u64>, said: &str) {
         self.notes().remember(id, due_mono_ms, said);
+    }
+
+    /// Has what waits tried now, if nothing holds it. Whether that is so.
+    pub(crate) fn release_now(&self) -> bool {
+        let goes = matches!(self.release().mode(), Mode::Auto | Mode::Drain);
+        if goes {
+            self.end_waits();
+        }
+        goes
     }
 
     /// Has no message of the queue wait any longer.

@@ -7,7 +7,7 @@ use penstock_release::{Message, Priority, Removed, WaySet};
 use penstock_spool::{Envelope, MessageId, Recipient};
 use tracing::{debug, error, warn};
 
-use super::{Delivery, addressing, bounded, saved};
+use super::{Delivery, addressing, bounded, mirror, saved};
 use crate::boxstate::BoxState;
 use crate::control::{MailId, Store};
 use crate::ledger::Kind;
@@ -106,9 +106,11 @@ impl Delivery {
         }
         self.recover(&queued);
         if self.state.arrived(&kept) {
+            self.mirror().learn(kept.value(mirror::KEY));
             if let Some(saved) = saved::load(&kept) {
                 self.release().set_mode(saved.mode, self.now());
             }
+            self.tls.arrived(&kept);
         } else if kept != self.state.kept()
             && let Some(storage) = self.volumes.of(store).cloned()
         {

@@ -15,7 +15,7 @@ use crate::storage::Storage;
 impl Delivery {
     /// Sends one message and reports what came of it.
     pub(super) async fn send(&self, id: MailId, hop: HopId) {
-        let (ended, connection) = attempt::run(self, id, hop).await;
+        let (mut ended, connection) = attempt::run(self, id, hop).await;
         // First of all, so that it is there for the next message: what was delivered is on flash by now.
         if let Some(connection) = connection {
             self.keep(hop, connection);
@@ -43,6 +43,9 @@ impl Delivery {
         if follows == Some(Follows::Done) && self.notes().take_again(id) {
             // The operator gave recipients back while the others were on their way.
             self.offer_again(id).await;
+        }
+        if let Ended::Tried(attempt) = &mut ended {
+            self.tell_unreported(id, hop, attempt).await;
         }
     }
 
@@ -75,16 +78,18 @@ impl Delivery {
                 let too_old = self.is_too_old(left.accepted_unix_ms());
                 if too_old && self.release().remove(id.key()) == Removed::Yes {
                     tell_set_aside(id, SetAside::Expired);
-                    left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
+                    let _ = left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
                 } else {
                     let said = left.said();
                     self.remember(id, Some(self.clock.mono_ms() + for_ms), &said);
                     let unknown = if left.is_unknown() { "not known whether it was taken; " } else { "" };
                     let why = format!("{unknown}will be tried again in {} min", for_ms.div_ceil(60_000));
-                    left.note_open(self, Fate::Deferred, attempts, &why).await;
+                    let _ = left.note_open(self, Fate::Deferred, attempts, &why).await;
                 }
             }
-            Follows::SetAside(aside) => left.note_open(self, Fate::Held, 0, why(aside)).await,
+            Follows::SetAside(aside) => {
+                let _ = left.note_open(self, Fate::Held, 0, why(aside)).await;
+            }
         }
     }
 

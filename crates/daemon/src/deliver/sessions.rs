@@ -6,8 +6,8 @@ use std::time::Duration;
 use penstock_release::{Found, HopId, HopStatus};
 use tracing::debug;
 
-use super::Delivery;
 use super::connection::Connection;
+use super::{Delivery, Shared};
 
 /// How long a session is kept for the next message.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -35,12 +35,15 @@ impl Delivery {
         let Some(next_hop) = self.settings.next_hops.get(usize::from(hop.0)) else { return Err(None) };
         let Some(counted) = self.connections.get(usize::from(hop.0)) else { return Err(None) };
         let Some(known) = self.known.get(usize::from(hop.0)) else { return Err(None) };
+        let Some(tls) = self.tls.hop(hop) else { return Err(None) };
         debug!(hop = self.hop_name(hop), "connecting");
-        let (client, stopping) = (self.client.clone(), self.stopping.clone());
-        let (address, timeouts) = (&next_hop.address, &self.settings.client);
-        let of_hop = (Arc::clone(counted), Arc::clone(known));
-        let connection = Connection::open(address, self.from, client, timeouts, stopping, of_hop).await?;
+        let shared = Shared { counted: Arc::clone(counted), known: Arc::clone(known) };
+        let (connection, met) = self.open(&next_hop.address, shared, tls).await?;
         self.release().greeted(hop, &connection.greeting(), self.now());
+        if let Some(met) = met {
+            self.met(hop, met).await;
+        }
+        self.heard(hop, connection.capabilities()).await;
         Ok(connection)
     }
 

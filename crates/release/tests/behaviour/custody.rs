@@ -9,9 +9,8 @@ use crate::world::{Answer, CANARY_MS, DAY, HOUR, MINUTE, SECOND, UNIX_START_MS, 
 
 const EXTENSIONS: &str = "SIZE PIPELINING DSN ENHANCEDSTATUSCODES 8BITMIME";
 const BEFORE: Greeting<'_> =
-    Greeting { banner: "mail.site.example ready", extensions: EXTENSIONS, certificate: None };
-const REBUILT: Greeting<'_> =
-    Greeting { banner: "WIN-4711 ready", extensions: EXTENSIONS, certificate: None };
+    Greeting { banner: "mail.site.example ready", extensions: EXTENSIONS, certificate: b"" };
+const REBUILT: Greeting<'_> = Greeting { banner: "WIN-4711 ready", ..BEFORE };
 
 const DENIED: Answer = Answer::Says(Phase::Rcpt, 550, "5.7.54 SMTP; Unable to relay recipient");
 
@@ -254,7 +253,7 @@ fn when_known_recipients_of_several_senders_are_refused_nothing_more_goes() {
 #[test]
 fn a_domain_that_is_refused_while_others_are_taken_has_its_mail_held_alone_until_it_is_taken_again() {
     // Of six messages one is for the domain that the server has lost.
-    let is_lost = |id: u64| id % 6 == 0;
+    let is_lost = |id: u64| id.is_multiple_of(6);
     let mended = 2 * HOUR;
     let mut world = World::with(with_probes(0), None, move |_, message, now| match message {
         Some(id) if is_lost(id) && (MINUTE..mended).contains(&now) => Answer::Refuses,
@@ -262,7 +261,7 @@ fn a_domain_that_is_refused_while_others_are_taken_has_its_mail_held_alone_until
     });
     world.source = |id| id % 11;
     world.address =
-        |id| if id % 6 == 0 { format!("{id}@lost.example") } else { format!("{id}@kept.example") };
+        |id| if id.is_multiple_of(6) { format!("{id}@lost.example") } else { format!("{id}@kept.example") };
     world.refusal = (550, "5.1.10 RESOLVER.ADR.RecipientNotFound", true);
     world.takes_again_ms = mended;
     world.offer(1..=1_200);
