@@ -31,14 +31,14 @@ mod value;
 pub use changes::{Change, Entry, changes, entries};
 pub use mailboxes::Mailboxes;
 pub use names::{AbsolutePath, Domain, HopName, HostName, Reserve};
-pub use network::{HopAddress, HopHost, InterfaceAddress, Network, Smarthost, TimeServer};
+pub use network::{HopAddress, HopHost, InterfaceAddress, NameServer, Network, Smarthost, TimeServer};
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
 pub use proof::{HttpUrl, MailAddress};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
-    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
+    Authenticity, Bounce, BoxNetwork, Client, ClockChip, Dns, Domains, InitialMode, Listen, LogFormat, LogLevel,
     Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Release, SECTIONS, Settings, Site, System,
     Volume,
 };

@@ -28,6 +28,7 @@ mod line;
 mod output;
 pub mod replies;
 mod reply;
+mod results;
 pub mod server;
 
 pub use address::Address;
@@ -35,3 +36,4 @@ pub use envelope::{BodyType, MailFrom, Notify, OriginalRecipient, Recipient, Ret
 pub use error::Error;
 pub use host_name::HostName;
 pub use reply::{Reply, ReplyBuf, Status};
+pub use results::ResultsFilter;

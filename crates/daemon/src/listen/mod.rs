@@ -8,11 +8,11 @@ mod session;
 mod trace;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_settings::{BareNewlines, Settings};
+use penstock_settings::Settings;
 use penstock_smtp::server;
 use penstock_smtp::{Reply, replies};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -21,7 +21,10 @@ use tracing::warn;
 
 use crate::Error;
 use crate::clock::Clock;
+use crate::authenticity::Authenticity;
 use crate::deliver::Delivery;
+use crate::dns::Dns;
+use crate::ledger::Notes;
 use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::storage::Volumes;
@@ -44,6 +47,9 @@ pub(crate) struct Listening {
     volumes: Volumes,
     /// Who waits for reports on canaries.
     delivery: Arc<Delivery>,
+    dns: Arc<Dns>,
+    authenticity: Arc<Authenticity>,
+    notes: Arc<Notes>,
     limits: Arc<Limits>,
     /// One line for each message, as long as they are not too many.
     lines: Lines,
@@ -61,6 +67,7 @@ impl Listening {
         metrics: Arc<Metrics>,
         volumes: Volumes,
         delivery: Arc<Delivery>,
+        (dns, authenticity, notes): (Arc<Dns>, Arc<Authenticity>, Arc<Notes>),
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let config = config(&settings)?;
@@ -72,6 +79,9 @@ impl Listening {
             metrics,
             volumes,
             delivery,
+            dns,
+            authenticity,
+            notes,
             limits,
             lines: Lines::default(),
             crowd_lines: Lines::default(),
@@ -93,6 +103,15 @@ impl Listening {
 
     fn host_name(&self) -> &str {
         self.config.host_name.as_str()
+    }
+
+    /// How a session with that client behaves.
+    fn config_for(&self, client: IpAddr) -> server::Config {
+        let mut config = self.config.clone();
+        if self.settings.listen.bare_newlines_from.iter().any(|devices| devices.contains(client)) {
+            config.bare_newlines = server::BareNewlines::Normalise;
+        }
+        config
     }
 
     /// What a client is told when the log does not take its message. Always 4xx: nothing that is wrong with us is the
@@ -124,10 +143,6 @@ fn config(settings: &Settings) -> Result<server::Config, Error> {
     config.size_bytes_max = listen.size_max.0;
     config.recipients_max = listen.recipients_max;
     config.errors_max = listen.protocol_errors_max;
-    config.bare_newlines = match listen.bare_newlines {
-        BareNewlines::Refuse => server::BareNewlines::Refuse,
-        BareNewlines::Keep => server::BareNewlines::Keep,
-    };
     Ok(config)
 }
 

@@ -41,7 +41,7 @@ enum Step {
     /// The intake has collected enough of the message to give it on.
     PassOn,
     /// The message has ended.
-    End { received_lines: u32 },
+    End { received_lines: u32, bare_newlines: bool },
     /// The session is over.
     Close,
 }
@@ -66,7 +66,7 @@ impl From<io::Error> for Cut {
 pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<Listening>, place: Place) {
     let stopping = listening.stopping.clone();
     let mut connection = Connection {
-        session: Session::new(listening.config.clone()),
+        session: Session::new(listening.config_for(client.ip())),
         intake: Intake::new(Arc::clone(&listening), client, place),
         input: Vec::new(),
         pace: Pace::new(),
@@ -125,9 +125,9 @@ impl Connection {
                     self.pace.moved();
                     self.go_on()
                 }
-                Step::End { received_lines } => {
+                Step::End { received_lines, bare_newlines } => {
                     self.flush().await?;
-                    let taken = self.intake.end(received_lines).await;
+                    let taken = self.intake.end(received_lines, bare_newlines).await;
                     self.end(taken);
                     self.pace.moved();
                     self.go_on()
@@ -221,7 +221,9 @@ impl Connection {
                     }
                     continue;
                 }
-                Event::EndOfData { received_lines, .. } => return Step::End { received_lines },
+                Event::EndOfData { received_lines, bare_newlines, .. } => {
+                    return Step::End { received_lines, bare_newlines };
+                }
                 Event::Reset { why } => {
                     if why != ResetReason::Rset {
                         self.listening.metrics.refused_form.add(1);

@@ -17,6 +17,8 @@ use penstock_settings::Settings;
 use tempfile::TempDir;
 
 const SETTINGS_VARIABLE: &str = "PENSTOCK_TEST_SETTINGS";
+/// A name server that is not there, and says so at once: no test asks one of the outer world.
+const NOBODY: &str = "127.0.0.1:9";
 /// A guard against hanging, far above what anything takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -114,6 +116,7 @@ impl Site {
         let (at, socket) = (path("volume"), path("control.sock"));
         let settings = format!(
             "[system]\nhostname = \"mx.example.org\"\ncontrol_socket = \"{socket}\"\n\
+             [dns]\nservers = [\"{NOBODY}\"]\n\
              [volume]\npath = \"{at}\"\nsize = \"64MiB\"\nsegment_size = \"1MiB\"\n{volume}\
              [domains]\naccepted = [\"example.org\"]\n\
              [[next_hop]]\nname = \"exchange\"\naddress = \"127.0.0.1:{hop_port}\"\n\

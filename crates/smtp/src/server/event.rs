@@ -34,6 +34,8 @@ pub enum Event<'a> {
         bytes: u64,
         /// How many Received fields the header section has. Whether that is a loop is for the caller to decide.
         received_lines: u32,
+        /// Whether it had bare newlines, each of which has become CR LF.
+        bare_newlines: bool,
     },
     /// The transaction is over without a message: drop the envelope and what came of the message. Already answered.
     Reset {

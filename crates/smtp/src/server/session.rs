@@ -355,7 +355,11 @@ impl Dialogue {
             return Event::Reset { why };
         }
         self.question = Some(Question::EndOfData);
-        Event::EndOfData { bytes: message.bytes, received_lines: message.received.lines() }
+        Event::EndOfData {
+            bytes: message.bytes,
+            received_lines: message.received.lines(),
+            bare_newlines: message.unstuffer.has_bare_newlines(),
+        }
     }
 
     fn accept(&mut self, reply: Option<Reply<'_>>) -> Result<(), Error> {
@@ -372,7 +376,7 @@ impl Dialogue {
             }
             Question::Data => {
                 self.message =
-                    Some(Message { unstuffer: Unstuffer::new(), received: ReceivedCounter::new(), bytes: 0 });
+                    Some(Message { unstuffer: Unstuffer::new(self.config.bare_newlines == BareNewlines::Normalise), received: ReceivedCounter::new(), bytes: 0 });
                 self.answer(replies::START_MAIL);
                 return Ok(());
             }
