@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use hickory_resolver::TokioResolver;
+use mail_auth::dkim::DkimError;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::spf::verify::SpfParameters;
@@ -88,6 +89,8 @@ fn dkim_findings(dkim: &[DkimOutput<'_>]) -> Vec<Finding> {
 fn dkim_finding(output: &DkimOutput<'_>) -> Finding {
     let (outcome, error) = match output.result() {
         DkimResult::Pass => ("pass", None),
+        // "The message was signed and the signature did not pass" (RFC 8601 §2.7.1).
+        DkimResult::Neutral(error @ Error::Dkim(DkimError::FailedBodyHashMatch)) => ("fail", Some(error)),
         DkimResult::Neutral(error) => ("neutral", Some(error)),
         DkimResult::Fail(error) => ("fail", Some(error)),
         DkimResult::PermError(error) => ("permerror", Some(error)),
@@ -141,7 +144,6 @@ fn dmarc_finding(dmarc: &DmarcOutput, parsed: &AuthenticatedMessage<'_>, front: 
 fn reason(error: &Error) -> String {
     use mail_auth::DnsError;
     use mail_auth::common::crypto::CryptoError;
-    use mail_auth::dkim::DkimError;
     match error {
         Error::Dns(DnsError::RecordNotFound(_)) => "no such key or record".into(),
         Error::Dns(DnsError::InvalidRecordType) => "the key or record is not valid".into(),

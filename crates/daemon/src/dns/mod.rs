@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, fs};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -294,12 +294,9 @@ impl Dns {
 fn build(servers: impl Iterator<Item = SocketAddr>) -> Option<TokioResolver> {
     let servers: Vec<_> = servers
         .map(|server| {
-            let port = |mut connection: ConnectionConfig| {
-                connection.port = server.port();
-                connection
-            };
-            let connections = vec![port(ConnectionConfig::udp()), port(ConnectionConfig::tcp())];
-            NameServerConfig { ip: server.ip(), trust_negative_responses: true, connections }
+            let mut there = NameServerConfig::udp_and_tcp(server.ip());
+            there.connections.iter_mut().for_each(|connection| connection.port = server.port());
+            there
         })
         .collect();
     if servers.is_empty() {
