@@ -11,6 +11,7 @@ pub mod control;
 mod deliver;
 mod directory;
 mod dns;
+mod dsn;
 mod error;
 mod header;
 pub mod keeper;
@@ -26,6 +27,7 @@ mod sandbox;
 mod speed;
 mod stop;
 mod storage;
+mod tls;
 mod volume;
 
 pub use error::Error;

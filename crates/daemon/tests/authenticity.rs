@@ -35,7 +35,8 @@ fn signed(body_bytes: usize) -> String {
     );
     let key = |text: &[u8]| base64_decode(text).unwrap();
     let key = Ed25519Key::from_seed_and_public_key(&key(SEED), &key(PUBLIC.as_bytes())).unwrap();
-    let signer = DkimSigner::from_key(key).domain("example.net").selector("s1").headers(["From", "To", "Subject"]);
+    let signer =
+        DkimSigner::from_key(key).domain("example.net").selector("s1").headers(["From", "To", "Subject"]);
     format!("{}{message}", signer.sign(message.as_bytes()).unwrap().to_header())
 }
 
@@ -121,7 +122,8 @@ fn a_field_says_what_was_found_if_the_settings_ask_for_it() {
     let small = signed(100);
     let reply = site.send(&["one@example.org"], &format!("{FORGED}{small}"));
     let got = hop.wait_for(1)[0].body.clone();
-    let field = format!("Authentication-Results: mx.example.org;\r\n\t{}\r\n", PASSES.replace("; ", ";\r\n\t"));
+    let field =
+        format!("Authentication-Results: mx.example.org;\r\n\t{}\r\n", PASSES.replace("; ", ";\r\n\t"));
     assert!(got.starts_with(&format!("{field}Received: from client.example (")), "{got}");
     assert!(got.ends_with(&format!("+0000\r\n{small}")));
     assert_eq!(told(&site, &reply, "authenticity"), PASSES);
@@ -129,7 +131,10 @@ fn a_field_says_what_was_found_if_the_settings_ask_for_it() {
     let reply = site.send(&["one@example.org"], &large);
     let got = hop.wait_for(2)[1].body.clone();
     let field = "Authentication-Results: mx.example.org;\r\n\tspf=pass smtp.mailfrom=sender@example.net\r\n";
-    assert!(got.starts_with(&format!("{field}Received: ")), "its end was not known when it went to the volume");
+    assert!(
+        got.starts_with(&format!("{field}Received: ")),
+        "its end was not known when it went to the volume"
+    );
     assert!(got.ends_with(&format!("+0000\r\n{large}")));
     assert_eq!(told(&site, &reply, "authenticity"), PASSES);
 }
@@ -137,7 +142,9 @@ fn a_field_says_what_was_found_if_the_settings_ask_for_it() {
 #[test]
 fn a_client_is_called_what_its_address_is_called() {
     let server = NameServer::start();
-    server.name_of([127, 0, 0, 1], "client.example.net").address_of("client.example.net", [127, 0, 0, 1].into());
+    server
+        .name_of([127, 0, 0, 1], "client.example.net")
+        .address_of("client.example.net", [127, 0, 0, 1].into());
     let mut site = Site::with_names(&server, "", "");
     let hop = Hop::start(site.hop_port);
     site.start();

@@ -225,19 +225,21 @@ impl ResultsFilter {
                         return Some(Given::Held);
                     }
                 }
-                Place::Identifier(identifier) => match identifier.read(byte, self.host_name.as_str().as_bytes()) {
-                    Read::More(identifier) => {
-                        self.at = Place::Identifier(identifier);
-                        self.hold(byte);
-                        *input = rest;
-                    }
-                    Read::End(identifier) => {
-                        self.decide(identifier);
-                        if !self.held.is_empty() {
-                            return Some(Given::Held);
+                Place::Identifier(identifier) => {
+                    match identifier.read(byte, self.host_name.as_str().as_bytes()) {
+                        Read::More(identifier) => {
+                            self.at = Place::Identifier(identifier);
+                            self.hold(byte);
+                            *input = rest;
+                        }
+                        Read::End(identifier) => {
+                            self.decide(identifier);
+                            if !self.held.is_empty() {
+                                return Some(Given::Held);
+                            }
                         }
                     }
-                },
+                }
                 Place::Goes => {
                     let len = memchr(b'\n', input).map(|lf| lf + 1);
                     if len.is_some() {
@@ -327,10 +329,17 @@ mod tests {
             for (before, behind) in [
                 ("", ""),
                 ("", "\r\nbody\r\n"),
-                ("Received: from a\r\n\tby b\r\n", "Subject: c\r\n\r\nAuthentication-Results: mx.example.org; x\r\n"),
+                (
+                    "Received: from a\r\n\tby b\r\n",
+                    "Subject: c\r\n\r\nAuthentication-Results: mx.example.org; x\r\n",
+                ),
             ] {
                 assert_filtered(&format!("{before}{forged}{behind}"), &format!("{before}{behind}"), 1);
-                assert_filtered(&format!("{before}{forged}{forged}{behind}"), &format!("{before}{behind}"), 2);
+                assert_filtered(
+                    &format!("{before}{forged}{forged}{behind}"),
+                    &format!("{before}{behind}"),
+                    2,
+                );
             }
         }
     }

@@ -143,7 +143,11 @@ mod tests {
         let mut findings = Findings::default();
         findings.push(Finding::new("spf", Outcome::Skipped).because("a front"));
         findings.push(Finding::new("dkim", Outcome::Is("pass")).with("header.d", "example.com"));
-        findings.push(Finding::new("dmarc", Outcome::Is("fail")).because("not (aligned)").with("header.from", "a b\r\nX: \u{e9}\""));
+        findings.push(
+            Finding::new("dmarc", Outcome::Is("fail"))
+                .because("not (aligned)")
+                .with("header.from", "a b\r\nX: \u{e9}\""),
+        );
         findings
     }
 
@@ -155,7 +159,10 @@ mod tests {
             findings().header("mx.example.org"),
             format!("Authentication-Results: mx.example.org; {said}\r\n").replace("; ", ";\r\n\t")
         );
-        assert_eq!(Findings::skipped("why").header("mx.example.org"), "Authentication-Results: mx.example.org; none\r\n");
+        assert_eq!(
+            Findings::skipped("why").header("mx.example.org"),
+            "Authentication-Results: mx.example.org; none\r\n"
+        );
         assert_eq!(Findings::skipped("why").to_string(), "all skipped (why)");
     }
 

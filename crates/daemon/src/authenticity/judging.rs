@@ -9,8 +9,8 @@ use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{
-    AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Error, MessageAuthenticator, SpfOutput,
-    SpfResult,
+    AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Error, MessageAuthenticator,
+    SpfOutput, SpfResult,
 };
 
 use super::Sender;
@@ -118,7 +118,8 @@ fn dmarc_finding(dmarc: &DmarcOutput, parsed: &AuthenticatedMessage<'_>, front: 
     };
     let mut finding = if front && matches!(result, DmarcResult::Fail(_)) {
         // SPF might have passed.
-        Finding::new("dmarc", Outcome::Skipped).because("no signature is the author's, and SPF was not looked at")
+        Finding::new("dmarc", Outcome::Skipped)
+            .because("no signature is the author's, and SPF was not looked at")
     } else {
         Finding::new("dmarc", Outcome::Is(outcome))
     };
@@ -126,18 +127,22 @@ fn dmarc_finding(dmarc: &DmarcOutput, parsed: &AuthenticatedMessage<'_>, front: 
         finding = finding.because(reason(error));
     }
     if dmarc.domain().is_empty() {
-        let why = if parsed.from.is_empty() { "it has no author" } else { "it has authors in several domains" };
+        let why =
+            if parsed.from.is_empty() { "it has no author" } else { "it has authors in several domains" };
         return finding.because(why);
     }
     finding = finding.with("header.from", dmarc.domain());
     if dmarc.dmarc_record().is_none() {
         return finding;
     }
-    finding.with("policy.dmarc", match dmarc.policy() {
-        Policy::Reject => "reject",
-        Policy::Quarantine => "quarantine",
-        Policy::None | Policy::Unspecified => "none",
-    })
+    finding.with(
+        "policy.dmarc",
+        match dmarc.policy() {
+            Policy::Reject => "reject",
+            Policy::Quarantine => "quarantine",
+            Policy::None | Policy::Unspecified => "none",
+        },
+    )
 }
 
 /// An error in a few words.

@@ -78,7 +78,12 @@ pub(crate) struct Authenticity {
 }
 
 impl Authenticity {
-    pub(crate) fn new(settings: Arc<Settings>, dns: Arc<Dns>, clock: Arc<Clock>, notes: Arc<Notes>) -> Arc<Self> {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        dns: Arc<Dns>,
+        clock: Arc<Clock>,
+        notes: Arc<Notes>,
+    ) -> Arc<Self> {
         let (waiting, queue) = mpsc::channel(WAITING_MAX);
         Arc::new(Self {
             settings,
@@ -126,7 +131,8 @@ impl Authenticity {
 
     /// Writes down what was found about a message.
     pub(crate) fn note(&self, id: MailId, findings: &Findings) {
-        let event = Kind::Authenticity.event(self.clock.stamp(), Some(MessageId(id.number)), findings.to_string());
+        let event =
+            Kind::Authenticity.event(self.clock.stamp(), Some(MessageId(id.number)), findings.to_string());
         self.notes.add(id.store, event);
     }
 

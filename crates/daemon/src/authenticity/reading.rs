@@ -110,7 +110,8 @@ impl Reader {
             }
             self.begin_body();
         }
-        let hashes = self.body.into_iter().flatten().map(|(recipe, hasher)| (recipe, hasher.finish())).collect();
+        let hashes =
+            self.body.into_iter().flatten().map(|(recipe, hasher)| (recipe, hasher.finish())).collect();
         Ok(Message { header: self.header, hashes })
     }
 }
@@ -193,7 +194,10 @@ mod tests {
         let many = format!("{}\r\nbody\r\n", SIGNED.repeat(50));
         let read_all = read(many.as_bytes(), usize::MAX).unwrap();
         assert_eq!(read_all.parsed().unwrap().dkim_headers.len(), SIGNATURES_MAX);
-        let names = format!("DKIM-Signature: v=1; a=rsa-sha256; d=a.example; s=a; h=from{}; bh=AAAA; b=AAAA\r\nFrom: a@a.example\r\n\r\n", ":to".repeat(200));
+        let names = format!(
+            "DKIM-Signature: v=1; a=rsa-sha256; d=a.example; s=a; h=from{}; bh=AAAA; b=AAAA\r\nFrom: a@a.example\r\n\r\n",
+            ":to".repeat(200)
+        );
         assert_eq!(read(names.as_bytes(), 7).unwrap().parsed().unwrap().dkim_headers.len(), 0);
     }
 }

@@ -14,7 +14,8 @@ const BODY: &str = "From: Author <author@example.net>\r\nTo: one@example.org\r\n
 fn signed() -> String {
     let key = |text: &[u8]| base64_decode(text).unwrap();
     let key = Ed25519Key::from_seed_and_public_key(&key(SEED), &key(PUBLIC.as_bytes())).unwrap();
-    let signer = DkimSigner::from_key(key).domain("example.net").selector("s1").headers(["From", "To", "Subject"]);
+    let signer =
+        DkimSigner::from_key(key).domain("example.net").selector("s1").headers(["From", "To", "Subject"]);
     format!("{}{BODY}", signer.sign(BODY.as_bytes()).unwrap().to_header())
 }
 
@@ -40,7 +41,8 @@ fn authenticity(server: &NameServer, more: &str) -> Arc<Authenticity> {
 }
 
 fn judged(server: &NameServer, client: &str, path: &str, message: &str) -> String {
-    let sender = Sender { client: client.parse().unwrap(), helo: "mail.example.com".into(), path: path.into() };
+    let sender =
+        Sender { client: client.parse().unwrap(), helo: "mail.example.com".into(), path: path.into() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(authenticity(server, "").judge_now(&sender, message.as_bytes(), true)).to_string()
 }
@@ -96,7 +98,10 @@ fn a_key_that_is_gone_is_told_from_a_name_server_that_is() {
     assert!(said.contains("dkim=permerror (no such key or record) header.d=example.net"), "{said}");
     server.be_silent(true);
     let said = judged(&server, "192.0.2.1", "a@example.net", &signed());
-    assert!(said.contains("all skipped (the name servers did not answer in time)") || said.contains("temperror"), "{said}");
+    assert!(
+        said.contains("all skipped (the name servers did not answer in time)") || said.contains("temperror"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -119,10 +124,16 @@ fn of_a_trusted_front_only_signatures_are_judged() {
 
 #[test]
 fn without_its_end_a_message_is_judged_by_who_sent_it() {
-    let sender =
-        Sender { client: "192.0.2.1".parse().unwrap(), helo: "x.example".into(), path: "a@example.net".into() };
+    let sender = Sender {
+        client: "192.0.2.1".parse().unwrap(),
+        helo: "x.example".into(),
+        path: "a@example.net".into(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let server = example_net();
     let found = runtime.block_on(authenticity(&server, "").judge_now(&sender, b"From: x@y", false));
-    assert_eq!(found.header("mx"), "Authentication-Results: mx;\r\n\tspf=pass smtp.mailfrom=a@example.net\r\n");
+    assert_eq!(
+        found.header("mx"),
+        "Authentication-Results: mx;\r\n\tspf=pass smtp.mailfrom=a@example.net\r\n"
+    );
 }

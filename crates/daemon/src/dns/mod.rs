@@ -175,7 +175,11 @@ impl Dns {
     ///
     /// # Errors
     /// [`Failure`]; [`Failure::Absent`] also where no name leads back.
-    pub(crate) async fn name_of(self: &Arc<Self>, address: IpAddr, limit: Duration) -> Result<String, Failure> {
+    pub(crate) async fn name_of(
+        self: &Arc<Self>,
+        address: IpAddr,
+        limit: Duration,
+    ) -> Result<String, Failure> {
         let address = address.to_canonical();
         self.within(limit, async move |resolver| {
             let kind = if address.is_ipv4() { RecordType::A } else { RecordType::AAAA };
@@ -201,7 +205,11 @@ impl Dns {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(crate) async fn texts(self: &Arc<Self>, name: &str, limit: Duration) -> Result<Vec<Vec<u8>>, Failure> {
+    pub(crate) async fn texts(
+        self: &Arc<Self>,
+        name: &str,
+        limit: Duration,
+    ) -> Result<Vec<Vec<u8>>, Failure> {
         let read = |rdata: &RData| match rdata {
             RData::TXT(txt) => Some(txt.txt_data.concat()),
             _ => None,
@@ -231,7 +239,11 @@ impl Dns {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(crate) async fn certificates(self: &Arc<Self>, name: &str, limit: Duration) -> Result<Vec<Tlsa>, Failure> {
+    pub(crate) async fn certificates(
+        self: &Arc<Self>,
+        name: &str,
+        limit: Duration,
+    ) -> Result<Vec<Tlsa>, Failure> {
         let read = |rdata: &RData| match rdata {
             RData::TLSA(tlsa) => Some(Tlsa {
                 usage: tlsa.cert_usage.into(),
@@ -312,7 +324,10 @@ fn build(servers: impl Iterator<Item = SocketAddr>) -> Option<TokioResolver> {
     // What a name means to strangers is not for a file on this host to say.
     options.use_hosts_file = ResolveHosts::Never;
     let config = ResolverConfig::from_name_servers(servers);
-    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options).build().ok()
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options)
+        .build()
+        .ok()
 }
 
 /// A name that ends at the root: none is looked for in the site's domain.

@@ -22,7 +22,11 @@ fn dns(server: &NameServer) -> Arc<Dns> {
 fn what_a_domain_says_is_found() {
     let server = NameServer::start();
     let long = "v=DKIM1; p=".to_owned() + &"A".repeat(400);
-    server.text("key._domainkey.example.com", &long).raw("_25._tcp.mx.example.com", TLSA, &[3, 1, 1, 0xAB, 0xCD]);
+    server.text("key._domainkey.example.com", &long).raw(
+        "_25._tcp.mx.example.com",
+        TLSA,
+        &[3, 1, 1, 0xAB, 0xCD],
+    );
     for (preference, name) in [(20, "b.example.com"), (10, "A.example.com")] {
         let exchange = simple_dns::Name::new(name).unwrap().into_owned();
         server.add("example.com", TYPE::MX, Answer::MX(MX { preference, exchange }));

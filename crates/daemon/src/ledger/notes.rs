@@ -63,13 +63,17 @@ impl Notes {
             if count == 0 {
                 continue;
             }
-            let written = storage.change(move |spool| here.iter().try_for_each(|event| spool.record_event(event)));
+            let written =
+                storage.change(move |spool| here.iter().try_for_each(|event| spool.record_event(event)));
             if written.await.is_err() {
                 lost += count;
             }
         }
         if lost > 0 {
-            warn!(code = "PS-D346", lost, "entries of the ledger could not be written, which is told only here");
+            warn!(
+                code = "PS-D346",
+                lost, "entries of the ledger could not be written, which is told only here"
+            );
         }
     }
 }

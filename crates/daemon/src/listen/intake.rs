@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use penstock_smtp::{BodyType, MailFrom, Recipient, Reply, ResultsFilter, Return, Status, replies};
-use penstock_spool::{Begin, Body, Error, HELO_BYTES_MAX, MessageId, Notify, PATH_BYTES_MAX, RESERVE_STEP_BYTES, Ret};
+use penstock_spool::{
+    Begin, Body, Error, HELO_BYTES_MAX, MessageId, Notify, PATH_BYTES_MAX, RESERVE_STEP_BYTES, Ret,
+};
 use tracing::warn;
 
 use super::Listening;
@@ -47,6 +49,7 @@ pub(super) struct Intake {
     place: Place,
     helo: String,
     extended: bool,
+    encrypted: bool,
     envelope: Option<Envelope>,
     /// Who the message is from, for its judgement, from DATA on.
     sender: Option<Sender>,
@@ -112,6 +115,7 @@ impl Intake {
             place,
             helo: String::new(),
             extended: false,
+            encrypted: false,
             envelope: None,
             sender: None,
             findings: None,
@@ -128,6 +132,13 @@ impl Intake {
         self.helo.clear();
         self.helo.push_str(&name[..name.len().min(HELO_BYTES_MAX)]);
         self.extended = extended;
+    }
+
+    /// The session is encrypted from now on; the client has to say who it is again.
+    pub(super) fn encrypted(&mut self) {
+        self.abandon();
+        self.helo.clear();
+        self.encrypted = true;
     }
 
     /// Gives up the transaction, if there is one.
@@ -160,9 +171,10 @@ impl Intake {
                 body: mail.body.map_or(Body::SevenBit, |body| match body {
                     BodyType::SevenBit => Body::SevenBit,
                     BodyType::EightBitMime => Body::EightBitMime,
+                    BodyType::BinaryMime => Body::BinaryMime,
                 }),
-                smtputf8: false,
-                tls: false,
+                smtputf8: mail.smtp_utf8,
+                tls: self.encrypted,
                 ret: mail.ret.map(|ret| match ret {
                     Return::Full => Ret::Full,
                     Return::Headers => Ret::Headers,

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_settings::Settings;
+use penstock_settings::{Network, Settings};
 use penstock_smtp::server;
 use penstock_smtp::{Reply, replies};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::Error;
-use crate::clock::Clock;
 use crate::authenticity::Authenticity;
+use crate::clock::Clock;
 use crate::deliver::Delivery;
 use crate::dns::Dns;
 use crate::ledger::Notes;
@@ -70,7 +70,8 @@ impl Listening {
         (dns, authenticity, notes): (Arc<Dns>, Arc<Authenticity>, Arc<Notes>),
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
-        let config = config(&settings)?;
+        let mut config = config(&settings)?;
+        config.starttls = delivery.tls().serving().is_offered();
         let limits = Limits::new(settings.listen.clone());
         Ok(Arc::new(Self {
             settings,
@@ -105,13 +106,25 @@ impl Listening {
         self.config.host_name.as_str()
     }
 
-    /// How a session with that client behaves.
+    /// What a session with this client offers. Of what only passes through the box, no more than the next hops take.
     fn config_for(&self, client: IpAddr) -> server::Config {
-        let mut config = self.config.clone();
-        if self.settings.listen.bare_newlines_from.iter().any(|devices| devices.contains(client)) {
-            config.bare_newlines = server::BareNewlines::Normalise;
+        let takes = self.delivery.takes();
+        let listed = |networks: &[Network]| networks.iter().any(|network| network.contains(client));
+        let bare_newlines = if listed(&self.settings.listen.bare_newlines_from) {
+            server::BareNewlines::Normalise
+        } else {
+            server::BareNewlines::Refuse
+        };
+        server::Config {
+            bare_newlines,
+            size_bytes_max: takes.size_bytes_max(self.config.size_bytes_max),
+            eight_bit_mime: takes.eight_bit_mime,
+            smtp_utf8: takes.smtp_utf8,
+            dsn: takes.dsn,
+            binary_mime: takes.binary_mime,
+            etrn: listed(&self.settings.listen.etrn_from),
+            ..self.config.clone()
         }
-        config
     }
 
     /// What a client is told when the log does not take its message. Always 4xx: nothing that is wrong with us is the
@@ -142,6 +155,7 @@ fn config(settings: &Settings) -> Result<server::Config, Error> {
     let listen = &settings.listen;
     config.size_bytes_max = listen.size_max.0;
     config.recipients_max = listen.recipients_max;
+    config.transactions_max = Some(listen.session_messages_max).filter(|max| *max > 0);
     config.errors_max = listen.protocol_errors_max;
     Ok(config)
 }
