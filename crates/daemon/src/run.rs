@@ -15,11 +15,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::authenticity::Authenticity;
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Store};
 use crate::deliver::{Delivery, SourceAddresses};
 use crate::directory::Directory;
-use crate::ledger::Kind;
+use crate::dns::Dns;
+use crate::ledger::{Kind, Notes};
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
@@ -239,12 +241,20 @@ impl Daemon {
             Arc::clone(&directory),
             stopping.clone(),
         )?;
+        let (dns, notes) = (Dns::new(&self.settings), Arc::new(Notes::default()));
+        let authenticity = Authenticity::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&dns),
+            Arc::clone(&self.clock),
+            Arc::clone(&notes),
+        );
         let listening = Listening::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
             Arc::clone(&self.metrics),
             self.volumes.clone(),
             Arc::clone(&delivery),
+            (dns, Arc::clone(&authenticity), Arc::clone(&notes)),
             stopping.clone(),
         )?;
         let told = |store: Store| absent.iter().any(|(absent, _)| *absent == store);
@@ -267,6 +277,9 @@ impl Daemon {
             // A certificate that was made for this start is of this start alone.
             warn!(code = error.code(), %error, "the certificate that clients are shown is not kept yet");
         }
+        tokio::spawn(authenticity.run(self.volumes.clone()));
+        let (noting, volumes) = (Arc::clone(&notes), self.volumes.clone());
+        tokio::spawn(async move { noting.run(&volumes).await });
         let mut tasks = self.start(&listening, &delivery, &directory, &stopping)?;
         let follow =
             self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
@@ -300,6 +313,7 @@ impl Daemon {
         let finished = async {
             while tasks.join_next().await.is_some() {}
             listening.wait_until_empty().await;
+            notes.write(&self.volumes).await;
             self.record(Kind::Stopped, &self.stop_reason()).await;
         };
         tokio::select! {

@@ -10,7 +10,7 @@ use core::time::Duration;
 use crate::FILE_BYTES_MAX;
 use crate::mailboxes::Mailboxes;
 use crate::names::{AbsolutePath, DatabaseName, Domain, HopName, HostName, Reserve};
-use crate::network::{HopAddress, InterfaceAddress, Network, Smarthost, TimeServer};
+use crate::network::{HopAddress, InterfaceAddress, NameServer, Network, Smarthost, TimeServer};
 use crate::pin::Pin;
 use crate::problem::Problems;
 use crate::proof::{HttpUrl, MailAddress};
@@ -60,16 +60,6 @@ choice! {
         None = "none",
         /// Exchange on the site and Exchange Online are one organisation.
         Hybrid = "hybrid",
-    }
-}
-
-choice! {
-    /// What happens to a message with a CR or LF that stands alone.
-    BareNewlines {
-        /// It is refused.
-        Refuse = "refuse",
-        /// It is kept and passed on as it came.
-        Keep = "keep",
     }
 }
 
@@ -163,6 +153,16 @@ group! {
 }
 
 group! {
+    /// How names are looked up: what a client's address is called, and what domains say about mail that comes from them. Mail
+    /// is taken and released without a single answer; next hops that are given by name are looked up by the system.
+    "dns" => Dns {
+        /// The servers to ask. Without one it is those of `network.dns_servers` on the appliance, and on any other host those
+        /// in `/etc/resolv.conf`. One that finds names in the whole Internet is needed to check mail by SPF, DKIM and DMARC.
+        servers: Vec<NameServer> = default(Vec::new()), (0..=3, ());
+    }
+}
+
+group! {
     /// Where mail is kept.
     "volume" => Volume {
         /// A file, which is created if it does not exist, or a block device. A path below `/dev/` is a device.
@@ -252,14 +252,32 @@ group! {
         received_max: u32 = default(27), 5..=100;
         /// Commands that are no SMTP before the session is closed with 421, as Exchange has it.
         protocol_errors_max: u32 = default(5), 1..=100;
-        /// What to do with a message in which a CR or LF stands alone. RFC 5321 section 2.3.8 forbids it, and servers
-        /// that disagree about it let a sender smuggle a second message behind the first: it is refused. `keep` is for
-        /// a site with an old device that sends such mail.
-        bare_newlines: BareNewlines = default(BareNewlines::Refuse), ();
+        /// Old devices at the site that send mail in which a CR or LF stands alone. RFC 5321 section 2.3.8 forbids it, and
+        /// servers that disagree about it let a sender smuggle a second message behind the first, so from everybody else
+        /// such mail is refused. From these addresses each such CR or LF becomes CR LF, which the ledger tells.
+        bare_newlines_from: Vec<Network> = default(Vec::new()), (0..=64, ());
         /// Space of the volume that all messages on their way in may reserve; beyond it MAIL is answered with 452.
         reserved_max: Bytes = default(Bytes::gib(1)), Bytes::mib(1)..=Bytes::gib(1024);
         /// The share of it that one address may take, so that nobody can reserve everything and send nothing.
         reserved_per_source_max: Bytes = default(Bytes::mib(256)), Bytes::mib(1)..=Bytes::gib(1024);
+    }
+}
+
+group! {
+    /// Whether mail is from whom it says, by SPF, DKIM and DMARC. It is looked at when mail comes in, since the keys for it are
+    /// taken out of the DNS while mail may still be held, and told by `penstock show`. Nothing is ever refused or held for it.
+    "authenticity" => Authenticity {
+        /// Whether it is looked at. After the message was taken, so that no sender waits; messages that come while the name
+        /// servers do not answer are passed over, with the reason in the ledger.
+        evaluate: bool = default(true), ();
+        /// Whether messages get a field `Authentication-Results` with what was found, for a filter behind the box that reads
+        /// such fields and believes those of `system.hostname`. Then the sender waits for it, up to `time_limit`. A message
+        /// of more than 64 KiB goes to the volume before its end is known: its field has what SPF says, and no more.
+        header: bool = default(false), ();
+        /// Larger messages are not looked at: they are read once more from the volume for it.
+        size_max: Bytes = default(Bytes::mib(36)), Bytes::kib(64)..=Bytes::gib(2);
+        /// How long the look-ups for one message may take in all.
+        time_limit: Duration = default(secs(5)), secs(1)..=secs(10);
     }
 }
 
@@ -457,12 +475,14 @@ impl Volume {
 }
 
 /// Every section of the file, in the order of the document.
-pub static SECTIONS: [Section; 11] = [
+pub static SECTIONS: [Section; 13] = [
     System::SECTION,
     BoxNetwork::SECTION,
+    Dns::SECTION,
     Volume::SECTION,
     Site::SECTION,
     Listen::SECTION,
+    Authenticity::SECTION,
     Domains::SECTION,
     NextHop::SECTION,
     Client::SECTION,
@@ -478,12 +498,16 @@ pub struct Settings {
     pub system: System,
     /// `[network]`
     pub network: BoxNetwork,
+    /// `[dns]`
+    pub dns: Dns,
     /// `[volume]`
     pub volume: Volume,
     /// `[site]`
     pub site: Site,
     /// `[listen]`
     pub listen: Listen,
+    /// `[authenticity]`
+    pub authenticity: Authenticity,
     /// `[domains]`
     pub domains: Domains,
     /// `[[next_hop]]`, at least one, in the order of the file, with different names and addresses.
@@ -516,9 +540,11 @@ impl Settings {
         let mut document = Document::parse(text, &SECTIONS, sink);
         let system = document.one();
         let network = document.one();
+        let dns = document.one();
         let volume = document.one();
         let site = document.one();
         let listen = document.one();
+        let authenticity = document.one();
         let domains = document.one();
         let next_hops = document.many(NEXT_HOPS_MAX);
         let client = document.one();
@@ -530,9 +556,11 @@ impl Settings {
         let settings = Self {
             system: system?,
             network: network?,
+            dns: dns?,
             volume: volume?,
             site: site?,
             listen: listen?,
+            authenticity: authenticity?,
             domains: domains?,
             next_hops,
             client: client?,
