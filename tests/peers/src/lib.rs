@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod drain;
 pub mod envelope;
 pub mod exim;
+pub mod flood;
 pub mod group_commit;
 pub mod ledger;
 pub mod listener;

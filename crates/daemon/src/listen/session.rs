@@ -4,10 +4,10 @@
 //! what is made of it; only what has to wait is copied. So an idle session costs its state and no buffers.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -19,7 +19,7 @@ use tracing::{debug, info};
 
 use super::Listening;
 use super::intake::{Intake, Verdict};
-use super::limits::Place;
+use super::limits::{Erred, Place};
 use super::pace::Pace;
 use crate::control::MailId;
 use crate::stop;
@@ -53,6 +53,8 @@ enum Cut {
     Lost(io::Error),
     /// The client closed it.
     Eof,
+    /// Somebody else needs the place.
+    Displaced,
     Stopping,
 }
 
@@ -70,6 +72,8 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<
         intake: Intake::new(Arc::clone(&listening), client, place),
         input: Vec::new(),
         pace: Pace::new(),
+        refused: 0,
+        errors: 0,
         stream,
         client,
         listening,
@@ -84,6 +88,9 @@ struct Connection {
     /// What was read and could not be used yet.
     input: Vec<u8>,
     pace: Pace,
+    /// What was refused for good, and how many mistakes of the client, that included, were accounted for.
+    refused: u64,
+    errors: u64,
     stream: TcpStream,
     client: SocketAddr,
     listening: Arc<Listening>,
@@ -94,6 +101,7 @@ impl Connection {
         let Err(cut) = self.converse().await else { return };
         let farewell = match &cut {
             Cut::Late => replies::TIMED_OUT,
+            Cut::Displaced => replies::CONNECTIONS_MAX,
             Cut::Stopping => replies::SHUTTING_DOWN,
             Cut::Lost(error) => return debug!(client = %self.client, %error, "connection lost"),
             Cut::Eof => return debug!(client = %self.client, "connection closed by the client"),
@@ -113,10 +121,15 @@ impl Connection {
         loop {
             step = match step {
                 Step::Read => {
+                    self.hold_back().await?;
                     self.flush().await?;
+                    if self.session.awaits() == Awaits::Nothing {
+                        return Ok(());
+                    }
                     poll_fn(|context| self.poll_read(context)).await?
                 }
                 Step::Flush => {
+                    self.hold_back().await?;
                     self.flush().await?;
                     self.go_on()
                 }
@@ -146,10 +159,45 @@ impl Connection {
         step
     }
 
+    /// Accounts for the mistakes that are about to be answered. If there were too many the answer waits, or the session ends.
+    async fn hold_back(&mut self) -> Result<(), Cut> {
+        let errors = self.session.errors() + self.refused;
+        let new = u32::try_from(errors - std::mem::replace(&mut self.errors, errors)).unwrap_or(u32::MAX);
+        if new == 0 || self.session.awaits() == Awaits::Nothing {
+            return Ok(());
+        }
+        match self.intake.place().erred(new) {
+            Erred::Told => {}
+            Erred::Goes(refused) => {
+                self.intake.abandon();
+                self.session.close(self.listening.too_much(refused, self.client));
+            }
+            Erred::Waits(_tarpit) => {
+                self.listening.metrics.replies_held_back.add(1);
+                let mut delay = pin!(tokio::time::sleep(self.listening.settings.listen.tarpit_delay));
+                poll_fn(|context| {
+                    if self.intake.place().is_displaced(context) {
+                        return Poll::Ready(Err(Cut::Displaced));
+                    }
+                    if *self.listening.stopping.borrow() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    delay.as_mut().poll(context).map(Ok)
+                })
+                .await?;
+                self.pace.moved();
+            }
+        }
+        Ok(())
+    }
+
     /// Reads, and goes on with that.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, Cut>> {
         if *self.listening.stopping.borrow() && self.session.awaits() == Awaits::Command {
             return Poll::Ready(Err(Cut::Stopping));
+        }
+        if self.intake.place().is_displaced(context) {
+            return Poll::Ready(Err(Cut::Displaced));
         }
         READ_BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
@@ -187,6 +235,9 @@ impl Connection {
             let sent = poll_fn(|context| {
                 match Pin::new(&mut self.stream).poll_write(context, self.session.output()) {
                     Poll::Ready(sent) => Poll::Ready(sent.map_err(Cut::from)),
+                    Poll::Pending if self.intake.place().is_displaced(context) => {
+                        Poll::Ready(Err(Cut::Displaced))
+                    }
                     Poll::Pending => self.poll_late(context).map(|()| Err(Cut::Late)),
                 }
             })
@@ -225,6 +276,7 @@ impl Connection {
                 Event::Reset { why } => {
                     if why != ResetReason::Rset {
                         self.listening.metrics.refused_form.add(1);
+                        self.refused += 1;
                     }
                     self.intake.abandon();
                     continue;
@@ -243,7 +295,10 @@ impl Connection {
     fn answer(&mut self, verdict: Verdict) {
         let answered = match verdict {
             Ok(()) => self.session.accept(),
-            Err(reply) => self.session.refuse(reply),
+            Err(reply) => {
+                self.refused += u64::from(reply.is_permanent());
+                self.session.refuse(reply)
+            }
         };
         debug_assert!(answered.is_ok(), "it was asked, and refusals are 4xx or 5xx");
     }
@@ -262,6 +317,7 @@ impl Connection {
             }
             Err(reply) => {
                 info!(client = %self.client.ip(), reply = reply.code, text = reply.text, "message refused");
+                self.refused += u64::from(reply.is_permanent());
                 self.session.refuse(reply)
             }
         };

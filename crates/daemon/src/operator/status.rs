@@ -3,10 +3,10 @@
 use penstock_release::{HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
-use super::{Operator, mode, proof};
+use super::{Operator, clients, mode, proof};
 use crate::control::Refusal;
 use crate::control::types::{
-    Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Proof, Severity, Status,
+    Alert, ErrorBody, Estimate, Health, HopView, MailView, Progress, Proof, Severity, Status,
     VolumeView,
 };
 use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
@@ -95,6 +95,7 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
     let volumes: Vec<VolumeView> = operator.volumes.all().map(|storage| volume(operator, storage)).collect();
     let mut alerts = alerts(&mail, &volumes, &hops, stamp.trusted);
     alerts.extend(hops.iter().filter_map(|hop| proof::alert(operator, hop)));
+    alerts.extend(clients::alerts(operator));
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: operator.settings.system.hostname.as_str().to_owned(),
@@ -117,11 +118,7 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
         },
         hops: hops.into_iter().map(|hop| hop_view(operator, hop)).collect(),
         volumes,
-        listener: ListenerView {
-            addresses: operator.settings.listen.addresses.iter().map(ToString::to_string).collect(),
-            sessions: operator.listening.sessions(),
-            sessions_max: operator.settings.listen.connections_max,
-        },
+        listener: clients::listener(operator),
     })
 }
 

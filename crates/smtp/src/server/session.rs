@@ -38,6 +38,7 @@ struct Dialogue {
     closed: Option<CloseReason>,
     commands: u64,
     errors: u32,
+    errors_in_all: u64,
     idle_commands: u32,
 }
 
@@ -81,6 +82,7 @@ impl Session {
                 closed: None,
                 commands: 0,
                 errors: 0,
+                errors_in_all: 0,
                 idle_commands: 0,
             },
         }
@@ -188,6 +190,12 @@ impl Session {
     /// How many command lines came so far, good and bad.
     pub fn commands(&self) -> u64 {
         self.dialogue.commands
+    }
+
+    /// How many of these were errors in the protocol. Unlike what [`Config::errors_max`] counts they are not forgotten
+    /// with a message that is accepted.
+    pub fn errors(&self) -> u64 {
+        self.dialogue.errors_in_all
     }
 
     /// How many bytes of the message that is being received came so far, refused or not; 0 between messages.
@@ -417,6 +425,7 @@ impl Dialogue {
     /// Answers what should not have been sent.
     fn error(&mut self, reply: Reply<'_>) -> Event<'static> {
         self.errors += 1;
+        self.errors_in_all += 1;
         self.answer(reply)
     }
 
