@@ -335,7 +335,7 @@ impl Daemon {
             info!(%address, "listening");
             tasks.spawn(listen::accept(listener, Arc::clone(listening)));
         }
-        tasks.spawn(listen::watch(Arc::clone(listening)));
+        tasks.spawn(listen::watch_resources(Arc::clone(listening)));
         tasks.spawn(socket.serve(Arc::new(operator), stop::signalled(stopping.clone())));
         tasks.spawn(Arc::clone(delivery).run());
         tasks.spawn(Arc::clone(delivery).count());

@@ -39,8 +39,8 @@ pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
     BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
-    Microsoft365, NEXT_HOPS_MAX, NextHop, NotAllowed, PROBE_MAILBOXES_MAX, Release, SECTIONS, Settings, Site, System,
-    Volume,
+    Microsoft365, NEXT_HOPS_MAX, NextHop, NotAllowed, PROBE_MAILBOXES_MAX, Release, SECTIONS, Settings, Site,
+    System, Volume,
 };
 pub use units::{Bytes, DurationText};
 

@@ -4,9 +4,9 @@ mod intake;
 mod limits;
 mod pace;
 mod report;
+mod resources;
 mod session;
 mod trace;
-mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use crate::storage::Volumes;
 use limits::{Admitted, Limits, Refused, Source};
 
 pub(crate) use limits::{Limit, Shortage, SourceFigures, raise_descriptors};
-pub(crate) use watch::watch;
+pub(crate) use resources::watch_resources;
 
 /// Connections that the kernel holds until we take them.
 const BACKLOG: u32 = 1024;
@@ -93,11 +93,6 @@ impl Listening {
         }))
     }
 
-    /// How many sessions there are.
-    pub(crate) fn sessions(&self) -> u32 {
-        self.limits.sessions()
-    }
-
     /// How many clients hold what.
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
@@ -156,7 +151,8 @@ impl Listening {
         if let Some(untold) = self.full_lines.take() {
             warn!(
                 code = "PS-D222",
-                untold, "all sessions are in use: {what}. `penstock clients` tells whose they are; raise \
+                untold,
+                "all sessions are in use: {what}. `penstock clients` tells whose they are; raise \
                  listen.connections_max?"
             );
         }

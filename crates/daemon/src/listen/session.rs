@@ -4,7 +4,7 @@
 //! what is made of it; only what has to wait is copied. So an idle session costs its state and no buffers.
 
 use std::cell::RefCell;
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};

@@ -76,7 +76,9 @@ pub(super) fn alerts(operator: &Operator) -> Vec<Alert> {
     };
     if let Some(shortage) = limits.shortage() {
         let (code, help) = match shortage {
-            Shortage::Descriptors => ("PS-D227", "Raise the limit on open files, or lower listen.connections_max."),
+            Shortage::Descriptors => {
+                ("PS-D227", "Raise the limit on open files, or lower listen.connections_max.")
+            }
             Shortage::Memory => ("PS-D228", "Lower listen.connections_max, or give the machine more memory."),
         };
         let what = shortage.as_str();

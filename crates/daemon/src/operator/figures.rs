@@ -51,7 +51,11 @@ pub(super) fn text(operator: &Operator) -> String {
     let short = |what| u64::from(limits.shortage() == Some(what));
     for (name, help, value) in [
         ("sessions_open", "Connections from clients now", u64::from(clients.sessions)),
-        ("sessions_held_back", "Sessions that wait for the answer to mistakes", u64::from(limits.tarpitted())),
+        (
+            "sessions_held_back",
+            "Sessions that wait for the answer to mistakes",
+            u64::from(limits.tarpitted()),
+        ),
         ("sources_open", "Sources that have sessions", u64::from(clients.sources)),
         ("sources_at_limits", "Sources that came to a limit lately", u64::from(clients.sources_at_limits)),
         ("sources_remembered", "Sources of which something is remembered", u64::from(clients.remembered)),

@@ -6,8 +6,7 @@ use penstock_spool::{Info, MessageId};
 use super::{Operator, clients, mode, proof};
 use crate::control::Refusal;
 use crate::control::types::{
-    Alert, ErrorBody, Estimate, Health, HopView, MailView, Progress, Proof, Severity, Status,
-    VolumeView,
+    Alert, ErrorBody, Estimate, Health, HopView, MailView, Progress, Proof, Severity, Status, VolumeView,
 };
 use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
 

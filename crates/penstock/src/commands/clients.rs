@@ -56,7 +56,8 @@ fn notes(page: &ClientsPage) -> Vec<(Option<Style>, String)> {
         notes.push((Some(Style::Warning), "sessions run short: idle ones end sooner".into()));
     }
     if page.held_back > 0 {
-        notes.push((None, format!("{} kept waiting for mistakes", counted(page.held_back.into(), "session"))));
+        notes
+            .push((None, format!("{} kept waiting for mistakes", counted(page.held_back.into(), "session"))));
     }
     if let Some(gateway) = &page.gateway {
         let text = format!(

@@ -94,8 +94,8 @@ fn facts(status: &Status) -> Vec<Fact> {
     }
     facts.push(release(&status.mode, still, now));
     facts.extend(done(&status.progress));
-    facts.extend(status.volumes.iter().map(|volume| room(volume, now)));
     facts.push(clients(&status.listener));
+    facts.extend(status.volumes.iter().map(|volume| room(volume, now)));
     if !status.clock_trusted {
         let text = "not known to be right: nothing expires, and a hold does not end by itself";
         facts.push(Fact::new("Clock", Some(Style::Warning), text));

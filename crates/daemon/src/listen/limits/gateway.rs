@@ -61,9 +61,8 @@ mod tests {
     #[test]
     fn a_gateway_is_found_although_a_printer_and_the_operator_connect_too() {
         let mut gateway = Gateway::default();
-        let told: Vec<_> = (0..400)
-            .filter_map(|n| gateway.count(if n % 50 == 0 { source(2) } else { source(1) }))
-            .collect();
+        let told: Vec<_> =
+            (0..400).filter_map(|n| gateway.count(if n % 50 == 0 { source(2) } else { source(1) })).collect();
         assert_eq!(told, [source(1)], "told once");
         assert_eq!(gateway.found(), Some(source(1)));
     }

@@ -123,15 +123,12 @@ impl Reading {
     }
 }
 
-/// Raises the limit on descriptors as far as the system lets us, and tells what it is then.
-pub(crate) fn raise_descriptors() -> Option<u64> {
+/// Raises the limit on descriptors as far as the system lets us.
+pub(crate) fn raise_descriptors() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current == maximum {
-        return current;
-    }
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => maximum,
-        Err(_) => current,
+    if current != maximum {
+        // Where that is not allowed the limit is what it was, which is looked at all the time.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
 }
 
@@ -152,7 +149,8 @@ fn memory_free_bytes(root: &Path) -> Option<u64> {
     let below = root.join("sys/fs/cgroup");
     let levels = group.into_iter().flat_map(|group| {
         let here: PathBuf = below.join(group);
-        let levels: Vec<_> = here.ancestors().take_while(|it| it.starts_with(&below)).map(Path::to_owned).collect();
+        let levels: Vec<_> =
+            here.ancestors().take_while(|it| it.starts_with(&below)).map(Path::to_owned).collect();
         levels
     });
     levels.filter_map(|level| group_free_bytes(&level)).chain(machine).min()
@@ -198,7 +196,7 @@ mod tests {
         let mut pressure = Pressure::new(16 * MIB);
         assert_eq!(pressure.look(reading(960, 16), 900), [(Descriptors, true), (Memory, true)]);
         assert_eq!(pressure.capacity(1000, 900), 900);
-        assert_eq!(pressure.look(reading(900, 23), 840), []);
+        assert!(pressure.look(reading(900, 23), 840).is_empty());
         assert_eq!((pressure.shortage(), pressure.capacity(1000, 840)), (Some(Memory), 840));
         assert_eq!(pressure.look(reading(896, 24), 840), [(Descriptors, false), (Memory, false)]);
         assert_eq!((pressure.shortage(), pressure.capacity(1000, 840)), (None, 840 + 43));
@@ -244,7 +242,9 @@ mod tests {
     fn this_process_has_descriptors_and_memory() {
         let _file = fs::File::open("/proc/self/stat").unwrap();
         let reading = Reading::now();
-        assert!(reading.descriptors >= 1 && reading.descriptors_max.is_some_and(|max| max > reading.descriptors));
+        assert!(
+            reading.descriptors >= 1 && reading.descriptors_max.is_some_and(|max| max > reading.descriptors)
+        );
         assert!(reading.memory_free_bytes.is_some_and(|free| free > MIB));
     }
 }

@@ -64,7 +64,10 @@ mod tests {
     fn an_ipv4_address_is_a_source_however_it_reaches_us() {
         assert_eq!(source("192.0.2.1"), source("::ffff:192.0.2.1"));
         assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
-        assert_eq!((source("192.0.2.1").wider(), source("192.0.2.1").to_string()), (None, "192.0.2.1".into()));
+        assert_eq!(
+            (source("192.0.2.1").wider(), source("192.0.2.1").to_string()),
+            (None, "192.0.2.1".into())
+        );
     }
 
     #[test]

@@ -263,7 +263,9 @@ impl Table {
         let (max, total) =
             (self.settings.messages_per_minute_per_source_max, self.settings.messages_per_minute_max);
         if !trusted {
-            self.check(source, Limit::Messages, max, now_ms, |account, now| account.messages.per_minute(now))?;
+            self.check(source, Limit::Messages, max, now_ms, |account, now| {
+                account.messages.per_minute(now)
+            })?;
         }
         if total > 0 && self.messages.per_minute(now_ms) >= total {
             return Err(Refused::TooFast);
@@ -431,8 +433,9 @@ impl Table {
     fn known_candidate(&mut self, held: u32) -> Option<Slot> {
         let places = &self.places;
         let at = |candidate: &Candidate| places.get(candidate.slot).and_then(Option::as_ref);
-        self.candidates
-            .retain(|candidate| at(candidate).is_some_and(|it| !it.displaced && it.step_ms == candidate.step_ms));
+        self.candidates.retain(|candidate| {
+            at(candidate).is_some_and(|it| !it.displaced && it.step_ms == candidate.step_ms)
+        });
         let theirs = |it: &Occupant| self.accounts.get(&it.source).map_or(0, |account| account.sessions);
         let yields = |candidate: &Candidate| {
             at(candidate).is_some_and(|it| candidate.rank.yields_to(held, theirs(it)))

@@ -57,9 +57,8 @@ fn who_has_to_make_room_is_woken_and_told() {
 
 #[test]
 fn only_the_filter_in_front_may_come_and_fronts_and_next_hops() {
-    let limits = limits(
-        "allowed = [\"198.51.100.0/24\"]\ntrusted_fronts = [\"192.0.2.2\"]\nnot_allowed = \"refuse\"",
-    );
+    let limits =
+        limits("allowed = [\"198.51.100.0/24\"]\ntrusted_fronts = [\"192.0.2.2\"]\nnot_allowed = \"refuse\"");
     let refused = enter(&limits, OLIVE).unwrap_err();
     assert_eq!(refused, Refused::Network { untold: true });
     assert_eq!(limits.reply(refused).code, 554);

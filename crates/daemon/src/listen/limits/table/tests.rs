@@ -301,9 +301,8 @@ fn assert_adds_up(table: &Table, guests: &[Guest]) {
     assert!(table.sessions <= table.settings.connections_max);
     assert!(table.reserved_bytes <= table.settings.reserved_max.0);
     for (source, account) in &table.accounts {
-        let own = || {
-            guests.iter().filter(|guest| guest.source == *source || guest.source.wider() == Some(*source))
-        };
+        let own =
+            || guests.iter().filter(|guest| guest.source == *source || guest.source.wider() == Some(*source));
         assert_eq!(account.sessions as usize, own().filter(staying).count());
         assert_eq!(account.places as usize, own().count());
         assert_eq!(account.reserved_bytes, own().map(|guest| guest.reserved_bytes).sum::<u64>());

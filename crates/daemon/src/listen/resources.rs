@@ -15,14 +15,16 @@ const PAUSE_IDLE: Duration = Duration::from_secs(5);
 const SHED_PART: u32 = 8;
 
 /// Looks until the daemon stops. While something is short, sessions that do nothing are ended.
-pub(crate) async fn watch(listening: Arc<Listening>) {
+pub(crate) async fn watch_resources(listening: Arc<Listening>) {
     let (limits, settings) = (&listening.limits, &listening.settings.listen);
     let mut stopping = listening.stopping.clone();
     let wanted = u64::from(settings.connections_max) + 2 * DESCRIPTORS_RESERVED;
     if let Some(max) = Reading::now().descriptors_max.filter(|max| *max < wanted) {
         warn!(
             code = "PS-D227",
-            max, wanted, "there are fewer file descriptors than listen.connections_max may need: raise the limit on open files"
+            max,
+            wanted,
+            "there are fewer file descriptors than listen.connections_max may need: raise the limit on open files"
         );
     }
     loop {
