@@ -9,6 +9,7 @@ mod clock;
 pub mod control;
 mod deliver;
 mod directory;
+mod dsn;
 mod error;
 mod header;
 pub mod keeper;
@@ -24,6 +25,7 @@ mod sandbox;
 mod speed;
 mod stop;
 mod storage;
+mod tls;
 mod volume;
 
 pub use error::Error;

@@ -175,7 +175,7 @@ impl Attacker {
                     let open = match stream.read(&mut said) {
                         Ok(0) => false,
                         // Now that it is our turn we say hello to TLS, and nothing more.
-                        Ok(len) if kind == 3 && said[..len].windows(4).any(|it| it == b"220 ") => {
+                        Ok(len) if kind == 3 && said[..len].windows(9).any(|it| it == b"220 2.0.0") => {
                             self.done.handshakes.fetch_add(1, Relaxed);
                             stream.write(b"\x16\x03\x01\x02\x00\x01").is_ok()
                         }
