@@ -98,6 +98,7 @@ pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
     let started = Instant::now();
     #[cfg(feature = "faults")]
     crate::speed::check()?;
+    listen::raise_descriptors();
     if options.sandbox {
         sandbox::restrict_paths(&settings, options.files(&settings));
     }
@@ -355,6 +356,7 @@ impl Daemon {
             info!(%address, "listening");
             tasks.spawn(listen::accept(listener, Arc::clone(listening)));
         }
+        tasks.spawn(listen::watch_resources(Arc::clone(listening)));
         tasks.spawn(socket.serve(Arc::new(operator), stop::signalled(stopping.clone())));
         tasks.spawn(Arc::clone(delivery).run());
         tasks.spawn(Arc::clone(delivery).count());

@@ -324,6 +324,24 @@ Examples:
         #[command(flatten)]
         daemon: Daemon,
     },
+
+    /// Show who connects: which addresses hold sessions, what they send, and which limits they came to
+    #[command(after_help = "\
+One line for each address (in IPv6 for each network), those with most sessions first; sums are since it was first seen. The
+limits are those of the settings in [listen]; a filter or gateway in front belongs into listen.trusted_fronts.
+
+Examples:
+  penstock clients
+  penstock clients --limit 200
+  penstock clients --json | jq -r '.rows[] | select(.limits != []) | .source'")]
+    Clients {
+        /// At most so many
+        #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
     /// Look after the list of recipients: who is known, and in which mailbox database
     #[command(subcommand)]
     Recipients(Recipients),

@@ -14,6 +14,7 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use penstock_daemon::control::adopt::{AdoptHead, Adopted, AdoptedBelow};
+use penstock_daemon::control::clients::{ClientsFilter, ClientsPage};
 use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
 use penstock_daemon::control::recipients::{FoundRecipient, ImportedView, RecipientsView};
 use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
@@ -212,6 +213,10 @@ impl Client {
 
     pub(crate) async fn canaries(&self, filter: &CanaryFilter) -> Result<CanaryPage, Failure> {
         self.get(format!("/v1/canaries?{}", query(&[("hop", filter.hop.clone())]))).await
+    }
+
+    pub(crate) async fn clients(&self, filter: ClientsFilter) -> Result<ClientsPage, Failure> {
+        self.get(format!("/v1/clients?limit={}", filter.limit)).await
     }
 
     /// All figures as text for Prometheus.

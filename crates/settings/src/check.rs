@@ -117,6 +117,30 @@ impl Settings {
                 reason,
             );
         }
+        if listen.busy_data_per_minute_min < listen.data_per_minute_min {
+            let reason = format!(
+                "must be at least listen.data_per_minute_min ({}), which it takes the place of",
+                listen.data_per_minute_min
+            );
+            sink.clash(
+                &["listen.busy_data_per_minute_min", "listen.data_per_minute_min"],
+                Code::Contradiction,
+                reason,
+            );
+        }
+        for (name, own, all) in [
+            ("messages", listen.messages_per_minute_per_source_max, listen.messages_per_minute_max),
+            ("recipients", listen.recipients_per_minute_per_source_max, listen.recipients_per_minute_max),
+        ] {
+            if all > 0 && own > all {
+                let (own_key, all_key) = (
+                    format!("listen.{name}_per_minute_per_source_max"),
+                    format!("listen.{name}_per_minute_max"),
+                );
+                let reason = format!("{own} from one source is more than {all_key} ({all}) allows in all");
+                sink.clash(&[&own_key, &all_key], Code::Contradiction, reason);
+            }
+        }
         if listen.reserved_per_source_max > listen.reserved_max {
             let reason = format!(
                 "{} for one address is more than listen.reserved_max ({}) allows in all",

@@ -31,7 +31,8 @@ mod value;
 
 pub use changes::{Change, Entry, changes, entries};
 pub use mailboxes::Mailboxes;
-    DatabaseName, Domain, HopHost, HopName, HostName, InterfaceAddress, NameServer, Network, Reserve}; pub use network::{HopAddress, Smarthost, TimeServer};, pub use names::{AbsolutePath,
+pub use names::{AbsolutePath, DatabaseName, Domain, HopName, HostName, Reserve};
+pub use network::{HopAddress, HopHost, InterfaceAddress, NameServer, Network, Smarthost, TimeServer};
 pub use pin::Pin;
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
@@ -39,9 +40,9 @@ pub use proof::{HttpUrl, MailAddress};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
-    Authenticity, BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Dns, Domains, HOP_NAMES_MAX, HopTls, InitialMode, Listen,
-    LogFormat, LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, RelayedReports, Release,
-    SECTIONS, Settings, Site, System, Tls, Volume,
+    Authenticity, Bounce, BoxNetwork, Client, ClockChip, Dns, Domains, HOP_NAMES_MAX, HopTls, InitialMode,
+    Listen, LogFormat, LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, NotAllowed, PROBE_MAILBOXES_MAX,
+    RelayedReports, Release, SECTIONS, Settings, Site, System, Tls, Volume,
 };
 pub use units::{Bytes, DurationText};
 

@@ -74,7 +74,9 @@ impl Text for Network {
         let (address, bits) = address_and_bits(text)?;
         let bits = bits.unwrap_or(bits_of(address));
         if bits == 0 {
-            return Err(Refusal::Because("a network of all addresses would lift the limit for everybody"));
+            return Err(Refusal::Because(
+                "a network of all addresses leaves nobody out, and there would be no use in a list",
+            ));
         }
         Ok(Self { address, bits })
     }

@@ -64,6 +64,16 @@ choice! {
 }
 
 choice! {
+    /// What is said to somebody who comes from none of the networks that are allowed.
+    NotAllowed {
+        /// That it may try again later (421).
+        PutOff = "put-off",
+        /// That it has no business here (554).
+        Refuse = "refuse",
+    }
+}
+
+choice! {
     /// Whether mail to a next hop goes encrypted.
     HopTls {
         /// Where the server offers it and it works; else in plain text.
@@ -213,15 +223,51 @@ group! {
     "listen" => Listen {
         /// Where to listen. `[::]:25` takes IPv6 and IPv4.
         addresses: Vec<SocketAddr> = default([SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 25)].into()), (1..=16, ());
-        /// How many sessions there may be at once; another one is answered with 421. 200 is ten busy senders at their
-        /// limit and some tens of KiB of memory each.
+        /// From which networks connections are taken, where something stands in front of the box through which all mail comes:
+        /// the ranges of a filter in the cloud, which its maker publishes. Empty takes them from everywhere.
+        /// `trusted_fronts`, and next hops that are given by address, may always come: Exchange itself hands in what
+        /// reports on canaries.
+        allowed: Vec<Network> = default(Vec::new()), (0..=512, ());
+        /// What others are told. `put-off` says 421, so that a sender tries again, by the MX that it should have taken;
+        /// and if a filter's maker adds a range that is not on the list yet, its mail is late and not returned. `refuse`
+        /// says 554, after which a sender gives up at once.
+        not_allowed: NotAllowed = default(NotAllowed::PutOff), ();
+        /// How many sessions there may be at once. 200 is ten busy senders at their limit and some tens of KiB of memory
+        /// each. When all are in use, who comes takes the place of a session that does nothing, or of a source that has
+        /// many; if there is none, the answer is 421.
         connections_max: u32 = default(200), 1..=10_000;
-        /// How many of them one address may hold, as Exchange has it. A sender's queue runner rarely opens more, and
-        /// nobody can fill the box alone.
+        /// How many of them one source may hold, as Exchange has it. A sender's queue runner rarely opens more, and
+        /// nobody can fill the box alone. A source is an IPv4 address or an IPv6 network of 64 bits, which is what one
+        /// machine is given; for an IPv6 network of 48 bits, which is what a site is given, all limits per source hold
+        /// four times over.
         connections_per_source_max: u32 = default(20), 1..=10_000;
         /// Addresses that stand in front of the box and bring everybody's mail (a spam filter, the firewall's proxy):
-        /// no limit per source holds for them.
+        /// no limit per source holds for them, they are never kept waiting, and no session of theirs has to make room.
         trusted_fronts: Vec<Network> = default(Vec::new()), (0..=64, ());
+        /// Messages that one source may begin in a minute; further ones are answered with 450 and come later. 600 is the
+        /// rate limit of Exchange's Edge role. So one sender who has gone mad needs a day to fill the box's index
+        /// (`volume.messages_max`), not minutes. 0 is no limit.
+        messages_per_minute_per_source_max: u32 = default(600), 0..=1_000_000;
+        /// The same for all together. No limit by default: whoever reached it would keep everybody's mail out, and what
+        /// the next hop can take is `[release]`'s to see to.
+        messages_per_minute_max: u32 = default(0), 0..=1_000_000;
+        /// Recipients that one source may name in a minute, good and bad, ten for each message that it may begin: who tries
+        /// names does not get far. 0 is no limit.
+        recipients_per_minute_per_source_max: u32 = default(6_000), 0..=10_000_000;
+        /// The same for all together. No limit by default, for the same reason as with messages.
+        recipients_per_minute_max: u32 = default(0), 0..=10_000_000;
+        /// Mistakes (what is no SMTP, recipients refused for good) that one source may make in a minute; then its session
+        /// ends, and new ones are answered with 421 until it is quiet. A list with many dead addresses stays below. 0 is no
+        /// limit.
+        errors_per_minute_per_source_max: u32 = default(100), 0..=1_000_000;
+        /// How long the answer to a mistake is kept back, as Exchange has it for those who do not log in: guessing gets slow.
+        /// 0 answers at once, as is done while sessions run short.
+        tarpit_delay: Duration = default(secs(5)), secs(0)..=mins(1);
+        /// Mistakes that one source has free in a minute before that begins. Everybody errs.
+        tarpit_errors: u32 = default(3), 0..=1_000;
+        /// Sessions that may be kept waiting so at once; with more of them the others are answered at once, so that mistakes
+        /// cannot fill the box.
+        tarpit_sessions_max: u32 = default(50), 0..=10_000;
         /// How long a client may take for its next command (RFC 5321 section 4.5.3.2.7 asks for 5 minutes).
         command_timeout: Duration = default(mins(5)), secs(10)..=hours(1);
         /// How long it may pause within a message (RFC 5321 section 4.5.3.2.5 asks for 3 minutes a block).
@@ -233,6 +279,9 @@ group! {
         /// What a client must send in every minute of a message, lest it hold a session with a byte now and then. A
         /// modem of 1995 is thirty times faster.
         data_per_minute_min: Bytes = default(Bytes::kib(6)), Bytes(1)..=Bytes::mib(1);
+        /// The same while the sessions run short, measured every 5 seconds too when somebody has to make room: a modem of
+        /// 1995 is still three times faster.
+        busy_data_per_minute_min: Bytes = default(Bytes::kib(60)), Bytes(1)..=Bytes::mib(16);
         /// The largest message, announced in EHLO as SIZE, unless a next hop has said that it takes less. 36 MiB is what a
         /// receive connector of Exchange announces;
         /// if the organisation's own limit (`MaxReceiveSize`, 10 MB unless raised) is lower, set that here, since what
@@ -260,6 +309,10 @@ group! {
         reserved_max: Bytes = default(Bytes::gib(1)), Bytes::mib(1)..=Bytes::gib(1024);
         /// The share of it that one address may take, so that nobody can reserve everything and send nothing.
         reserved_per_source_max: Bytes = default(Bytes::mib(256)), Bytes::mib(1)..=Bytes::gib(1024);
+        /// Memory that must be left on the machine, or in the service's control group if that has less. Below it idle
+        /// sessions are ended and no more are added, before the kernel has to kill somebody; until there is half as much
+        /// again. 0 does not look.
+        memory_free_min: Bytes = default(Bytes::mib(16)), Bytes(0)..=Bytes::gib(1024);
     }
 }
 

@@ -63,12 +63,22 @@ impl Settings {
             .set("volume.segment_size", "\"4MiB\"")
             .set("listen.connections_max", "500")
             .set("listen.connections_per_source_max", "500")
+            .set("listen.messages_per_minute_per_source_max", "0")
+            .set("listen.recipients_per_minute_per_source_max", "0")
+            .set("listen.errors_per_minute_per_source_max", "0")
+            .set("listen.tarpit_delay", "\"0s\"")
             .set("release.messages_per_minute_max", "60000")
             .set("release.probe_interval", "\"1s\"")
             .set("release.probe_slow_interval", "\"1s\"")
             // Nobody is there: no test asks a name server of the outer world.
             .set("dns.servers", "[\"127.0.0.1:9\"]")
             .set("authenticity.evaluate", "false")
+    }
+
+    /// As shipped in what clients may do.
+    pub fn listening_as_shipped(mut self) -> Self {
+        self.values.retain(|key, _| !key.starts_with("listen."));
+        self
     }
 
     /// Sets one key, `section.key`, to a TOML value.
@@ -230,6 +240,11 @@ impl Daemon {
         pss_kib(self.id())
     }
 
+    /// Its file descriptors.
+    pub fn descriptors(&self) -> u64 {
+        fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count() as u64
+    }
+
     /// Its volume file.
     pub fn volume(&self) -> PathBuf {
         self.scratch.join("volume")
@@ -319,6 +334,11 @@ impl Daemon {
         let status = self.ask(&["status"]);
         let alerts = status["alerts"].as_array().expect("status has alerts");
         alerts.iter().map(|alert| alert["code"].as_str().expect("an alert has a code").to_owned()).collect()
+    }
+
+    /// Who connects, as `penstock clients` tells it.
+    pub fn clients(&self) -> Value {
+        self.ask(&["clients", "--limit", "1000"])
     }
 
     /// What is known of the mail that the next hop took.

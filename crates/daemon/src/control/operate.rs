@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::adopt::{Adopted, AdoptedBelow, HandedOver};
+use super::clients::{ClientsFilter, ClientsPage};
 use super::quarantine::{BounceRequest, HeldFilter, HeldPage};
 use super::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
 use super::replay::{ReplayPage, ReplayRequest};
@@ -125,6 +126,9 @@ pub trait Operate: Send + Sync + 'static {
 
     /// The canaries that were sent lately.
     fn canaries(&self, filter: CanaryFilter) -> impl Future<Output = Result<CanaryPage, Refusal>> + Send;
+
+    /// The clients that hold or do most.
+    fn clients(&self, filter: ClientsFilter) -> impl Future<Output = Result<ClientsPage, Refusal>> + Send;
 
     /// The settings that the service runs with.
     fn settings(&self) -> impl Future<Output = Result<SettingsView, Refusal>> + Send;

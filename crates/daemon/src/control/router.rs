@@ -15,6 +15,7 @@
 //! | `POST /v1/remove` | [`RemoveRequest`] | `ActionResult` |
 //! | `GET /v1/events?message=&kind=&limit=` | | [`EventPage`](super::types::EventPage) |
 //! | `GET /v1/canaries?hop=` | | [`CanaryPage`](super::types::CanaryPage) |
+//! | `GET /v1/clients?limit=` | | [`ClientsPage`](super::clients::ClientsPage) |
 //! | `GET /v1/settings` | | [`SettingsView`](super::types::SettingsView) |
 //! | `PUT /v1/settings` | [`SettingsRequest`] | `SettingsView`, its trial running |
 //! | `GET /v1/volume?volume=` | | [`VolumeInfo`](super::volume::VolumeInfo) |
@@ -51,6 +52,7 @@ use serde::de::DeserializeOwned;
 
 use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
+use super::clients::ClientsFilter;
 use super::quarantine::{BounceRequest, HeldFilter};
 use super::recipients::{FindRecipient, ImportOptions, Upload};
 use super::replay::{ADDRESS_BYTES_MAX, ReplayRequest, Which};
@@ -87,6 +89,7 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/remove", post(remove::<O>))
         .route("/v1/events", get(events::<O>))
         .route("/v1/canaries", get(canaries::<O>))
+        .route("/v1/clients", get(clients::<O>))
         .route("/v1/adopt", post(adopt::<O>).layer(DefaultBodyLimit::disable()))
         .route("/v1/adopted", get(adopted::<O>))
         .route("/v1/settings", get(settings::<O>).put(put_settings::<O>))
@@ -226,6 +229,14 @@ async fn canaries<O: Operate>(
     Asked(filter): Asked<CanaryFilter>,
 ) -> Answer<impl Serialize> {
     operate.canaries(filter).await.map(Json)
+}
+
+async fn clients<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(mut filter): Asked<ClientsFilter>,
+) -> Answer<impl Serialize> {
+    filter.limit = page_rows(filter.limit);
+    operate.clients(filter).await.map(Json)
 }
 
 async fn settings<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {

@@ -403,6 +403,12 @@ pub struct ListenerView {
     pub sessions: u32,
     /// How many there may be.
     pub sessions_max: u32,
+    /// Sources that have sessions.
+    pub sources: u32,
+    /// Sources that came to one of their limits within the last minute.
+    pub sources_at_limits: u32,
+    /// What the machine runs short of, so that idle sessions end: `memory` or `descriptors`.
+    pub short_of: Option<String>,
 }
 
 /// Which part of the queue.

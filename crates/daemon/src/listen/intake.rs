@@ -14,7 +14,7 @@ use penstock_spool::{
 use tracing::warn;
 
 use super::Listening;
-use super::limits::Place;
+use super::limits::{Phase, Place, Refused};
 use super::report::ReportIntake;
 use super::trace::{Protocol, Received, times_passed};
 use crate::authenticity::{Findings, Sender};
@@ -125,9 +125,17 @@ impl Intake {
         }
     }
 
+    /// What the session holds.
+    pub(super) fn place(&mut self) -> &mut Place {
+        &mut self.place
+    }
+
     /// Takes note of HELO or EHLO.
     pub(super) fn hello(&mut self, name: &str, extended: bool) {
         self.abandon();
+        if self.helo.is_empty() {
+            self.place.step(Phase::Idle);
+        }
         // The name is ASCII.
         self.helo.clear();
         self.helo.push_str(&name[..name.len().min(HELO_BYTES_MAX)]);
@@ -150,9 +158,22 @@ impl Intake {
         self.filter = None;
         self.report = ReportIntake::default();
         self.place.release();
+        self.place.back();
+    }
+
+    /// What a source is told that has too much of something.
+    fn too_much(&self, refused: Refused) -> Reply<'static> {
+        self.listening.too_much(refused, self.client)
     }
 
     pub(super) fn mail(&mut self, mail: &MailFrom<'_>) -> Verdict {
+        self.place.message().map_err(|refused| self.too_much(refused))?;
+        self.sender(mail)?;
+        self.place.step(Phase::Envelope);
+        Ok(())
+    }
+
+    fn sender(&mut self, mail: &MailFrom<'_>) -> Verdict {
         let listening = &self.listening;
         if mail.sender.as_str().len() > PATH_BYTES_MAX {
             return Err(ADDRESS_TOO_LONG);
@@ -190,6 +211,13 @@ impl Intake {
     }
 
     pub(super) fn rcpt(&mut self, recipient: &Recipient<'_>) -> Verdict {
+        self.place.recipient().map_err(|refused| self.too_much(refused))?;
+        self.recipient(recipient)?;
+        self.place.step(Phase::Envelope);
+        Ok(())
+    }
+
+    fn recipient(&mut self, recipient: &Recipient<'_>) -> Verdict {
         let address = recipient.address;
         let others = self.envelope.as_ref().map_or(0, |envelope| envelope.recipients.len());
         if let Some(verdict) = self.report.rcpt(&self.listening.delivery, &address, others) {
@@ -223,6 +251,7 @@ impl Intake {
 
     /// DATA: the message begins, with our line on top.
     pub(super) fn data(&mut self) -> Verdict {
+        self.place.step(Phase::Body);
         if self.report.is_report() {
             return Ok(());
         }
@@ -260,6 +289,7 @@ impl Intake {
 
     /// The next bytes of the message. Whether they have to be given on before more is read.
     pub(super) fn body(&mut self, bytes: &[u8]) -> bool {
+        self.place.body(bytes.len());
         if self.report.is_report() {
             self.report.body(bytes);
             return false;
@@ -274,6 +304,12 @@ impl Intake {
 
     /// Gives what was collected to the storage thread, and waits for room there.
     pub(super) async fn pass_on(&mut self) {
+        self.place.step(Phase::Ours);
+        self.give_on().await;
+        self.place.step(Phase::Body);
+    }
+
+    async fn give_on(&mut self) {
         match std::mem::replace(&mut self.content, Content::None) {
             Content::Small(draft) => self.content = self.begin(draft).await,
             Content::Streamed { incoming, piece, mut reserved_bytes, mut total_bytes, _transaction } => {
@@ -353,15 +389,23 @@ impl Intake {
         });
         let content = std::mem::replace(&mut self.content, Content::None);
         let envelope = self.envelope.take();
-        if let Some((token, message)) = self.report.take() {
-            self.listening.delivery.reported(token, &message).await;
-            return Ok(None);
-        }
-        let taken = self.take(content, envelope, received_lines).await;
+        self.place.step(Phase::Ours);
+        let taken = match self.report.take() {
+            Some((token, message)) => {
+                self.listening.delivery.reported(token, &message).await;
+                Ok(None)
+            }
+            None => self.take(content, envelope, received_lines).await.map(Some),
+        };
         self.place.release();
-        let id = taken?;
-        self.tell(id, removed, bare_newlines);
-        Ok(Some(id))
+        match &taken {
+            Ok(_) => self.place.accepted(),
+            Err(_) => self.place.back(),
+        }
+        if let Ok(Some(id)) = taken {
+            self.tell(id, removed, bare_newlines);
+        }
+        taken
     }
 
     /// Tells the ledger what there is to say about a message in custody, or has that found out.

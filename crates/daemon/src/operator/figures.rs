@@ -7,6 +7,7 @@ use penstock_release::{HopId, HopStatus};
 use super::{Operator, proof};
 use crate::control::Store;
 use crate::control::types::ProofView;
+use crate::listen::Shortage;
 
 pub(super) fn text(operator: &Operator) -> String {
     let metrics = &operator.metrics;
@@ -20,6 +21,10 @@ pub(super) fn text(operator: &Operator) -> String {
     for (name, help, value) in [
         ("sessions", "Connections from clients", &metrics.sessions),
         ("sessions_refused", "Connections refused because there were too many", &metrics.sessions_refused),
+        ("sessions_not_allowed", "Connections refused for their network", &metrics.sessions_not_allowed),
+        ("sessions_displaced", "Sessions ended to make room", &metrics.sessions_displaced),
+        ("replies_held_back", "Times that a client waited for its mistakes", &metrics.replies_held_back),
+        ("refused_rate", "Messages and recipients put off as too many at once", &metrics.refused_rate),
         ("sessions_timed_out", "Sessions cut for silence or lack of progress", &metrics.sessions_timed_out),
         ("sessions_encrypted", "Sessions that went over to TLS", &metrics.sessions_encrypted),
         ("handshakes_failed", "TLS handshakes with clients that came to nothing", &metrics.handshakes_failed),
@@ -50,14 +55,37 @@ pub(super) fn text(operator: &Operator) -> String {
     ] {
         page.add(&format!("{name}_total"), "counter", help, value.get());
     }
+    let limits = operator.listening.limits();
+    let (clients, reading) = (limits.figures(), limits.reading());
+    let short = |what| u64::from(limits.shortage() == Some(what));
     for (name, help, value) in [
-        ("sessions_open", "Connections from clients now", u64::from(operator.listening.sessions())),
+        ("sessions_open", "Connections from clients now", u64::from(clients.sessions)),
+        (
+            "sessions_held_back",
+            "Sessions that wait for the answer to mistakes",
+            u64::from(limits.tarpitted()),
+        ),
+        ("sources_open", "Sources that have sessions", u64::from(clients.sources)),
+        ("sources_at_limits", "Sources that came to a limit lately", u64::from(clients.sources_at_limits)),
+        ("sources_remembered", "Sources of which something is remembered", u64::from(clients.remembered)),
+        ("reserved_bytes", "Space reserved for messages coming in", clients.reserved_bytes),
+        ("descriptors_open", "File descriptors that are open", reading.descriptors),
+        ("short_of_descriptors", "Whether file descriptors run short", short(Shortage::Descriptors)),
+        ("short_of_memory", "Whether memory runs short", short(Shortage::Memory)),
         ("release_messages", "Messages to be released", progress.messages),
         ("release_bytes", "Their bytes", progress.bytes),
         ("release_in_flight", "Messages on their way", u64::from(progress.in_flight)),
         ("recipients_known", "Addresses on the list of recipients", known),
     ] {
         page.add(name, "gauge", help, value);
+    }
+    for (name, help, value) in [
+        ("descriptors_max", "File descriptors that may be open", reading.descriptors_max),
+        ("memory_free_bytes", "Memory that could be had", reading.memory_free_bytes),
+    ] {
+        if let Some(value) = value {
+            page.add(name, "gauge", help, value);
+        }
     }
     volumes(operator, &mut page);
     proof(operator, &hops, &mut page);

@@ -1,6 +1,7 @@
 //! What the daemon does for its operator: the control interface's [`Operate`] on listener, storage and release.
 
 mod adopt;
+mod clients;
 mod confirm;
 mod figures;
 pub(crate) mod mode;
@@ -23,6 +24,7 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
+use crate::control::clients::{ClientsFilter, ClientsPage};
 use crate::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
 use crate::control::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
 use crate::control::replay::{ReplayPage, ReplayRequest};
@@ -147,6 +149,10 @@ impl Operate for Operator {
 
     async fn canaries(&self, filter: CanaryFilter) -> Result<CanaryPage, Refusal> {
         proof::canaries(self, filter)
+    }
+
+    async fn clients(&self, filter: ClientsFilter) -> Result<ClientsPage, Refusal> {
+        Ok(clients::page(self, filter))
     }
 
     async fn settings(&self) -> Result<SettingsView, Refusal> {

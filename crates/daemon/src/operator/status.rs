@@ -3,11 +3,10 @@
 use penstock_release::{Cause, HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
-use super::{Operator, mode, proof, tls};
+use super::{Operator, clients, mode, proof, tls};
 use crate::control::Refusal;
 use crate::control::types::{
-    Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Proof, Severity, Status,
-    VolumeView,
+    Alert, ErrorBody, Estimate, Health, HopView, MailView, Progress, Proof, Severity, Status, VolumeView,
 };
 use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
 
@@ -95,6 +94,7 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
     let volumes: Vec<VolumeView> = operator.volumes.all().map(|storage| volume(operator, storage)).collect();
     let mut alerts = alerts(&mail, &volumes, &hops, stamp.trusted);
     alerts.extend(hops.iter().filter_map(|hop| proof::alert(operator, hop)));
+    alerts.extend(clients::alerts(operator));
     alerts.extend(tls::alerts(operator));
     // Of those that are as bad the order is that of above.
     alerts.sort_by_key(|alert| alert.severity);
@@ -120,11 +120,7 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
         },
         hops: hops.into_iter().map(|hop| hop_view(operator, hop)).collect(),
         volumes,
-        listener: ListenerView {
-            addresses: operator.settings.listen.addresses.iter().map(ToString::to_string).collect(),
-            sessions: operator.listening.sessions(),
-            sessions_max: operator.settings.listen.connections_max,
-        },
+        listener: clients::listener(operator),
     })
 }
 

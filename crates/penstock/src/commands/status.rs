@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use penstock_daemon::control::types::{
-    Alert, Health, HopView, MailView, Mode, ModeView, Progress, Severity, Status, VolumeView,
+    Alert, Health, HopView, ListenerView, MailView, Mode, ModeView, Progress, Severity, Status, VolumeView,
 };
 
 use penstock_daemon::control::volume::ScrubView;
@@ -94,6 +94,7 @@ fn facts(status: &Status) -> Vec<Fact> {
     }
     facts.push(release(&status.mode, still, now));
     facts.extend(done(&status.progress));
+    facts.push(clients(&status.listener));
     facts.extend(status.volumes.iter().map(|volume| room(volume, now)));
     if !status.clock_trusted {
         let text = "not known to be right: nothing expires, and a hold does not end by itself";
@@ -258,6 +259,25 @@ fn room(volume: &VolumeView, now: u64) -> Fact {
         ));
     }
     fact.lines.extend(checked(&volume.scrub, now));
+    fact
+}
+
+/// Who brings mail?
+fn clients(listener: &ListenerView) -> Fact {
+    let sessions = counted(listener.sessions.into(), "session");
+    let mut first = format!("{sessions} of {}", count(listener.sessions_max.into()));
+    if listener.sources > 0 {
+        first += &format!(", from {}", counted(listener.sources.into(), "source"));
+    }
+    let mut fact = Fact::new("Clients", None, first);
+    if let Some(short_of) = &listener.short_of {
+        fact.style = Some(Style::Bad);
+        fact.lines.push(format!("the machine runs short of {}: idle sessions end", plain(short_of)));
+    }
+    if listener.sources_at_limits > 0 {
+        let sources = counted(listener.sources_at_limits.into(), "source");
+        fact.lines.push(format!("{sources} came to a limit within the last minute: penstock clients"));
+    }
     fact
 }
 

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use penstock_daemon::control::adopt::{Adopted, AdoptedBelow, HandedOver};
+use penstock_daemon::control::clients::{ClientsFilter, ClientsPage};
 use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage, HeldRow};
 use penstock_daemon::control::recipients::{
     DatabaseView, DomainView, FoundRecipient, ImportedView, ListView, RecipientsView, SkippedView, Upload,
@@ -33,6 +34,8 @@ pub(crate) struct World {
     pub events: Vec<EventView>,
     /// The canaries of each hop.
     pub canaries: Vec<CanaryView>,
+    /// Who connects.
+    pub clients: ClientsPage,
     /// Volumes that do not answer.
     pub unreachable: Vec<String>,
     pub settings: SettingsView,
@@ -82,6 +85,12 @@ impl Operate for Fake {
             canaries: world.canaries.clone(),
         });
         Ok(CanaryPage { now_unix_ms: NOW, hops: hops.collect() })
+    }
+
+    async fn clients(&self, filter: ClientsFilter) -> Result<ClientsPage, Refusal> {
+        let mut page = self.0.lock().unwrap().clients.clone();
+        page.rows.truncate(filter.limit as usize);
+        Ok(page)
     }
 
     async fn show(&self, id: MailId) -> Result<MessageView, Refusal> {
@@ -516,7 +525,14 @@ pub(crate) fn outage() -> World {
                 erase_count_max: 3,
                 scrub: ScrubView::default(),
             }],
-            listener: ListenerView { addresses: vec!["[::]:25".into()], sessions: 3, sessions_max: 200 },
+            listener: ListenerView {
+                addresses: vec!["[::]:25".into()],
+                sessions: 3,
+                sessions_max: 200,
+                sources: 2,
+                sources_at_limits: 0,
+                short_of: None,
+            },
         },
         rows: vec![
             QueueRow {
@@ -550,6 +566,7 @@ pub(crate) fn outage() -> World {
         readable_bytes: usize::MAX,
         unreachable: Vec::new(),
         canaries: Vec::new(),
+        clients: ClientsPage::default(),
         events: vec![
             EventView {
                 at_unix_ms: NOW - 312 * MINUTE,

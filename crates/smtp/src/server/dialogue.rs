@@ -35,6 +35,7 @@ pub(super) struct Dialogue {
     pub(super) closed: Option<CloseReason>,
     pub(super) commands: u64,
     errors: u32,
+    pub(super) errors_in_all: u64,
     idle_commands: u32,
     /// Transactions that were begun.
     transactions: u32,
@@ -89,6 +90,7 @@ impl Dialogue {
             closed: None,
             commands: 0,
             errors: 0,
+            errors_in_all: 0,
             idle_commands: 0,
             transactions: 0,
             ignored_bytes: 0,
@@ -544,6 +546,7 @@ impl Dialogue {
     /// Answers what should not have been sent.
     pub(super) fn error(&mut self, reply: Reply<'_>) -> Event<'static> {
         self.errors += 1;
+        self.errors_in_all += 1;
         self.answer(reply)
     }
 
