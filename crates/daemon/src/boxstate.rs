@@ -14,8 +14,9 @@ use crate::ledger::META_RELEASE;
 use crate::storage::{Storage, Volumes};
 use crate::volume::Spool;
 
-/// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, and the mode's history.
-const KEYS: [&[u8]; 5] = [b"state0", b"state1", b"state2", b"state3", b"mode"];
+/// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, the mode's history, what is
+/// said to unknown recipients, and which next hops look at recipients.
+const KEYS: [&[u8]; 7] = [b"state0", b"state1", b"state2", b"state3", b"mode", b"recipients", b"validation"];
 /// The count, as u64, little-endian.
 const KEY_COUNT: &[u8] = b"count";
 
@@ -37,6 +38,11 @@ impl Kept {
             count: count.map_or(0, u64::from_le_bytes),
             values: KEYS.into_iter().filter_map(value).filter(|(_, value)| !value.is_empty()).collect(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(values: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
+        Self { count: 1, values: values.into_iter().collect() }
     }
 
     /// Lets go of everything, for good: nothing that was written before comes back.

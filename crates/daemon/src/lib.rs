@@ -18,8 +18,10 @@ mod log;
 mod metrics;
 mod notify;
 mod operator;
+mod policy;
 mod run;
 mod sandbox;
+mod source;
 #[cfg(feature = "faults")]
 mod speed;
 mod stop;

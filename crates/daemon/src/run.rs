@@ -24,6 +24,8 @@ use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::operator::settings::cut;
+use crate::policy::Policy;
+use crate::source::Sources;
 use crate::storage::{self, Answered, Arrived, STALLED_AFTER, Started, Volumes};
 use crate::{Error, notify, sandbox, stop};
 
@@ -71,8 +73,9 @@ pub struct Options {
 
 impl Options {
     /// The files that are read while the service runs.
-    fn files(&self) -> impl Iterator<Item = &Path> {
-        let said = [self.clock_file.as_deref(), self.stop_reason.as_deref()];
+    fn files<'f>(&'f self, settings: &'f Settings) -> impl Iterator<Item = &'f Path> {
+        let recipients = settings.recipients.file.as_ref().map(|file| Path::new(file.as_str()));
+        let said = [self.clock_file.as_deref(), self.stop_reason.as_deref(), recipients];
         said.into_iter().flatten().chain([self.settings_file.as_path()])
     }
 
@@ -94,7 +97,7 @@ pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
     #[cfg(feature = "faults")]
     crate::speed::check()?;
     if options.sandbox {
-        sandbox::restrict_paths(&settings, options.files());
+        sandbox::restrict_paths(&settings, options.files(&settings));
     }
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -226,7 +229,8 @@ impl Daemon {
         if self.options.forget {
             arrived.iter_mut().for_each(|arrived| arrived.kept.forget());
         }
-        let directory = Arc::new(Directory::load(&self.volumes).await);
+        let directory =
+            Arc::new(Directory::load(&self.volumes, self.settings.recipients.subaddress.delimiter()).await);
         let delivery = Delivery::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
@@ -236,12 +240,20 @@ impl Daemon {
             Arc::clone(&directory),
             stopping.clone(),
         )?;
+        let policy = Policy::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&self.clock),
+            self.volumes.clone(),
+            Arc::clone(&directory),
+            Arc::clone(&delivery),
+        );
         let listening = Listening::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
             Arc::clone(&self.metrics),
             self.volumes.clone(),
             Arc::clone(&delivery),
+            Arc::clone(&policy),
             stopping.clone(),
         )?;
         let told = |store: Store| absent.iter().any(|(absent, _)| *absent == store);
@@ -258,9 +270,9 @@ impl Daemon {
         }
         if self.options.forget {
             delivery.forget().await.map_err(Error::Forget)?;
-            directory.replace(&self.volumes, None).await.map_err(Error::Forget)?;
+            directory.replace(&self.volumes, None, None).await.map_err(Error::Forget)?;
         }
-        let mut tasks = self.start(&listening, &delivery, &directory, &stopping)?;
+        let mut tasks = self.start(&listening, &delivery, &directory, &policy, &stopping)?;
         let follow =
             self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
         if self.options.sandbox {
@@ -312,9 +324,18 @@ impl Daemon {
         listening: &Arc<Listening>,
         delivery: &Arc<Delivery>,
         directory: &Arc<Directory>,
+        policy: &Arc<Policy>,
         stopping: &watch::Receiver<bool>,
     ) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
+        let sources = Sources::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&self.clock),
+            self.volumes.clone(),
+            Arc::clone(directory),
+            Arc::clone(policy),
+            self.options.source_addresses(&self.settings),
+        );
         let socket = ControlSocket::bind(Path::new(self.settings.system.control_socket.as_str()))?;
         let operator = Operator {
             settings: Arc::clone(&self.settings),
@@ -325,6 +346,8 @@ impl Daemon {
             listening: Arc::clone(listening),
             delivery: Arc::clone(delivery),
             directory: Arc::clone(directory),
+            policy: Arc::clone(policy),
+            sources: Arc::clone(&sources),
             started: self.started,
             adopting: tokio::sync::Mutex::default(),
             bouncing: tokio::sync::Mutex::default(),
@@ -341,6 +364,9 @@ impl Daemon {
         // It ends with the runtime: what hangs while we stop is noticed, too.
         tokio::spawn(self.volumes.clone().watch(Arc::clone(delivery)));
         tokio::spawn(Arc::clone(directory).keep_in_step(self.volumes.clone()));
+        tokio::spawn(Arc::clone(policy).watch());
+        tokio::spawn(sources.watch());
+        tokio::spawn(Arc::clone(delivery).find_out());
         Ok(tasks)
     }
 

@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod changes;
 mod check;
+mod directory;
 mod mailboxes;
 mod names;
 mod network;
@@ -24,11 +25,13 @@ mod proof;
 mod read;
 mod record;
 mod schema;
+mod secret;
 mod table;
 mod units;
 mod value;
 
 pub use changes::{Change, Entry, changes, entries};
+pub use directory::{LdapUrl, Line, Sha256};
 pub use mailboxes::Mailboxes;
 pub use names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 pub use network::{HopAddress, HopHost, InterfaceAddress, Network, Smarthost, TimeServer};
@@ -37,10 +40,11 @@ pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
 pub use proof::{HttpUrl, MailAddress};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
+pub use secret::{KEPT, Secret, with_kept, without_secrets};
 pub use table::{
-    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
-    Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Release, SECTIONS, Settings, Site, System,
-    Volume,
+    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, InitialMode, Ldap, Listen, LogFormat,
+    LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Recipients, Release, SECTIONS,
+    Settings, Site, Subaddress, System, Volume,
 };
 pub use units::{Bytes, DurationText};
 

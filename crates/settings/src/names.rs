@@ -68,6 +68,11 @@ impl HostName {
 }
 
 impl Domain {
+    /// Its name, if it is one domain and not all below one.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.below).then_some(self.name.as_str())
+    }
+
     /// Whether mail to `domain` is meant. The case of ASCII letters does not matter (RFC 5321 section 2.4), nor does
     /// one final dot.
     pub fn accepts(&self, domain: &str) -> bool {
@@ -216,6 +221,24 @@ impl Text for AbsolutePath {
 
     fn to_text(&self) -> String {
         self.0.clone()
+    }
+}
+
+impl Text for Option<AbsolutePath> {
+    /// The longest path in bytes.
+    type Limits = usize;
+    const EXAMPLE: &'static str = "\"/var/lib/penstock/recipients.csv\"";
+
+    fn allowed(bytes_max: &usize) -> String {
+        alloc::format!("empty for none, or {}", AbsolutePath::allowed(bytes_max))
+    }
+
+    fn from_text(text: &str, bytes_max: &usize) -> Result<Self, Refusal> {
+        if text.is_empty() { Ok(None) } else { AbsolutePath::from_text(text, bytes_max).map(Some) }
+    }
+
+    fn to_text(&self) -> String {
+        self.as_ref().map(AbsolutePath::to_text).unwrap_or_default()
     }
 }
 

@@ -27,6 +27,8 @@
 //! | `PUT /v1/recipients?dry_run=` | the file | [`ImportedView`](super::recipients::ImportedView) |
 //! | `DELETE /v1/recipients` | | `ActionResult` |
 //! | `GET /v1/recipients/find?address=` | | [`FoundRecipient`](super::recipients::FoundRecipient) |
+//! | `GET /v1/recipients/check?address=` | | [`CheckedRecipient`](super::recipients::CheckedRecipient) |
+//! | `POST /v1/recipients/reload` | [`ReloadRequest`] | `RecipientsView` |
 //! | `GET /metrics` | | figures for Prometheus |
 //!
 //! A volume is `disk`, which it is if nobody says, or `nor`. Whatever goes wrong is told as an [`ErrorBody`](super::types::ErrorBody).
@@ -47,7 +49,7 @@ use serde::de::DeserializeOwned;
 use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
 use super::quarantine::{BounceRequest, HeldFilter};
-use super::recipients::{FindRecipient, ImportOptions, Upload};
+use super::recipients::{FindRecipient, ImportOptions, ReloadRequest, Upload};
 use super::replay::{ADDRESS_BYTES_MAX, ReplayRequest, Which};
 use super::types::{
     CanaryFilter, ConfirmRequest, EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX,
@@ -94,6 +96,8 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
                 .layer(DefaultBodyLimit::disable()),
         )
         .route("/v1/recipients/find", get(find_recipient::<O>))
+        .route("/v1/recipients/check", get(check_recipient::<O>))
+        .route("/v1/recipients/reload", post(reload_recipients::<O>))
         .route("/metrics", get(metrics::<O>))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
@@ -295,6 +299,21 @@ async fn find_recipient<O: Operate>(
     Asked(FindRecipient { address }): Asked<FindRecipient>,
 ) -> Answer<impl Serialize> {
     operate.find_recipient(address).await.map(Json)
+}
+
+async fn check_recipient<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(FindRecipient { address }): Asked<FindRecipient>,
+) -> Answer<impl Serialize> {
+    operate.check_recipient(address).await.map(Json)
+}
+
+async fn reload_recipients<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(request): Told<ReloadRequest>,
+) -> Answer<impl Serialize> {
+    operate.reload_recipients(request, who).await.map(Json)
 }
 
 async fn metrics<O: Operate>(State(operate): State<Arc<O>>) -> Result<impl IntoResponse, Refusal> {

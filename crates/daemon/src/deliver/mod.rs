@@ -12,9 +12,11 @@ mod learn;
 mod letter;
 mod notes;
 mod places;
+mod presence;
 mod record;
 mod saved;
 mod transaction;
+mod validation;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,13 +50,16 @@ pub(crate) use canary::{
     Canary, Fate as CanaryFate, OfHop as CanariesOfHop, REPORT_BYTES_MAX, ReturnPath, Token,
 };
 use connection::Connection;
-pub(crate) use connection::SourceAddresses;
+pub(crate) use connection::{SourceAddresses, connect};
 use counters::AllCounters;
 use evidence::{Cut, heard, phase};
 use known::Known;
 pub(crate) use notes::Note;
 use notes::Notes;
+pub(crate) use presence::Presence;
 use record::Record;
+use validation::Validations;
+pub(crate) use validation::{Checks, ValidationView};
 
 /// How long a session is kept for the next message.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -81,6 +86,10 @@ pub(crate) struct Delivery {
     known: Vec<Arc<Known>>,
     notes: Mutex<Notes>,
     canaries: Canaries,
+    /// Which hops look at recipients.
+    validations: Validations,
+    /// Whether one of them can answer.
+    presence: presence::Seen,
     counters: AllCounters,
     directory: Arc<Directory>,
     /// Something happened that may change what is to be done next.
@@ -123,7 +132,8 @@ impl Delivery {
         let idle = Mutex::new(config.hops.iter().map(|_| Vec::new()).collect());
         let connections = config.hops.iter().map(|_| Arc::new(())).collect();
         let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
-        let known = config.hops.iter().map(|_| Arc::default()).collect();
+        let known: Vec<Arc<Known>> = config.hops.iter().map(|_| Arc::default()).collect();
+        let validations = Validations::load(&state.kept(), &settings, &known);
         let delivery = Self {
             settings,
             config,
@@ -140,6 +150,8 @@ impl Delivery {
             known,
             notes: Mutex::default(),
             canaries,
+            validations,
+            presence: presence::Seen::default(),
             counters,
             directory,
             wake: Notify::new(),
@@ -316,6 +328,8 @@ impl Delivery {
         let learning = tokio::spawn(Arc::clone(&self).learn());
         let mut states = Vec::new();
         let mut unsaved = false;
+        let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
+        self.see_presence(&hops);
         while !*self.stopping.borrow() {
             let failed = !self.volumes.is_any_well();
             if self.release().take_changed() || unsaved {
@@ -687,6 +701,7 @@ impl Delivery {
     /// Tells which hops are in another state than at the last call.
     async fn tell_states(&self, known: &mut Vec<(State, Option<Cause>)>) {
         let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
+        self.see_presence(&hops);
         known.resize(hops.len(), (State::Untried, None));
         let is_other = |hop: &HopStatus, known| (hop.state, hop.cause) != known;
         for (hop, known) in hops.iter().zip(known.iter_mut()).filter(|(hop, known)| is_other(hop, **known)) {

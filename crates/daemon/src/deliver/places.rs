@@ -13,9 +13,11 @@ impl Delivery {
     /// Whether the mail of each database can be held alone: every probe mailbox of every hop is on the list, with its
     /// database.
     pub(super) fn knows_places(&self) -> bool {
-        let Some(list) = self.directory.list() else { return false };
+        if self.directory.list().is_none() {
+            return false;
+        }
         let mut probes = self.settings.next_hops.iter().flat_map(|hop| &hop.probe_mailboxes);
-        probes.all(|probe| list.find(probe.as_str()).is_some_and(|entry| entry.database.is_some()))
+        probes.all(|probe| self.directory.find(probe.as_str()).is_some_and(|entry| entry.database.is_some()))
     }
 
     /// The mailbox databases whose recipients are held at this hop, each with its route. Nothing is looked up while none is,

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::deliver::Delivery;
 use crate::log::Lines;
 use crate::metrics::Metrics;
+use crate::policy::Policy;
 use crate::storage::Volumes;
 use limits::{Crowded, Limits};
 
@@ -44,6 +45,8 @@ pub(crate) struct Listening {
     volumes: Volumes,
     /// Who waits for reports on canaries.
     delivery: Arc<Delivery>,
+    /// What is said to recipients.
+    policy: Arc<Policy>,
     limits: Arc<Limits>,
     /// One line for each message, as long as they are not too many.
     lines: Lines,
@@ -61,6 +64,7 @@ impl Listening {
         metrics: Arc<Metrics>,
         volumes: Volumes,
         delivery: Arc<Delivery>,
+        policy: Arc<Policy>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let config = config(&settings)?;
@@ -72,6 +76,7 @@ impl Listening {
             metrics,
             volumes,
             delivery,
+            policy,
             limits,
             lines: Lines::default(),
             crowd_lines: Lines::default(),

@@ -3,6 +3,7 @@
 mod adopt;
 mod confirm;
 mod figures;
+mod judging;
 pub(crate) mod mode;
 mod proof;
 mod quarantine;
@@ -23,7 +24,9 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use crate::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
-use crate::control::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
+use crate::control::recipients::{
+    CheckedRecipient, FoundRecipient, ImportedView, RecipientsView, ReloadRequest, Upload,
+};
 use crate::control::replay::{ReplayPage, ReplayRequest};
 use crate::control::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
@@ -36,7 +39,9 @@ use crate::directory::Directory;
 use crate::ledger::Kind;
 use crate::listen::Listening;
 use crate::metrics::Metrics;
+use crate::policy::Policy;
 use crate::run::Options;
+use crate::source::Sources;
 use crate::storage::{Recovered, ScrubOrder, Source, Storage, Volumes};
 use crate::volume::Spool;
 
@@ -55,6 +60,8 @@ pub(crate) struct Operator {
     pub(crate) listening: Arc<Listening>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) sources: Arc<Sources>,
     pub(crate) started: Instant,
     /// Held while a message of another volume is taken over.
     pub(crate) adopting: tokio::sync::Mutex<()>,
@@ -205,6 +212,14 @@ impl Operate for Operator {
 
     async fn find_recipient(&self, address: String) -> Result<FoundRecipient, Refusal> {
         Ok(recipients::find(self, address))
+    }
+
+    async fn check_recipient(&self, address: String) -> Result<CheckedRecipient, Refusal> {
+        judging::check(self, address)
+    }
+
+    async fn reload_recipients(&self, request: ReloadRequest, who: Who) -> Result<RecipientsView, Refusal> {
+        recipients::reload(self, request.believe, &who).await
     }
 
     async fn import_recipients(
