@@ -19,10 +19,10 @@ pub(crate) enum Presence {
 }
 
 impl Presence {
-    fn of(states: impl Iterator<Item = State> + Clone) -> Self {
-        if states.clone().any(is_there) {
+    fn of(states: &[State]) -> Self {
+        if states.iter().any(|state| is_there(*state)) {
             Self::There
-        } else if states.clone().any(|state| state == State::Untried) {
+        } else if states.contains(&State::Untried) {
             Self::NotKnownYet
         } else {
             Self::Away
@@ -42,7 +42,8 @@ pub(super) struct Seen(AtomicU8);
 impl Delivery {
     /// Takes note of how the hops stand. Of one that is not itself nothing is learnt about recipients.
     pub(super) fn see_presence(&self, hops: &[HopStatus]) {
-        let presence = Presence::of(hops.iter().map(|hop| hop.state));
+        let states: Vec<State> = hops.iter().map(|hop| hop.state).collect();
+        let presence = Presence::of(&states);
         self.presence.0.store(presence as u8, Relaxed);
         for (known, hop) in self.known.iter().zip(hops) {
             known.set_learning(is_there(hop.state) && hop.cause.is_none());
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn one_next_hop_that_is_itself_is_enough() {
-        let of = |states: &[State]| Presence::of(states.iter().copied());
+        let of = Presence::of;
         for there in [State::Healthy, State::Pressure] {
             assert_eq!(of(&[there]), Presence::There);
             assert_eq!(of(&[State::Down, there]), Presence::There);

@@ -198,12 +198,12 @@ impl Validations {
 }
 
 /// What came of a try.
-enum Tried {
+enum Offered {
     Found(Checks),
     /// Something was said that has nothing to do with the recipient, or nothing was.
     Nothing(String),
     /// We are stopping, or have no random bytes.
-    NotTried,
+    NotAtAll,
 }
 
 impl Delivery {
@@ -272,8 +272,8 @@ impl Delivery {
             let mut inner = self.validations.lock();
             let Some(question) = inner.questions.get_mut(&(hop, domain.clone())) else { return false };
             match tried {
-                Tried::NotTried => return false,
-                Tried::Nothing(why) => {
+                Offered::NotAtAll => return false,
+                Offered::Nothing(why) => {
                     info!(
                         code = "PS-D299",
                         hop = name,
@@ -284,7 +284,7 @@ impl Delivery {
                     (question.tried_ms, question.trouble) = (Some(now_ms), Some(why));
                     return false;
                 }
-                Tried::Found(checks) => {
+                Offered::Found(checks) => {
                     let before = question.finding.map(|finding| finding.checks);
                     let finding = Some(Finding { checks, at, mono_ms: Some(now_ms) });
                     *question = Question { finding, ..Question::default() };
@@ -306,16 +306,18 @@ impl Delivery {
     }
 
     /// Offers a message to a mailbox that cannot exist.
-    async fn offer_to_nobody(&self, hop: HopId, domain: &str) -> Tried {
-        let (Some(token), Some(nobody)) = (Token::draw(), Token::draw()) else { return Tried::NotTried };
+    async fn offer_to_nobody(&self, hop: HopId, domain: &str) -> Offered {
+        let (Some(token), Some(nobody)) = (Token::draw(), Token::draw()) else { return Offered::NotAtAll };
         let host_name = self.settings.system.hostname.as_str();
         let (from, to) = (token.return_path(host_name), format!("{NOBODY}{nobody}@{domain}"));
         let (Ok(sender), Ok(address)) = (Address::parse(&from), Address::parse(&to)) else {
-            return Tried::NotTried;
+            return Offered::NotAtAll;
         };
         let mut connection = match self.connect(hop).await {
             Ok(connection) => connection,
-            Err(found) => return found.map_or(Tried::NotTried, |found| Tried::Nothing(found.to_string())),
+            Err(found) => {
+                return found.map_or(Offered::NotAtAll, |found| Offered::Nothing(found.to_string()));
+            }
         };
         let dsn = connection.session().capabilities().dsn;
         let text = text(host_name, &to, token, self.clock.stamp().unix_ms);
@@ -337,14 +339,14 @@ impl Delivery {
         let Sent { taken, .. } = letter::send(&mut connection, &mail, &recipient, text.as_bytes()).await;
         tokio::spawn(connection.quit());
         match taken {
-            Ok(_) => Tried::Found(Checks::Never),
+            Ok(_) => Offered::Found(Checks::Never),
             Err(Some(found)) if is_no_such_user(&found.evidence().event) => match found.phase() {
-                Phase::Rcpt => Tried::Found(Checks::AtRcpt),
-                Phase::Data | Phase::EndOfData => Tried::Found(Checks::AtEnd),
-                _ => Tried::Nothing(found.to_string()),
+                Phase::Rcpt => Offered::Found(Checks::AtRcpt),
+                Phase::Data | Phase::EndOfData => Offered::Found(Checks::AtEnd),
+                _ => Offered::Nothing(found.to_string()),
             },
-            Err(Some(found)) => Tried::Nothing(found.to_string()),
-            Err(None) => Tried::NotTried,
+            Err(Some(found)) => Offered::Nothing(found.to_string()),
+            Err(None) => Offered::NotAtAll,
         }
     }
 
