@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Repaired = 14,
     /// It came to be safe after its sender had been told to come back.
     TooLate = 15,
+    /// A next hop took it that sends no report of its delivery, which its sender had asked for.
+    Relayed = 17,
     /// The operator removed it.
     Removed = 20,
     /// The operator read its body.
@@ -60,6 +62,8 @@ pub(crate) enum Kind {
     Hop = 30,
     /// The operator said that a next hop is itself.
     Confirmed = 31,
+    /// A certificate: that clients are shown, or that a next hop showed.
+    Certificate = 32,
     /// The daemon started, or stopped.
     Started = 40,
     Stopped = 41,
@@ -70,7 +74,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 23] = [
+    const ALL: &[Self] = &[
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -79,6 +83,7 @@ impl Kind {
         Self::Damaged,
         Self::Repaired,
         Self::TooLate,
+        Self::Relayed,
         Self::Removed,
         Self::Exported,
         Self::Released,
@@ -90,6 +95,7 @@ impl Kind {
         Self::Recipients,
         Self::Hop,
         Self::Confirmed,
+        Self::Certificate,
         Self::Started,
         Self::Stopped,
         Self::Scrubbed,
@@ -107,6 +113,7 @@ impl Kind {
             Self::Damaged => "damaged",
             Self::Repaired => "repaired",
             Self::TooLate => "too_late",
+            Self::Relayed => "relayed",
             Self::Removed => "removed",
             Self::Exported => "exported",
             Self::Released => "released",
@@ -118,6 +125,7 @@ impl Kind {
             Self::Recipients => "recipients",
             Self::Hop => "hop",
             Self::Confirmed => "confirmed",
+            Self::Certificate => "certificate",
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::Scrubbed => "scrubbed",
@@ -127,7 +135,7 @@ impl Kind {
 
     /// The word for the number of an event, perhaps of a later version.
     pub(crate) fn name_of(code: u16) -> &'static str {
-        Self::ALL.into_iter().find(|kind| *kind as u16 == code).map_or("unknown", Self::as_str)
+        Self::ALL.iter().find(|kind| **kind as u16 == code).map_or("unknown", |kind| kind.as_str())
     }
 
     /// An event of this kind.
@@ -142,10 +150,10 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_number_and_a_word_of_its_own() {
-        for (n, kind) in Kind::ALL.into_iter().enumerate() {
-            assert_eq!(Kind::name_of(kind as u16), kind.as_str());
+        for (n, kind) in Kind::ALL.iter().enumerate() {
+            assert_eq!(Kind::name_of(*kind as u16), kind.as_str());
             for other in &Kind::ALL[..n] {
-                assert_ne!((kind as u16, kind.as_str()), (*other as u16, other.as_str()));
+                assert_ne!((*kind as u16, kind.as_str()), (*other as u16, other.as_str()));
             }
         }
         assert_eq!(Kind::name_of(9999), "unknown");

@@ -9,6 +9,7 @@ mod clock;
 pub mod control;
 mod deliver;
 mod directory;
+mod dsn;
 mod error;
 mod header;
 pub mod keeper;
@@ -26,6 +27,7 @@ mod source;
 mod speed;
 mod stop;
 mod storage;
+mod tls;
 mod volume;
 
 pub use error::Error;

@@ -27,7 +27,7 @@ use crate::operator::settings::cut;
 use crate::policy::Policy;
 use crate::source::Sources;
 use crate::storage::{self, Answered, Arrived, STALLED_AFTER, Started, Volumes};
-use crate::{Error, notify, sandbox, stop};
+use crate::{Error, notify, sandbox, stop, tls};
 
 /// What a storage thread answers, in batches.
 type Answers = mpsc::UnboundedReceiver<Vec<Answered>>;
@@ -76,7 +76,10 @@ impl Options {
     fn files<'f>(&'f self, settings: &'f Settings) -> impl Iterator<Item = &'f Path> {
         let recipients = settings.recipients.file.as_ref().map(|file| Path::new(file.as_str()));
         let said = [self.clock_file.as_deref(), self.stop_reason.as_deref(), recipients];
-        said.into_iter().flatten().chain([self.settings_file.as_path()])
+        let tls = &settings.tls;
+        let certificate = [&tls.certificate_file, &tls.key_file, &tls.password_file].into_iter().flatten();
+        let certificate = certificate.map(|path| Path::new(path.as_str()));
+        said.into_iter().flatten().chain([self.settings_file.as_path()]).chain(certificate)
     }
 
     /// From which addresses to connect to next hops.
@@ -272,6 +275,10 @@ impl Daemon {
             delivery.forget().await.map_err(Error::Forget)?;
             directory.replace(&self.volumes, None, None).await.map_err(Error::Forget)?;
         }
+        if let Err(error) = delivery.save_tls(false).await {
+            // A certificate that was made for this start is of this start alone.
+            warn!(code = error.code(), %error, "the certificate that clients are shown is not kept yet");
+        }
         let mut tasks = self.start(&listening, &delivery, &directory, &policy, &stopping)?;
         let follow =
             self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
@@ -367,6 +374,7 @@ impl Daemon {
         tokio::spawn(Arc::clone(policy).watch());
         tokio::spawn(sources.watch());
         tokio::spawn(Arc::clone(delivery).find_out());
+        tokio::spawn(tls::watch(Arc::clone(delivery.tls()), Arc::clone(&self.clock), self.volumes.clone()));
         Ok(tasks)
     }
 

@@ -19,6 +19,7 @@ mod directory;
 mod mailboxes;
 mod names;
 mod network;
+mod pin;
 mod print;
 mod problem;
 mod proof;
@@ -35,6 +36,7 @@ pub use directory::{LdapUrl, Line, Sha256};
 pub use mailboxes::Mailboxes;
 pub use names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 pub use network::{HopAddress, HopHost, InterfaceAddress, Network, Smarthost, TimeServer};
+pub use pin::Pin;
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
 pub use proof::{HttpUrl, MailAddress};
@@ -42,9 +44,9 @@ pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use secret::{KEPT, Secret, with_kept, without_secrets};
 pub use table::{
-    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, InitialMode, Ldap, Listen, LogFormat,
-    LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Recipients, Release, SECTIONS,
-    Settings, Site, Subaddress, System, Volume,
+    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, HopTls, InitialMode, Ldap, Listen,
+    LogFormat, LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Recipients,
+    RelayedReports, Release, SECTIONS, Settings, Site, Subaddress, System, Tls, Volume,
 };
 pub use units::{Bytes, DurationText};
 

@@ -90,6 +90,13 @@ impl Domain {
     }
 }
 
+impl Domain {
+    /// The domain itself, if it is not every name below it that is meant.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.below).then(|| self.name.as_str())
+    }
+}
+
 impl HopName {
     /// The name.
     pub fn as_str(&self) -> &str {
@@ -227,7 +234,7 @@ impl Text for AbsolutePath {
 impl Text for Option<AbsolutePath> {
     /// The longest path in bytes.
     type Limits = usize;
-    const EXAMPLE: &'static str = "\"/var/lib/penstock/recipients.csv\"";
+    const EXAMPLE: &'static str = "";
 
     fn allowed(bytes_max: &usize) -> String {
         alloc::format!("empty for none, or {}", AbsolutePath::allowed(bytes_max))
@@ -238,7 +245,7 @@ impl Text for Option<AbsolutePath> {
     }
 
     fn to_text(&self) -> String {
-        self.as_ref().map(AbsolutePath::to_text).unwrap_or_default()
+        self.as_ref().map(Text::to_text).unwrap_or_default()
     }
 }
 

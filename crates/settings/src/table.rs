@@ -12,6 +12,7 @@ use crate::directory::{LdapUrl, Line, Sha256};
 use crate::mailboxes::Mailboxes;
 use crate::names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 use crate::network::{HopAddress, InterfaceAddress, Network, Smarthost, TimeServer};
+use crate::pin::Pin;
 use crate::problem::Problems;
 use crate::proof::{HttpUrl, MailAddress};
 use crate::read::{Document, Sink};
@@ -68,6 +69,30 @@ choice! {
         Refuse = "refuse",
         /// It is kept and passed on as it came.
         Keep = "keep",
+    }
+}
+
+choice! {
+    /// Whether mail to a next hop goes encrypted.
+    HopTls {
+        /// Where the server offers it and it works; else in plain text.
+        Opportunistic = "opportunistic",
+        /// Always, whatever certificate the server shows; else the mail waits.
+        Required = "required",
+        /// Always, and to the certificate that is known; else the mail waits.
+        Pinned = "pinned",
+        /// Never.
+        Never = "never",
+    }
+}
+
+choice! {
+    /// Whether senders are told that their mail was given to a server that sends no reports of delivery.
+    RelayedReports {
+        /// Nobody is told; the ledger says it.
+        Never = "never",
+        /// Those of whom SPF had found that they are who they say.
+        Proven = "proven",
     }
 }
 
@@ -207,13 +232,20 @@ group! {
         /// What a client must send in every minute of a message, lest it hold a session with a byte now and then. A
         /// modem of 1995 is thirty times faster.
         data_per_minute_min: Bytes = default(Bytes::kib(6)), Bytes(1)..=Bytes::mib(1);
-        /// The largest message, announced in EHLO as SIZE. 36 MiB is what a receive connector of Exchange announces;
+        /// The largest message, announced in EHLO as SIZE, unless a next hop has said that it takes less. 36 MiB is what a
+        /// receive connector of Exchange announces;
         /// if the organisation's own limit (`MaxReceiveSize`, 10 MB unless raised) is lower, set that here, since what
         /// is larger is accepted now and refused when it is released.
         size_max: Bytes = default(Bytes::mib(36)), Bytes::kib(64)..=Bytes::gib(2);
         /// Recipients of one message; further ones are answered with 452 and come in another transaction. RFC 5321
         /// section 4.5.3.1.8 asks for 100 at least.
         recipients_max: u32 = default(1_000), 100..=10_000;
+        /// Messages in one session; the next one ends it with 421, and its client connects again. It is announced in EHLO
+        /// (RFC 9422). 0 is no limit, since a session that brings mail does no harm.
+        session_messages_max: u32 = default(0), 0..=999_999;
+        /// Networks from which ETRN (RFC 1985) may ask for what waits to be released now, as `penstock release` does: those of
+        /// the site's own servers. It ends waits and overrides no hold. None by default: ETRN is then not offered.
+        etrn_from: Vec<Network> = default(Vec::new()), (0..=64, ());
         /// Received lines a message may bring before it counts as going in circles. Exchange stops at 30 and refuses
         /// for good; the box must see the loop first.
         received_max: u32 = default(27), 5..=100;
@@ -335,6 +367,15 @@ group! {
         /// It is asked every 2 seconds while mail goes, so let it answer with no more than is needed:
         /// `http://exchange:9182/metrics?collect[]=exchange`. Without it the box goes by canaries, or by SMTP alone.
         counters_url: Option<HttpUrl> = default(None), ();
+        /// Whether mail to it goes encrypted (STARTTLS). `opportunistic`: where it offers that; if it fails the mail goes in
+        /// plain text, as it would without the box, and the box says so. `required`: else the mail waits. `pinned`: it
+        /// waits, too, when the server shows a certificate that is none of `tls_pins`; without any, the first one that was
+        /// seen counts. In each case another certificate than before is taken for a sign that the server was rebuilt, and
+        /// `penstock tls accept` ends that. `never` is for a server whose TLS is broken.
+        tls: HopTls = default(HopTls::Opportunistic), ();
+        /// For `pinned`: SHA-256 of the certificate, or of its public key, which stays when a certificate is renewed with
+        /// the same key. `penstock tls show` prints both for what the server shows.
+        tls_pins: Vec<Pin> = default(Vec::new()), (0..=8, ());
     }
 }
 
@@ -361,6 +402,28 @@ group! {
         session_age_max: Duration = default(mins(8)), mins(1)..=hours(1);
         /// Recipients in one transaction; a message with more goes in several. Exchange takes 200.
         recipients_max: u32 = default(200), 1..=10_000;
+    }
+}
+
+group! {
+    /// The certificate that clients see, and how they come to an encrypted session. Next hops have their own `tls`.
+    "tls" => Tls {
+        /// Whether clients are offered STARTTLS. Without a certificate below there is one that the box has made for itself:
+        /// senders that do not look at it, which is most, send encrypted to it.
+        offer: bool = default(true), ();
+        /// A file with the certificate and those of its issuers, PEM or PFX. It is read again when it changes. Empty: what
+        /// `penstock tls install` has given to the box, else one of its own making, both of which are kept with the mail. On
+        /// the appliance, which has no files, that is the only way.
+        certificate_file: Option<AbsolutePath> = default(None), 4095;
+        /// A file with its private key, PEM. Empty: the key is in the same file as the certificate.
+        key_file: Option<AbsolutePath> = default(None), 4095;
+        /// A file whose first line is the password of a PFX. Empty: it has none.
+        password_file: Option<AbsolutePath> = default(None), 4095;
+        /// How long a client may take from STARTTLS to the encrypted session.
+        handshake_timeout: Duration = default(secs(30)), secs(5)..=mins(5);
+        /// How many clients may be on that way at once; others wait within their time. It is the one step of a session that
+        /// costs the processor something, and a slow box does some hundred in a second.
+        handshakes_max: u32 = default(64), 1..=1_000;
     }
 }
 
@@ -410,12 +473,16 @@ group! {
 }
 
 group! {
-    /// Telling senders that mail was refused. The box holds what is refused, and tells nobody by itself: it is
+    /// Telling senders what became of their mail. The box holds what is refused, and tells nobody by itself: it is
     /// `penstock quarantine bounce` that does, message by message.
     "bounce" => Bounce {
         /// The server that takes such reports: the one that takes the site's outgoing mail, which must take mail from this
         /// box. None by default: then nobody can be told.
         smarthost: Smarthost = default(Smarthost::None), ();
+        /// Whether the box tells senders who asked for a report of success (DSN) that their mail was given to a next hop that
+        /// sends none. Exchange sends them, so this is for others. `proven` tells those whose address SPF had found to be theirs;
+        /// to everybody, a stranger could have the box write to third parties.
+        relayed: RelayedReports = default(RelayedReports::Never), ();
     }
 }
 
@@ -459,7 +526,7 @@ impl Volume {
 }
 
 /// Every section of the file, in the order of the document.
-pub static SECTIONS: [Section; 12] = [
+pub static SECTIONS: [Section; 13] = [
     System::SECTION,
     BoxNetwork::SECTION,
     Volume::SECTION,
@@ -470,6 +537,7 @@ pub static SECTIONS: [Section; 12] = [
     Ldap::SECTION,
     NextHop::SECTION,
     Client::SECTION,
+    Tls::SECTION,
     Release::SECTION,
     Bounce::SECTION,
 ];
@@ -497,6 +565,8 @@ pub struct Settings {
     pub next_hops: Vec<NextHop>,
     /// `[client]`
     pub client: Client,
+    /// `[tls]`
+    pub tls: Tls,
     /// `[release]`
     pub release: Release,
     /// `[bounce]`
@@ -529,6 +599,7 @@ impl Settings {
         let ldap = document.one();
         let next_hops = document.many(NEXT_HOPS_MAX);
         let client = document.one();
+        let tls = document.one();
         let release = document.one();
         let bounce = document.one();
         document.refuse_the_rest();
@@ -544,6 +615,7 @@ impl Settings {
             ldap: ldap?,
             next_hops,
             client: client?,
+            tls: tls?,
             release: release?,
             bounce: bounce?,
         };

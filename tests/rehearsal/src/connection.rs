@@ -103,7 +103,8 @@ impl Connection {
 
     /// What the server has shown of itself.
     pub(crate) fn greeting(&self) -> Greeting<'_> {
-        Greeting { banner: &self.banner, extensions: &self.session.capabilities().keywords }
+        let extensions = &self.session.capabilities().keywords;
+        Greeting { banner: &self.banner, extensions, certificate: b"" }
     }
 
     /// Whether another message may begin on it.
@@ -397,7 +398,7 @@ fn heard(reply: penstock_smtp::Reply<'_>) -> Reply<'_> {
 fn phase(at: At) -> Phase {
     match at {
         At::Greeting => Phase::Banner,
-        At::Ehlo => Phase::Ehlo,
+        At::Ehlo | At::StartTls => Phase::Ehlo,
         At::Idle | At::Mail | At::Reset | At::Quit | At::Over => Phase::Mail,
         At::Rcpt => Phase::Rcpt,
         At::Data => Phase::Data,

@@ -5,15 +5,19 @@ mod attempt;
 mod canary;
 mod connection;
 mod counters;
+mod encrypt;
 mod errand;
 mod evidence;
+mod fit;
 mod known;
 mod learn;
 mod letter;
+mod mirror;
 mod notes;
 mod places;
 mod presence;
 mod record;
+mod relayed;
 mod saved;
 mod transaction;
 mod validation;
@@ -27,7 +31,7 @@ use penstock_release::{
     Outcome, PROBES_MAX, Phase, Priority, Refused, Release, SetAside, State, Verdict, Witness,
 };
 use penstock_settings::{InitialMode, Settings};
-use penstock_smtp::client::{Config as ClientConfig, Event};
+use penstock_smtp::client::{Capabilities, Config as ClientConfig, Event};
 use penstock_smtp::{Address, MailFrom};
 use penstock_spool::{EVENT_TEXT_BYTES_MAX, Error as SpoolError, Fate, MessageId, Recipient, Stamp};
 use tokio::sync::{Notify, watch};
@@ -44,6 +48,7 @@ use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::stop;
 use crate::storage::{Accepted, Arrived, Recovered, STALLED_AFTER, Storage, Volumes, refuse};
+use crate::tls::Tls;
 use attempt::{Attempt, Ended};
 use canary::Canaries;
 pub(crate) use canary::{
@@ -54,6 +59,7 @@ pub(crate) use connection::{SourceAddresses, connect};
 use counters::AllCounters;
 use evidence::{Cut, heard, phase};
 use known::Known;
+use mirror::{Mirror, Takes};
 pub(crate) use notes::Note;
 use notes::Notes;
 pub(crate) use presence::Presence;
@@ -63,6 +69,15 @@ pub(crate) use validation::{Checks, ValidationView};
 
 /// How long a session is kept for the next message.
 const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// What all connections to a hop have in common.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    /// One clone for each connection: so they are counted.
+    counted: Arc<()>,
+    /// What its answers have taught of recipients.
+    known: Arc<Known>,
+}
 
 /// Everything that release needs at run time.
 pub(crate) struct Delivery {
@@ -85,6 +100,8 @@ pub(crate) struct Delivery {
     /// What each hop's answers have taught of recipients.
     known: Vec<Arc<Known>>,
     notes: Mutex<Notes>,
+    /// What the next hops take.
+    mirror: Mutex<Mirror>,
     canaries: Canaries,
     /// Which hops look at recipients.
     validations: Validations,
@@ -92,6 +109,7 @@ pub(crate) struct Delivery {
     presence: presence::Seen,
     counters: AllCounters,
     directory: Arc<Directory>,
+    tls: Arc<Tls>,
     /// Something happened that may change what is to be done next.
     wake: Notify,
     /// There may be messages of which it is not known whose they are.
@@ -119,6 +137,7 @@ impl Delivery {
         let seed = name.iter().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
         let config = config(&settings, seed);
         let state = BoxState::new(arrived.iter().map(|arrived| arrived.kept.clone()));
+        let tls = Tls::new(&settings, &state.kept()).map_err(Error::Tls)?;
         let mut client = ClientConfig::new(settings.system.hostname.as_str())
             .map_err(|error| Error::Settings(format!("system.hostname: {error}")))?;
         client.recipients_max = settings.client.recipients_max;
@@ -134,6 +153,7 @@ impl Delivery {
         let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
         let known: Vec<Arc<Known>> = config.hops.iter().map(|_| Arc::default()).collect();
         let validations = Validations::load(&state.kept(), &settings, &known);
+        let mirror = Mutex::new(Mirror::new(&settings.next_hops, state.kept().value(mirror::KEY)));
         let delivery = Self {
             settings,
             config,
@@ -149,11 +169,13 @@ impl Delivery {
             connections,
             known,
             notes: Mutex::default(),
+            mirror,
             canaries,
             validations,
             presence: presence::Seen::default(),
             counters,
             directory,
+            tls: Arc::new(tls),
             wake: Notify::new(),
             unknown: Notify::new(),
             lines: Lines::default(),
@@ -187,9 +209,11 @@ impl Delivery {
         }
         self.recover(&queued);
         if self.state.arrived(&kept) {
+            self.mirror().learn(kept.value(mirror::KEY));
             if let Some(saved) = saved::load(&kept) {
                 self.release().set_mode(saved.mode, self.now());
             }
+            self.tls.arrived(&kept);
         } else if kept != self.state.kept()
             && let Some(storage) = self.volumes.of(store).cloned()
         {
@@ -277,6 +301,19 @@ impl Delivery {
     /// What the last volume says, if none of them has.
     pub(crate) async fn forget(&self) -> Result<(), SpoolError> {
         self.state.put(&self.volumes, Vec::new(), true).await
+    }
+
+    /// TLS on both sides.
+    pub(crate) fn tls(&self) -> &Arc<Tls> {
+        &self.tls
+    }
+
+    /// Makes what clients are shown, and what next hops have shown, outlive a restart.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub(crate) async fn save_tls(&self, by_operator: bool) -> Result<(), SpoolError> {
+        self.state.put(&self.volumes, self.tls.values(), by_operator).await
     }
 
     /// What the box keeps beyond its mail.
@@ -404,7 +441,7 @@ impl Delivery {
 
     /// Sends one message and reports what came of it.
     async fn send(&self, id: MailId, hop: HopId) {
-        let (ended, connection) = attempt::run(self, id, hop).await;
+        let (mut ended, connection) = attempt::run(self, id, hop).await;
         // First of all, so that it is there for the next message: what was delivered is on flash by now.
         if let Some(connection) = connection {
             self.keep(hop, connection);
@@ -432,6 +469,9 @@ impl Delivery {
         if follows == Some(Follows::Done) && self.notes().take_again(id) {
             // The operator gave recipients back while the others were on their way.
             self.offer_again(id).await;
+        }
+        if let Ended::Tried(attempt) = &mut ended {
+            self.tell_unreported(id, hop, attempt).await;
         }
     }
 
@@ -503,6 +543,41 @@ impl Delivery {
         self.wake();
     }
 
+    /// Has what waits tried now, if nothing holds it. Whether that is so.
+    pub(crate) fn release_now(&self) -> bool {
+        let goes = matches!(self.release().mode(), Mode::Auto | Mode::Drain);
+        if goes {
+            self.end_waits();
+        }
+        goes
+    }
+
+    /// What the next hops take: no more must be offered to clients.
+    pub(crate) fn takes(&self) -> Takes {
+        self.mirror().takes()
+    }
+
+    /// Takes note of what a hop takes, for the listener and for the next start.
+    async fn heard(&self, hop: HopId, said: &Capabilities) {
+        let value = {
+            let mut mirror = self.mirror();
+            let Some(takes) = mirror.heard(usize::from(hop.0), said) else { return };
+            info!(
+                hop = self.hop_name(hop),
+                takes = takes.keywords(),
+                "what the next hop takes is offered to clients"
+            );
+            mirror.value()
+        };
+        let saved = self.state.put(&self.volumes, vec![(mirror::KEY.to_vec(), value)], false).await;
+        // What could not be written is, when it is heard again.
+        self.mirror().saved(saved.is_ok());
+    }
+
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes down what follows for recipients that are still open.
     async fn note(&self, id: MailId, follows: Follows, left: &Attempt) {
         match follows {
@@ -511,16 +586,18 @@ impl Delivery {
                 let attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
                 let too_old = self.is_too_old(left.accepted_unix_ms());
                 if too_old && self.release().remove(id.key()) == penstock_release::Removed::Yes {
-                    left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
+                    let _ = left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
                 } else {
                     let said = left.said();
                     self.remember(id, Some(self.clock.mono_ms() + for_ms), &said);
                     let unknown = if left.is_unknown() { "not known whether it was taken; " } else { "" };
                     let why = format!("{unknown}will be tried again in {} min", for_ms.div_ceil(60_000));
-                    left.note_open(self, Fate::Deferred, attempts, &why).await;
+                    let _ = left.note_open(self, Fate::Deferred, attempts, &why).await;
                 }
             }
-            Follows::SetAside(aside) => left.note_open(self, Fate::Held, 0, why(aside)).await,
+            Follows::SetAside(aside) => {
+                let _ = left.note_open(self, Fate::Held, 0, why(aside)).await;
+            }
         }
     }
 
@@ -621,12 +698,15 @@ impl Delivery {
         let Some(next_hop) = self.settings.next_hops.get(usize::from(hop.0)) else { return Err(None) };
         let Some(counted) = self.connections.get(usize::from(hop.0)) else { return Err(None) };
         let Some(known) = self.known.get(usize::from(hop.0)) else { return Err(None) };
+        let Some(tls) = self.tls.hop(hop) else { return Err(None) };
         debug!(hop = self.hop_name(hop), "connecting");
-        let (client, stopping) = (self.client.clone(), self.stopping.clone());
-        let (address, timeouts) = (&next_hop.address, &self.settings.client);
-        let of_hop = (Arc::clone(counted), Arc::clone(known));
-        let connection = Connection::open(address, self.from, client, timeouts, stopping, of_hop).await?;
+        let shared = Shared { counted: Arc::clone(counted), known: Arc::clone(known) };
+        let (connection, met) = self.open(&next_hop.address, shared, tls).await?;
         self.release().greeted(hop, &connection.greeting(), self.now());
+        if let Some(met) = met {
+            self.met(hop, met).await;
+        }
+        self.heard(hop, connection.capabilities()).await;
         Ok(connection)
     }
 

@@ -11,6 +11,7 @@ mod recipients;
 mod replay;
 pub(crate) mod settings;
 mod status;
+mod tls;
 mod view;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::control::recipients::{
     CheckedRecipient, FoundRecipient, ImportedView, RecipientsView, ReloadRequest, Upload,
 };
 use crate::control::replay::{ReplayPage, ReplayRequest};
+use crate::control::tls::{InstallRequest, TlsView};
 use crate::control::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
     QueuePage, Refused, Selection, SettingsView, Status,
@@ -235,6 +237,26 @@ impl Operate for Operator {
         recipients::clear(self, &who).await
     }
 
+    async fn tls(&self) -> Result<TlsView, Refusal> {
+        Ok(tls::view(self))
+    }
+
+    async fn accept_certificate(&self, hop: String, who: Who) -> Result<ActionResult, Refusal> {
+        tls::accept(self, hop, &who).await
+    }
+
+    async fn reload_certificate(&self) -> Result<ActionResult, Refusal> {
+        tls::reload(self).await
+    }
+
+    async fn install_certificate(&self, request: InstallRequest, who: Who) -> Result<ActionResult, Refusal> {
+        tls::install(self, request, &who).await
+    }
+
+    async fn uninstall_certificate(&self, who: Who) -> Result<ActionResult, Refusal> {
+        tls::uninstall(self, &who).await
+    }
+
     async fn metrics(&self) -> Result<String, Refusal> {
         Ok(figures::text(self))
     }
@@ -428,7 +450,7 @@ fn give_back(spool: &mut Spool, store: Store, id: MessageId, event: &Event) -> R
 }
 
 /// Who answers for what the box writes itself: an address that a site has to read (RFC 5321 §4.5.1).
-fn postmaster(settings: &Settings) -> String {
+pub(crate) fn postmaster(settings: &Settings) -> String {
     let first = settings.domains.accepted.first();
     let domain = first.map_or_else(|| settings.system.hostname.to_string(), ToString::to_string);
     format!("postmaster@{}", domain.trim_start_matches("*."))

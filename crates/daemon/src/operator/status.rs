@@ -3,7 +3,7 @@
 use penstock_release::{HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
-use super::{Operator, judging, mode, proof};
+use super::{Operator, judging, mode, proof, tls};
 use crate::control::Refusal;
 use crate::control::types::{
     Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Proof, Severity, Status,
@@ -98,6 +98,9 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
     if let Some(what) = operator.sources.view().and_then(|source| source.trouble) {
         alerts.push(Alert { severity: Severity::Warning, what });
     }
+    alerts.extend(tls::alerts(operator));
+    // Of those that are as bad the order is that of above.
+    alerts.sort_by_key(|alert| alert.severity);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: operator.settings.system.hostname.as_str().to_owned(),
