@@ -21,8 +21,10 @@ mod log;
 mod metrics;
 mod notify;
 mod operator;
+mod policy;
 mod run;
 mod sandbox;
+mod source;
 #[cfg(feature = "faults")]
 mod speed;
 mod stop;

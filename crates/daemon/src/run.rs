@@ -26,6 +26,8 @@ use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::operator::settings::cut;
+use crate::policy::Policy;
+use crate::source::Sources;
 use crate::storage::{self, Answered, Arrived, STALLED_AFTER, Started, Volumes};
 use crate::{Error, notify, sandbox, stop, tls};
 
@@ -74,7 +76,8 @@ pub struct Options {
 impl Options {
     /// The files that are read while the service runs.
     fn files<'f>(&'f self, settings: &'f Settings) -> impl Iterator<Item = &'f Path> {
-        let said = [self.clock_file.as_deref(), self.stop_reason.as_deref()];
+        let recipients = settings.recipients.file.as_ref().map(|file| Path::new(file.as_str()));
+        let said = [self.clock_file.as_deref(), self.stop_reason.as_deref(), recipients];
         let tls = &settings.tls;
         let certificate = [&tls.certificate_file, &tls.key_file, &tls.password_file].into_iter().flatten();
         let certificate = certificate.map(|path| Path::new(path.as_str()));
@@ -232,7 +235,8 @@ impl Daemon {
         if self.options.forget {
             arrived.iter_mut().for_each(|arrived| arrived.kept.forget());
         }
-        let directory = Arc::new(Directory::load(&self.volumes).await);
+        let directory =
+            Arc::new(Directory::load(&self.volumes, self.settings.recipients.subaddress.delimiter()).await);
         let delivery = Delivery::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
@@ -249,6 +253,13 @@ impl Daemon {
             Arc::clone(&self.clock),
             Arc::clone(&notes),
         );
+        let policy = Policy::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&self.clock),
+            self.volumes.clone(),
+            Arc::clone(&directory),
+            Arc::clone(&delivery),
+        );
         let listening = Listening::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
@@ -256,6 +267,7 @@ impl Daemon {
             self.volumes.clone(),
             Arc::clone(&delivery),
             (dns, Arc::clone(&authenticity), Arc::clone(&notes)),
+            Arc::clone(&policy),
             stopping.clone(),
         )?;
         let told = |store: Store| absent.iter().any(|(absent, _)| *absent == store);
@@ -272,7 +284,7 @@ impl Daemon {
         }
         if self.options.forget {
             delivery.forget().await.map_err(Error::Forget)?;
-            directory.replace(&self.volumes, None).await.map_err(Error::Forget)?;
+            directory.replace(&self.volumes, None, None).await.map_err(Error::Forget)?;
         }
         if let Err(error) = delivery.save_tls(false).await {
             // A certificate that was made for this start is of this start alone.
@@ -281,7 +293,7 @@ impl Daemon {
         tokio::spawn(authenticity.run(self.volumes.clone()));
         let (noting, volumes) = (Arc::clone(&notes), self.volumes.clone());
         tokio::spawn(async move { noting.run(&volumes).await });
-        let mut tasks = self.start(&listening, &delivery, &directory, &stopping)?;
+        let mut tasks = self.start(&listening, &delivery, &directory, &policy, &stopping)?;
         let follow =
             self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
         if self.options.sandbox {
@@ -334,9 +346,18 @@ impl Daemon {
         listening: &Arc<Listening>,
         delivery: &Arc<Delivery>,
         directory: &Arc<Directory>,
+        policy: &Arc<Policy>,
         stopping: &watch::Receiver<bool>,
     ) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
+        let sources = Sources::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&self.clock),
+            self.volumes.clone(),
+            Arc::clone(directory),
+            Arc::clone(policy),
+            self.options.source_addresses(&self.settings),
+        );
         let socket = ControlSocket::bind(Path::new(self.settings.system.control_socket.as_str()))?;
         let operator = Operator {
             settings: Arc::clone(&self.settings),
@@ -347,6 +368,8 @@ impl Daemon {
             listening: Arc::clone(listening),
             delivery: Arc::clone(delivery),
             directory: Arc::clone(directory),
+            policy: Arc::clone(policy),
+            sources: Arc::clone(&sources),
             started: self.started,
             adopting: tokio::sync::Mutex::default(),
             bouncing: tokio::sync::Mutex::default(),
@@ -364,6 +387,9 @@ impl Daemon {
         // It ends with the runtime: what hangs while we stop is noticed, too.
         tokio::spawn(self.volumes.clone().watch(Arc::clone(delivery)));
         tokio::spawn(Arc::clone(directory).keep_in_step(self.volumes.clone()));
+        tokio::spawn(Arc::clone(policy).watch());
+        tokio::spawn(sources.watch());
+        tokio::spawn(Arc::clone(delivery).find_out());
         tokio::spawn(tls::watch(Arc::clone(delivery.tls()), Arc::clone(&self.clock), self.volumes.clone()));
         Ok(tasks)
     }

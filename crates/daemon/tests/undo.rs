@@ -130,7 +130,7 @@ fn a_replay_of_a_database_is_of_the_mail_to_those_whose_mailboxes_lie_there() {
     deliver(&site, &hop, &["tom@example.org"], BODY);
     let asked = r#"{"which":{"database":"db2"}}"#;
     let (status, refused) = site.ask("POST", "/v1/replay", asked);
-    assert!(status == 409 && String::from_utf8_lossy(&refused).contains("PS-D285"));
+    assert!(status == 409 && String::from_utf8_lossy(&refused).contains("PS-D258"));
     site.json(
         "PUT",
         "/v1/recipients",

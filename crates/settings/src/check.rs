@@ -55,6 +55,7 @@ impl Settings {
         self.check_volume(sink);
         self.check_listen(sink);
         self.check_domains(sink);
+        self.check_recipients(sink);
         self.check_client(sink);
         self.check_tls(sink);
         self.check_next_hops(hop_lines, sink);
@@ -167,6 +168,33 @@ impl Settings {
             if accepted[..n].contains(domain) {
                 sink.clash(&["domains.accepted"], Code::Duplicate, format!("{domain} stands there twice"));
             }
+        }
+    }
+
+    fn check_recipients(&self, sink: &mut Sink) {
+        let ldap = &self.ldap;
+        let Some(url) = &ldap.url else { return };
+        if self.recipients.file.is_some() {
+            let reason =
+                "the list of recipients comes from one place: take recipients.file or this out".into();
+            sink.clash(&["ldap.url", "recipients.file"], Code::Contradiction, reason);
+        }
+        if ldap.base.as_str().is_empty() {
+            let reason = "must be set where ldap.url is, for example base = \"DC=example,DC=org\"".into();
+            sink.clash(&["ldap.base", "ldap.url"], Code::Contradiction, reason);
+        }
+        if ldap.user.as_str().is_empty() != ldap.password.is_none() {
+            let reason = "user and password go together: one of them is missing".into();
+            sink.clash(&["ldap.password", "ldap.user", "ldap.url"], Code::Contradiction, reason);
+        }
+        let has_tls = url.tls || ldap.starttls;
+        if !has_tls && !ldap.certificate_sha256.is_none() {
+            let reason = "nobody shows a certificate without TLS: write ldaps://, or starttls = true".into();
+            sink.clash(
+                &["ldap.certificate_sha256", "ldap.starttls", "ldap.url"],
+                Code::Contradiction,
+                reason,
+            );
         }
     }
 

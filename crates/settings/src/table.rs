@@ -8,6 +8,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use crate::FILE_BYTES_MAX;
+use crate::directory::{LdapUrl, Line, Sha256};
 use crate::mailboxes::Mailboxes;
 use crate::names::{AbsolutePath, DatabaseName, Domain, HopName, HostName, Reserve};
 use crate::network::{HopAddress, InterfaceAddress, NameServer, Network, Smarthost, TimeServer};
@@ -16,6 +17,7 @@ use crate::problem::Problems;
 use crate::proof::{HttpUrl, MailAddress};
 use crate::read::{Document, Sink};
 use crate::schema::{Group, Section, choice, default, group, required};
+use crate::secret::Secret;
 use crate::units::{Bytes, days, hours, mins, secs};
 
 /// How many next hops there may be.
@@ -344,6 +346,78 @@ group! {
     }
 }
 
+choice! {
+    /// What parts a mailbox from a tag behind it, as in `mia+news@example.org`.
+    Subaddress {
+        /// Nothing does: the whole local part is the mailbox.
+        None = "none",
+        /// A plus, as Exchange Online has it.
+        Plus = "+",
+        /// A hyphen, as qmail has it.
+        Hyphen = "-",
+        /// An equals sign.
+        Equals = "=",
+        /// An underscore.
+        Underscore = "_",
+    }
+}
+
+group! {
+    /// Who is known at the site, and what is said to mail for others. While a next hop is healthy its own answer counts.
+    /// While none is, a recipient that is not on the list of recipients is refused with 550 if the list was in step shortly
+    /// before, put off with 450 if it is older, and taken if there is none. What is decided by then holds until a next hop
+    /// is back: a directory that is being restored has nobody in it. The list comes from `penstock recipients import`, from
+    /// the file below, or from `[ldap]`; the last reading is kept on the volume.
+    "recipients" => Recipients {
+        /// A file with the list, which is read again whenever it changes: an export of Exchange or an address a line, as
+        /// `penstock recipients import --help` tells. Its time of change is the time of the list, so write it anew every
+        /// night even if nobody came or went.
+        file: Option<AbsolutePath> = default(None), 4095;
+        /// How old the list may have been when the last next hop went away, that unknown recipients are refused for good.
+        /// A day: with a nightly export, or a directory that is asked every hour, somebody who is missing is nobody.
+        fresh_for: Duration = default(hours(24)), hours(1)..=days(30);
+        /// What parts a tag from its mailbox where an address is looked for in the list: `mia+news` is taken for `mia` if
+        /// it is not there itself. Exchange on a site's own servers does not know tags unless a transport agent does it;
+        /// the plus is harmless there, since few names have one.
+        subaddress: Subaddress = default(Subaddress::Plus), ();
+        /// Whether to find out, daily and after each rebuild, whether a next hop looks at recipients at all: it is offered
+        /// a small message to a mailbox that cannot exist. Where it refuses that, whom it takes is known to be there; where
+        /// it takes it (Exchange does, unless recipient filtering is on), its 250 says nothing about recipients. The
+        /// report on that message comes to this box.
+        find_out: bool = default(true), ();
+    }
+}
+
+group! {
+    /// Where the list of recipients is read from Active Directory. It is asked for the addresses of all recipients and the
+    /// mailbox databases that they are in. A reading that lacks more than a third of those known before is not believed
+    /// before `penstock recipients reload --believe`; none is while no next hop is healthy.
+    "ldap" => Ldap {
+        /// The domain controller: `ldaps://dc1.example.org`, or `ldap://` with `starttls` below. None by default. One that
+        /// is not the mail server itself.
+        url: Option<LdapUrl> = default(None), ();
+        /// Whether TLS begins on a connection of `ldap://` before anything is said. Without it the password is there for
+        /// everybody on the way to read, and Active Directory refuses it unless its policy was weakened.
+        starttls: bool = default(true), ();
+        /// The SHA-256 of the server's certificate, 64 hexadecimal digits: no other is believed, and nobody has to have
+        /// signed this one. Empty believes what a public authority signed for the name in `url`. `penstock recipients
+        /// reload` tells the SHA-256 of one that it does not believe.
+        certificate_sha256: Sha256 = default(Sha256::none()), ();
+        /// Who asks: `penstock@example.org`, or a distinguished name. An ordinary account that may read is enough, and
+        /// should be all that it is. Empty asks without a name, which Active Directory refuses.
+        user: Line = default(Line::empty()), 256;
+        /// Its password. It is kept with the settings, and left out of what the box shows of them and of reports; where
+        /// it is shown as `(kept)`, that word stands for the one that the box has.
+        password: Secret = default(Secret::none()), ();
+        /// Below what to look, a distinguished name: `DC=example,DC=org`. Must be set where `url` is.
+        base: Line = default(Line::empty()), 512;
+        /// Who is a recipient.
+        filter: Line = default(Line::known("(proxyAddresses=*)")), 1024;
+        /// How often to ask.
+        interval: Duration = default(hours(1)), mins(5)..=days(1);
+    }
+}
+
 group! {
     /// A server that takes the mail, in front of which the box stands. Repeat the section for several.
     "next_hop" repeats true => NextHop {
@@ -520,6 +594,19 @@ impl BoxNetwork {
     }
 }
 
+impl Subaddress {
+    /// The character, if there is one.
+    pub const fn delimiter(self) -> Option<char> {
+        match self {
+            Self::None => None,
+            Self::Plus => Some('+'),
+            Self::Hyphen => Some('-'),
+            Self::Equals => Some('='),
+            Self::Underscore => Some('_'),
+        }
+    }
+}
+
 impl Volume {
     /// Whether the volume is a block device, whose size is its own.
     pub fn is_device(&self) -> bool {
@@ -537,6 +624,8 @@ pub static SECTIONS: [Section; 13] = [
     Listen::SECTION,
     Authenticity::SECTION,
     Domains::SECTION,
+    Recipients::SECTION,
+    Ldap::SECTION,
     NextHop::SECTION,
     Client::SECTION,
     Tls::SECTION,
@@ -563,6 +652,10 @@ pub struct Settings {
     pub authenticity: Authenticity,
     /// `[domains]`
     pub domains: Domains,
+    /// `[recipients]`
+    pub recipients: Recipients,
+    /// `[ldap]`
+    pub ldap: Ldap,
     /// `[[next_hop]]`, at least one, in the order of the file, with different names and addresses.
     pub next_hops: Vec<NextHop>,
     /// `[client]`
@@ -599,6 +692,8 @@ impl Settings {
         let listen = document.one();
         let authenticity = document.one();
         let domains = document.one();
+        let recipients = document.one();
+        let ldap = document.one();
         let next_hops = document.many(NEXT_HOPS_MAX);
         let client = document.one();
         let tls = document.one();
@@ -615,6 +710,8 @@ impl Settings {
             listen: listen?,
             authenticity: authenticity?,
             domains: domains?,
+            recipients: recipients?,
+            ldap: ldap?,
             next_hops,
             client: client?,
             tls: tls?,

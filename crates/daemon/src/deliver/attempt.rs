@@ -246,6 +246,9 @@ impl Attempt {
                 refused
                     .flat_map(|fated| fated.recipients.iter().map(|number| (*number, fated.found.clone()))),
             );
+            let taken = fates.iter().filter(|fated| fated.delivered).flat_map(|fated| &fated.recipients);
+            let taken = taken.filter_map(|number| self.envelope.recipients.get(usize::from(*number)));
+            delivery.took_mail_for(self.hop, taken);
             let peer = connection.peer();
             let records = fates.into_iter().map(|fated| self.record(delivery, fated, peer)).collect();
             if !(self.write(delivery, records).await && goes_on) {

@@ -15,6 +15,7 @@ mod letter;
 mod mirror;
 mod notes;
 mod places;
+mod presence;
 mod probe;
 mod queue;
 mod record;
@@ -24,6 +25,7 @@ mod send;
 mod sessions;
 mod states;
 mod transaction;
+mod validation;
 mod ways;
 
 use std::collections::HashSet;
@@ -52,14 +54,17 @@ pub(crate) use canary::{
     Canary, Fate as CanaryFate, OfHop as CanariesOfHop, REPORT_BYTES_MAX, ReturnPath, Token,
 };
 use connection::Connection;
-pub(crate) use connection::SourceAddresses;
+pub(crate) use connection::{SourceAddresses, connect};
 use counters::AllCounters;
 use known::Known;
 use mirror::Mirror;
 pub(crate) use notes::Note;
 use notes::Notes;
 use places::Places;
+pub(crate) use presence::Presence;
 use states::Told;
+use validation::Validations;
+pub(crate) use validation::{Checks, ValidationView};
 use ways::Ways;
 
 /// What all connections to a hop have in common.
@@ -98,6 +103,10 @@ pub(crate) struct Delivery {
     /// What the next hops take.
     mirror: Mutex<Mirror>,
     canaries: Canaries,
+    /// Which hops look at recipients.
+    validations: Validations,
+    /// Whether one of them can answer.
+    presence: presence::Seen,
     counters: AllCounters,
     directory: Arc<Directory>,
     tls: Arc<Tls>,
@@ -143,7 +152,8 @@ impl Delivery {
         let idle = Mutex::new(config.hops.iter().map(|_| Vec::new()).collect());
         let connections = config.hops.iter().map(|_| Arc::new(())).collect();
         let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
-        let known = config.hops.iter().map(|_| Arc::default()).collect();
+        let known: Vec<Arc<Known>> = config.hops.iter().map(|_| Arc::default()).collect();
+        let validations = Validations::load(&state.kept(), &settings, &known);
         let mirror = Mutex::new(Mirror::new(&settings.next_hops, state.kept().value(mirror::KEY)));
         let delivery = Self {
             settings,
@@ -164,6 +174,8 @@ impl Delivery {
             notes: Mutex::default(),
             mirror,
             canaries,
+            validations,
+            presence: presence::Seen::default(),
             counters,
             directory,
             tls: Arc::new(tls),
@@ -221,6 +233,8 @@ impl Delivery {
         let learning = tokio::spawn(Arc::clone(&self).learn());
         let mut states = Told::default();
         let mut unsaved = false;
+        let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
+        self.see_presence(&hops);
         while !*self.stopping.borrow() {
             let failed = !self.volumes.is_any_well();
             if self.release().take_changed() || unsaved {

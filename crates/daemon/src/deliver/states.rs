@@ -33,6 +33,7 @@ impl Delivery {
     /// Tells which hops stand otherwise than at the last call.
     pub(super) async fn tell_states(&self, told: &mut Told) {
         let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
+        self.see_presence(&hops);
         told.resize(hops.len(), Stand::UNTRIED);
         for (hop, told) in hops.iter().zip(told.iter_mut()) {
             let before = std::mem::replace(told, Stand::of(hop));

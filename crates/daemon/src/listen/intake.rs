@@ -223,15 +223,7 @@ impl Intake {
         if let Some(verdict) = self.report.rcpt(&self.listening.delivery, &address, others) {
             return verdict;
         }
-        let accepted = match address.domain() {
-            Some(domain) => self.listening.settings.domains.accepted.iter().any(|ours| ours.accepts(domain)),
-            // Postmaster without a domain is ours (RFC 5321 §4.5.1).
-            None => true,
-        };
-        if !accepted {
-            self.listening.metrics.refused_relay.add(1);
-            return Err(replies::RELAY_DENIED);
-        }
+        self.listening.policy.rcpt(&address, self.client.ip())?;
         if address.as_str().len() > PATH_BYTES_MAX {
             return Err(ADDRESS_TOO_LONG);
         }

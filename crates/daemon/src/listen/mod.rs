@@ -28,6 +28,7 @@ use crate::dns::Dns;
 use crate::ledger::Notes;
 use crate::log::Lines;
 use crate::metrics::Metrics;
+use crate::policy::Policy;
 use crate::storage::Volumes;
 use limits::{Admitted, Limits, Refused, Source};
 
@@ -59,6 +60,8 @@ pub(crate) struct Listening {
     dns: Arc<Dns>,
     authenticity: Arc<Authenticity>,
     notes: Arc<Notes>,
+    /// What is said to recipients.
+    policy: Arc<Policy>,
     limits: Arc<Limits>,
     /// One line for each message, as long as they are not too many.
     lines: Lines,
@@ -80,6 +83,7 @@ impl Listening {
         volumes: Volumes,
         delivery: Arc<Delivery>,
         (dns, authenticity, notes): (Arc<Dns>, Arc<Authenticity>, Arc<Notes>),
+        policy: Arc<Policy>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let mut config = config(&settings)?;
@@ -95,6 +99,7 @@ impl Listening {
             dns,
             authenticity,
             notes,
+            policy,
             limits,
             lines: Lines::default(),
             source_lines: Lines::default(),

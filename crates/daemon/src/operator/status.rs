@@ -3,7 +3,7 @@
 use penstock_release::{Cause, HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
-use super::{Operator, clients, mode, proof, tls};
+use super::{Operator, clients, judging, mode, proof, tls};
 use crate::control::Refusal;
 use crate::control::types::{
     Alert, ErrorBody, Estimate, Health, HopView, MailView, Progress, Proof, Severity, Status, VolumeView,
@@ -95,6 +95,9 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
     let mut alerts = alerts(&mail, &volumes, &hops, stamp.trusted);
     alerts.extend(hops.iter().filter_map(|hop| proof::alert(operator, hop)));
     alerts.extend(clients::alerts(operator));
+    if let Some(what) = operator.sources.view().and_then(|source| source.trouble) {
+        alerts.push(Alert { severity: Severity::Warning, what });
+    }
     alerts.extend(tls::alerts(operator));
     // Of those that are as bad the order is that of above.
     alerts.sort_by_key(|alert| alert.severity);
@@ -121,6 +124,7 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
         hops: hops.into_iter().map(|hop| hop_view(operator, hop)).collect(),
         volumes,
         listener: clients::listener(operator),
+        recipients: judging::view(operator),
     })
 }
 

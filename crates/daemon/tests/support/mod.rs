@@ -131,6 +131,7 @@ impl Site {
              [dns]\nservers = [\"{NOBODY}\"]\n\
              [volume]\npath = \"{at}\"\nsize = \"64MiB\"\nsegment_size = \"1MiB\"\n{volume}\
              [domains]\naccepted = [\"example.org\"]\n\
+             [recipients]\nfind_out = false\n\
              [[next_hop]]\nname = \"exchange\"\naddress = \"127.0.0.1:{hop_port}\"\n\
              [listen]\naddresses = [\"127.0.0.1:{port}\"]\nsize_max = \"16MiB\"\n\
              reserved_max = \"64MiB\"\nreserved_per_source_max = \"64MiB\"\n{listen}\
@@ -139,6 +140,13 @@ impl Site {
         );
         std::fs::write(directory.path().join("settings.toml"), settings).unwrap();
         Self { directory, port, hop_port, faults: String::new(), daemon: None }
+    }
+
+    /// Changes the text of the settings.
+    pub(crate) fn edit(&self, change: impl FnOnce(String) -> String) {
+        let settings = self.directory.path().join("settings.toml");
+        let text = std::fs::read_to_string(&settings).unwrap();
+        std::fs::write(settings, change(text)).unwrap();
     }
 
     pub(crate) fn start(&mut self) {

@@ -22,6 +22,7 @@ use book::{Book, Reported};
 pub(crate) use book::{Canary, Fate, OfHop};
 pub(crate) use message::Token;
 pub(crate) use report::REPORT_BYTES_MAX;
+pub(super) use report::Verdict as ReportVerdict;
 
 /// The canaries of all hops.
 #[derive(Debug)]
@@ -165,14 +166,18 @@ impl Delivery {
 
     /// Whether a report on a canary may come.
     pub(crate) fn awaits_report(&self) -> bool {
-        self.canaries.book().awaits_any(self.clock.mono_ms())
+        let now_ms = self.clock.mono_ms();
+        self.canaries.book().awaits_any(now_ms) || self.validations.awaits_any(now_ms)
     }
 
     /// Which canary's return path this is.
     pub(crate) fn return_path(&self, address: &Address<'_>) -> ReturnPath {
+        let now_ms = self.clock.mono_ms();
         match Token::of_return_path(address, self.settings.system.hostname.as_str()) {
             None => ReturnPath::NoCanarys,
-            Some(token) if self.canaries.book().knows(token, self.clock.mono_ms()) => {
+            Some(token)
+                if self.canaries.book().knows(token, now_ms) || self.validations.awaits(token, now_ms) =>
+            {
                 ReturnPath::Awaited(token)
             }
             Some(_) => ReturnPath::Unknown,
@@ -182,6 +187,9 @@ impl Delivery {
     /// Something was sent to the return path of a canary: its report, most likely.
     pub(crate) async fn reported(&self, token: Token, message: &[u8]) {
         let verdict = report::verdict(message);
+        if self.reported_nobody(token, &verdict) {
+            return;
+        }
         let reported = self.canaries.book().reported(token, verdict, self.clock.mono_ms());
         let Some(Reported { hop, id, probe, fate, is_news }) = reported else { return };
         let mailbox = self.probe_mailbox(hop, probe);
@@ -189,6 +197,11 @@ impl Delivery {
         let told = match &fate {
             Fate::Arrived { sojourn_ms } => {
                 self.release().canary_arrived(id, self.now());
+                if let (Some(known), Ok(address)) =
+                    (self.known.get(usize::from(hop.0)), Address::parse(mailbox))
+                {
+                    known.delivered(&address);
+                }
                 self.wake();
                 debug!(hop = name, mailbox, sojourn_ms, "a canary has arrived");
                 is_news.then(|| {

@@ -240,7 +240,7 @@ impl Meant {
 fn without_list() -> Refusal {
     Refusal::new(
         Fault::Conflict,
-        "PS-D285",
+        "PS-D258",
         "which mailboxes lie in a database is not known: there is no list of recipients",
         "Import one with `penstock recipients import`; its help says how Exchange writes it.",
     )
@@ -256,7 +256,7 @@ fn no_such_database(name: &str, list: &List) -> Refusal {
     };
     Refusal::new(
         Fault::NotFound,
-        "PS-D286",
+        "PS-D259",
         format!("no recipient on the list lies in a database {name}"),
         help,
     )
@@ -349,7 +349,7 @@ mod tests {
     fn a_database_is_those_whose_mailboxes_the_list_puts_there() {
         let directory = Directory::default();
         let of = |name: &str| Meant::by(&Which::Database(name.into()), &directory);
-        assert_eq!(of("DB1").unwrap_err().body.code, "PS-D285");
+        assert_eq!(of("DB1").unwrap_err().body.code, "PS-D258");
         directory.set(list([("mia@example.org", "DB1"), ("tom@example.org", "DB2")]));
         assert!(of("DB3").unwrap_err().body.help.contains("DB1, DB2"));
         let meant = of("db2").unwrap().unwrap();
