@@ -101,11 +101,6 @@ impl Domain {
             || other.accepts(self.name.as_str())
             || self.below == other.below && self.name == other.name
     }
-
-    /// The domain itself, if it is not every name below it that is meant.
-    pub fn exact(&self) -> Option<&str> {
-        (!self.below).then(|| self.name.as_str())
-    }
 }
 
 impl HopName {

@@ -615,7 +615,7 @@ impl Volume {
 }
 
 /// Every section of the file, in the order of the document.
-pub static SECTIONS: [Section; 13] = [
+pub static SECTIONS: [Section; 15] = [
     System::SECTION,
     BoxNetwork::SECTION,
     Dns::SECTION,

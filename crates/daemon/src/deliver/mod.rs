@@ -233,7 +233,7 @@ impl Delivery {
         let learning = tokio::spawn(Arc::clone(&self).learn());
         let mut states = Told::default();
         let mut unsaved = false;
-        let hops: Vec<HopStatus> = self.release().hops(self.now()).collect();
+        let hops: Vec<_> = self.release().hops(self.now()).collect();
         self.see_presence(&hops);
         while !*self.stopping.borrow() {
             let failed = !self.volumes.is_any_well();

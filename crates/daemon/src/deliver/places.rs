@@ -10,7 +10,7 @@ use penstock_release::{HopId, PROBES_MAX, route};
 use penstock_settings::{MailAddress, NextHop};
 
 use super::Delivery;
-use crate::directory::List;
+use crate::directory::{Directory, List, Mailbox};
 
 /// Whether the mail of each database can be held alone, as it was found for the list that counted then.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct Places(Mutex<Option<(Arc<List>, bool)>>);
 
 impl Places {
     /// Whether it can be with this list. Looked up once for each list.
-    fn are_known(&self, list: Arc<List>, hops: &[NextHop]) -> bool {
+    fn are_known(&self, directory: &Directory, list: Arc<List>, hops: &[NextHop]) -> bool {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, are_known)) = &*found
             && Arc::ptr_eq(of, &list)
@@ -26,8 +26,9 @@ impl Places {
             return *are_known;
         }
         let mut probes = hops.iter().flat_map(|hop| &hop.probe_mailboxes);
-        let are_known =
-            probes.all(|probe| list.find(probe.as_str()).is_some_and(|entry| entry.database.is_some()));
+        let database =
+            |probe: &MailAddress| directory.find_in(&list, &Mailbox::parse(probe.as_str())?)?.database;
+        let are_known = probes.all(|probe| database(probe).is_some());
         *found = Some((list, are_known));
         are_known
     }
@@ -38,7 +39,7 @@ impl Delivery {
     /// database.
     pub(super) fn knows_places(&self) -> bool {
         let list = self.directory.list();
-        list.is_some_and(|list| self.places.are_known(list, &self.settings.next_hops))
+        list.is_some_and(|list| self.places.are_known(&self.directory, list, &self.settings.next_hops))
     }
 
     /// The domains whose recipients are held at this hop, each with its route.

@@ -7,7 +7,7 @@ use penstock_release::{HopId, HopSet, WayId, WaySet};
 use penstock_settings::NextHop;
 use penstock_spool::Recipient;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, List, Mailbox};
 
 /// A name that stands for all below a domain; no settings name it.
 const SOME_NAME: &str = "some-name-below";
@@ -75,7 +75,9 @@ impl Ways {
 
     fn set(&self, hops: &[NextHop], directory: &Directory, address: &str) -> HopSet {
         let list = directory.list();
-        let database = list.as_ref().and_then(|list| list.database(list.find(address)?.database?));
+        let mailbox = Mailbox::parse(address);
+        let found = |list: &List| directory.find_in(list, mailbox.as_ref()?)?.database;
+        let database = list.as_ref().and_then(|list| list.database(found(list)?));
         let by_database = database.map(|name| those(hops, |hop| is_kept_for_database(hop, name)));
         let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
         let by_domain = || those(hops, |hop| is_kept_for_domain(hop, domain));

@@ -118,6 +118,11 @@ impl Directory {
         list.find(mailbox, self.delimiter)
     }
 
+    /// What parts a tag from a mailbox.
+    pub(crate) fn delimiter(&self) -> Option<char> {
+        self.delimiter
+    }
+
     /// Has a list count that is on no volume.
     #[cfg(test)]
     pub(crate) fn set(&self, list: List) {

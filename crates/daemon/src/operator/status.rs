@@ -92,7 +92,7 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
         delivered: metrics.released.get(),
     };
     let volumes: Vec<VolumeView> = operator.volumes.all().map(|storage| volume(operator, storage)).collect();
-    let mut alerts = alerts(&mail, &volumes, &hops, stamp.trusted);
+    let mut alerts = alerts(operator, &mail, &volumes, &hops, stamp.trusted);
     alerts.extend(hops.iter().filter_map(|hop| proof::alert(operator, hop)));
     alerts.extend(clients::alerts(operator));
     if let Some(what) = operator.sources.view().and_then(|source| source.trouble) {
@@ -243,7 +243,13 @@ fn volume_alert(
 }
 
 /// What needs somebody, the worst first.
-fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_trusted: bool) -> Vec<Alert> {
+fn alerts(
+    operator: &Operator,
+    mail: &MailView,
+    volumes: &[VolumeView],
+    hops: &[HopStatus],
+    clock_trusted: bool,
+) -> Vec<Alert> {
     let mut alerts = Vec::new();
     let mut add = |severity, code: &str, message: String, help: &str| {
         let what = ErrorBody { code: code.to_owned(), message, help: help.to_owned() };

@@ -10,7 +10,7 @@ use super::times::{self, Place};
 use crate::control::replay::{ReplayPage, ReplayRequest, Which};
 use crate::control::types::Refused;
 use crate::control::{Kind as Fault, MailId, Refusal};
-use crate::directory::{Directory, List};
+use crate::directory::{Directory, List, Mailbox};
 use crate::storage::{OpenMessage, Storage};
 use crate::volume::Spool;
 
@@ -189,8 +189,8 @@ pub(super) fn nothing_delivered(id: MailId) -> Refusal {
 pub(super) enum Meant {
     Domain(String),
     Mailbox(String),
-    /// Those in the database of this number in this list.
-    Database(Arc<List>, u16),
+    /// The list that counted when the page began, the database's number on it, and what parts a tag from a mailbox.
+    Database(Arc<List>, u16, Option<char>),
 }
 
 impl Meant {
@@ -203,7 +203,7 @@ impl Meant {
             Which::Database(name) => {
                 let list = directory.list().ok_or_else(without_list)?;
                 let number = list.database_named(name).ok_or_else(|| no_such_database(name, &list))?;
-                Some(Self::Database(list, number))
+                Some(Self::Database(list, number, directory.delimiter()))
             }
         })
     }
@@ -211,8 +211,9 @@ impl Meant {
     fn is(&self, address: &str) -> bool {
         match self {
             Self::Mailbox(mailbox) => address.eq_ignore_ascii_case(mailbox),
-            Self::Database(list, number) => {
-                list.find(address).is_some_and(|entry| entry.database == Some(*number))
+            Self::Database(list, number, delimiter) => {
+                let entry = Mailbox::parse(address).and_then(|mailbox| list.find(&mailbox, *delimiter));
+                entry.is_some_and(|entry| entry.database == Some(*number))
             }
             Self::Domain(wanted) => {
                 address.rsplit_once('@').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(wanted))
