@@ -74,7 +74,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
