@@ -74,7 +74,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 25] = [
+    const ALL: &[Self] = &[
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -135,7 +135,7 @@ impl Kind {
 
     /// The word for the number of an event, perhaps of a later version.
     pub(crate) fn name_of(code: u16) -> &'static str {
-        Self::ALL.into_iter().find(|kind| *kind as u16 == code).map_or("unknown", Self::as_str)
+        Self::ALL.iter().find(|kind| **kind as u16 == code).map_or("unknown", |kind| kind.as_str())
     }
 
     /// An event of this kind.
@@ -150,10 +150,10 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_number_and_a_word_of_its_own() {
-        for (n, kind) in Kind::ALL.into_iter().enumerate() {
-            assert_eq!(Kind::name_of(kind as u16), kind.as_str());
+        for (n, kind) in Kind::ALL.iter().enumerate() {
+            assert_eq!(Kind::name_of(*kind as u16), kind.as_str());
             for other in &Kind::ALL[..n] {
-                assert_ne!((kind as u16, kind.as_str()), (*other as u16, other.as_str()));
+                assert_ne!((*kind as u16, kind.as_str()), (*other as u16, other.as_str()));
             }
         }
         assert_eq!(Kind::name_of(9999), "unknown");
