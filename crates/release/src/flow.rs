@@ -242,10 +242,10 @@ impl Flow {
         } else if !self.proves || !self.is_proven {
             CANARY_FIRST_INTERVAL_MS
         } else if !self.is_at_work(now_ms) || self.grade(now_ms) == Grade::Counters {
-            // What a database that is missing holds up must not wait for other mail to go before it is asked for.
-            let is_quiet = since == 0 && self.proofs.without_proof(self.taken) == 0;
-            if is_quiet && canaries.missing() == 0 {
-                return None;
+            if since == 0 && self.proofs.without_proof(self.taken) == 0 {
+                // What a database that is missing holds up must not wait for other mail to go before it is asked for.
+                let ask_from_ms = canaries.ask_from_ms()?;
+                return Some(ask_from_ms.max(last.begun_ms + CANARY_IDLE_INTERVAL_MS));
             }
             CANARY_IDLE_INTERVAL_MS
         } else if since >= (u64::from(self.window) / CANARY_WINDOW_PARTS).max(CANARY_MESSAGES_MIN)

@@ -333,7 +333,7 @@ impl Hop {
     pub(crate) fn begin_canary(&mut self, id: u64, now_ms: u64) -> (Attempt, u16) {
         let (after, load) = (self.flow.taken(), self.flow.load(now_ms));
         let asks_for_missing = self.state == State::Healthy && self.flow.asks_for_missing(&self.canaries);
-        let probe = self.canaries.turn(self.config.probes, asks_for_missing);
+        let probe = self.canaries.turn(self.config.probes, asks_for_missing, now_ms);
         self.canaries.begin(id, probe, after, load, now_ms);
         if self.state.is_proving() {
             self.trust.canary_begun(id);
