@@ -340,11 +340,7 @@ impl Connection {
                     let released = self.listening.delivery.release_now();
                     if released { Ok(()) } else { Err(replies::ETRN_HELD) }
                 }
-                // It is not offered.
-                Event::StartTls => {
-                    self.session.close(replies::LOCAL_ERROR);
-                    return Step::Close;
-                }
+                Event::StartTls => return Step::Encrypt,
                 Event::Close { why } => {
                     if why != CloseReason::Quit {
                         debug!(client = %self.client, ?why, "session ended");
