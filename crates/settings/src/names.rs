@@ -72,6 +72,11 @@ impl HostName {
 }
 
 impl Domain {
+    /// Its name, if it is one domain and not all below one.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.below).then_some(self.name.as_str())
+    }
+
     /// Whether mail to `domain` is meant. The case of ASCII letters does not matter (RFC 5321 section 2.4), nor does
     /// one final dot.
     pub fn accepts(&self, domain: &str) -> bool {

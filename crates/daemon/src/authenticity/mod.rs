@@ -15,7 +15,6 @@ mod reading;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use penstock_settings::Settings;
 use penstock_spool::{Error, MessageId};
@@ -28,7 +27,7 @@ use reading::Reader;
 
 use crate::clock::Clock;
 use crate::control::MailId;
-use crate::dns::Dns;
+use crate::dns::{Dns, Failure};
 use crate::ledger::{Kind, Notes};
 use crate::log::Lines;
 use crate::storage::{Source, Volumes};
@@ -156,10 +155,9 @@ impl Authenticity {
 
     /// Reads a message, or says why that is not done.
     async fn read(&self, volumes: &Volumes, id: MailId) -> Result<Result<Reader, String>, Error> {
-        if self.dns.is_dead() {
-            // It is found out whether that is still so, and nothing is read for an answer that nobody gives.
-            let asked = self.dns.within(Duration::ZERO, async |_| Ok(())).await;
-            return Ok(Err(asked.err().map_or_else(String::new, |why| why.to_string())));
+        // Nothing is read for an answer that nobody gives.
+        if let Err(why) = self.dns.ready() {
+            return Ok(Err(why.to_string()));
         }
         let storage = volumes.of(id.store).ok_or(Error::ReadOnly)?;
         let (open, ()) = storage.open_with(MessageId(id.number), |_| ()).await?;
@@ -184,18 +182,14 @@ impl Authenticity {
             None => None,
         };
         let host_name = self.settings.system.hostname.as_str();
-        let judged = self.dns.within(self.settings.authenticity.time_limit, async |resolver| {
-            Ok(judging::judge(resolver, host_name, sender, front, message.as_ref()).await)
-        });
-        match judged.await {
-            Ok(findings) => {
-                if findings.missed_answers() {
-                    self.dns.suspect();
-                }
-                findings
-            }
-            Err(failure) => Findings::skipped(failure.to_string()),
-        }
+        let resolver = match self.dns.ready() {
+            Ok(resolver) => resolver,
+            Err(why) => return Findings::skipped(why.to_string()),
+        };
+        let judging = judging::judge(resolver, host_name, sender, front, message.as_ref());
+        let judged = tokio::time::timeout(self.settings.authenticity.time_limit, judging).await;
+        self.dns.heard(judged.as_ref().is_ok_and(|findings| !findings.missed_answers()));
+        judged.unwrap_or_else(|_| Findings::skipped(Failure::Late.to_string()))
     }
 }
 

@@ -8,6 +8,8 @@
 //! Next hops that the settings give by name are not looked up here but by the system, which also knows `/etc/hosts` and what
 //! else a site's host is set up to ask.
 
+#![allow(dead_code, reason = "texts, exchangers and certificates are for the look at what TLS serves")]
+
 mod client;
 mod health;
 
@@ -137,49 +139,53 @@ impl Dns {
     }
 
     /// Whether it is known that nobody would answer.
+    #[cfg(test)]
     pub(crate) fn is_dead(&self) -> bool {
         self.health.is_dead()
     }
 
-    /// Makes look-ups with a resolver, which may take so long in all.
+    /// The resolver to make look-ups with; then [`heard`](Self::heard) is to be told.
     ///
     /// # Errors
-    /// Why nothing was asked, that it took too long, or what `look_up` says.
-    pub(crate) async fn within<T>(
-        self: &Arc<Self>,
-        limit: Duration,
-        look_up: impl AsyncFnOnce(TokioResolver) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    /// Why nothing is to be asked. Where the servers are dead, it is looked now and then whether they still are.
+    pub(crate) fn ready(&self) -> Result<TokioResolver, Failure> {
         let resolver = self.resolver().ok_or(Failure::NoServer)?;
         if self.health.is_dead() {
             self.health.examine(&resolver);
             return Err(Failure::Dead);
         }
-        let found = tokio::time::timeout(limit, look_up(resolver)).await.unwrap_or(Err(Failure::Late));
-        match &found {
-            Err(Failure::Late) => self.suspect(),
-            // Whoever says no is there.
-            _ => self.health.answered(),
-        }
-        found
+        Ok(resolver)
     }
 
-    /// Takes note that an answer was missed.
-    pub(crate) fn suspect(self: &Arc<Self>) {
-        if let Some(resolver) = self.resolver().filter(|_| self.health.missed()) {
+    /// Takes note whether there was an answer, be it that there is nothing.
+    pub(crate) fn heard(&self, answered: bool) {
+        if answered {
+            self.health.answered();
+        } else if let Some(resolver) = self.resolver().filter(|_| self.health.missed()) {
             self.health.examine(&resolver);
         }
+    }
+
+    /// Makes look-ups that may take so long in all.
+    ///
+    /// # Errors
+    /// Why nothing was asked, that it took too long, or what `look_up` says.
+    pub(crate) async fn within<T>(
+        &self,
+        limit: Duration,
+        look_up: impl AsyncFnOnce(TokioResolver) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let resolver = self.ready()?;
+        let found = tokio::time::timeout(limit, look_up(resolver)).await.unwrap_or(Err(Failure::Late));
+        self.heard(!matches!(found, Err(Failure::Late)));
+        found
     }
 
     /// The name of an address, if the name leads back to it (RFC 1912 §2.1): anybody can call their address anything.
     ///
     /// # Errors
     /// [`Failure`]; [`Failure::Absent`] also where no name leads back.
-    pub(crate) async fn name_of(
-        self: &Arc<Self>,
-        address: IpAddr,
-        limit: Duration,
-    ) -> Result<String, Failure> {
+    pub(crate) async fn name_of(&self, address: IpAddr, limit: Duration) -> Result<String, Failure> {
         let address = address.to_canonical();
         self.within(limit, async move |resolver| {
             let kind = if address.is_ipv4() { RecordType::A } else { RecordType::AAAA };
@@ -205,11 +211,7 @@ impl Dns {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(crate) async fn texts(
-        self: &Arc<Self>,
-        name: &str,
-        limit: Duration,
-    ) -> Result<Vec<Vec<u8>>, Failure> {
+    pub(crate) async fn texts(&self, name: &str, limit: Duration) -> Result<Vec<Vec<u8>>, Failure> {
         let read = |rdata: &RData| match rdata {
             RData::TXT(txt) => Some(txt.txt_data.concat()),
             _ => None,
@@ -222,7 +224,7 @@ impl Dns {
     /// # Errors
     /// [`Failure`].
     pub(crate) async fn exchangers(
-        self: &Arc<Self>,
+        &self,
         domain: &str,
         limit: Duration,
     ) -> Result<Vec<(u16, String)>, Failure> {
@@ -239,11 +241,7 @@ impl Dns {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(crate) async fn certificates(
-        self: &Arc<Self>,
-        name: &str,
-        limit: Duration,
-    ) -> Result<Vec<Tlsa>, Failure> {
+    pub(crate) async fn certificates(&self, name: &str, limit: Duration) -> Result<Vec<Tlsa>, Failure> {
         let read = |rdata: &RData| match rdata {
             RData::TLSA(tlsa) => Some(Tlsa {
                 usage: tlsa.cert_usage.into(),
@@ -257,7 +255,7 @@ impl Dns {
     }
 
     async fn records<T>(
-        self: &Arc<Self>,
+        &self,
         name: &str,
         kind: RecordType,
         limit: Duration,
