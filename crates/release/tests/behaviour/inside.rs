@@ -295,6 +295,7 @@ fn what_waited_for_a_database_goes_as_soon_as_its_canary_is_there_and_not_when_s
     let hop = HopConfig { probes: 2, ..config().hops[0].clone() };
     let config = Config { hops: vec![hop], ..config() };
     let mut release = Release::new(config, None, Mode::Auto, now_at(0)).unwrap();
+    release.set_knows_places(true);
     let (out, _) = work(&mut release, (0, 1_000 * SECOND, SECOND), |probe| probe == 0);
     let sent = |release: &mut Release, now| loop {
         match release.next(now) {
