@@ -97,9 +97,9 @@ impl Domain {
 impl Domain {
     /// Whether there may be names that both mean.
     pub(crate) fn meets(&self, other: &Self) -> bool {
-        self.accepts(other.name.as_str())
-            || other.accepts(self.name.as_str())
-            || self.below == other.below && self.name == other.name
+        let has = |one: &Self, other: &Self| one.below && one.accepts(other.name.as_str());
+        let are_same = self.below == other.below && self.name == other.name;
+        are_same || has(self, other) || has(other, self)
     }
 }
 
