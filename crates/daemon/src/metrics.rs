@@ -51,8 +51,6 @@ pub(crate) struct Metrics {
     /// Messages taken into custody, and their bytes.
     pub(crate) accepted: Counter,
     pub(crate) accepted_bytes: Counter,
-    /// Recipients refused because their domain is not ours.
-    pub(crate) refused_relay: Counter,
     /// Transactions refused for lack of room.
     pub(crate) refused_full: Counter,
     /// Messages refused for going in circles.

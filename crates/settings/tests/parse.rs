@@ -330,6 +330,19 @@ fn a_probe_mailbox_is_one_of_the_site_and_stands_there_once() {
 }
 
 #[test]
+fn a_hop_is_kept_for_domains_and_databases_and_one_takes_the_rest() {
+    let second = "[[next_hop]]\nname = \"sales\"\naddress = \"192.0.2.26\"\n";
+    let kept = |more: &str| format!("{LEAST}{second}{more}\n");
+    let two = Settings::parse(&kept("for_domains = [\"Example.org\"]\nfor_databases = [\"DB 2\"]")).unwrap();
+    assert!(!two.next_hops[0].is_kept() && two.next_hops[1].is_kept());
+    assert!(two.next_hops[1].for_databases[0].is("db 2"));
+    let elsewhere = problems(&kept("for_domains = [\"example.net\"]"));
+    assert_eq!(elsewhere, [(Some(9), "next_hop.for_domains".into(), Code::Contradiction)]);
+    let alone = problems(&format!("{LEAST}for_databases = [\"DB1\"]\n"));
+    assert_eq!(alone, [(Some(6), "next_hop.for_domains".into(), Code::Contradiction)], "who takes the rest?");
+}
+
+#[test]
 fn mailboxes_cannot_be_both_first_and_last() {
     let release = |last: &str| {
         format!("{LEAST}[release]\nmailboxes_first = [\"ceo@example.org\"]\nmailboxes_last = [{last}]\n")

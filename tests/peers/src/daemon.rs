@@ -59,6 +59,8 @@ impl Settings {
             .set("system.hostname", "\"penstock.example\"")
             .set("system.log_level", "\"warn\"")
             .set("domains.accepted", "[\"example.com\"]")
+            // What comes at a sink is what was sent.
+            .set("recipients.find_out", "false")
             .set("volume.size", "\"512MiB\"")
             .set("volume.segment_size", "\"4MiB\"")
             .set("listen.connections_max", "500")
@@ -70,6 +72,9 @@ impl Settings {
             .set("release.messages_per_minute_max", "60000")
             .set("release.probe_interval", "\"1s\"")
             .set("release.probe_slow_interval", "\"1s\"")
+            // Nobody is there: no test asks a name server of the outer world.
+            .set("dns.servers", "[\"127.0.0.1:9\"]")
+            .set("authenticity.evaluate", "false")
     }
 
     /// As shipped in what clients may do.
@@ -341,6 +346,18 @@ impl Daemon {
     /// What is known of the mail that the next hop took.
     pub fn proof(&self) -> Value {
         self.ask(&["status"])["hops"][0]["proof"].clone()
+    }
+
+    /// The list of recipients and what becomes of mail for others.
+    pub fn recipients(&self) -> Value {
+        self.ask(&["recipients", "status"])
+    }
+
+    /// Gives it a list of recipients, an address a line.
+    pub fn import_recipients(&self, list: &str) {
+        let file = self.scratch.join("recipients.txt");
+        fs::write(&file, list).unwrap();
+        self.command(&["recipients", "import", file.to_str().expect("a path that is text")]);
     }
 
     /// The canaries that were sent to it lately.

@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 use super::adopt::{Adopted, AdoptedBelow, HandedOver};
 use super::clients::{ClientsFilter, ClientsPage};
 use super::quarantine::{BounceRequest, HeldFilter, HeldPage};
-use super::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
+use super::recipients::{
+    CheckedRecipient, FoundRecipient, ImportedView, RecipientsView, ReloadRequest, Upload,
+};
 use super::replay::{ReplayPage, ReplayRequest};
 use super::tls::{InstallRequest, TlsView};
 use super::types::{
@@ -169,6 +171,19 @@ pub trait Operate: Send + Sync + 'static {
     /// Whether an address is on it.
     fn find_recipient(&self, address: String)
     -> impl Future<Output = Result<FoundRecipient, Refusal>> + Send;
+
+    /// What would be said to a recipient now, and why.
+    fn check_recipient(
+        &self,
+        address: String,
+    ) -> impl Future<Output = Result<CheckedRecipient, Refusal>> + Send;
+
+    /// Has the list read now from where it is read by itself.
+    fn reload_recipients(
+        &self,
+        request: ReloadRequest,
+        who: Who,
+    ) -> impl Future<Output = Result<RecipientsView, Refusal>> + Send;
 
     /// Puts the list in a file in its place, or only tells what would be. A file with mistakes changes nothing.
     fn import_recipients(

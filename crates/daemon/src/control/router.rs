@@ -28,6 +28,8 @@
 //! | `PUT /v1/recipients?dry_run=` | the file | [`ImportedView`](super::recipients::ImportedView) |
 //! | `DELETE /v1/recipients` | | `ActionResult` |
 //! | `GET /v1/recipients/find?address=` | | [`FoundRecipient`](super::recipients::FoundRecipient) |
+//! | `GET /v1/recipients/check?address=` | | [`CheckedRecipient`](super::recipients::CheckedRecipient) |
+//! | `POST /v1/recipients/reload` | [`ReloadRequest`] | `RecipientsView` |
 //! | `GET /v1/tls` | | [`TlsView`](super::tls::TlsView) |
 //! | `POST /v1/tls/accept` | [`AcceptRequest`] | `ActionResult` |
 //! | `POST /v1/tls/reload` | | `ActionResult` |
@@ -54,7 +56,7 @@ use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
 use super::clients::ClientsFilter;
 use super::quarantine::{BounceRequest, HeldFilter};
-use super::recipients::{FindRecipient, ImportOptions, Upload};
+use super::recipients::{FindRecipient, ImportOptions, ReloadRequest, Upload};
 use super::replay::{ADDRESS_BYTES_MAX, ReplayRequest, Which};
 use super::tls::{AcceptRequest, InstallRequest};
 use super::types::{
@@ -103,6 +105,8 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
                 .layer(DefaultBodyLimit::disable()),
         )
         .route("/v1/recipients/find", get(find_recipient::<O>))
+        .route("/v1/recipients/check", get(check_recipient::<O>))
+        .route("/v1/recipients/reload", post(reload_recipients::<O>))
         .route("/v1/tls", get(tls::<O>))
         .route("/v1/tls/accept", post(accept_certificate::<O>))
         .route("/v1/tls/reload", post(reload_certificate::<O>))
@@ -201,6 +205,7 @@ async fn replay<O: Operate>(
         Which::Ids(ids) => Which::Ids(checked_ids(ids)?),
         Which::Domain(domain) => Which::Domain(checked_address(domain)?),
         Which::Mailbox(mailbox) => Which::Mailbox(checked_address(mailbox)?),
+        Which::Database(database) => Which::Database(checked_address(database)?),
         Which::All => Which::All,
     };
     operate.replay(request, who).await.map(Json)
@@ -318,6 +323,21 @@ async fn find_recipient<O: Operate>(
     operate.find_recipient(address).await.map(Json)
 }
 
+async fn check_recipient<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(FindRecipient { address }): Asked<FindRecipient>,
+) -> Answer<impl Serialize> {
+    operate.check_recipient(address).await.map(Json)
+}
+
+async fn reload_recipients<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(request): Told<ReloadRequest>,
+) -> Answer<impl Serialize> {
+    operate.reload_recipients(request, who).await.map(Json)
+}
+
 async fn tls<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
     operate.tls().await.map(Json)
 }
@@ -408,7 +428,7 @@ fn checked_reason(reason: String) -> Result<String, Refusal> {
 fn checked_address(address: String) -> Result<String, Refusal> {
     if address.is_empty() || address.len() > ADDRESS_BYTES_MAX || address.contains(char::is_control) {
         return Err(Refusal::bad_request(format!(
-            "a mailbox or a domain has 1 to {ADDRESS_BYTES_MAX} bytes and no control characters"
+            "a mailbox, a domain or a database has 1 to {ADDRESS_BYTES_MAX} bytes and no control characters"
         )));
     }
     Ok(address)

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::MailId;
+use super::recipients::PolicyView;
 use super::volume::ScrubView;
 
 /// The longest reason, in bytes. With who gave it, it fits into one event of the ledger.
@@ -63,6 +64,9 @@ pub struct Status {
     pub volumes: Vec<VolumeView>,
     /// Sessions of clients.
     pub listener: ListenerView,
+    /// What is said to recipients that nobody knows.
+    #[serde(default)]
+    pub recipients: PolicyView,
 }
 
 /// Something that needs somebody.

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_settings::{BareNewlines, Settings};
+use penstock_settings::{Network, Settings};
 use penstock_smtp::server;
 use penstock_smtp::{Reply, replies};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -21,10 +21,14 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::Error;
+use crate::authenticity::Authenticity;
 use crate::clock::Clock;
 use crate::deliver::Delivery;
+use crate::dns::Dns;
+use crate::ledger::Notes;
 use crate::log::Lines;
 use crate::metrics::Metrics;
+use crate::policy::Policy;
 use crate::storage::Volumes;
 use limits::{Admitted, Limits, Refused, Source};
 
@@ -53,6 +57,11 @@ pub(crate) struct Listening {
     volumes: Volumes,
     /// Who waits for reports on canaries.
     delivery: Arc<Delivery>,
+    dns: Arc<Dns>,
+    authenticity: Arc<Authenticity>,
+    notes: Arc<Notes>,
+    /// What is said to recipients.
+    policy: Arc<Policy>,
     limits: Arc<Limits>,
     /// One line for each message, as long as they are not too many.
     lines: Lines,
@@ -73,6 +82,8 @@ impl Listening {
         metrics: Arc<Metrics>,
         volumes: Volumes,
         delivery: Arc<Delivery>,
+        (dns, authenticity, notes): (Arc<Dns>, Arc<Authenticity>, Arc<Notes>),
+        policy: Arc<Policy>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let mut config = config(&settings)?;
@@ -85,6 +96,10 @@ impl Listening {
             metrics,
             volumes,
             delivery,
+            dns,
+            authenticity,
+            notes,
+            policy,
             limits,
             lines: Lines::default(),
             source_lines: Lines::default(),
@@ -162,13 +177,20 @@ impl Listening {
     /// What a session with this client offers. Of what only passes through the box, no more than the next hops take.
     fn config_for(&self, client: IpAddr) -> server::Config {
         let takes = self.delivery.takes();
+        let listed = |networks: &[Network]| networks.iter().any(|network| network.contains(client));
+        let bare_newlines = if listed(&self.settings.listen.bare_newlines_from) {
+            server::BareNewlines::Normalise
+        } else {
+            server::BareNewlines::Refuse
+        };
         server::Config {
+            bare_newlines,
             size_bytes_max: takes.size_bytes_max(self.config.size_bytes_max),
             eight_bit_mime: takes.eight_bit_mime,
             smtp_utf8: takes.smtp_utf8,
             dsn: takes.dsn,
             binary_mime: takes.binary_mime,
-            etrn: self.settings.listen.etrn_from.iter().any(|network| network.contains(client)),
+            etrn: listed(&self.settings.listen.etrn_from),
             ..self.config.clone()
         }
     }
@@ -203,10 +225,6 @@ fn config(settings: &Settings) -> Result<server::Config, Error> {
     config.recipients_max = listen.recipients_max;
     config.transactions_max = Some(listen.session_messages_max).filter(|max| *max > 0);
     config.errors_max = listen.protocol_errors_max;
-    config.bare_newlines = match listen.bare_newlines {
-        BareNewlines::Refuse => server::BareNewlines::Refuse,
-        BareNewlines::Keep => server::BareNewlines::Keep,
-    };
     Ok(config)
 }
 

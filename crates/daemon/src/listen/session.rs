@@ -42,7 +42,7 @@ enum Step {
     /// The intake has collected enough of the message to give it on.
     PassOn,
     /// The message has ended.
-    End { received_lines: u32 },
+    End { received_lines: u32, bare_newlines: bool },
     /// The client is about to begin a TLS handshake.
     Encrypt,
     /// The session is over.
@@ -150,9 +150,9 @@ impl Connection {
                     self.pace.moved();
                     self.go_on()
                 }
-                Step::End { received_lines } => {
+                Step::End { received_lines, bare_newlines } => {
                     self.flush().await?;
-                    let taken = self.intake.end(received_lines).await;
+                    let taken = self.intake.end(received_lines, bare_newlines).await;
                     self.end(taken);
                     self.pace.moved();
                     self.go_on()
@@ -328,7 +328,9 @@ impl Connection {
                     }
                     continue;
                 }
-                Event::EndOfData { received_lines, .. } => return Step::End { received_lines },
+                Event::EndOfData { received_lines, bare_newlines, .. } => {
+                    return Step::End { received_lines, bare_newlines };
+                }
                 Event::Reset { why } => {
                     if why != ResetReason::Rset {
                         self.listening.metrics.refused_form.add(1);

@@ -8,6 +8,7 @@ use super::{Operator, proof};
 use crate::control::Store;
 use crate::control::types::ProofView;
 use crate::listen::Shortage;
+use crate::policy::{Answer, Reason};
 
 pub(super) fn text(operator: &Operator) -> String {
     let metrics = &operator.metrics;
@@ -37,7 +38,6 @@ pub(super) fn text(operator: &Operator) -> String {
         ),
         ("accepted_messages", "Messages taken into custody", &metrics.accepted),
         ("accepted_bytes", "Their bytes", &metrics.accepted_bytes),
-        ("refused_relay", "Recipients refused as not ours", &metrics.refused_relay),
         ("refused_full", "Transactions refused for lack of room", &metrics.refused_full),
         ("refused_loop", "Messages refused for going in circles", &metrics.refused_loop),
         ("refused_form", "Messages refused for their form or size", &metrics.refused_form),
@@ -87,6 +87,7 @@ pub(super) fn text(operator: &Operator) -> String {
             page.add(name, "gauge", help, value);
         }
     }
+    recipients(operator, &mut page);
     volumes(operator, &mut page);
     proof(operator, &hops, &mut page);
     certificates(operator, &mut page);
@@ -96,6 +97,26 @@ pub(super) fn text(operator: &Operator) -> String {
         page.line(&format!("hop_healthy{{hop=\"{}\"}}", hop.name), healthy);
     }
     page.0
+}
+
+/// What was said to recipients, and by what.
+fn recipients(operator: &Operator, page: &mut Page) {
+    let decided: Vec<_> = operator.policy.decided().collect();
+    let not_ours =
+        decided.iter().find(|(reason, _)| *reason == Reason::NotOurs).map_or(0, |(_, count)| *count);
+    page.add("refused_relay_total", "counter", "Recipients refused as not ours", not_ours);
+    page.head("recipients_decided_total", "counter", "Recipients that were answered, by answer and reason");
+    for (reason, count) in decided {
+        let answer = match reason.answer() {
+            Answer::Take => "take",
+            Answer::Later => "later",
+            Answer::Refuse => "refuse",
+        };
+        let reason = reason.as_str();
+        page.line(&format!("recipients_decided_total{{answer=\"{answer}\",reason=\"{reason}\"}}"), count);
+    }
+    let in_step = u64::from(operator.policy.standing().is_in_step);
+    page.add("recipients_in_step", "gauge", "Whether the list of recipients is in step", in_step);
 }
 
 /// What is known of the mail that each next hop took. What is not known has no line.

@@ -4,6 +4,7 @@ mod adopt;
 mod clients;
 mod confirm;
 mod figures;
+mod judging;
 pub(crate) mod mode;
 mod proof;
 mod quarantine;
@@ -26,7 +27,9 @@ use crate::clock::Clock;
 use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use crate::control::clients::{ClientsFilter, ClientsPage};
 use crate::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
-use crate::control::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
+use crate::control::recipients::{
+    CheckedRecipient, FoundRecipient, ImportedView, RecipientsView, ReloadRequest, Upload,
+};
 use crate::control::replay::{ReplayPage, ReplayRequest};
 use crate::control::tls::{InstallRequest, TlsView};
 use crate::control::types::{
@@ -40,7 +43,9 @@ use crate::directory::Directory;
 use crate::ledger::Kind;
 use crate::listen::Listening;
 use crate::metrics::Metrics;
+use crate::policy::Policy;
 use crate::run::Options;
+use crate::source::Sources;
 use crate::storage::{Recovered, ScrubOrder, Source, Storage, Volumes};
 use crate::volume::Spool;
 
@@ -59,6 +64,8 @@ pub(crate) struct Operator {
     pub(crate) listening: Arc<Listening>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) sources: Arc<Sources>,
     pub(crate) started: Instant,
     /// Held while a message of another volume is taken over.
     pub(crate) adopting: tokio::sync::Mutex<()>,
@@ -213,6 +220,14 @@ impl Operate for Operator {
 
     async fn find_recipient(&self, address: String) -> Result<FoundRecipient, Refusal> {
         Ok(recipients::find(self, address))
+    }
+
+    async fn check_recipient(&self, address: String) -> Result<CheckedRecipient, Refusal> {
+        judging::check(self, address)
+    }
+
+    async fn reload_recipients(&self, request: ReloadRequest, who: Who) -> Result<RecipientsView, Refusal> {
+        recipients::reload(self, request.believe, &who).await
     }
 
     async fn import_recipients(

@@ -77,7 +77,7 @@ fn notes(page: &ClientsPage) -> Vec<(Option<Style>, String)> {
     notes
 }
 
-fn table(rows: &[ClientView]) -> Table {
+fn table(rows: &[ClientView]) -> Table<9> {
     let mut table = Table::new([
         Column::left("SOURCE"),
         Column::right("SESSIONS"),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use penstock_daemon::control::recipients::{PolicyView, ValidationEntry};
 use penstock_daemon::control::types::{
     Alert, Health, HopView, ListenerView, MailView, Mode, ModeView, Progress, Severity, Status, VolumeView,
 };
@@ -92,6 +93,7 @@ fn facts(status: &Status) -> Vec<Fact> {
         fact.lines.extend(hop.proof.trouble.as_deref().filter(|trouble| !told(trouble)).map(plain));
         facts.push(fact);
     }
+    facts.extend(unknown(&status.recipients));
     facts.push(release(&status.mode, still, now));
     facts.extend(done(&status.progress));
     facts.push(clients(&status.listener));
@@ -175,6 +177,23 @@ fn next_hop(hop: &HopView, still: &str, now: u64) -> Fact {
         fact.lines.push(plain(advice));
     }
     fact
+}
+
+/// What becomes of mail for unknown recipients? A server that decides itself is worth a line only where it does not.
+fn unknown(policy: &PolicyView) -> Option<Fact> {
+    let takes_all = |entry: &&ValidationEntry| entry.validates == Some(false);
+    let takes_all: Vec<String> =
+        policy.validation.iter().filter(takes_all).map(|entry| plain(&entry.hop)).collect();
+    if policy.decides != "next_hop" {
+        let is_told = !policy.unknown.is_empty() && policy.decides != "not_known_yet";
+        return is_told.then(|| Fact::new("Unknown", None, plain(&policy.unknown)));
+    }
+    let hop = takes_all.first()?;
+    Some(Fact::new(
+        "Unknown",
+        None,
+        format!("{hop} takes mail for every name: its 250 says nothing of recipients"),
+    ))
 }
 
 /// What is being done about it, and who wanted that?

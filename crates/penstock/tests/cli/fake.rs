@@ -10,7 +10,8 @@ use penstock_daemon::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use penstock_daemon::control::clients::{ClientsFilter, ClientsPage};
 use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage, HeldRow};
 use penstock_daemon::control::recipients::{
-    DatabaseView, DomainView, FoundRecipient, ImportedView, ListView, RecipientsView, SkippedView, Upload,
+    CheckedRecipient, DatabaseView, DomainView, FoundRecipient, ImportedView, ListView, PolicyView,
+    RecipientsView, ReloadRequest, SkippedView, SourceView, Upload, ValidationEntry,
 };
 use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
 use penstock_daemon::control::types::*;
@@ -302,6 +303,21 @@ impl Operate for Fake {
         })
     }
 
+    async fn check_recipient(&self, address: String) -> Result<CheckedRecipient, Refusal> {
+        Ok(CheckedRecipient {
+            address,
+            answer: "later".into(),
+            reply: "450 4.1.1 User cannot be checked now".into(),
+            reason: "unknown_by_old_list".into(),
+            why: vec!["It is not on the list.".into(), "That is old.".into()],
+        })
+    }
+
+    async fn reload_recipients(&self, request: ReloadRequest, who: Who) -> Result<RecipientsView, Refusal> {
+        self.0.lock().unwrap().told.push(format!("uid {}: reload, believe {}", who.uid, request.believe));
+        Ok(recipients())
+    }
+
     async fn import_recipients(
         &self,
         mut file: Upload,
@@ -358,6 +374,30 @@ fn recipients() -> RecipientsView {
         unreadable: false,
         volumes: vec![Store::Disk, Store::Nor],
         warnings: vec!["No probe mailbox is configured for the database Sales.".into()],
+        policy: PolicyView {
+            decides: "older_list".into(),
+            unknown: "No next hop is there: unknown recipients are put off with 450.".into(),
+            away_since_unix_ms: Some(NOW - 5 * HOUR),
+            in_step_unix_ms: Some(NOW - 26 * HOUR),
+            in_step: false,
+            validation: vec![ValidationEntry {
+                hop: "exchange".into(),
+                domain: "example.org".into(),
+                validates: Some(false),
+                words: "takes mail for every name".into(),
+                found_unix_ms: Some(NOW - 7 * HOUR),
+            }],
+        },
+        source: Some(SourceView {
+            place: "ldaps://dc1.example.org".into(),
+            read_unix_ms: Some(NOW - 26 * HOUR),
+            last: "It was not taken: of 2345 addresses 900 are missing.".into(),
+            trouble: Some(ErrorBody {
+                code: "PS-D288".into(),
+                message: "of 2345 addresses 900 are missing".into(),
+                help: "Look whether it is whole.".into(),
+            }),
+        }),
     }
 }
 
@@ -533,6 +573,7 @@ pub(crate) fn outage() -> World {
                 sources_at_limits: 0,
                 short_of: None,
             },
+            recipients: PolicyView::default(),
         },
         rows: vec![
             QueueRow {

@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::replies;
 use crate::reply::Reply;
 
-use super::config::Config;
+use super::config::{BareNewlines, Config};
 use super::event::{CloseReason, Event, ResetReason};
 use super::receiving::{Chunk, Framing, Message, Use};
 
@@ -462,7 +462,11 @@ impl Dialogue {
             return Event::Reset { why };
         }
         self.question = Some(Question::EndOfData);
-        Event::EndOfData { bytes: message.bytes, received_lines: message.received.lines() }
+        Event::EndOfData {
+            bytes: message.bytes,
+            received_lines: message.received.lines(),
+            bare_newlines: message.has_normalised(),
+        }
     }
 
     pub(super) fn accept(&mut self, reply: Option<Reply<'_>>) -> Result<(), Error> {
@@ -481,7 +485,9 @@ impl Dialogue {
             Question::Data => {
                 let is_binary = self.transaction.is_some_and(|transaction| transaction.binary);
                 let framing = match self.chunk {
-                    None => Framing::Dot(Unstuffer::new()),
+                    None => {
+                        Framing::Dot(Unstuffer::new(self.config.bare_newlines == BareNewlines::Normalise))
+                    }
                     Some(_) if is_binary => Framing::BinaryChunks,
                     Some(_) => Framing::Chunks(NewlineWatch::default()),
                 };
