@@ -121,6 +121,11 @@ impl Listening {
         }
     }
 
+    /// Who is asked for names.
+    pub(crate) fn dns(&self) -> &Arc<Dns> {
+        &self.dns
+    }
+
     fn host_name(&self) -> &str {
         self.config.host_name.as_str()
     }
