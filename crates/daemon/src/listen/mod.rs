@@ -82,8 +82,7 @@ impl Listening {
         metrics: Arc<Metrics>,
         volumes: Volumes,
         delivery: Arc<Delivery>,
-        (dns, authenticity, notes): (Arc<Dns>, Arc<Authenticity>, Arc<Notes>),
-        policy: Arc<Policy>,
+        (dns, authenticity, notes, policy): (Arc<Dns>, Arc<Authenticity>, Arc<Notes>, Arc<Policy>),
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let mut config = config(&settings)?;

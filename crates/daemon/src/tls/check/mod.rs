@@ -279,7 +279,7 @@ impl Checking<'_> {
         let subject = format!("TLSA _25._tcp.{host}");
         match dns.certificates(&format!("_25._tcp.{host}"), LOOK_UP).await {
             Ok(records) if !records.is_empty() => {
-                self.compare_records(&records, host, is_ours, &subject, findings)
+                self.compare_records(&records, host, is_ours, &subject, findings);
             }
             Ok(_) | Err(Failure::Absent) => {}
             Err(why) => findings.add(Verdict::Unknown, &subject, &why.to_string(), ""),
