@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn a_record_that_names_the_key_is_good_and_another_comes_with_the_right_one() {
         let (served, other) = (own("mx.example.org"), own("mx.example.org"));
-        let told = |key: super::super::Sha, is_ours| {
+        let told = |key: crate::tls::certificate::Sha, is_ours| {
             let record = Tlsa { usage: 3, selector: 1, matching: 1, data: key.0.to_vec() };
             let mut findings = Findings::default();
             let checking = Checking { served: &served, public: public(), now: NOW };
