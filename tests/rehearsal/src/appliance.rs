@@ -179,17 +179,6 @@ impl Appliance {
         &self.states
     }
 
-    #[allow(missing_docs)]
-    pub fn debug(&mut self, now_ms: u64) -> String {
-        format!(
-            "{:?} {:?} {:?} out {}",
-            self.release.hops(at(now_ms)).collect::<Vec<_>>(),
-            self.release.stillness(at(now_ms)),
-            self.wake_ms,
-            self.canaries_out
-        )
-    }
-
     /// Canaries whose arrival was seen.
     pub fn canaries_arrived(&self) -> u64 {
         self.canaries_arrived

@@ -24,6 +24,8 @@ impl Release {
             },
             Mode::Auto | Mode::Drain | Mode::Hold { until_unix_ms: None } => {}
         }
+        // First of all: what it lets go may be all the mail that there is.
+        self.look_inside(now, &mut wake);
         let releasing = matches!(self.mode, Mode::Auto | Mode::Drain);
         if releasing && let Some(message) = self.take_expired(now) {
             return Decision::SetAside { message, why: SetAside::Expired };
@@ -36,7 +38,6 @@ impl Release {
         {
             wake.at(self.ms(due));
         }
-        self.look_inside(now, &mut wake);
         if let Some(decision) = self.next_trial(mail, &mut wake) {
             return decision;
         }

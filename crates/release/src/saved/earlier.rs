@@ -106,6 +106,7 @@ mod tests {
     use alloc::string::ToString;
 
     use super::*;
+    use crate::fingerprint::Faces;
 
     /// Bytes as version 1 wrote them: on hold, `exchange` unconfigured since then with a reply, `spare` down.
     #[test]

@@ -42,12 +42,6 @@ fn one_of_three_databases_that_is_gone_for_six_days_costs_nobody_a_message() {
     let mut world = world("at 1h state down\nat 3h dismount DB2\nat 3h state ok\nat 6d mount DB2");
     let mut appliance = Appliance::new(Insight::Canaries.knowledge(), mail(6000, MINUTE));
     let judgement = play(&mut world, &mut appliance, 10 * DAY);
-    eprintln!(
-        "DEBUG {:?} {:?} canaries {}",
-        appliance.debug(world.now_ms()),
-        appliance.states(),
-        appliance.canaries_arrived()
-    );
     // What was on its way before anybody could know is all that may come back to its senders.
     assert!(judgement.reported <= 60, "{judgement:?}");
     assert_eq!(judgement.in_mailbox + judgement.reported, 6000, "{judgement:?}");
