@@ -266,8 +266,7 @@ impl Daemon {
             Arc::clone(&self.metrics),
             self.volumes.clone(),
             Arc::clone(&delivery),
-            (dns, Arc::clone(&authenticity), Arc::clone(&notes)),
-            Arc::clone(&policy),
+            (dns, Arc::clone(&authenticity), Arc::clone(&notes), Arc::clone(&policy)),
             stopping.clone(),
         )?;
         let told = |store: Store| absent.iter().any(|(absent, _)| *absent == store);

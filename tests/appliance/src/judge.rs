@@ -142,6 +142,7 @@ fn read_message(
         to: recipients.into_iter().map(|recipient| path(recipient.address)).collect(),
         trace: String::from_utf8_lossy(&trace).into_owned(),
         content,
+        raw: Vec::new(),
         at,
     })
 }

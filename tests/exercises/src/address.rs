@@ -36,7 +36,7 @@ pub fn address(input: &[u8]) {
 fn sound(address: &Address<'_>) {
     let text = address.as_str();
     assert!(text.len() <= ADDRESS_BYTES_MAX);
-    assert!(!text.chars().any(|c| c.is_control()), "{}", text.escape_debug());
+    assert!(!text.chars().any(char::is_control), "{}", text.escape_debug());
     match address.domain() {
         Some(domain) => {
             assert_eq!(format!("{}@{domain}", address.local_part()), text);

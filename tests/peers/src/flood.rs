@@ -90,7 +90,7 @@ impl Flood {
     /// So many that send a byte now and then, of a command or of a message.
     pub fn slow(self, count: usize) -> Self {
         let begin = |n: usize, stream: &mut TcpStream| {
-            let said: &[u8] = if n % 2 == 0 {
+            let said: &[u8] = if n.is_multiple_of(2) {
                 b"EHLO slow\r\n"
             } else {
                 b"EHLO slow\r\nMAIL FROM:<slow@example.org>\r\nRCPT TO:<slow@example.com>\r\nDATA\r\n"

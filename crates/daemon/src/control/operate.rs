@@ -12,7 +12,7 @@ use super::recipients::{
     CheckedRecipient, FoundRecipient, ImportedView, RecipientsView, ReloadRequest, Upload,
 };
 use super::replay::{ReplayPage, ReplayRequest};
-use super::tls::{InstallRequest, TlsView};
+use super::tls::{CheckView, InstallRequest, TlsView};
 use super::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
     QueuePage, Selection, SettingsView, Status,
@@ -208,6 +208,9 @@ pub trait Operate: Send + Sync + 'static {
 
     /// Reads the certificate's file again.
     fn reload_certificate(&self) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// Compares the certificate with what name service and policies of the accepted domains say.
+    fn check_tls(&self) -> impl Future<Output = Result<CheckView, Refusal>> + Send;
 
     /// Keeps a certificate, and has clients shown it unless the settings name a file.
     fn install_certificate(

@@ -33,6 +33,7 @@
 //! | `GET /v1/tls` | | [`TlsView`](super::tls::TlsView) |
 //! | `POST /v1/tls/accept` | [`AcceptRequest`] | `ActionResult` |
 //! | `POST /v1/tls/reload` | | `ActionResult` |
+//! | `GET /v1/tls/check` | | [`CheckView`](super::tls::CheckView) |
 //! | `PUT /v1/tls/certificate` | [`InstallRequest`] | `ActionResult` |
 //! | `DELETE /v1/tls/certificate` | | `ActionResult` |
 //! | `GET /metrics` | | figures for Prometheus |
@@ -110,6 +111,7 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/tls", get(tls::<O>))
         .route("/v1/tls/accept", post(accept_certificate::<O>))
         .route("/v1/tls/reload", post(reload_certificate::<O>))
+        .route("/v1/tls/check", get(check_tls::<O>))
         .route("/v1/tls/certificate", put(install_certificate::<O>).delete(uninstall_certificate::<O>))
         .route("/metrics", get(metrics::<O>))
         .fallback(no_such_path)
@@ -352,6 +354,10 @@ async fn accept_certificate<O: Operate>(
 
 async fn reload_certificate<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
     operate.reload_certificate().await.map(Json)
+}
+
+async fn check_tls<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
+    operate.check_tls().await.map(Json)
 }
 
 async fn install_certificate<O: Operate>(

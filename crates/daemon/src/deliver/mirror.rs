@@ -84,7 +84,7 @@ impl Takes {
             (self.binary_mime, "BINARYMIME"),
         ];
         let mut keywords: Vec<String> =
-            all.into_iter().filter_map(|(takes, keyword)| takes.then(|| keyword.to_owned())).collect();
+            all.into_iter().filter(|(takes, _)| *takes).map(|(_, keyword)| keyword.to_owned()).collect();
         keywords.extend(self.size_bytes_max.map(|bytes| format!("SIZE {bytes}")));
         keywords.join(" ")
     }

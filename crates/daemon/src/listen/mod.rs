@@ -82,8 +82,7 @@ impl Listening {
         metrics: Arc<Metrics>,
         volumes: Volumes,
         delivery: Arc<Delivery>,
-        (dns, authenticity, notes): (Arc<Dns>, Arc<Authenticity>, Arc<Notes>),
-        policy: Arc<Policy>,
+        (dns, authenticity, notes, policy): (Arc<Dns>, Arc<Authenticity>, Arc<Notes>, Arc<Policy>),
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let mut config = config(&settings)?;
@@ -119,6 +118,11 @@ impl Listening {
         while self.limits.places() > 0 {
             tokio::time::sleep(EMPTY_POLL).await;
         }
+    }
+
+    /// Who is asked for names.
+    pub(crate) fn dns(&self) -> &Arc<Dns> {
+        &self.dns
     }
 
     fn host_name(&self) -> &str {

@@ -31,7 +31,7 @@ use crate::control::recipients::{
     CheckedRecipient, FoundRecipient, ImportedView, RecipientsView, ReloadRequest, Upload,
 };
 use crate::control::replay::{ReplayPage, ReplayRequest};
-use crate::control::tls::{InstallRequest, TlsView};
+use crate::control::tls::{CheckView, InstallRequest, TlsView};
 use crate::control::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
     QueuePage, Refused, Selection, SettingsView, Status,
@@ -253,6 +253,10 @@ impl Operate for Operator {
 
     async fn reload_certificate(&self) -> Result<ActionResult, Refusal> {
         tls::reload(self).await
+    }
+
+    async fn check_tls(&self) -> Result<CheckView, Refusal> {
+        Ok(tls::check(self).await)
     }
 
     async fn install_certificate(&self, request: InstallRequest, who: Who) -> Result<ActionResult, Refusal> {

@@ -3,7 +3,7 @@
 use penstock_release::{Cause, Change, HopId, HopStatus};
 
 use super::{Operator, unavailable};
-use crate::control::tls::{CertificateView, HopTlsView, InstallRequest, TlsView};
+use crate::control::tls::{CertificateView, CheckView, HopTlsView, InstallRequest, TlsView};
 use crate::control::types::{ActionResult, Alert, ErrorBody, Severity};
 use crate::control::{Kind as Fault, Refusal, Who};
 use crate::ledger::Kind;
@@ -162,6 +162,12 @@ pub(super) async fn reload(operator: &Operator) -> Result<ActionResult, Refusal>
         )),
         Err(trouble) => Err(not_right(trouble)),
     }
+}
+
+/// Compares the certificate with what the world expects of it.
+pub(super) async fn check(operator: &Operator) -> CheckView {
+    let (tls, dns) = (operator.delivery.tls(), operator.listening.dns());
+    CheckView { findings: tls::check(tls, &operator.settings, dns, operator.clock.stamp()).await }
 }
 
 /// Keeps a certificate and has clients shown it.

@@ -4,6 +4,7 @@
 //! `release`. Cryptography is `rustls` with *ring*: TLS 1.2 and 1.3, with the suites that both call safe.
 
 mod certificate;
+mod check;
 mod hops;
 mod material;
 mod server;
@@ -21,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::boxstate::{HOP_CERTIFICATES, Kept, OWN_CERTIFICATE};
 pub(crate) use certificate::Facts;
+pub(crate) use check::check;
 use hops::{Connecting, KeptHop};
 pub(crate) use hops::{Hop, HopFacts, Met, Plan, Seen};
 use material::Material;

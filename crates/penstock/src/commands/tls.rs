@@ -28,9 +28,9 @@ pub(super) async fn run(client: &Client, what: Tls, json: bool, screen: &mut Scr
         Tls::Check { .. } => {
             let check = client.check_tls().await?;
             if json {
-                write_json(&check, screen)?
+                write_json(&check, screen)?;
             } else {
-                findings(&check, screen)?
+                findings(&check, screen)?;
             }
             if check.findings.iter().any(|finding| finding.verdict == Verdict::Wrong) {
                 screen.flush()?;

@@ -14,6 +14,7 @@ use penstock_daemon::control::recipients::{
     RecipientsView, ReloadRequest, SkippedView, SourceView, Upload, ValidationEntry,
 };
 use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
+use penstock_daemon::control::tls::{CheckView, Finding, HopTlsView, InstallRequest, TlsView, Verdict};
 use penstock_daemon::control::types::*;
 use penstock_daemon::control::volume::{ScrubView, VolumeInfo};
 use penstock_daemon::control::{ControlSocket, Export, Kind, MailId, Operate, Refusal, Store, Who};
@@ -48,6 +49,13 @@ pub(crate) struct World {
 
 #[derive(Clone)]
 struct Fake(Arc<Mutex<World>>);
+
+impl Fake {
+    fn did(&self, what: String) -> Result<ActionResult, Refusal> {
+        self.0.lock().unwrap().told.push(what);
+        Ok(ActionResult { summary: "done".into(), messages: 0, refused: vec![] })
+    }
+}
 
 impl Operate for Fake {
     async fn status(&self) -> Result<Status, Refusal> {
@@ -346,6 +354,55 @@ impl Operate for Fake {
     async fn clear_recipients(&self, who: Who) -> Result<ActionResult, Refusal> {
         self.0.lock().unwrap().told.push(format!("uid {}: clear recipients", who.uid));
         Ok(ActionResult { summary: "cleared".into(), messages: 0, refused: vec![] })
+    }
+
+    async fn tls(&self) -> Result<TlsView, Refusal> {
+        let hop = HopTlsView {
+            hop: "exchange".into(),
+            wants: "opportunistic".into(),
+            certificate: None,
+            vouched: false,
+            since_unix_ms: None,
+            session: None,
+            pins: Vec::new(),
+            unpinned: None,
+            trouble: None,
+        };
+        Ok(TlsView {
+            now_unix_ms: NOW,
+            clock_trusted: true,
+            offered: true,
+            certificate: None,
+            origin: None,
+            trouble: None,
+            hops: vec![hop],
+        })
+    }
+
+    async fn accept_certificate(&self, hop: String, who: Who) -> Result<ActionResult, Refusal> {
+        self.did(format!("tls accept {hop} by {}", who.uid))
+    }
+
+    async fn reload_certificate(&self) -> Result<ActionResult, Refusal> {
+        self.did("tls reload".to_owned())
+    }
+
+    async fn check_tls(&self) -> Result<CheckView, Refusal> {
+        let finding = Finding {
+            verdict: Verdict::Wrong,
+            subject: "MTA-STS example.org".into(),
+            what: "mx.example.org is an MX and not in the policy".into(),
+            help: String::new(),
+        };
+        Ok(CheckView { findings: vec![finding] })
+    }
+
+    async fn install_certificate(&self, request: InstallRequest, _: Who) -> Result<ActionResult, Refusal> {
+        self.did(format!("tls install {} bytes", request.certificate.len()))
+    }
+
+    async fn uninstall_certificate(&self, _: Who) -> Result<ActionResult, Refusal> {
+        self.did("tls install --own".to_owned())
     }
 
     async fn metrics(&self) -> Result<String, Refusal> {

@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn records_of_each_kind_are_compared_with_what_they_speak_of() {
-        let made = || rcgen::generate_simple_self_signed(["mx.example.org".to_owned()]).unwrap().cert.der().clone();
+        let made =
+            || rcgen::generate_simple_self_signed(["mx.example.org".to_owned()]).unwrap().cert.der().clone();
         let (leaf, issuer, other) = (made(), made(), made());
         let chain = [leaf.clone(), issuer.clone()];
         let key = |der: &CertificateDer<'_>| parse(der).unwrap().public_key().raw.to_vec();

@@ -100,7 +100,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return String::new() };
+            let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else {
+                return String::new();
+            };
             let mut request = vec![0; 4096];
             let len = stream.read(&mut request).await.unwrap_or(0);
             let _ = stream.write_all(answer.as_bytes()).await;
@@ -113,7 +115,10 @@ mod tests {
         }
         let page = fetch(HOST, &[address], roots).await;
         let request = serving.await.unwrap().to_ascii_lowercase();
-        assert!(page.is_err() || request.starts_with("get /.well-known/mta-sts.txt http/1.1\r\n"), "{request}");
+        assert!(
+            page.is_err() || request.starts_with("get /.well-known/mta-sts.txt http/1.1\r\n"),
+            "{request}"
+        );
         page
     }
 
@@ -124,7 +129,12 @@ mod tests {
         for (name, trusted, answer, why) in [
             (HOST, false, PAGE, "its own TLS fails"),
             ("www.example.org", true, PAGE, "its own TLS fails"),
-            (HOST, true, "HTTP/1.1 301 Moved\r\nLocation: https://www.example.org/\r\nContent-Length: 0\r\n\r\n", "301"),
+            (
+                HOST,
+                true,
+                "HTTP/1.1 301 Moved\r\nLocation: https://www.example.org/\r\nContent-Length: 0\r\n\r\n",
+                "301",
+            ),
             (HOST, true, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"),
             (HOST, true, "220 mail\r\n", "no HTTP"),
         ] {

@@ -20,7 +20,8 @@ use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::time::Instant;
 
-use super::{Expiry, Origin, Served, Tls, provider};
+use super::material::{Origin, Served};
+use super::{Expiry, Tls, provider};
 use crate::control::tls::{Finding, Verdict};
 use crate::dns::{Dns, Failure, Tlsa};
 use dane::Says;
@@ -41,7 +42,12 @@ pub(crate) async fn check(tls: &Tls, settings: &Settings, dns: &Arc<Dns>, now: S
     let mut findings = Findings::default();
     let serving = tls.serving();
     let Some(served) = serving.served().filter(|_| serving.is_offered()) else {
-        findings.add(Verdict::Wrong, "STARTTLS", "is not offered: all mail comes in plain text", "Set tls.offer.");
+        findings.add(
+            Verdict::Wrong,
+            "STARTTLS",
+            "is not offered: all mail comes in plain text",
+            "Set tls.offer.",
+        );
         return findings.0;
     };
     let host = settings.system.hostname.as_str();
@@ -49,7 +55,12 @@ pub(crate) async fn check(tls: &Tls, settings: &Settings, dns: &Arc<Dns>, now: S
     checking.certificate(host, &mut findings);
     if let Some(trouble) = tls.trouble() {
         let what = format!("of tls.certificate_file cannot be used: {trouble}");
-        findings.add(Verdict::Wrong, "certificate", &what, "Correct the file; it is read again when it has changed.");
+        findings.add(
+            Verdict::Wrong,
+            "certificate",
+            &what,
+            "Correct the file; it is read again when it has changed.",
+        );
     }
     let domains = settings.domains.accepted.iter().filter_map(Domain::exact).take(DOMAINS_MAX);
     let until = Instant::now() + ALL;
@@ -107,13 +118,24 @@ impl Checking<'_> {
         let subject = "certificate";
         match Expiry::of(facts, self.now) {
             None if !self.now.trusted => {
-                let help = "On an appliance `clock` at its console tells why; on any other host set its clock.";
-                findings.add(Verdict::Unknown, subject, "may have expired: the clock of the box is not trusted", help);
+                let help =
+                    "On an appliance `clock` at its console tells why; on any other host set its clock.";
+                findings.add(
+                    Verdict::Unknown,
+                    subject,
+                    "may have expired: the clock of the box is not trusted",
+                    help,
+                );
             }
             None => {}
             Some(expiry) => {
                 let verdict = if expiry == Expiry::Over { Verdict::Wrong } else { Verdict::Hint };
-                findings.add(verdict, subject, &expiry.told(facts, self.now), "Put the new one in its place.");
+                findings.add(
+                    verdict,
+                    subject,
+                    &expiry.told(facts, self.now),
+                    "Put the new one in its place.",
+                );
             }
         }
         let is_own = self.served.origin == Origin::OwnMaking;
@@ -163,7 +185,12 @@ impl Checking<'_> {
             findings.add(Verdict::Hint, &subject, &what, help);
         } else {
             let names: Vec<&str> = ours.iter().map(|host| host.as_str()).collect();
-            findings.add(Verdict::Good, &subject, &format!("{} is among the certificate's names", names.join(", ")), "");
+            findings.add(
+                Verdict::Good,
+                &subject,
+                &format!("{} is among the certificate's names", names.join(", ")),
+                "",
+            );
         }
         self.policy(domain, &hosts, dns, findings).await;
         for host in &hosts {
@@ -198,7 +225,9 @@ impl Checking<'_> {
         match text.and_then(|text| Policy::parse(&text)) {
             Ok(policy) => self.compare(&policy, &subject, hosts, findings),
             Err(why) => {
-                let what = format!("a policy is announced, and https://{host}/.well-known/mta-sts.txt cannot be used: {why}");
+                let what = format!(
+                    "a policy is announced, and https://{host}/.well-known/mta-sts.txt cannot be used: {why}"
+                );
                 let help = "Senders go on with the policy that they remember until its time is over. Correct the page, or take \
                             the announcement out of the name service.";
                 findings.add(Verdict::Wrong, &subject, &what, help);
@@ -224,11 +253,17 @@ impl Checking<'_> {
         for host in hosts.iter().filter(|host| policy.has(host) && self.is_named(host)) {
             if let Err(why) = self.holds_for(host) {
                 let what = format!("the certificate does not hold for {host}: {why}; {follows}");
-                findings.add(verdict, subject, &what, "Get one from a public authority, with all of its chain in the file.");
+                findings.add(
+                    verdict,
+                    subject,
+                    &what,
+                    "Get one from a public authority, with all of its chain in the file.",
+                );
             }
         }
         if !hosts.iter().any(|host| self.is_named(host)) {
-            let what = format!("the certificate has no name of an MX in it: {follows} if one of them is this box");
+            let what =
+                format!("the certificate has no name of an MX in it: {follows} if one of them is this box");
             findings.add(verdict, subject, &what, "Get one with the name of the MX.");
         }
         if findings.0.len() == before {
@@ -243,7 +278,9 @@ impl Checking<'_> {
     async fn dane(&self, host: &str, is_ours: bool, dns: &Arc<Dns>, findings: &mut Findings) {
         let subject = format!("TLSA _25._tcp.{host}");
         match dns.certificates(&format!("_25._tcp.{host}"), LOOK_UP).await {
-            Ok(records) if !records.is_empty() => self.compare_records(&records, host, is_ours, &subject, findings),
+            Ok(records) if !records.is_empty() => {
+                self.compare_records(&records, host, is_ours, &subject, findings);
+            }
             Ok(_) | Err(Failure::Absent) => {}
             Err(why) => findings.add(Verdict::Unknown, &subject, &why.to_string(), ""),
         }
@@ -263,7 +300,12 @@ impl Checking<'_> {
             findings.add(Verdict::Good, subject, "a record names what is shown", "");
         } else if says.iter().all(|it| *it == Says::Unusable) {
             let help = "Mail servers look at records of usage 2 and 3 only.";
-            findings.add(Verdict::Hint, subject, "its records are of a kind at which mail servers do not look", help);
+            findings.add(
+                Verdict::Hint,
+                subject,
+                "its records are of a kind at which mail servers do not look",
+                help,
+            );
         } else {
             // Of another server they may well be right.
             let verdict = if is_ours { Verdict::Wrong } else { Verdict::Hint };
@@ -273,7 +315,8 @@ impl Checking<'_> {
                 "no record names what is shown: senders that look do not deliver, if this is the box"
             };
             let key = self.served.facts.key;
-            let help = format!("The record for this certificate, and every later one with its key, is: 3 1 1 {key}");
+            let help =
+                format!("The record for this certificate, and every later one with its key, is: 3 1 1 {key}");
             findings.add(verdict, subject, what, &help);
         }
     }
@@ -300,7 +343,8 @@ mod tests {
     }
 
     fn compared(served: &Served, mode: &str, mx: &str, hosts: &[&str]) -> Vec<Finding> {
-        let policy = Policy::parse(&format!("version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: 604800")).unwrap();
+        let policy =
+            Policy::parse(&format!("version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: 604800")).unwrap();
         let mut findings = Findings::default();
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let checking = Checking { served, public: public(), now: NOW };
@@ -315,8 +359,14 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].verdict, Verdict::Wrong);
         assert!(found[0].what.contains("does not hold for mx.example.org"), "{found:?}");
-        assert_eq!(compared(&served, "testing", "mx.example.org", &["mx.example.org"])[0].verdict, Verdict::Hint);
-        assert_eq!(compared(&served, "none", "mx.example.org", &["mx.example.org"])[0].verdict, Verdict::Good);
+        assert_eq!(
+            compared(&served, "testing", "mx.example.org", &["mx.example.org"])[0].verdict,
+            Verdict::Hint
+        );
+        assert_eq!(
+            compared(&served, "none", "mx.example.org", &["mx.example.org"])[0].verdict,
+            Verdict::Good
+        );
     }
 
     #[test]
@@ -328,7 +378,7 @@ mod tests {
     #[test]
     fn a_record_that_names_the_key_is_good_and_another_comes_with_the_right_one() {
         let (served, other) = (own("mx.example.org"), own("mx.example.org"));
-        let told = |key: super::super::Sha, is_ours| {
+        let told = |key: crate::tls::certificate::Sha, is_ours| {
             let record = Tlsa { usage: 3, selector: 1, matching: 1, data: key.0.to_vec() };
             let mut findings = Findings::default();
             let checking = Checking { served: &served, public: public(), now: NOW };
@@ -351,7 +401,8 @@ mod tests {
         assert!(findings.0[0].what.contains("own making"));
         let after = Stamp { unix_ms: 2_800_000_000_000, ..NOW };
         let mut findings = Findings::default();
-        Checking { served: &served, public: public(), now: after }.certificate("mx.example.org", &mut findings);
+        Checking { served: &served, public: public(), now: after }
+            .certificate("mx.example.org", &mut findings);
         assert_eq!(findings.0[0].verdict, Verdict::Wrong);
         assert!(findings.0[0].what.contains("expired"));
     }

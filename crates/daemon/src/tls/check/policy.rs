@@ -104,6 +104,8 @@ mod tests {
     #[test]
     fn a_policy_is_announced_by_version_and_number() {
         assert!(is_announcement(b"v=STSv1; id=20260101T000000;"));
-        assert!(!is_announcement(b"v=STSv1") && !is_announcement(b"v=spf1 -all") && !is_announcement(b"\xFF"));
+        assert!(
+            !is_announcement(b"v=STSv1") && !is_announcement(b"v=spf1 -all") && !is_announcement(b"\xFF")
+        );
     }
 }
