@@ -3,7 +3,7 @@
 //! What became of recipients is durable before the session begins anything else, so that whatever happens then, at most
 //! the transaction in flight is repeated.
 
-use penstock_release::{Fated, Found, HopId, MessageAttempt, Outcome, Settled};
+use penstock_release::{Aside, Fated, Found, HopId, MessageAttempt, Outcome, Settled};
 use penstock_smtp::{Address, BodyType, MailFrom, Notify, OriginalRecipient, Return, Xtext};
 use penstock_spool::{Body, Envelope, Error, Fate, MessageId, Recipient, Ret};
 use tracing::{debug, error, info, warn};
@@ -39,6 +39,8 @@ pub(super) struct Attempt {
     recipients: MessageAttempt,
     /// Recipients that were refused for good.
     refused: Vec<(u16, Found)>,
+    /// Recipients for whom it was taken.
+    taken: Vec<u16>,
     /// What it needs of a server.
     needs: Needs,
     /// Those a server took it for that cannot report it, although its sender asked for that, with what the server said.
@@ -75,7 +77,7 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> (Ended, 
             return (Ended::NotTried, None);
         }
     };
-    if !delivery.addressed(id, attempt.open()) {
+    if !delivery.addressed(id, attempt.envelope(), attempt.open()) {
         // Its mailbox is to be spared for now.
         return (Ended::NotTried, None);
     }
@@ -112,14 +114,25 @@ impl Attempt {
             attempts: attempts.saturating_add(1),
             recipients,
             refused: Vec::new(),
+            taken: Vec::new(),
             needs,
             unreported: Vec::new(),
         })
     }
 
-    /// Who it is from and for, and which recipients were refused for good.
-    pub(super) fn seen(&self) -> (&Envelope, &[(u16, Found)]) {
-        (&self.envelope, &self.refused)
+    /// Who it is from and for.
+    pub(super) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Which recipients were refused for good.
+    pub(super) fn refused(&self) -> &[(u16, Found)] {
+        &self.refused
+    }
+
+    /// For which recipients it was taken.
+    pub(super) fn taken(&self) -> &[u16] {
+        &self.taken
     }
 
     /// Those whose sender is owed a report that no server gives, with what the server said when it took the message.
@@ -138,16 +151,25 @@ impl Attempt {
         self.recipients.kept_open().is_some_and(|found| found.evidence().is_unknown())
     }
 
-    /// Leaves out recipients whose mailbox database is known to be gone.
+    /// Leaves out recipients who have other hops, and those whose domain or mailbox database is held.
     fn hold_back(&mut self, delivery: &Delivery) {
-        let held = delivery.held_databases(self.hop);
-        if held.is_empty() {
+        let (hop, held) = (self.hop, delivery.held_databases(self.hop));
+        let domains = delivery.held_domains(hop);
+        if held.is_empty() && domains.is_empty() && delivery.ways.is_one() {
             return;
         }
         let recipients = &self.envelope.recipients;
         self.recipients.hold_back(|number| {
-            let database = delivery.directory.find(&recipients.get(usize::from(number))?.address)?.database?;
-            held.iter().find(|(of, _)| *of == database).map(|(_, route)| *route)
+            let address = &recipients.get(usize::from(number))?.address;
+            if !delivery.ways.has(&delivery.settings.next_hops, &delivery.directory, address, hop) {
+                return Some(Aside::Elsewhere);
+            }
+            let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+            if let Some((_, route)) = domains.iter().find(|(held, _)| held.eq_ignore_ascii_case(domain)) {
+                return Some(Aside::Held { route: *route });
+            }
+            let database = delivery.directory.find(address)?.database?;
+            held.iter().find(|(of, _)| *of == database).map(|(_, route)| Aside::Held { route: *route })
         });
     }
 
@@ -214,6 +236,8 @@ impl Attempt {
                 End::Damaged | End::Unrecordable => penstock_release::End::Cut(None),
             };
             let Settled { fates, goes_on } = self.recipients.settle(transaction, judged);
+            let taken = fates.iter().filter(|fated| fated.delivered);
+            self.taken.extend(taken.flat_map(|fated| &fated.recipients));
             if !connection.capabilities().dsn {
                 self.note_unreported(&fates);
             }
@@ -222,6 +246,9 @@ impl Attempt {
                 refused
                     .flat_map(|fated| fated.recipients.iter().map(|number| (*number, fated.found.clone()))),
             );
+            let taken = fates.iter().filter(|fated| fated.delivered).flat_map(|fated| &fated.recipients);
+            let taken = taken.filter_map(|number| self.envelope.recipients.get(usize::from(*number)));
+            delivery.took_mail_for(self.hop, taken);
             let peer = connection.peer();
             let records = fates.into_iter().map(|fated| self.record(delivery, fated, peer)).collect();
             if !(self.write(delivery, records).await && goes_on) {

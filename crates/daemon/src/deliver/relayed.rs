@@ -35,7 +35,7 @@ impl Delivery {
         let unreported = attempt.unreported().to_vec();
         let Some(storage) = self.volumes.of(id.store).filter(|_| !unreported.is_empty()) else { return };
         let numbers: Vec<u16> = unreported.iter().map(|(number, _)| *number).collect();
-        let (envelope, _) = attempt.seen();
+        let envelope = attempt.envelope();
         let (name, names) = (self.hop_name(hop), named(&envelope.recipients, &numbers));
         let told = match self.settings.bounce.relayed {
             RelayedReports::Never => Err("as bounce.relayed has it".to_owned()),
@@ -117,7 +117,7 @@ async fn spf_passed(storage: &Storage, message: MessageId) -> Option<bool> {
     let events = storage.look(Spool::events).await.ok()?;
     let found = tokio::task::spawn_blocking(move || {
         let of_it = events.into_iter().filter(|event| event.message == Some(message));
-        let mut findings = of_it.filter(|event| Kind::name_of(event.code) == "authenticity");
+        let mut findings = of_it.filter(|event| event.code == Kind::Authenticity as u16);
         findings.next().map(|event| is_pass(&event.text))
     });
     found.await.ok()?

@@ -128,7 +128,9 @@ pub(crate) fn drain(knows: Knows, messages: u64, per_s: impl Fn(u64) -> f64) -> 
                     Some(Item::Canary(canary))
                 }
                 Decision::Probe { .. } => None,
-                Decision::SetAside { .. } => panic!("nothing is wrong with any message"),
+                Decision::SetAside { .. } | Decision::Ask { .. } => {
+                    panic!("nothing is wrong with any message")
+                }
                 Decision::Wait { .. } => break,
             };
             going.push_back((now_ms + TRANSACTION_MS, item));
@@ -247,7 +249,9 @@ fn work(
                     }
                 }
                 Decision::Probe { hop } => release.probed(hop, None, now),
-                Decision::SetAside { .. } => panic!("nothing is wrong with any message"),
+                Decision::SetAside { .. } | Decision::Ask { .. } => {
+                    panic!("nothing is wrong with any message")
+                }
                 Decision::Wait { .. } => break,
             }
         }
@@ -284,4 +288,27 @@ fn canaries_whose_reports_have_no_way_back_become_rare_and_hold_up_no_mail() {
     let canaries = out.len();
     assert!(canaries < 200, "{canaries} in a day");
     assert!(delivered > 8_000, "{delivered} of 8,640");
+}
+
+#[test]
+fn what_waited_for_a_database_goes_as_soon_as_its_canary_is_there_and_not_when_something_else_happens() {
+    let hop = HopConfig { probes: 2, ..config().hops[0].clone() };
+    let config = Config { hops: vec![hop], ..config() };
+    let mut release = Release::new(config, None, Mode::Auto, now_at(0)).unwrap();
+    release.set_knows_places(true);
+    let (out, _) = work(&mut release, (0, 1_000 * SECOND, SECOND), |probe| probe == 0);
+    let sent = |release: &mut Release, now| loop {
+        match release.next(now) {
+            Decision::Canary { canary, .. } => release.canary_ended(canary, CanaryOutcome::NotTried, now),
+            Decision::Send { message, .. } => break Some(message),
+            _ => break None,
+        }
+    };
+    let now = now_at(1_001 * SECOND);
+    release.offer(message(7));
+    assert_eq!(sent(&mut release, now), Some(7));
+    release.finished(7, Outcome::Parked { route: route(HopId(0), 1), delivered: false }, now);
+    assert_eq!(sent(&mut release, now), None);
+    release.canary_arrived(*out.last().unwrap(), now);
+    assert_eq!(sent(&mut release, now_at(1_002 * SECOND)), Some(7), "at the first question");
 }
