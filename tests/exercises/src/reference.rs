@@ -62,6 +62,19 @@ pub fn has_bare_newline(text: &[u8]) -> bool {
     })
 }
 
+/// The text with CR LF for each CR without LF and each LF without CR.
+pub fn normalised(text: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'\r' if text.get(at + 1) != Some(&b'\n') => lines.extend_from_slice(b"\r\n"),
+            b'\n' if at == 0 || text[at - 1] != b'\r' => lines.extend_from_slice(b"\r\n"),
+            byte => lines.push(*byte),
+        }
+    }
+    lines
+}
+
 /// The first reply in what a server sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -149,6 +162,7 @@ mod tests {
         assert_eq!(message(b"a\r\n.\r"), None);
         assert!(has_bare_newline(b"\na") && has_bare_newline(b"a\r") && has_bare_newline(b"\r\r\n"));
         assert!(!has_bare_newline(b"\r\n\r\n"));
+        assert_eq!(normalised(b"\na\r\r\n\n\rb\r"), b"\r\na\r\n\r\n\r\n\r\nb\r\n");
     }
 
     #[test]

@@ -52,6 +52,15 @@ enum Began {
     Chunks(usize),
 }
 
+/// What the reference makes of a message.
+struct Came {
+    text: Vec<u8>,
+    /// Whether it is all there.
+    ended: bool,
+    /// Whether bare newlines in it have become CR LF.
+    mended: bool,
+}
+
 /// Tries an input.
 pub fn server(input: &[u8]) {
     let [flags, cuts, verdicts, all @ ..] = input else { return };
@@ -158,21 +167,14 @@ impl Run<'_> {
                         .message
                         .extend_from_slice(bytes);
                 }
-                Event::EndOfData { bytes, .. } => {
+                Event::EndOfData { bytes, bare_newlines, .. } => {
                     let mail = self.envelope.take().expect("a message has an envelope");
-                    let (text, ended) = self.message_by_reference();
-                    assert!(ended, "the message has no end");
-                    let config = self.session.config();
-                    let is_bare = !self.binary && reference::has_bare_newline(&text);
-                    if is_bare {
-                        // Then it was made right, or there would be no end.
-                        assert_eq!(config.bare_newlines, BareNewlines::Normalise);
-                        assert!(!reference::has_bare_newline(&mail.message));
-                    } else {
-                        assert_eq!(mail.message.escape_ascii().to_string(), text.escape_ascii().to_string());
-                        assert_eq!(bytes, text.len() as u64);
-                    }
-                    assert!(bytes <= config.size_bytes_max);
+                    let came = self.message_by_reference();
+                    assert!(came.ended, "the message has no end");
+                    assert_eq!(mail.message.escape_ascii().to_string(), came.text.escape_ascii().to_string());
+                    assert_eq!((bytes, bare_newlines), (came.text.len() as u64, came.mended));
+                    assert!(bytes <= self.session.config().size_bytes_max);
+                    assert!(self.binary || !reference::has_bare_newline(&came.text));
                     if self.verdict() {
                         self.outcome.taken.push(mail);
                     }
@@ -185,11 +187,12 @@ impl Run<'_> {
                         ResetReason::Chunk => self.message = None,
                         ResetReason::BareNewline => {
                             assert!(
-                                !self.binary && reference::has_bare_newline(&self.message_by_reference().0)
+                                !self.binary
+                                    && reference::has_bare_newline(&self.message_by_reference().text)
                             );
                         }
                         ResetReason::TooLarge => {
-                            let len = self.message_by_reference().0.len() as u64;
+                            let len = self.message_by_reference().text.len() as u64;
                             assert!(len > self.session.config().size_bytes_max);
                         }
                     }
@@ -214,18 +217,21 @@ impl Run<'_> {
         }
     }
 
-    /// The message up to here, and whether it has ended; by DATA it has, and ended here.
-    fn message_by_reference(&mut self) -> (Vec<u8>, bool) {
+    /// The message up to here.
+    fn message_by_reference(&mut self) -> Came {
         match self.message.take().expect("a message that is over has begun") {
             Began::Data(at) => {
                 let (text, len) = reference::message(&self.all[at..]).expect("the message has no end");
                 assert_eq!(at + len, self.at, "the message ends elsewhere");
-                (text, true)
+                let normalises = self.session.config().bare_newlines == BareNewlines::Normalise;
+                let mended = normalises && reference::has_bare_newline(&text);
+                let text = if mended { reference::normalised(&text) } else { text };
+                Came { text, ended: true, mended }
             }
             Began::Chunks(at) => {
                 let (text, len, ended) = reference::chunks(&self.all[at..self.at]);
                 assert_eq!(at + len, self.at, "a chunk ends elsewhere");
-                (text, ended)
+                Came { text, ended, mended: false }
             }
         }
     }
