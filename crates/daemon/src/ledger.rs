@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Repaired = 14,
     /// It came to be safe after its sender had been told to come back.
     TooLate = 15,
+    /// A next hop refused it while its client waited, who was told so: it is nobody's any more.
+    Refused = 16,
     /// The operator removed it.
     Removed = 20,
     /// The operator read its body.
@@ -70,7 +72,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -79,6 +81,7 @@ impl Kind {
         Self::Damaged,
         Self::Repaired,
         Self::TooLate,
+        Self::Refused,
         Self::Removed,
         Self::Exported,
         Self::Released,
@@ -107,6 +110,7 @@ impl Kind {
             Self::Damaged => "damaged",
             Self::Repaired => "repaired",
             Self::TooLate => "too_late",
+            Self::Refused => "refused",
             Self::Removed => "removed",
             Self::Exported => "exported",
             Self::Released => "released",

@@ -42,6 +42,7 @@ mod release;
 mod reply;
 mod saved;
 mod text;
+mod through;
 mod transaction;
 mod trust;
 
@@ -62,6 +63,7 @@ pub use release::{ROUTES_OWN, Release, route};
 pub use reply::{Event, Evidence, Phase, Reply};
 pub use saved::{Mode, SAVED_BYTES_MAX, Saved, SavedHop};
 pub use text::{REPLY_TEXT_BYTES_MAX, ReplyText};
+pub use through::NotThrough;
 pub use transaction::{AfterEnvelope, End, Transaction};
 
 /// A next hop: its place in [`Config::hops`].

@@ -40,7 +40,7 @@ pub use schema::{Key, Preset, Section};
 pub use table::{
     BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
     Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Release, SECTIONS, Settings, Site, System,
-    Volume,
+    Through, Volume,
 };
 pub use units::{Bytes, DurationText};
 

@@ -28,16 +28,18 @@ pub(super) enum Ended {
 
 /// A message with what is known of its recipients.
 pub(super) struct Attempt {
-    id: MailId,
+    pub(super) id: MailId,
     /// The volume that it is on.
     storage: Storage,
-    hop: HopId,
+    pub(super) hop: HopId,
     source: Source,
-    envelope: Envelope,
-    attempts: u16,
-    recipients: MessageAttempt,
-    /// Recipients that were refused for good.
-    refused: Vec<(u16, Found)>,
+    pub(super) envelope: Envelope,
+    pub(super) attempts: u16,
+    pub(super) recipients: MessageAttempt,
+    /// What the server said when it took the message; the last of several.
+    pub(super) taken: Option<Found>,
+    /// The refusal could not be recorded of which a client was to be told: it was told to come back.
+    pub(super) is_renounced: bool,
 }
 
 impl Ended {
@@ -105,13 +107,14 @@ impl Attempt {
             envelope,
             attempts: attempts.saturating_add(1),
             recipients,
-            refused: Vec::new(),
+            taken: None,
+            is_renounced: false,
         })
     }
 
     /// Who it is from and for, and which recipients were refused for good.
     pub(super) fn seen(&self) -> (&Envelope, &[(u16, Found)]) {
-        (&self.envelope, &self.refused)
+        (&self.envelope, self.recipients.refused())
     }
 
     /// Whether the server may have taken it although it did not say so.
@@ -192,14 +195,17 @@ impl Attempt {
                 End::Damaged | End::Unrecordable => penstock_release::End::Cut(None),
             };
             let Settled { fates, goes_on } = self.recipients.settle(transaction, judged);
-            let refused = fates.iter().filter(|fated| !fated.delivered);
-            self.refused.extend(
-                refused
-                    .flat_map(|fated| fated.recipients.iter().map(|number| (*number, fated.found.clone()))),
-            );
             let peer = connection.peer();
-            let records = fates.into_iter().map(|fated| self.record(delivery, fated, peer)).collect();
-            if !(self.write(delivery, records).await && goes_on) {
+            let written = match self.refuse_in_session(delivery, peer).await {
+                Some(written) => written,
+                None => {
+                    let taken = fates.iter().find(|fated| fated.delivered);
+                    self.taken = taken.map(|fated| fated.found.clone()).or(self.taken.take());
+                    let records = fates.into_iter().map(|fated| self.record(delivery, fated, peer)).collect();
+                    self.write(delivery, records).await
+                }
+            };
+            if !(written && goes_on) {
                 return None;
             }
             connection.carried();
@@ -265,7 +271,7 @@ impl Attempt {
     }
 
     /// Makes records durable. Whether that worked: if not, nothing more may be sent.
-    async fn write(&self, delivery: &Delivery, records: Vec<Record>) -> bool {
+    pub(super) async fn write(&self, delivery: &Delivery, records: Vec<Record>) -> bool {
         if records.is_empty() {
             return true;
         }
@@ -321,6 +327,7 @@ fn tell(delivery: &Delivery, record: &Record) {
             metrics.held.add(count);
             warn!(code = "PS-D230", %id, text, "held for the operator: `penstock show {id}`, then release or remove it");
         }
+        Fate::RefusedInSession => debug!(%id, text, "refused"),
         Fate::Deferred => {
             metrics.deferred.add(count);
             info!(%id, text, "deferred");

@@ -14,6 +14,7 @@ mod notes;
 mod places;
 mod record;
 mod saved;
+mod through;
 mod transaction;
 
 use std::collections::HashSet;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use penstock_release::{
     Cause, Decision, Evidence, Fate as Follows, Found, HopConfig, HopId, HopStatus, Message, Mode, Now,
-    Outcome, PROBES_MAX, Phase, Priority, Refused, Release, SetAside, State, Verdict, Witness,
+    Outcome, PROBES_MAX, Phase, Priority, Release, SetAside, State, Verdict, Witness,
 };
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::{Config as ClientConfig, Event};
@@ -55,6 +56,8 @@ use known::Known;
 pub(crate) use notes::Note;
 use notes::Notes;
 use record::Record;
+use through::Through;
+pub(crate) use through::{Awaited, Verdict as ThroughVerdict, Waited};
 
 /// How long a session is kept for the next message.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -80,6 +83,8 @@ pub(crate) struct Delivery {
     /// What each hop's answers have taught of recipients.
     known: Vec<Arc<Known>>,
     notes: Mutex<Notes>,
+    /// Clients that wait for what is said of their messages.
+    through: Through,
     canaries: Canaries,
     counters: AllCounters,
     directory: Arc<Directory>,
@@ -124,6 +129,7 @@ impl Delivery {
         let connections = config.hops.iter().map(|_| Arc::new(())).collect();
         let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
         let known = config.hops.iter().map(|_| Arc::default()).collect();
+        let through = Through::new(&settings.release);
         let delivery = Self {
             settings,
             config,
@@ -139,6 +145,7 @@ impl Delivery {
             connections,
             known,
             notes: Mutex::default(),
+            through,
             canaries,
             counters,
             directory,
@@ -231,6 +238,8 @@ impl Delivery {
 
     fn take_out(&self, store: Store) {
         self.release().take_out(|key| MailId::from_key(key).store == store);
+        let notes = self.notes();
+        self.through.dismiss(|id| id.store == store && !notes.is_in_flight(id));
     }
 
     /// A message is not to be: it came to be on its volume after its sender was told to come back.
@@ -322,6 +331,7 @@ impl Delivery {
                 self.tell_states(&mut states).await;
                 unsaved = failed || self.save().await.is_err();
             }
+            self.end_vain_waits();
             let knows_places = self.knows_places();
             self.release().set_knows_places(knows_places);
             // Without a record of what was sent nothing may be sent.
@@ -389,8 +399,9 @@ impl Delivery {
     }
 
     /// Sends one message and reports what came of it.
-    async fn send(&self, id: MailId, hop: HopId) {
+    async fn send(self: &Arc<Self>, id: MailId, hop: HopId) {
         let (ended, connection) = attempt::run(self, id, hop).await;
+        self.tell_client(id, &ended);
         // First of all, so that it is there for the next message: what was delivered is on flash by now.
         if let Some(connection) = connection {
             self.keep(hop, connection);
@@ -425,17 +436,7 @@ impl Delivery {
     fn witness(&self, id: MailId, hop: HopId, attempt: &Attempt) {
         let Some(known) = self.known.get(usize::from(hop.0)) else { return };
         let (envelope, refused) = attempt.seen();
-        let refused: Vec<Refused<'_>> = refused
-            .iter()
-            .filter_map(|(number, found)| {
-                let address = &envelope.recipients.get(usize::from(*number))?.address;
-                let address = Address::parse(address).ok()?;
-                let known_good =
-                    known.is_good(&address) || self.directory.find(&address.to_string()).is_some();
-                let recipient = known.recipient(&address);
-                Some(Refused { recipient, known_good, evidence: found.evidence() })
-            })
-            .collect();
+        let refused = self.refused(hop, envelope, refused);
         let source = known.source(&envelope.begin, &self.settings.listen.trusted_fronts);
         self.release().witnessed(id.key(), Witness { source, refused: &refused }, self.now());
     }

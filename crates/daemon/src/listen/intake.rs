@@ -15,8 +15,8 @@ use super::Listening;
 use super::limits::Place;
 use super::report::ReportIntake;
 use super::trace::{Received, times_passed};
-use crate::control::{MailId, Store};
-use crate::storage::{Draft, Incoming, NewMessage, RESERVE_MESSAGE_BYTES_MAX, Storage, Transaction};
+use crate::control::Store;
+use crate::storage::{Draft, Incoming, NewMessage, RESERVE_MESSAGE_BYTES_MAX, Storage, Stored, Transaction};
 
 /// Up to this size a message is collected in memory.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -278,7 +278,7 @@ impl Intake {
 
     /// The end of the message: into custody with it, or, if it is a report, to who waits for that (`None`). Nothing is
     /// left of the transaction afterwards.
-    pub(super) async fn end(&mut self, received_lines: u32) -> Verdict<Option<MailId>> {
+    pub(super) async fn end(&mut self, received_lines: u32) -> Verdict<Option<Stored>> {
         let content = std::mem::replace(&mut self.content, Content::None);
         let envelope = self.envelope.take();
         if let Some((token, message)) = self.report.take() {
@@ -295,7 +295,7 @@ impl Intake {
         content: Content,
         envelope: Option<Envelope>,
         received_lines: u32,
-    ) -> Verdict<MailId> {
+    ) -> Verdict<Stored> {
         if received_lines > self.listening.settings.listen.received_max {
             self.listening.metrics.refused_loop.add(1);
             return Err(replies::HOPS_MAX);

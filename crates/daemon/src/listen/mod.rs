@@ -5,6 +5,7 @@ mod limits;
 mod pace;
 mod report;
 mod session;
+mod through;
 mod trace;
 
 use std::io;

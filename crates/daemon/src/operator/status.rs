@@ -7,7 +7,7 @@ use super::{Operator, mode, proof};
 use crate::control::Refusal;
 use crate::control::types::{
     Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Proof, Severity, Status,
-    VolumeView,
+    ThroughView, VolumeView,
 };
 use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
 
@@ -116,6 +116,7 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
             still: still.map(|still| still.to_string()),
         },
         hops: hops.into_iter().map(|hop| hop_view(operator, hop)).collect(),
+        through: through(operator),
         volumes,
         listener: ListenerView {
             addresses: operator.settings.listen.addresses.iter().map(ToString::to_string).collect(),
@@ -123,6 +124,20 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
             sessions_max: operator.settings.listen.connections_max,
         },
     })
+}
+
+fn through(operator: &Operator) -> ThroughView {
+    let metrics = &operator.metrics;
+    let why_not = operator.delivery.through().err();
+    ThroughView {
+        on: why_not.is_none(),
+        why_not: why_not
+            .map(|why| why.map_or_else(|| "the settings say so".to_owned(), |why| why.to_string())),
+        taken: metrics.through_taken.get(),
+        refused: metrics.through_refused.get(),
+        late: metrics.through_late.get(),
+        untold: metrics.through_untold.get(),
+    }
 }
 
 fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {

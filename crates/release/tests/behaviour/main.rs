@@ -1,4 +1,4 @@
-//! What release does in a simulated world: `servers`, `custody`, `operator` and `order` tell stories, `properties` holds
+//! What release does in a simulated world: `servers`, `custody`, `operator`, `order` and `through` tell stories, `properties` holds
 //! whatever happens.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict")]
@@ -10,4 +10,5 @@ mod order;
 mod plots;
 mod properties;
 mod servers;
+mod through;
 mod world;
