@@ -401,11 +401,11 @@ impl Delivery {
     /// Sends one message and reports what came of it.
     async fn send(self: &Arc<Self>, id: MailId, hop: HopId) {
         let (ended, connection) = attempt::run(self, id, hop).await;
-        self.tell_client(id, &ended);
         // First of all, so that it is there for the next message: what was delivered is on flash by now.
         if let Some(connection) = connection {
             self.keep(hop, connection);
         }
+        self.tell_client(id, &ended);
         self.notes().end(id);
         if let Ended::Tried(attempt) = &ended {
             self.witness(id, hop, attempt);
