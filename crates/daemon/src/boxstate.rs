@@ -14,8 +14,9 @@ use crate::ledger::META_RELEASE;
 use crate::storage::{Storage, Volumes};
 use crate::volume::Spool;
 
-/// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, and the mode's history.
-const KEYS: [&[u8]; 5] = [b"state0", b"state1", b"state2", b"state3", b"mode"];
+/// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, the mode's history, and
+/// what the next hops take.
+const KEYS: [&[u8]; 6] = [b"state0", b"state1", b"state2", b"state3", b"mode", b"ehlo"];
 /// The count, as u64, little-endian.
 const KEY_COUNT: &[u8] = b"count";
 

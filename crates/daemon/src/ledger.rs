@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     TooLate = 15,
     /// A next hop refused it while its client waited, who was told so: it is nobody's any more.
     Refused = 16,
+    /// A next hop took it that sends no report of its delivery, which its sender had asked for.
+    Relayed = 17,
     /// The operator removed it.
     Removed = 20,
     /// The operator read its body.
@@ -72,7 +74,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -82,6 +84,7 @@ impl Kind {
         Self::Repaired,
         Self::TooLate,
         Self::Refused,
+        Self::Relayed,
         Self::Removed,
         Self::Exported,
         Self::Released,
@@ -111,6 +114,7 @@ impl Kind {
             Self::Repaired => "repaired",
             Self::TooLate => "too_late",
             Self::Refused => "refused",
+            Self::Relayed => "relayed",
             Self::Removed => "removed",
             Self::Exported => "exported",
             Self::Released => "released",

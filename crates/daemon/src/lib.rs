@@ -9,6 +9,7 @@ mod clock;
 pub mod control;
 mod deliver;
 mod directory;
+mod dsn;
 mod error;
 mod header;
 pub mod keeper;

@@ -5,7 +5,8 @@
 //! - *Sharing*: `NorFlash` reads through `&mut`, while the log reads through handles that can be cloned. What lies
 //!   between is the platform's business (a `RefCell` on one core without interrupts that touch the flash, a critical
 //!   section, a mutex), so the adapter asks for it as [`Share`] and brings the first.
-//! - *Time*: `NorFlash::erase` blocks. The adapter erases one block in each poll, so that other work comes in between.
+//! - *Time*: `NorFlash::erase` blocks. A [`Driver`] may begin an erase and be asked how far it is; of one that cannot, the
+//!   adapter erases one block in each poll, so that other work comes in between.
 //! - *Durability*: `NorFlash` has no sync. A driver whose `write` returns before the chip says ready breaks the
 //!   promise of [`sync`](Medium::sync), which here has nothing left to do.
 //!
@@ -27,10 +28,29 @@ const READ_BYTES_MAX: usize = 64;
 /// What [`Error::Io`] carries for a failing driver, which tells no more than that it failed.
 const DRIVER_FAILED: i32 = -1;
 
+/// A driver that erases in steps, if it can. What is given here does for one that cannot.
+pub trait Driver: NorFlash {
+    /// Begins to erase the block that begins at `at`; another one may be read and programmed meanwhile. One at a time.
+    ///
+    /// # Errors
+    /// What the chip reports.
+    fn start_erase(&mut self, at: u32) -> Result<(), Self::Error> {
+        self.erase(at, at + u32::try_from(Self::ERASE_SIZE).unwrap_or(0))
+    }
+
+    /// How far it is. Where none was begun, it is done.
+    ///
+    /// # Errors
+    /// What the chip reports: the erase is over, and the block holds anything.
+    fn poll_erase(&mut self) -> Result<EraseProgress, Self::Error> {
+        Ok(EraseProgress::Done)
+    }
+}
+
 /// A driver that several handles use in turn.
 pub trait Share: Clone {
     /// The driver.
-    type Driver: NorFlash;
+    type Driver: Driver;
 
     /// Has the driver for itself while `act` runs. `act` never asks for it again.
     ///
@@ -40,7 +60,7 @@ pub trait Share: Clone {
 }
 
 /// For one thread of execution: bare metal without interrupts that touch the flash, and tests.
-impl<D: NorFlash> Share for &RefCell<D> {
+impl<D: Driver> Share for &RefCell<D> {
     type Driver = D;
 
     fn with<T>(&self, act: impl FnOnce(&mut D) -> T) -> Result<T, Error> {
@@ -60,6 +80,8 @@ pub struct Nor<S: Share> {
 struct Erasing {
     segment: u32,
     blocks: Range<u32>,
+    /// The chip is at the first of them.
+    is_begun: bool,
 }
 
 impl<S: Share> Nor<S> {
@@ -130,22 +152,32 @@ impl<S: Share> Medium for Nor<S> {
         }
         let start = self.reader.address(segment, 0);
         let blocks = start..start + self.reader.geometry.segment_bytes;
-        self.erasing = Some(Erasing { segment, blocks });
+        self.erasing = Some(Erasing { segment, blocks, is_begun: false });
         Ok(())
     }
 
-    /// Erases one block, which takes as long as the chip takes: of the order of 100 ms to 1 s.
+    /// Goes on by one block: for a driver that erases in steps a look at the chip, for another one as long as the chip
+    /// takes, of the order of 100 ms to 1 s.
     fn poll_erase(&mut self) -> Result<EraseProgress, Error> {
-        let Some(Erasing { segment, blocks }) = self.erasing.take() else {
+        let Some(mut erasing) = self.erasing.take() else {
             return Ok(EraseProgress::Done);
         };
-        let end = blocks.start + erase_bytes::<S>();
-        let done = self.reader.driver.with(|driver| driver.erase(blocks.start, end))?;
-        done.map_err(|error| translate(&error, segment, 0))?;
-        if end == blocks.end {
+        let at = erasing.blocks.start;
+        let done = self.reader.driver.with(|driver| {
+            if !erasing.is_begun {
+                driver.start_erase(at)?;
+            }
+            driver.poll_erase()
+        })?;
+        erasing.is_begun =
+            done.map_err(|error| translate(&error, erasing.segment, 0))? == EraseProgress::Busy;
+        if !erasing.is_begun {
+            erasing.blocks.start += erase_bytes::<S>();
+        }
+        if erasing.blocks.is_empty() {
             return Ok(EraseProgress::Done);
         }
-        self.erasing = Some(Erasing { segment, blocks: end..blocks.end });
+        self.erasing = Some(erasing);
         Ok(EraseProgress::Busy)
     }
 }

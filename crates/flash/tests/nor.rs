@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_read, check_write,
 };
-use penstock_flash::nor::Nor;
+use penstock_flash::nor::{Driver, Nor};
 use penstock_flash::{Erase, EraseProgress, Error, Geometry, Medium, ReadAt};
 
 /// A chip with 32 KiB erase blocks whose driver reads in words of `READ`, writes in words of `WRITE` bytes and
@@ -64,6 +64,9 @@ impl<const READ: usize, const WRITE: usize> NorFlash for Chip<READ, WRITE> {
         Ok(())
     }
 }
+
+/// It cannot erase in steps.
+impl<const READ: usize, const WRITE: usize> Driver for Chip<READ, WRITE> {}
 
 const BLOCK: u32 = 32 * 1024;
 

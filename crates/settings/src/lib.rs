@@ -39,8 +39,8 @@ pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
     BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
-    Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, Release, SECTIONS, Settings, Site, System,
-    Through, Volume,
+    Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, RelayedReports, Release, SECTIONS, Settings,
+    Site, System, Through, Volume,
 };
 pub use units::{Bytes, DurationText};
 

@@ -70,6 +70,16 @@ choice! {
 }
 
 choice! {
+    /// Whether senders are told that their mail was given to a server that sends no reports of delivery.
+    RelayedReports {
+        /// Nobody is told; the ledger says it.
+        Never = "never",
+        /// Those of whom SPF had found that they are who they say.
+        Proven = "proven",
+    }
+}
+
+choice! {
     /// Whether a box that has never been told otherwise releases mail.
     InitialMode {
         /// Mail is released as the next hop can take it.
@@ -215,13 +225,20 @@ group! {
         /// What a client must send in every minute of a message, lest it hold a session with a byte now and then. A
         /// modem of 1995 is thirty times faster.
         data_per_minute_min: Bytes = default(Bytes::kib(6)), Bytes(1)..=Bytes::mib(1);
-        /// The largest message, announced in EHLO as SIZE. 36 MiB is what a receive connector of Exchange announces;
+        /// The largest message, announced in EHLO as SIZE, unless a next hop has said that it takes less. 36 MiB is what a
+        /// receive connector of Exchange announces;
         /// if the organisation's own limit (`MaxReceiveSize`, 10 MB unless raised) is lower, set that here, since what
         /// is larger is accepted now and refused when it is released.
         size_max: Bytes = default(Bytes::mib(36)), Bytes::kib(64)..=Bytes::gib(2);
         /// Recipients of one message; further ones are answered with 452 and come in another transaction. RFC 5321
         /// section 4.5.3.1.8 asks for 100 at least.
         recipients_max: u32 = default(1_000), 100..=10_000;
+        /// Messages in one session; the next one ends it with 421, and its client connects again. It is announced in EHLO
+        /// (RFC 9422). 0 is no limit, since a session that brings mail does no harm.
+        session_messages_max: u32 = default(0), 0..=999_999;
+        /// Networks from which ETRN (RFC 1985) may ask for what waits to be released now, as `penstock release` does: those of
+        /// the site's own servers. It ends waits and overrides no hold. None by default: ETRN is then not offered.
+        etrn_from: Vec<Network> = default(Vec::new()), (0..=64, ());
         /// Received lines a message may bring before it counts as going in circles. Exchange stops at 30 and refuses
         /// for good; the box must see the loop first.
         received_max: u32 = default(27), 5..=100;
@@ -355,12 +372,16 @@ group! {
 }
 
 group! {
-    /// Telling senders that mail was refused. The box holds what is refused, and tells nobody by itself: it is
+    /// Telling senders what became of their mail. The box holds what is refused, and tells nobody by itself: it is
     /// `penstock quarantine bounce` that does, message by message.
     "bounce" => Bounce {
         /// The server that takes such reports: the one that takes the site's outgoing mail, which must take mail from this
         /// box. None by default: then nobody can be told.
         smarthost: Smarthost = default(Smarthost::None), ();
+        /// Whether the box tells senders who asked for a report of success (DSN) that their mail was given to a next hop that
+        /// sends none. Exchange sends them, so this is for others. `proven` tells those whose address SPF had found to be theirs;
+        /// to everybody, a stranger could have the box write to third parties.
+        relayed: RelayedReports = default(RelayedReports::Never), ();
     }
 }
 

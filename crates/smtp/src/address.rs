@@ -1,4 +1,4 @@
-//! Mail addresses as they stand in MAIL and RCPT (RFC 5321 §4.1.2).
+//! Mail addresses as they stand in MAIL and RCPT (RFC 5321 §4.1.2, RFC 6531 §3.3).
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 ///
 /// It is one of: empty (the null sender `<>`), `local@domain`, `local@[literal]`, or `postmaster` alone in whatever
 /// case. The local part may be quoted. Printable ASCII, without a line break, so that it can be written into a
-/// command as it is.
+/// command as it is; or, where [`is_ascii`](Self::is_ascii) says no, printable UTF-8, for which both sides need SMTPUTF8.
 ///
 /// More forgiving than the RFC where real senders are: dots may stand anywhere in an unquoted local part, a local
 /// part may be longer than 64 bytes, a domain may have underscores.
@@ -30,7 +30,10 @@ impl<'a> Address<'a> {
         }
         let domain_at = local_part_len(text.as_bytes()).ok_or(Error::Address)?;
         let domain = text.get(domain_at..).and_then(|rest| rest.strip_prefix('@')).ok_or(Error::Address)?;
-        if text.len() > ADDRESS_BYTES_MAX || !is_domain_or_literal(domain) {
+        if text.len() > ADDRESS_BYTES_MAX
+            || !is_domain_or_literal(domain)
+            || !text.chars().all(|c| c.is_ascii() || is_beyond_ascii(c))
+        {
             return Err(Error::Address);
         }
         Ok(Self(text))
@@ -57,6 +60,11 @@ impl<'a> Address<'a> {
     /// The address as text; empty for the null sender.
     pub const fn as_str(&self) -> &'a str {
         self.0
+    }
+
+    /// Whether it can be used without SMTPUTF8.
+    pub const fn is_ascii(&self) -> bool {
+        self.0.is_ascii()
     }
 
     /// Whether this is the null sender.
@@ -91,7 +99,7 @@ fn local_part_len(bytes: &[u8]) -> Option<usize> {
                 b'"' => return Some(at + 1),
                 b'\\' if matches!(bytes.get(at + 1), Some(b' '..=b'~')) => at += 2,
                 b'\\' => return None,
-                b' '..=b'~' => at += 1,
+                b' '..=b'~' | 0x80.. => at += 1,
                 _ => return None,
             }
         }
@@ -100,9 +108,16 @@ fn local_part_len(bytes: &[u8]) -> Option<usize> {
     (len > 0).then_some(len)
 }
 
-/// atext (RFC 5322 §3.2.3) and the dot.
+/// atext (RFC 5322 §3.2.3, RFC 6531 §3.3) and the dot. That bytes beyond ASCII are text is looked at elsewhere.
 fn is_local_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&byte)
+    byte.is_ascii_alphanumeric() || byte >= 0x80 || b"!#$%&'*+-/=?^_`{|}~.".contains(&byte)
+}
+
+/// What an address may have beyond ASCII: what is printed, without blanks, and without the marks that turn the direction of
+/// text, which make an operator read another address than there is.
+pub(crate) fn is_beyond_ascii(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    !c.is_ascii() && !c.is_control() && !c.is_whitespace() && !turns
 }
 
 /// A domain, or an address literal with its brackets.
@@ -116,11 +131,13 @@ pub(crate) fn is_domain_or_literal(text: &str) -> bool {
     }
 }
 
-/// Labels of letters, digits, hyphens and underscores with single dots between them; one dot may end it.
+/// Labels of letters, digits, hyphens and underscores with single dots between them; one dot may end it. Of labels beyond
+/// ASCII only what looks like a dot is refused.
 fn is_domain(text: &str) -> bool {
+    let is_wide = |c: char| is_beyond_ascii(c) && !matches!(c, '\u{3002}' | '\u{ff0e}' | '\u{ff61}');
     let is_label = |label: &str| {
         !label.is_empty()
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || is_wide(c))
     };
     text.len() <= DOMAIN_BYTES_MAX && text.strip_suffix('.').unwrap_or(text).split('.').all(is_label)
 }
@@ -148,6 +165,8 @@ mod tests {
             ("bounce=x=y.example@under_score.example.", "bounce=x=y.example", Some("under_score.example.")),
             ("PostMaster", "PostMaster", None),
             ("", "", None),
+            ("jürgen+tag@bücher.example", "jürgen+tag", Some("bücher.example")),
+            ("\"用户 x\"@例え.jp", "\"用户 x\"", Some("例え.jp")),
         ] {
             let address = Address::parse(text).unwrap();
             assert_eq!((address.as_str(), address.local_part(), address.domain()), (text, local, domain));
@@ -175,9 +194,14 @@ mod tests {
             "<a@b",
             "a@b\r\nQUIT",
             "a\0@b",
-            "é@b",
-            "a@é",
             "a@b\t",
+            "a\u{a0}b@c",
+            "a\u{85}b@c",
+            "\"a\u{2028}b\"@c",
+            "a\u{202e}b@c",
+            "a@b\u{3002}c",
+            "a@[\u{e9}]",
+            "\"a\\\u{e9}\"@b",
         ] {
             assert_eq!(Address::parse(text), Err(Error::Address), "{text:?}");
         }

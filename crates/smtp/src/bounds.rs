@@ -46,6 +46,9 @@ pub const SERVER_OUTPUT_BYTES: usize = 3 * 1024;
 /// [`recipients_max`](crate::server::Config::recipients_max): a client may be refused many recipients, not endlessly.
 pub const RECIPIENTS_TRIED_FACTOR: u32 = 4;
 
+/// The highest number that LIMITS can tell (RFC 9422 §4: six digits).
+pub const LIMIT_MAX: u32 = 999_999;
+
 /// The longest command of ours, CR LF included: a RCPT with all its parameters.
 pub const COMMAND_BYTES_MAX: usize = 1024;
 
@@ -71,7 +74,7 @@ const _: () = assert!(
         <= COMMAND_BYTES_MAX
 );
 const _: () = assert!(
-    "MAIL FROM:<> SIZE=18446744073709551615 BODY=8BITMIME RET=FULL ENVID=\r\n".len()
+    "MAIL FROM:<> SIZE=18446744073709551615 BODY=BINARYMIME SMTPUTF8 RET=FULL ENVID=\r\n".len()
         + ADDRESS_BYTES_MAX
         + ENVID_BYTES_MAX
         <= COMMAND_BYTES_MAX

@@ -3,7 +3,7 @@
 
 use crate::address::Address;
 use crate::bounds::DOMAIN_BYTES_MAX;
-use crate::envelope::{MailFrom, Recipient};
+use crate::envelope::{MailFrom, Recipient, decimal};
 use crate::replies;
 use crate::reply::Reply;
 
@@ -17,8 +17,19 @@ pub(crate) enum Command<'a> {
     Mail(MailFrom<'a>),
     Rcpt(Recipient<'a>),
     Data,
+    Bdat {
+        octets: u64,
+        last: bool,
+    },
+    /// A BDAT that cannot be understood, with the count of its octets if there is one.
+    BadBdat {
+        octets: Option<u64>,
+    },
     Rset,
     Noop,
+    StartTls,
+    /// The node whose mail is to be sent.
+    Etrn(&'a str),
     Vrfy,
     Help,
     Quit,
@@ -30,22 +41,27 @@ pub(crate) enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// Reads `line`, which has no line ending any more.
+    /// Reads `line`, which has no line ending any more. With `utf8` what is an address may be UTF-8.
     ///
     /// # Errors
     /// The reply that refuses it.
-    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, Reply<'static>> {
+    pub(crate) fn parse(line: &'a [u8], utf8: bool) -> Result<Self, Reply<'static>> {
         let line = text(line)?;
         let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
         let argument = argument.trim_matches([' ', '\t']);
         let verb_is = |name: &str| verb.eq_ignore_ascii_case(name);
         let plain = |command| if argument.is_empty() { Ok(command) } else { Err(replies::NO_ARGUMENT) };
-        if verb_is("MAIL") {
+        let has_address = ["MAIL", "RCPT", "VRFY"].into_iter().any(verb_is);
+        if !line.is_ascii() && !(utf8 && has_address) {
+            Err(replies::LINE_NOT_ASCII)
+        } else if verb_is("MAIL") {
             mail(argument)
         } else if verb_is("RCPT") {
             rcpt(argument)
         } else if verb_is("DATA") {
             plain(Command::Data)
+        } else if verb_is("BDAT") {
+            Ok(bdat(argument))
         } else if verb_is("EHLO") {
             hello(argument, true)
         } else if verb_is("HELO") {
@@ -56,6 +72,10 @@ impl<'a> Command<'a> {
             plain(Command::Rset)
         } else if verb_is("NOOP") {
             Ok(Command::Noop)
+        } else if verb_is("STARTTLS") {
+            plain(Command::StartTls)
+        } else if verb_is("ETRN") {
+            etrn(argument)
         } else if verb_is("VRFY") {
             if argument.is_empty() { Err(replies::VRFY_ARGUMENT) } else { Ok(Command::Vrfy) }
         } else if verb_is("HELP") {
@@ -71,8 +91,7 @@ impl<'a> Command<'a> {
 }
 
 /// Commands of RFC 5321 and its extensions that we know and do not implement.
-const NOT_IMPLEMENTED: [&str; 11] =
-    ["EXPN", "STARTTLS", "AUTH", "BDAT", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "BURL"];
+const NOT_IMPLEMENTED: [&str; 8] = ["EXPN", "AUTH", "ATRN", "TURN", "SEND", "SOML", "SAML", "BURL"];
 
 /// How an HTTP request begins.
 const HTTP: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "CONNECT", "OPTIONS", "PATCH", "DELETE"];
@@ -83,15 +102,35 @@ fn is_header_field(line: &str) -> bool {
     name_end > 0 && line.as_bytes().get(name_end) == Some(&b':')
 }
 
-/// The line as text: ASCII without control characters, the tab excepted.
+/// The line as text: UTF-8 without control characters, the tab excepted.
 fn text(line: &[u8]) -> Result<&str, Reply<'static>> {
-    if !line.is_ascii() {
-        return Err(replies::LINE_NOT_ASCII);
-    }
-    if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+    let line = core::str::from_utf8(line).map_err(|_| replies::LINE_NOT_ASCII)?;
+    if line.chars().any(|c| c.is_control() && c != '\t') {
         return Err(replies::LINE_CONTROL);
     }
-    core::str::from_utf8(line).map_err(|_| replies::LINE_NOT_ASCII)
+    Ok(line)
+}
+
+/// The count of octets, and whether they are the last ones.
+fn bdat(argument: &str) -> Command<'_> {
+    let mut words = argument.split_ascii_whitespace();
+    let octets = words.next().and_then(decimal);
+    match (octets, words.next(), words.next()) {
+        (Some(octets), None, _) => Command::Bdat { octets, last: false },
+        (Some(octets), Some(last), None) if last.eq_ignore_ascii_case("LAST") => {
+            Command::Bdat { octets, last: true }
+        }
+        _ => Command::BadBdat { octets },
+    }
+}
+
+/// The node may be a domain, `@` and a domain, or `#` and the name of a queue (RFC 1985 §5.1).
+fn etrn(argument: &str) -> Result<Command<'_>, Reply<'static>> {
+    let name = argument.strip_prefix(['@', '#']).unwrap_or(argument);
+    let is_name = !name.is_empty()
+        && name.len() <= DOMAIN_BYTES_MAX
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte));
+    if is_name { Ok(Command::Etrn(argument)) } else { Err(replies::ETRN_SYNTAX) }
 }
 
 /// The name is only ever repeated in logs and Received lines. Real clients send all sorts, so everything is taken

@@ -1,7 +1,8 @@
 //! What MAIL and RCPT say, borrowed from wherever it stands: the server reads it from a command line, the client
-//! writes it into one. The parameters are those of SIZE (RFC 1870), 8BITMIME (RFC 6152) and DSN (RFC 3461).
+//! writes it into one. The parameters are those of SIZE (RFC 1870), 8BITMIME (RFC 6152), BINARYMIME (RFC 3030), DSN
+//! (RFC 3461) and SMTPUTF8 (RFC 6531).
 
-use crate::address::Address;
+use crate::address::{Address, is_beyond_ascii};
 use crate::bounds::{ENVID_BYTES_MAX, ORCPT_BYTES_MAX};
 use crate::error::Error;
 use crate::replies;
@@ -16,6 +17,8 @@ pub struct MailFrom<'a> {
     pub size_bytes: Option<u64>,
     /// BODY.
     pub body: Option<BodyType>,
+    /// SMTPUTF8: addresses and header fields may be UTF-8.
+    pub smtp_utf8: bool,
     /// RET: how much of the message a report returns.
     pub ret: Option<Return>,
     /// ENVID: the sender's name for this transaction, still encoded.
@@ -25,20 +28,23 @@ pub struct MailFrom<'a> {
 impl<'a> MailFrom<'a> {
     /// A sender without parameters.
     pub const fn new(sender: Address<'a>) -> Self {
-        Self { sender, size_bytes: None, body: None, ret: None, envid: None }
+        Self { sender, size_bytes: None, body: None, smtp_utf8: false, ret: None, envid: None }
     }
 
     /// Reads the parameters after the path, or gives the reply that refuses them.
     pub(crate) fn with_parameters(mut self, parameters: &'a str) -> Result<Self, Reply<'static>> {
         each_parameter(parameters, |keyword, value| {
             if keyword.eq_ignore_ascii_case("SIZE") {
-                set(&mut self.size_bytes, decimal(value))
+                set(&mut self.size_bytes, value.and_then(decimal))
             } else if keyword.eq_ignore_ascii_case("BODY") {
-                set(&mut self.body, BodyType::parse(value))
+                set(&mut self.body, value.and_then(BodyType::parse))
+            } else if keyword.eq_ignore_ascii_case("SMTPUTF8") {
+                let is_first = value.is_none() && !core::mem::replace(&mut self.smtp_utf8, true);
+                if is_first { Ok(()) } else { Err(replies::PARAMETER_SYNTAX) }
             } else if keyword.eq_ignore_ascii_case("RET") {
-                set(&mut self.ret, Return::parse(value))
+                set(&mut self.ret, value.and_then(Return::parse))
             } else if keyword.eq_ignore_ascii_case("ENVID") {
-                set(&mut self.envid, Xtext::parse(value).ok())
+                set(&mut self.envid, value.and_then(|value| Xtext::parse(value).ok()))
             } else {
                 Err(replies::PARAMETER_UNKNOWN)
             }
@@ -73,9 +79,9 @@ impl<'a> Recipient<'a> {
     pub(crate) fn with_parameters(mut self, parameters: &'a str) -> Result<Self, Reply<'static>> {
         each_parameter(parameters, |keyword, value| {
             if keyword.eq_ignore_ascii_case("NOTIFY") {
-                set(&mut self.notify, Notify::parse(value))
+                set(&mut self.notify, value.and_then(Notify::parse))
             } else if keyword.eq_ignore_ascii_case("ORCPT") {
-                set(&mut self.orcpt, OriginalRecipient::parse(value).ok())
+                set(&mut self.orcpt, value.and_then(|value| OriginalRecipient::parse(value).ok()))
             } else {
                 Err(replies::PARAMETER_UNKNOWN)
             }
@@ -87,20 +93,27 @@ impl<'a> Recipient<'a> {
     pub const fn has_dsn(&self) -> bool {
         self.notify.is_some() || self.orcpt.is_some()
     }
+
+    /// Whether it needs no SMTPUTF8.
+    pub fn is_ascii(&self) -> bool {
+        self.address.is_ascii() && self.orcpt.is_none_or(|orcpt| orcpt.as_str().is_ascii())
+    }
 }
 
-/// BODY (RFC 6152).
+/// BODY (RFC 6152, RFC 3030).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyType {
     /// `7BIT`.
     SevenBit,
     /// `8BITMIME`.
     EightBitMime,
+    /// `BINARYMIME`: not made of lines, and sent by BDAT only.
+    BinaryMime,
 }
 
 impl BodyType {
     fn parse(value: &str) -> Option<Self> {
-        [Self::SevenBit, Self::EightBitMime]
+        [Self::SevenBit, Self::EightBitMime, Self::BinaryMime]
             .into_iter()
             .find(|body| value.eq_ignore_ascii_case(body.keyword()))
     }
@@ -110,6 +123,7 @@ impl BodyType {
         match self {
             Self::SevenBit => "7BIT",
             Self::EightBitMime => "8BITMIME",
+            Self::BinaryMime => "BINARYMIME",
         }
     }
 }
@@ -207,7 +221,7 @@ impl<'a> Xtext<'a> {
 }
 
 /// An ORCPT (RFC 3461 §4.2): `type;xtext`, kept encoded, because it is only ever passed on. At most
-/// [`ORCPT_BYTES_MAX`] bytes.
+/// [`ORCPT_BYTES_MAX`] bytes. Of the type `utf-8` it may be UTF-8 (RFC 6533 §3), where SMTPUTF8 was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OriginalRecipient<'a>(&'a str);
 
@@ -223,7 +237,8 @@ impl<'a> OriginalRecipient<'a> {
             && !kind.is_empty()
             && kind.bytes().all(is_kind)
             && !address.is_empty()
-            && is_xtext(address.as_bytes());
+            && (is_xtext(address.as_bytes())
+                || (kind.eq_ignore_ascii_case("utf-8") && address.chars().all(is_unitext)));
         if valid { Ok(Self(text)) } else { Err(Error::Xtext) }
     }
 
@@ -243,20 +258,26 @@ fn is_xtext(bytes: &[u8]) -> bool {
     })
 }
 
+/// What may stand in an address of the type `utf-8` (RFC 6533 §3): printable ASCII without space, `+` and `=`, and what is
+/// printed beyond ASCII, as it is or as `\x{…}`.
+fn is_unitext(c: char) -> bool {
+    if c.is_ascii() { c.is_ascii_graphic() && !matches!(c, '+' | '=') } else { is_beyond_ascii(c) }
+}
+
 /// 1 to 20 digits (RFC 1870 §3). What exceeds 64 bits is as much as they can say: too large for anybody.
 pub(crate) fn decimal(value: &str) -> Option<u64> {
     let valid = (1..=20).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
     valid.then(|| value.parse().unwrap_or(u64::MAX))
 }
 
-/// Calls `apply` with keyword and value of each `KEYWORD=value`; every parameter that we offer has a value.
+/// Calls `apply` with each `KEYWORD=value` or `KEYWORD`.
 fn each_parameter<'a>(
     parameters: &'a str,
-    mut apply: impl FnMut(&'a str, &'a str) -> Result<(), Reply<'static>>,
+    mut apply: impl FnMut(&'a str, Option<&'a str>) -> Result<(), Reply<'static>>,
 ) -> Result<(), Reply<'static>> {
-    parameters.split_ascii_whitespace().try_for_each(|parameter| {
-        let (keyword, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        apply(keyword, value)
+    parameters.split_ascii_whitespace().try_for_each(|parameter| match parameter.split_once('=') {
+        Some((keyword, value)) => apply(keyword, Some(value)),
+        None => apply(parameter, None),
     })
 }
 

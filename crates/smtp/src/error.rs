@@ -13,6 +13,10 @@ pub enum Error {
     RecipientsMax,
     /// DATA without a recipient that the server accepted.
     NoRecipients,
+    /// The message needs what the server does not offer: SMTPUTF8 for an address, or BINARYMIME.
+    NotOffered,
+    /// Fewer or more bytes than the chunk was announced with.
+    ChunkLength,
     /// Not an address of RFC 5321, or longer than [`ADDRESS_BYTES_MAX`](crate::bounds::ADDRESS_BYTES_MAX).
     Address,
     /// Not xtext (RFC 3461 §4), or longer than its bound.
@@ -25,6 +29,8 @@ pub enum Error {
     ReplyTooLong,
     /// The server replied to nothing, or with a code that has no meaning there.
     UnexpectedReply,
+    /// The server, or somebody in between, sent something behind the 220 to STARTTLS and before the handshake.
+    InputBeforeTls,
 }
 
 impl Error {
@@ -36,12 +42,15 @@ impl Error {
             Error::ReplyClass => "PS-P03",
             Error::RecipientsMax => "PS-P04",
             Error::NoRecipients => "PS-P05",
+            Error::NotOffered => "PS-P06",
+            Error::ChunkLength => "PS-P07",
             Error::Address => "PS-P10",
             Error::Xtext => "PS-P11",
             Error::HostName => "PS-P12",
             Error::NotAReply => "PS-P20",
             Error::ReplyTooLong => "PS-P21",
             Error::UnexpectedReply => "PS-P22",
+            Error::InputBeforeTls => "PS-P23",
         }
     }
 }
@@ -54,6 +63,8 @@ impl fmt::Display for Error {
             Error::ReplyClass => "the reply's code does not fit the verdict",
             Error::RecipientsMax => "too many recipients in one transaction",
             Error::NoRecipients => "no recipient was accepted",
+            Error::NotOffered => "the server does not offer what the message needs",
+            Error::ChunkLength => "the chunk is not as long as was announced",
             Error::Address => "not a mail address",
             Error::Xtext => "not xtext, or too long",
             Error::HostName => "not a host name",
@@ -62,6 +73,7 @@ impl fmt::Display for Error {
             Error::UnexpectedReply => {
                 "the server replied out of turn or with a code that has no meaning there"
             }
+            Error::InputBeforeTls => "something came behind the answer to STARTTLS that was not encrypted",
         };
         write!(f, "{} {text}", self.code())
     }

@@ -14,7 +14,7 @@ impl HostName {
     /// # Errors
     /// [`Error::HostName`].
     pub fn parse(name: &str) -> Result<Self, Error> {
-        if !is_domain_or_literal(name) {
+        if !name.is_ascii() || !is_domain_or_literal(name) {
             return Err(Error::HostName);
         }
         String::try_from(name).map(Self).map_err(|_| Error::HostName)

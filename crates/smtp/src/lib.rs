@@ -25,6 +25,7 @@ mod error;
 mod header;
 mod host_name;
 mod line;
+mod newlines;
 mod output;
 pub mod replies;
 mod reply;

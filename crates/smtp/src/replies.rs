@@ -43,11 +43,14 @@ replies! {
     SENDER_OK, "MAIL, accepted", 250 2 1 0, "Sender ok";
     RECIPIENT_OK, "RCPT, accepted", 250 2 1 5, "Recipient ok";
     MESSAGE_OK, "End of data, accepted: the message is ours", 250 2 0 0, "Message accepted";
+    CHUNK_OK, "BDAT, and more chunks follow", 250 2 0 0, "Chunk taken";
     RESET_OK, "RSET", 250 2 0 0, "Reset";
     NOOP_OK, "NOOP", 250 2 0 0, "Ok";
     NOT_VERIFIED, "VRFY with any argument", 252 2 0 0, "Not verified; send a message to find out";
-    HELP, "HELP", 214 2 0 0, "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
+    ETRN_OK, "ETRN, accepted", 250 2 0 0, "Queue is being released";
+    HELP, "HELP", 214 2 0 0, "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY ETRN STARTTLS HELP QUIT";
     BYE, "QUIT", 221 2 0 0, "Closing the connection";
+    TLS_READY, "STARTTLS: the handshake comes next", 220 2 0 0, "Ready to start TLS";
 
     // Lines that are no commands.
     LINE_TOO_LONG, "A command line that is too long; the rest of it is swallowed", 500 5 5 2, "Line too long";
@@ -55,18 +58,25 @@ replies! {
         500 5 5 2, "Lines end in CR LF; ignoring all up to the next one";
     LINE_CONTROL, "A command with NUL, a bare CR or another control character",
         500 5 5 2, "Control character in command";
-    LINE_NOT_ASCII, "A command with bytes above 0x7F", 500 5 5 2, "Commands are ASCII";
+    LINE_NOT_ASCII, "A command with bytes above 0x7F that has no use for them, or that are not UTF-8",
+        500 5 5 2, "Not ASCII";
     UNKNOWN, "A command that SMTP does not know, or an empty line", 500 5 5 1, "Command unknown";
     NOT_IMPLEMENTED, "A command that SMTP knows and we do not implement", 502 5 5 1, "Command not implemented";
 
     // Commands that cannot be understood.
     NAME_MISSING, "HELO or EHLO without a usable name", 501 5 5 4, "Say who you are: EHLO name";
     NO_ARGUMENT, "An argument where there must be none", 501 5 5 4, "No argument allowed";
+    ETRN_SYNTAX, "ETRN without a node", 501 5 5 4, "Syntax: ETRN domain";
+    BDAT_SYNTAX, "BDAT without the count of its octets: closes; with something else behind it: they are ignored",
+        501 5 5 4, "Syntax: BDAT octets [LAST]";
     VRFY_ARGUMENT, "VRFY without an argument", 501 5 5 4, "Argument required";
     MAIL_SYNTAX, "MAIL without FROM: and a path", 501 5 5 2, "Syntax: MAIL FROM:<address>";
     RCPT_SYNTAX, "RCPT without TO: and a path", 501 5 5 2, "Syntax: RCPT TO:<address>";
     SENDER_SYNTAX, "MAIL with something that is no address", 501 5 1 7, "Bad sender address syntax";
     RECIPIENT_SYNTAX, "RCPT with something that is no address", 501 5 1 3, "Bad recipient address syntax";
+    SENDER_NOT_ASCII, "MAIL with an address beyond ASCII and without SMTPUTF8", 553 5 6 7, "Sender address needs SMTPUTF8";
+    RECIPIENT_NOT_ASCII, "RCPT with an address beyond ASCII in a transaction without SMTPUTF8",
+        553 5 6 7, "Recipient address needs SMTPUTF8";
     PARAMETER_SYNTAX, "A parameter of MAIL or RCPT with a bad value, or twice", 501 5 5 4, "Bad parameter";
     PARAMETER_UNKNOWN, "A parameter of MAIL or RCPT that we did not offer", 555 5 5 4, "Parameter not supported";
 
@@ -74,8 +84,14 @@ replies! {
     HELLO_FIRST, "MAIL before HELO or EHLO", 503 5 5 1, "HELO or EHLO first";
     MAIL_TWICE, "MAIL within a transaction", 503 5 5 1, "Sender already given";
     MAIL_FIRST, "RCPT or DATA without MAIL", 503 5 5 1, "MAIL first";
-    RECIPIENT_FIRST, "DATA without RCPT", 503 5 5 1, "RCPT first";
-    NO_RECIPIENTS, "DATA when every RCPT was refused", 554 5 5 1, "No valid recipients";
+    RECIPIENT_FIRST, "DATA or BDAT without RCPT", 503 5 5 1, "RCPT first";
+    IN_TRANSACTION, "STARTTLS or ETRN within a transaction", 503 5 5 1, "Not within a transaction";
+    CHUNKS_BEGUN, "RCPT or DATA after the first chunk of a message", 503 5 5 1, "The message has begun: BDAT or RSET";
+    CHUNK_OF_NOTHING, "BDAT without a transaction, or after a chunk that was refused; its octets are ignored",
+        503 5 5 1, "No message for this chunk, ignored";
+    BDAT_NEEDED, "DATA for a message declared BINARYMIME", 503 5 5 1, "BINARYMIME needs BDAT";
+    TLS_TWICE, "STARTTLS in a session that is encrypted", 503 5 5 1, "TLS is active already";
+    NO_RECIPIENTS, "DATA or BDAT when every RCPT was refused", 554 5 5 1, "No valid recipients";
 
     // Bounds.
     RECIPIENTS_MAX, "RCPT beyond recipients_max in one transaction",
@@ -89,6 +105,8 @@ replies! {
         421 4 7 0, "Too many commands without a message, closing";
     RECIPIENTS_TRIED_MAX, "RCPT beyond four times recipients_max in one transaction; closes",
         421 4 7 0, "Too many recipients, closing";
+    TRANSACTIONS_MAX, "MAIL beyond transactions_max in one session; closes",
+        421 4 7 0, "Enough messages in one session, connect again";
     LINE_ENDLESS, "A refused command line that does not end; closes", 421 4 7 0, "Endless line, closing";
     MESSAGE_ENDLESS, "A refused message that does not end; closes", 421 4 3 0, "Endless message, closing";
     NOT_SMTP, "A header field or an HTTP request where a command is expected; closes",
@@ -101,6 +119,7 @@ replies! {
     CONNECTIONS_MAX, "Instead of the greeting, with too many connections; closes",
         421 4 7 0, "Too many connections, try again later";
     TIMED_OUT, "The peer was silent for too long; closes", 421 4 4 2, "Timed out, closing";
+    ETRN_HELD, "ETRN while mail is held back", 458 4 3 2, "Mail is held by the operator";
     HOPS_MAX, "End of data of a message with too many Received lines", 554 5 4 6, "Too many hops, mail loop";
     RELAY_DENIED, "RCPT for a domain that is not ours", 550 5 7 1, "Relaying denied";
     USER_UNKNOWN, "RCPT for somebody who is known not to exist", 550 5 1 1, "No such user here";

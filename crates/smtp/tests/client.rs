@@ -50,6 +50,7 @@ fn hear(session: &mut Session, input: &str) -> Vec<String> {
             Event::EndReply(reply) => events.push(format!("end {reply}")),
             Event::ResetReply(reply) => events.push(format!("reset {reply}")),
             Event::Greeting(reply) => events.push(format!("greeting {reply}")),
+            Event::StartTlsReply(reply) => events.push(format!("starttls {reply}")),
             Event::Refused { phase, reply } => events.push(format!("refused at {phase:?} {reply}")),
             Event::Broken { phase, error } => events.push(format!("broken at {phase:?} {}", error.code())),
             other @ (Event::Ready(_) | Event::NoRecipients) => events.push(format!("{other:?}")),
@@ -255,6 +256,99 @@ fn parameters_go_to_a_server_that_offers_them_and_to_no_other() {
     assert_eq!(sent(&mut session), "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@example.com>\r\n");
 }
 
+const EXCHANGE: &str = "220 mx hello\r\n250-mx.example.com\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-BINARYMIME\r\n\
+    250-SMTPUTF8\r\n250 CHUNKING\r\n";
+
+fn binary() -> MailFrom<'static> {
+    MailFrom { body: Some(BodyType::BinaryMime), ..sender() }
+}
+
+/// A session in which a chunk may be sent.
+fn before_chunk() -> Session {
+    let mut session = opened(EXCHANGE);
+    session.mail(&binary()).unwrap();
+    session.rcpt(&recipient()).unwrap();
+    assert_eq!(session.chunk(1), Err(Error::OutOfTurn), "not ahead of the replies");
+    assert_eq!(session.data(), Err(Error::OutOfTurn), "never by DATA");
+    sent(&mut session);
+    hear(&mut session, "250 ok\r\n250 ok\r\n");
+    session
+}
+
+#[test]
+fn a_binary_message_goes_as_one_chunk_and_byte_for_byte() {
+    let message = "\r\n.\r\n\n.\n\0 no line";
+    let mut session = before_chunk();
+    session.chunk(message.len() as u64).unwrap();
+    assert_eq!((session.finish(), session.phase()), (Err(Error::ChunkLength), Phase::Body));
+    let (head, tail) = message.as_bytes().split_at(7);
+    assert_eq!(session.body(head), Ok(7));
+    assert_eq!(session.body(message.as_bytes()), Err(Error::ChunkLength), "more than was announced");
+    assert_eq!(sent(&mut session), format!("BDAT {} LAST\r\n{}", message.len(), &message[..7]));
+    assert!(!session.final_dot_sent());
+    assert_eq!(session.body(tail), Ok(tail.len()));
+    session.finish().unwrap();
+    assert_eq!(sent(&mut session).as_bytes(), tail);
+    assert!(session.final_dot_sent());
+    assert_eq!(hear(&mut session, "250 2.6.0 taken\r\n"), ["end 250 2.6.0 taken"]);
+    session.mail(&sender()).unwrap();
+}
+
+#[test]
+fn an_empty_chunk_and_a_verdict_before_the_last_octet() {
+    let mut session = before_chunk();
+    session.chunk(0).unwrap();
+    session.finish().unwrap();
+    assert_eq!(sent(&mut session), "BDAT 0 LAST\r\n");
+    assert_eq!(hear(&mut session, "554 5.6.0 nothing\r\n"), ["end 554 5.6.0 nothing"]);
+
+    let mut session = before_chunk();
+    session.chunk(3).unwrap();
+    session.body(b"ab").unwrap();
+    sent(&mut session);
+    assert_eq!(hear(&mut session, "250 ok\r\n"), ["broken at Body PS-P22", "Closed"]);
+}
+
+#[test]
+fn a_chunk_needs_a_recipient_and_a_server_that_takes_chunks() {
+    let mut session = opened(EXCHANGE);
+    assert_eq!(session.chunk(1), Err(Error::OutOfTurn));
+    session.mail(&binary()).unwrap();
+    session.rcpt(&recipient()).unwrap();
+    hear(&mut session, "250 ok\r\n550 no\r\n");
+    assert_eq!(session.chunk(1), Err(Error::NoRecipients));
+    session.reset().unwrap();
+    for offered in ["250-x\r\n250 BINARYMIME", "250-x\r\n250 CHUNKING", "250 x"] {
+        let mut session = opened(&format!("220 x\r\n{offered}\r\n"));
+        assert_eq!(session.mail(&binary()), Err(Error::NotOffered), "{offered}");
+        session.mail(&sender()).unwrap();
+    }
+}
+
+#[test]
+fn an_address_beyond_ascii_goes_to_a_server_that_offers_smtputf8_and_to_no_other() {
+    let utf8 = MailFrom { smtp_utf8: true, ..MailFrom::new(address("jürgen@b.example")) };
+    let jane = Recipient::new(address("用户@例え.jp"));
+    let mut session = opened(EXCHANGE);
+    let unsaid = MailFrom { smtp_utf8: false, ..utf8 };
+    assert_eq!(session.mail(&unsaid), Err(Error::NotOffered));
+    session.mail(&utf8).unwrap();
+    session.rcpt(&jane).unwrap();
+    assert_eq!(sent(&mut session), "MAIL FROM:<jürgen@b.example> SMTPUTF8\r\nRCPT TO:<用户@例え.jp>\r\n");
+    let mut session = opened(EXCHANGE);
+    session.mail(&sender()).unwrap();
+    assert_eq!(session.rcpt(&jane), Err(Error::NotOffered));
+    let orcpt = Some(OriginalRecipient::parse("utf-8;jürgen@b").unwrap());
+    assert_eq!(session.rcpt(&Recipient { orcpt, ..recipient() }), Err(Error::NotOffered));
+    session.rcpt(&recipient()).unwrap();
+    let mut session = opened(PIPELINING);
+    assert_eq!(session.mail(&utf8), Err(Error::NotOffered));
+    // Its message may be able to do without: the caller has looked.
+    session.mail(&MailFrom { smtp_utf8: true, ..sender() }).unwrap();
+    assert_eq!(sent(&mut session), "MAIL FROM:<a@b.example>\r\n");
+    assert_eq!(session.rcpt(&jane), Err(Error::NotOffered));
+}
+
 #[test]
 fn no_more_commands_are_ahead_of_their_replies_than_the_bound() {
     let mut session = opened(PIPELINING);
@@ -387,6 +481,20 @@ fn a_server_that_refuses_us_altogether_says_where() {
     assert_eq!(hear(&mut session, "554 5.7.1 go away\r\n")[0], "refused at Greeting 554 5.7.1 go away");
     let mut session = Session::new(Config::new("x").unwrap());
     assert_eq!(hear(&mut session, "220 x\r\n530 5.7.1 no\r\n")[1], "refused at Ehlo 530 5.7.1 no");
+    let mut session = Session::new(Config::new("x").unwrap());
+    assert_eq!(hear(&mut session, "521 takes no mail\r\n")[0], "refused at Greeting 521 takes no mail");
+}
+
+#[test]
+fn a_521_or_556_is_a_refusal_like_others() {
+    let mut session = opened(PIPELINING);
+    session.mail(&sender()).unwrap();
+    session.rcpt(&recipient()).unwrap();
+    let heard = hear(&mut session, "250 ok\r\n556 5.1.10 no mail here\r\n");
+    assert_eq!(heard[1], "rcpt 0 556 5.1.10 no mail here");
+    session.reset().unwrap();
+    let heard = hear(&mut session, "521 5.3.2 host takes no mail\r\n");
+    assert_eq!(heard[0], "refused at Reset 521 5.3.2 host takes no mail");
 }
 
 #[test]
@@ -425,12 +533,64 @@ fn what_a_server_says_is_kept_within_bounds_and_harmless() {
     assert!(reply.text.starts_with("see ?[31m? xxx") && reply.text.bytes().all(|b| matches!(b, b' '..=b'~')));
 }
 
+const OFFERS_TLS: &str = "220 x\r\n250-x\r\n250-STARTTLS\r\n250 8BITMIME\r\n";
+
+#[test]
+fn after_starttls_what_the_server_had_offered_is_forgotten_and_asked_for_again() {
+    let mut session = opened(OFFERS_TLS);
+    session.start_tls().unwrap();
+    assert_eq!((sent(&mut session).as_str(), session.phase()), ("STARTTLS\r\n", Phase::StartTls));
+    assert_eq!(session.tls_started(), Err(Error::OutOfTurn));
+    assert_eq!(hear(&mut session, "220 2.0.0 go\r\n"), ["starttls 220 2.0.0 go"]);
+    assert_eq!((session.phase(), session.can_send(), session.is_tls()), (Phase::StartTls, false, false));
+    assert_eq!((session.mail(&sender()), session.quit()), (Err(Error::OutOfTurn), Err(Error::OutOfTurn)));
+    session.tls_started().unwrap();
+    assert_eq!((session.phase(), session.is_tls()), (Phase::Ehlo, true));
+    assert!(!session.capabilities().eight_bit_mime);
+    assert_eq!(sent(&mut session), "EHLO penstock.example.net\r\n");
+    hear(&mut session, "250-x\r\n250-STARTTLS\r\n250 DSN\r\n");
+    assert!(session.capabilities().dsn && !session.capabilities().eight_bit_mime);
+    assert_eq!(session.start_tls(), Err(Error::OutOfTurn), "once is enough");
+    session.mail(&sender()).unwrap();
+}
+
+#[test]
+fn a_server_that_cannot_start_tls_now_is_still_of_use() {
+    let mut session = opened(OFFERS_TLS);
+    session.start_tls().unwrap();
+    let refused = hear(&mut session, "454 4.7.0 not now\r\n");
+    assert_eq!(refused, ["starttls 454 4.7.0 not now"]);
+    assert_eq!((session.tls_started(), session.phase()), (Err(Error::OutOfTurn), Phase::Idle));
+    session.mail(&sender()).unwrap();
+    assert_eq!(opened(LOCK_STEP).start_tls(), Err(Error::OutOfTurn), "it was not offered");
+    let mut session = opened(OFFERS_TLS);
+    session.start_tls().unwrap();
+    sent(&mut session);
+    assert_eq!(hear(&mut session, "250 hm\r\n"), ["broken at StartTls PS-P22", "Closed"]);
+}
+
+#[test]
+fn what_comes_in_plain_text_behind_the_220_ends_the_session() {
+    let injected = "220 go\r\n250-evil\r\n250 SIZE 1\r\n";
+    for cut in "220 go\r\n".len()..injected.len() {
+        let mut session = opened(OFFERS_TLS);
+        session.start_tls().unwrap();
+        sent(&mut session);
+        let (first, second) = injected.split_at(cut);
+        let mut events = hear(&mut session, first);
+        events.extend(hear(&mut session, second));
+        assert!(events.contains(&"broken at StartTls PS-P23".to_string()), "{events:?}");
+        assert_eq!(session.tls_started(), Err(Error::OutOfTurn));
+    }
+}
+
 #[test]
 fn each_phase_has_the_patience_that_rfc_5321_asks_for() {
     let timeouts = Timeouts::default();
     for (phase, minutes) in [
         (Phase::Greeting, 5),
         (Phase::Ehlo, 5),
+        (Phase::StartTls, 5),
         (Phase::Mail, 5),
         (Phase::Rcpt, 5),
         (Phase::Data, 2),

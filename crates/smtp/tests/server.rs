@@ -12,6 +12,12 @@ use penstock_smtp::{BodyType, Error, Notify, Reply, Return, Status, replies};
 const OPENED: &str = "EHLO client.example\r\n";
 const ENVELOPE: &str = "EHLO client.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@example.com>\r\n";
 
+const STARTTLS: &str = "EHLO client.example\r\nSTARTTLS\r\n";
+
+fn offers_tls() -> Config {
+    Config { starttls: true, ..config() }
+}
+
 /// All that the server sent.
 fn lines(peer: &Peer) -> Vec<&str> {
     peer.replies.split_terminator("\r\n").collect()
@@ -43,7 +49,11 @@ fn a_message_is_taken_with_its_envelope() {
             "250-PIPELINING",
             "250-SIZE 37748736",
             "250-8BITMIME",
+            "250-SMTPUTF8",
             "250-DSN",
+            "250-CHUNKING",
+            "250-BINARYMIME",
+            "250-LIMITS RCPTMAX=1000",
             "250 ENHANCEDSTATUSCODES",
             "250 2.1.0 Sender ok",
             "250 2.1.5 Recipient ok",
@@ -131,7 +141,7 @@ fn bad_commands_get_the_reply_that_says_what_is_wrong() {
         ("", "FROB x", replies::UNKNOWN),
         ("", "MAI FROM:<a@b>", replies::UNKNOWN),
         ("", "STARTTLS", replies::NOT_IMPLEMENTED),
-        ("", "BDAT 10 LAST", replies::NOT_IMPLEMENTED),
+        ("", "ETRN example.com", replies::NOT_IMPLEMENTED),
         ("", "expn list", replies::NOT_IMPLEMENTED),
         ("", "EHLO", replies::NAME_MISSING),
         ("", "HELO  ", replies::NAME_MISSING),
@@ -164,10 +174,11 @@ fn bad_commands_get_the_reply_that_says_what_is_wrong() {
         (OPENED, "MAIL FROM:<a@b> SIZE=1 SIZE=1", replies::PARAMETER_SYNTAX),
         (OPENED, "MAIL FROM:<a@b> SIZE=37748737", replies::SIZE_DECLARED_TOO_LARGE),
         (OPENED, "MAIL FROM:<a@b> SIZE=37748736", replies::SENDER_OK),
-        (OPENED, "MAIL FROM:<a@b> BODY=BINARYMIME", replies::PARAMETER_SYNTAX),
+        (OPENED, "MAIL FROM:<a@b> BODY=9BIT", replies::PARAMETER_SYNTAX),
+        (OPENED, "MAIL FROM:<a@b> SMTPUTF8 SMTPUTF8", replies::PARAMETER_SYNTAX),
+        (OPENED, "MAIL FROM:<a@b> SMTPUTF8=yes", replies::PARAMETER_SYNTAX),
         (OPENED, "MAIL FROM:<a@b> RET=ALL", replies::PARAMETER_SYNTAX),
         (OPENED, "MAIL FROM:<a@b> ENVID=a+b", replies::PARAMETER_SYNTAX),
-        (OPENED, "MAIL FROM:<a@b> SMTPUTF8", replies::PARAMETER_UNKNOWN),
         (OPENED, "MAIL FROM:<a@b> AUTH=<>", replies::PARAMETER_UNKNOWN),
         (&rcpt, "", replies::RCPT_SYNTAX),
         (&rcpt, "<>", replies::RECIPIENT_SYNTAX),
@@ -186,10 +197,20 @@ fn bad_commands_get_the_reply_that_says_what_is_wrong() {
 
 #[test]
 fn what_is_not_offered_is_not_taken() {
-    let config = Config { dsn: false, eight_bit_mime: false, ..config() };
+    let config = Config {
+        dsn: false,
+        eight_bit_mime: false,
+        smtp_utf8: false,
+        chunking: false,
+        limits: false,
+        ..config()
+    };
     let hello = converse(config.clone(), OPENED);
-    assert!(!hello.replies.contains("DSN") && !hello.replies.contains("8BITMIME"));
-    for line in ["BODY=7BIT", "RET=FULL", "ENVID=1"] {
+    assert_eq!(
+        lines(&hello)[1..],
+        ["250-mx.example.com", "250-PIPELINING", "250-SIZE 37748736", "250 ENHANCEDSTATUSCODES"]
+    );
+    for line in ["BODY=7BIT", "BODY=BINARYMIME", "RET=FULL", "ENVID=1", "SMTPUTF8"] {
         let reply = last_reply(config.clone(), &format!("{OPENED}MAIL FROM:<a@b> {line}\r\n"));
         assert_eq!(reply, replies::PARAMETER_UNKNOWN.to_string());
     }
@@ -449,6 +470,55 @@ fn the_caller_can_tell_progress_from_a_byte_a_minute() {
     }
     peer.hear(b"\r\n.\r\n", usize::MAX);
     assert_eq!(peer.session.body_bytes(), 0);
+}
+
+#[test]
+fn starttls_is_offered_until_the_session_is_encrypted_and_then_all_begins_anew() {
+    let peer = converse(offers_tls(), STARTTLS);
+    assert!(peer.replies.contains("250-STARTTLS\r\n") && peer.session.is_tls());
+    assert_eq!(peer.events, ["Hello { name: \"client.example\", extended: true }", "StartTls"]);
+    let mut peer = peer;
+    peer.hear(b"MAIL FROM:<a@b.example>\r\n", usize::MAX);
+    assert_eq!(lines(&peer).last(), Some(&"503 5.5.1 HELO or EHLO first"));
+    let before = peer.replies.len();
+    peer.hear(format!("{ENVELOPE}DATA\r\nx\r\n.\r\n").as_bytes(), usize::MAX);
+    assert!(!peer.replies[before..].contains("STARTTLS"));
+    assert_eq!(peer.taken.len(), 1);
+    for (input, reply) in [
+        (STARTTLS, replies::TLS_TWICE),
+        ("EHLO x\r\nMAIL FROM:<a@b>\r\nSTARTTLS\r\n", replies::TLS_TWICE),
+        ("STARTTLS now\r\n", replies::NO_ARGUMENT),
+    ] {
+        peer.hear(format!("RSET\r\n{input}").as_bytes(), usize::MAX);
+        assert_eq!(lines(&peer).last(), Some(&reply.to_string().as_str()));
+    }
+    assert_eq!(last_reply(config(), STARTTLS), replies::NOT_IMPLEMENTED.to_string());
+    let within = format!("{ENVELOPE}STARTTLS\r\n");
+    assert_eq!(last_reply(offers_tls(), &within), replies::IN_TRANSACTION.to_string());
+}
+
+#[test]
+fn nothing_that_came_in_plain_text_becomes_a_command_in_the_encrypted_session() {
+    let injected = format!("{STARTTLS}EHLO evil\r\nMAIL FROM:<evil@b>\r\n");
+    for cut in STARTTLS.len()..=injected.len() {
+        let mut session = Session::new(offers_tls());
+        let (first, second) = injected.split_at(cut);
+        let mut input = first.as_bytes();
+        while session.poll(&mut input) != Event::StartTls {}
+        assert!(input.is_empty(), "thrown away, not left to the caller");
+        assert_eq!(session.awaits(), Awaits::Handshake);
+        // Not before the client has the answer.
+        assert_eq!((session.tls_started(), session.is_tls()), (Err(Error::OutOfTurn), false));
+        assert!(session.output().ends_with(b"220 2.0.0 Ready to start TLS\r\n"));
+        session.sent(session.output().len());
+        let mut input = second.as_bytes();
+        assert_eq!((session.poll(&mut input), input.len()), (Event::StartTls, 0));
+        session.tls_started().unwrap();
+        assert_eq!(session.tls_started(), Err(Error::OutOfTurn));
+        assert_eq!(session.poll(&mut &b""[..]), Event::NeedInput);
+        assert!(session.output().is_empty());
+        assert_eq!((session.commands(), session.awaits()), (2, Awaits::Command));
+    }
 }
 
 #[test]

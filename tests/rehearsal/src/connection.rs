@@ -397,7 +397,7 @@ fn heard(reply: penstock_smtp::Reply<'_>) -> Reply<'_> {
 fn phase(at: At) -> Phase {
     match at {
         At::Greeting => Phase::Banner,
-        At::Ehlo => Phase::Ehlo,
+        At::Ehlo | At::StartTls => Phase::Ehlo,
         At::Idle | At::Mail | At::Reset | At::Quit | At::Over => Phase::Mail,
         At::Rcpt => Phase::Rcpt,
         At::Data => Phase::Data,

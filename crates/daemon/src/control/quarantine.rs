@@ -49,7 +49,7 @@ pub struct HeldRow {
     pub held_recipients: u32,
     /// Since when; `null` if the clock was not trusted then.
     pub held_unix_ms: Option<u64>,
-    /// Why, as one word: `refused`, `poison`, `expired`, `damaged`, `other`.
+    /// Why, as one word: `refused`, `poison`, `expired`, `damaged`, `unfit`, `other`.
     pub why: String,
     /// What the server said, or what is known instead; the last of several.
     pub said: String,

@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Delivery;
 use super::connection::Connection;
+use super::fit::Needs;
 use super::record::{Record, named};
 use super::transaction::{self, End};
 use crate::control::MailId;
@@ -40,6 +41,10 @@ pub(super) struct Attempt {
     pub(super) taken: Option<Found>,
     /// The refusal could not be recorded of which a client was to be told: it was told to come back.
     pub(super) is_renounced: bool,
+    /// What it needs of a server.
+    needs: Needs,
+    /// Those a server took it for that cannot report it, although its sender asked for that, with what the server said.
+    unreported: Vec<(u16, String)>,
 }
 
 impl Ended {
@@ -99,6 +104,7 @@ impl Attempt {
             return Err(Error::NoSuchMessage(message));
         }
         let (source, envelope) = Source::open(open, storage).await?;
+        let needs = Needs::of(&envelope);
         Ok(Self {
             id,
             storage: storage.clone(),
@@ -109,12 +115,25 @@ impl Attempt {
             recipients,
             taken: None,
             is_renounced: false,
+            needs,
+            unreported: Vec::new(),
         })
     }
 
     /// Who it is from and for, and which recipients were refused for good.
     pub(super) fn seen(&self) -> (&Envelope, &[(u16, Found)]) {
         (&self.envelope, self.recipients.refused())
+    }
+
+    /// Those whose sender is owed a report that no server gives, with what the server said when it took the message.
+    pub(super) fn unreported(&self) -> &[(u16, String)] {
+        &self.unreported
+    }
+
+    /// Its envelope, and its bytes from the beginning.
+    pub(super) fn reread(&mut self) -> (&Envelope, &mut Source) {
+        self.source.rewind();
+        (&self.envelope, &mut self.source)
     }
 
     /// Whether the server may have taken it although it did not say so.
@@ -167,6 +186,9 @@ impl Attempt {
                 };
                 tokio::spawn(std::mem::replace(&mut connection, fresh).quit());
             }
+            if !self.fits(delivery, &mut connection).await {
+                return Some(connection);
+            }
             let batch = self.recipients.begin(delivery.settings.client.recipients_max as usize).to_vec();
             let transaction::Ended { transaction, end, answered_ms } =
                 self.transact(&mut connection, &batch).await;
@@ -195,6 +217,9 @@ impl Attempt {
                 End::Damaged | End::Unrecordable => penstock_release::End::Cut(None),
             };
             let Settled { fates, goes_on } = self.recipients.settle(transaction, judged);
+            if !connection.capabilities().dsn {
+                self.note_unreported(&fates);
+            }
             let peer = connection.peer();
             let written = match self.refuse_in_session(delivery, peer).await {
                 Some(written) => written,
@@ -218,6 +243,41 @@ impl Attempt {
         None
     }
 
+    /// Whether the message can go to this server as it is. If not it is held for the operator: changed, it would be broken.
+    async fn fits(&mut self, delivery: &Delivery, connection: &mut Connection) -> bool {
+        let offered = connection.capabilities();
+        match self.needs.lacking(offered, &mut self.source).await {
+            Ok(None) => return true,
+            Ok(Some(lacks)) => {
+                let keyword = lacks.keyword();
+                let why = format!("PS-D350 it needs {keyword}, which the next hop does not offer any more");
+                if self.note_open(delivery, Fate::Held, self.attempts, &why).await {
+                    self.recipients.close();
+                }
+            }
+            Err(Error::Damaged(_)) if hold_damaged(delivery, &self.storage, self.id).await => {
+                self.recipients.close();
+            }
+            Err(error) => debug!(id = %self.id, %error, "the message cannot be read now"),
+        }
+        false
+    }
+
+    /// Remembers who was to be reported as delivered.
+    fn note_unreported(&mut self, fates: &[Fated]) {
+        if self.envelope.begin.sender.is_empty() {
+            return;
+        }
+        for Fated { recipients, found, .. } in fates.iter().filter(|fated| fated.delivered) {
+            let wants = |number: &&u16| {
+                let recipient = self.envelope.recipients.get(usize::from(**number));
+                recipient.is_some_and(|it| it.notify.contains(penstock_spool::Notify::SUCCESS))
+            };
+            let unreported = recipients.iter().filter(wants).map(|number| (*number, found.to_string()));
+            self.unreported.extend(unreported);
+        }
+    }
+
     async fn transact(&mut self, connection: &mut Connection, batch: &[u16]) -> transaction::Ended {
         let begin = &self.envelope.begin;
         // What is on flash went through the same parser when it came in: a part that no longer passes was not ours.
@@ -226,8 +286,10 @@ impl Attempt {
             size_bytes: Some(self.source.size_bytes()),
             body: match begin.body {
                 Body::SevenBit => None,
-                Body::EightBitMime | Body::BinaryMime => Some(BodyType::EightBitMime),
+                Body::EightBitMime => Some(BodyType::EightBitMime),
+                Body::BinaryMime => Some(BodyType::BinaryMime),
             },
+            smtp_utf8: begin.smtputf8,
             ret: begin.ret.map(|ret| match ret {
                 Ret::Full => Return::Full,
                 Ret::Headers => Return::Headers,
@@ -293,11 +355,11 @@ impl Attempt {
         true
     }
 
-    /// Notes that recipients wait, or are set aside, after `release` has decided.
-    pub(super) async fn note_open(&self, delivery: &Delivery, fate: Fate, attempts: u16, why: &str) {
+    /// Notes that recipients wait, or are set aside. Whether that is durable.
+    pub(super) async fn note_open(&self, delivery: &Delivery, fate: Fate, attempts: u16, why: &str) -> bool {
         let recipients = self.recipients.open();
         if recipients.is_empty() {
-            return;
+            return true;
         }
         let hop = delivery.hop_name(self.hop);
         let names = named(&self.envelope.recipients, &recipients);
@@ -314,7 +376,7 @@ impl Attempt {
             text: format!("{hop}, {names}: {why}{colon}{said}"),
             said,
         };
-        self.write(delivery, vec![record]).await;
+        self.write(delivery, vec![record]).await
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use penstock_release::Found;
 use penstock_settings::{Client, HopAddress, HopHost};
-use penstock_smtp::client::{Config, Event, Phase, Session};
+use penstock_smtp::client::{Capabilities, Config, Event, Phase, Session};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -124,6 +124,11 @@ impl Connection {
         penstock_release::Greeting { banner: &self.banner, extensions: &self.session.capabilities().keywords }
     }
 
+    /// What it offers.
+    pub(super) fn capabilities(&self) -> &Capabilities {
+        self.session.capabilities()
+    }
+
     /// What is known of the hop's recipients.
     pub(super) fn known(&self) -> &Known {
         &self.known
@@ -187,9 +192,13 @@ impl Connection {
     fn time_limit(&self) -> Duration {
         let timeouts = &self.timeouts;
         match self.session.phase() {
-            Phase::Greeting | Phase::Ehlo | Phase::Mail | Phase::Rcpt | Phase::Reset | Phase::Idle => {
-                timeouts.reply_timeout
-            }
+            Phase::Greeting
+            | Phase::Ehlo
+            | Phase::StartTls
+            | Phase::Mail
+            | Phase::Rcpt
+            | Phase::Reset
+            | Phase::Idle => timeouts.reply_timeout,
             Phase::Data => timeouts.data_timeout,
             Phase::Body => timeouts.block_timeout,
             Phase::FinalDot if self.session.output().is_empty() => timeouts.final_timeout,

@@ -50,7 +50,11 @@ impl Delivery {
             Connection::open(server, self.from, client, &self.settings.client, stopping, apart).await;
         let mut connection = opened.map_err(|found| NotTaken::before(found.as_ref()))?;
         let recipient = Recipient { address, notify: None, orcpt: None };
-        let mail = MailFrom { size_bytes: Some(message.len() as u64), ..MailFrom::new(Address::NULL) };
+        let mail = MailFrom {
+            size_bytes: Some(message.len() as u64),
+            smtp_utf8: !message.is_ascii() || !address.is_ascii(),
+            ..MailFrom::new(Address::NULL)
+        };
         let taken = letter::send(&mut connection, &mail, &recipient, message).await.taken;
         let dot_sent = connection.session().final_dot_sent();
         tokio::spawn(connection.quit());

@@ -44,7 +44,7 @@ pub(super) fn heard(reply: smtp::Reply<'_>) -> release::Reply<'_> {
 pub(super) fn phase(phase: Phase) -> release::Phase {
     match phase {
         Phase::Greeting => release::Phase::Banner,
-        Phase::Ehlo => release::Phase::Ehlo,
+        Phase::Ehlo | Phase::StartTls => release::Phase::Ehlo,
         Phase::Idle | Phase::Mail | Phase::Reset | Phase::Quit | Phase::Over => release::Phase::Mail,
         Phase::Rcpt => release::Phase::Rcpt,
         Phase::Data => release::Phase::Data,

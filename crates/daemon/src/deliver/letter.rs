@@ -78,7 +78,11 @@ async fn transact(
             }
             Event::Broken { error, .. } => return Err(cut(&Cut::Nonsense(error))),
             Event::Closed => return Err(cut(&Cut::Eof)),
-            Event::Greeting(_) | Event::Ready(_) | Event::ResetReply(_) | Event::NoRecipients => {}
+            Event::Greeting(_)
+            | Event::Ready(_)
+            | Event::StartTlsReply(_)
+            | Event::ResetReply(_)
+            | Event::NoRecipients => {}
         }
     }
 }

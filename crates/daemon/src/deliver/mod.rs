@@ -7,12 +7,15 @@ mod connection;
 mod counters;
 mod errand;
 mod evidence;
+mod fit;
 mod known;
 mod learn;
 mod letter;
+mod mirror;
 mod notes;
 mod places;
 mod record;
+mod relayed;
 mod saved;
 mod through;
 mod transaction;
@@ -26,7 +29,7 @@ use penstock_release::{
     Outcome, PROBES_MAX, Phase, Priority, Release, SetAside, State, Verdict, Witness,
 };
 use penstock_settings::{InitialMode, Settings};
-use penstock_smtp::client::{Config as ClientConfig, Event};
+use penstock_smtp::client::{Capabilities, Config as ClientConfig, Event};
 use penstock_smtp::{Address, MailFrom};
 use penstock_spool::{EVENT_TEXT_BYTES_MAX, Error as SpoolError, Fate, MessageId, Recipient, Stamp};
 use tokio::sync::{Notify, watch};
@@ -53,6 +56,7 @@ pub(crate) use connection::SourceAddresses;
 use counters::AllCounters;
 use evidence::{Cut, heard, phase};
 use known::Known;
+use mirror::{Mirror, Takes};
 pub(crate) use notes::Note;
 use notes::Notes;
 use record::Record;
@@ -85,6 +89,8 @@ pub(crate) struct Delivery {
     notes: Mutex<Notes>,
     /// Clients that wait for what is said of their messages.
     through: Through,
+    /// What the next hops take.
+    mirror: Mutex<Mirror>,
     canaries: Canaries,
     counters: AllCounters,
     directory: Arc<Directory>,
@@ -130,6 +136,7 @@ impl Delivery {
         let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
         let known = config.hops.iter().map(|_| Arc::default()).collect();
         let through = Through::new(&settings.release);
+        let mirror = Mutex::new(Mirror::new(&settings.next_hops, state.kept().value(mirror::KEY)));
         let delivery = Self {
             settings,
             config,
@@ -146,6 +153,7 @@ impl Delivery {
             known,
             notes: Mutex::default(),
             through,
+            mirror,
             canaries,
             counters,
             directory,
@@ -182,6 +190,7 @@ impl Delivery {
         }
         self.recover(&queued);
         if self.state.arrived(&kept) {
+            self.mirror().learn(kept.value(mirror::KEY));
             if let Some(saved) = saved::load(&kept) {
                 self.release().set_mode(saved.mode, self.now());
             }
@@ -400,7 +409,7 @@ impl Delivery {
 
     /// Sends one message and reports what came of it.
     async fn send(self: &Arc<Self>, id: MailId, hop: HopId) {
-        let (ended, connection) = attempt::run(self, id, hop).await;
+        let (mut ended, connection) = attempt::run(self, id, hop).await;
         // First of all, so that it is there for the next message: what was delivered is on flash by now.
         if let Some(connection) = connection {
             self.keep(hop, connection);
@@ -429,6 +438,9 @@ impl Delivery {
         if follows == Some(Follows::Done) && self.notes().take_again(id) {
             // The operator gave recipients back while the others were on their way.
             self.offer_again(id).await;
+        }
+        if let Ended::Tried(attempt) = &mut ended {
+            self.tell_unreported(id, hop, attempt).await;
         }
     }
 
@@ -490,6 +502,41 @@ impl Delivery {
         self.wake();
     }
 
+    /// Has what waits tried now, if nothing holds it. Whether that is so.
+    pub(crate) fn release_now(&self) -> bool {
+        let goes = matches!(self.release().mode(), Mode::Auto | Mode::Drain);
+        if goes {
+            self.end_waits();
+        }
+        goes
+    }
+
+    /// What the next hops take: no more must be offered to clients.
+    pub(crate) fn takes(&self) -> Takes {
+        self.mirror().takes()
+    }
+
+    /// Takes note of what a hop takes, for the listener and for the next start.
+    async fn heard(&self, hop: HopId, said: &Capabilities) {
+        let value = {
+            let mut mirror = self.mirror();
+            let Some(takes) = mirror.heard(usize::from(hop.0), said) else { return };
+            info!(
+                hop = self.hop_name(hop),
+                takes = takes.keywords(),
+                "what the next hop takes is offered to clients"
+            );
+            mirror.value()
+        };
+        let saved = self.state.put(&self.volumes, vec![(mirror::KEY.to_vec(), value)], false).await;
+        // What could not be written is, when it is heard again.
+        self.mirror().saved(saved.is_ok());
+    }
+
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes down what follows for recipients that are still open.
     async fn note(&self, id: MailId, follows: Follows, left: &Attempt) {
         match follows {
@@ -498,16 +545,18 @@ impl Delivery {
                 let attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
                 let too_old = self.is_too_old(left.accepted_unix_ms());
                 if too_old && self.release().remove(id.key()) == penstock_release::Removed::Yes {
-                    left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
+                    let _ = left.note_open(self, Fate::Held, attempts, why(SetAside::Expired)).await;
                 } else {
                     let said = left.said();
                     self.remember(id, Some(self.clock.mono_ms() + for_ms), &said);
                     let unknown = if left.is_unknown() { "not known whether it was taken; " } else { "" };
                     let why = format!("{unknown}will be tried again in {} min", for_ms.div_ceil(60_000));
-                    left.note_open(self, Fate::Deferred, attempts, &why).await;
+                    let _ = left.note_open(self, Fate::Deferred, attempts, &why).await;
                 }
             }
-            Follows::SetAside(aside) => left.note_open(self, Fate::Held, 0, why(aside)).await,
+            Follows::SetAside(aside) => {
+                let _ = left.note_open(self, Fate::Held, 0, why(aside)).await;
+            }
         }
     }
 
@@ -614,6 +663,7 @@ impl Delivery {
         let of_hop = (Arc::clone(counted), Arc::clone(known));
         let connection = Connection::open(address, self.from, client, timeouts, stopping, of_hop).await?;
         self.release().greeted(hop, &connection.greeting(), self.now());
+        self.heard(hop, connection.capabilities()).await;
         Ok(connection)
     }
 

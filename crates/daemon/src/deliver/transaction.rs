@@ -3,7 +3,7 @@
 use penstock_release as release;
 use penstock_release::{AfterEnvelope, Phase, Transaction};
 use penstock_smtp::client::Event;
-use penstock_smtp::{Address, MailFrom, Recipient};
+use penstock_smtp::{Address, BodyType, MailFrom, Recipient};
 use penstock_spool::Error;
 
 use super::connection::Connection;
@@ -42,7 +42,15 @@ pub(super) async fn run(
     let transaction = Transaction::new(recipients.len());
     let mut running = Running { connection, transaction, answered_ms: Vec::new() };
     let end = match running.envelope(mail, recipients).await {
-        Ok(()) => running.message(storage, source).await,
+        Ok(()) if mail.body == Some(BodyType::BinaryMime) => {
+            let octets = source.size_bytes();
+            let begun = running.connection.session().chunk(octets);
+            running.message(begun, Sending::of_chunk(), storage, source).await
+        }
+        Ok(()) => {
+            let begun = running.connection.session().data();
+            running.message(begun, Sending::default(), storage, source).await
+        }
         Err(end) => End::Judged(end),
     };
     Ended { transaction: running.transaction, end, answered_ms: running.answered_ms }
@@ -108,13 +116,18 @@ impl Running<'_> {
         }
     }
 
-    /// DATA, the message, and the verdict on it.
-    async fn message(&mut self, storage: &Storage, source: &mut Source) -> End {
-        if let Err(error) = self.connection.session().data() {
+    /// After DATA or BDAT: the message, and the verdict on it.
+    async fn message(
+        &mut self,
+        begun: Result<(), penstock_smtp::Error>,
+        mut body: Sending,
+        storage: &Storage,
+        source: &mut Source,
+    ) -> End {
+        if let Err(error) = begun {
             return End::Judged(self.cut(&Cut::Nonsense(error)));
         }
         source.rewind();
-        let mut body = Sending::default();
         loop {
             let took_ms = self.connection.asked_ms_ago();
             let dot_sent = self.connection.session().final_dot_sent();
@@ -191,10 +204,29 @@ impl Running<'_> {
 struct Sending {
     begun: bool,
     ended: bool,
-    chunk: bytes::Bytes,
+    piece: bytes::Bytes,
+    /// It goes by BDAT: with its last byte the server has it, so that one is kept back until all was found right.
+    kept_back: Option<Vec<u8>>,
 }
 
 impl Sending {
+    /// By BDAT, where no answer is waited for.
+    fn of_chunk() -> Self {
+        Self { begun: true, kept_back: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Takes the next piece of the message.
+    fn take(&mut self, piece: bytes::Bytes) {
+        match &mut self.kept_back {
+            Some(kept_back) => {
+                kept_back.extend_from_slice(&piece);
+                let last = kept_back.pop();
+                self.piece = std::mem::replace(kept_back, last.into_iter().collect()).into();
+            }
+            None => self.piece = piece,
+        }
+    }
+
     /// Hands the session as much as it takes. The end of data is given only once the whole message was found to be
     /// what was accepted, and while its fate can be recorded.
     async fn fill(
@@ -204,16 +236,16 @@ impl Sending {
         source: &mut Source,
     ) -> Result<(), End> {
         loop {
-            while !self.chunk.is_empty() {
-                match connection.session().body(&self.chunk) {
+            while !self.piece.is_empty() {
+                match connection.session().body(&self.piece) {
                     Ok(0) => return Ok(()),
-                    Ok(taken) => drop(self.chunk.split_to(taken)),
+                    Ok(taken) => drop(self.piece.split_to(taken)),
                     // The server refused in the middle: the next poll says so.
                     Err(_) => return Ok(()),
                 }
             }
             match source.next_chunk().await {
-                Ok(Some(chunk)) => self.chunk = chunk,
+                Ok(Some(piece)) => self.take(piece),
                 Ok(None) => break,
                 Err(Error::ReadOnly) => return Err(End::Unrecordable),
                 Err(_) => return Err(End::Damaged),
@@ -221,6 +253,12 @@ impl Sending {
         }
         if !storage.is_well() {
             return Err(End::Unrecordable);
+        }
+        if let Some(last) = self.kept_back.as_ref().filter(|last| !last.is_empty()) {
+            match connection.session().body(last) {
+                Ok(0) => return Ok(()),
+                _ => self.kept_back = Some(Vec::new()),
+            }
         }
         // No room for the end is no more than a reason to come back.
         self.ended = connection.session().finish().is_ok();

@@ -124,8 +124,9 @@ impl Intake {
                 body: mail.body.map_or(Body::SevenBit, |body| match body {
                     BodyType::SevenBit => Body::SevenBit,
                     BodyType::EightBitMime => Body::EightBitMime,
+                    BodyType::BinaryMime => Body::BinaryMime,
                 }),
-                smtputf8: false,
+                smtputf8: mail.smtp_utf8,
                 tls: false,
                 ret: mail.ret.map(|ret| match ret {
                     Return::Full => Ret::Full,

@@ -9,7 +9,7 @@ mod through;
 mod trace;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +96,20 @@ impl Listening {
         self.config.host_name.as_str()
     }
 
+    /// What a session with this client offers. Of what only passes through the box, no more than the next hops take.
+    fn config_for(&self, client: IpAddr) -> server::Config {
+        let takes = self.delivery.takes();
+        server::Config {
+            size_bytes_max: takes.size_bytes_max(self.config.size_bytes_max),
+            eight_bit_mime: takes.eight_bit_mime,
+            smtp_utf8: takes.smtp_utf8,
+            dsn: takes.dsn,
+            binary_mime: takes.binary_mime,
+            etrn: self.settings.listen.etrn_from.iter().any(|network| network.contains(client)),
+            ..self.config.clone()
+        }
+    }
+
     /// What a client is told when the log does not take its message. Always 4xx: nothing that is wrong with us is the
     /// sender's fault.
     fn refusal(&self, error: penstock_spool::Error) -> Reply<'static> {
@@ -124,6 +138,7 @@ fn config(settings: &Settings) -> Result<server::Config, Error> {
     let listen = &settings.listen;
     config.size_bytes_max = listen.size_max.0;
     config.recipients_max = listen.recipients_max;
+    config.transactions_max = Some(listen.session_messages_max).filter(|max| *max > 0);
     config.errors_max = listen.protocol_errors_max;
     config.bare_newlines = match listen.bare_newlines {
         BareNewlines::Refuse => server::BareNewlines::Refuse,

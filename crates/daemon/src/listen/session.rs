@@ -66,7 +66,7 @@ impl From<io::Error> for Cut {
 pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<Listening>, place: Place) {
     let stopping = listening.stopping.clone();
     let mut connection = Connection {
-        session: Session::new(listening.config.clone()),
+        session: Session::new(listening.config_for(client.ip())),
         intake: Intake::new(Arc::clone(&listening), client, place),
         input: Vec::new(),
         pace: Pace::new(),
@@ -232,6 +232,15 @@ impl Connection {
                     }
                     self.intake.abandon();
                     continue;
+                }
+                Event::Etrn { .. } => {
+                    let released = self.listening.delivery.release_now();
+                    if released { Ok(()) } else { Err(replies::ETRN_HELD) }
+                }
+                // It is not offered.
+                Event::StartTls => {
+                    self.session.close(replies::LOCAL_ERROR);
+                    return Step::Close;
                 }
                 Event::Close { why } => {
                     if why != CloseReason::Quit {

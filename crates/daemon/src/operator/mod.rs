@@ -413,7 +413,7 @@ fn give_back(spool: &mut Spool, store: Store, id: MessageId, event: &Event) -> R
 }
 
 /// Who answers for what the box writes itself: an address that a site has to read (RFC 5321 §4.5.1).
-fn postmaster(settings: &Settings) -> String {
+pub(crate) fn postmaster(settings: &Settings) -> String {
     let first = settings.domains.accepted.first();
     let domain = first.map_or_else(|| settings.system.hostname.to_string(), ToString::to_string);
     format!("postmaster@{}", domain.trim_start_matches("*."))

@@ -409,6 +409,19 @@ impl Hop {
                     reply
                 }
                 "DATA" => verdict(line, "354 Start mail input"),
+                "BDAT" => {
+                    let octets = line.split(' ').nth(1).and_then(|octets| octets.parse().ok());
+                    let mut chunk = vec![0; octets.unwrap()];
+                    if lines.read_exact(&mut chunk).is_err() {
+                        return;
+                    }
+                    message.body.push_str(std::str::from_utf8(&chunk).unwrap());
+                    let reply = verdict(line, "250 2.6.0 Queued mail for delivery");
+                    if reply.starts_with('2') && line.ends_with(" LAST") {
+                        self.got.lock().unwrap().push(message.clone());
+                    }
+                    reply
+                }
                 "RSET" => "250 2.0.0 Resetting".to_owned(),
                 "QUIT" => {
                     say("221 2.0.0 Closing");

@@ -22,6 +22,14 @@ pub struct Capabilities {
     pub dsn: bool,
     /// RFC 2034.
     pub enhanced_status_codes: bool,
+    /// RFC 3207.
+    pub starttls: bool,
+    /// RFC 6531.
+    pub smtp_utf8: bool,
+    /// RFC 3030: messages may come in chunks.
+    pub chunking: bool,
+    /// RFC 3030: chunks may hold what is not made of lines.
+    pub binary_mime: bool,
     /// Every keyword as it came, without parameters, a space after each: graphic ASCII, cut between keywords at
     /// [`KEYWORDS_BYTES_MAX`]. They show which server it is.
     pub keywords: String<KEYWORDS_BYTES_MAX>,
@@ -60,6 +68,14 @@ impl Capabilities {
             self.dsn = true;
         } else if is("ENHANCEDSTATUSCODES") {
             self.enhanced_status_codes = true;
+        } else if is("SMTPUTF8") {
+            self.smtp_utf8 = true;
+        } else if is("CHUNKING") {
+            self.chunking = true;
+        } else if is("BINARYMIME") {
+            self.binary_mime = true;
+        } else if is("STARTTLS") {
+            self.starttls = true;
         }
     }
 }

@@ -30,6 +30,8 @@ pub enum Phase {
     Greeting,
     /// EHLO, or HELO after it.
     Ehlo,
+    /// STARTTLS, and the handshake after it.
+    StartTls,
     /// Nothing is owed by the server: it is the caller's turn.
     Idle,
     /// MAIL.
@@ -58,7 +60,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For the greeting. Default 5 min (§4.5.3.2.1).
     pub greeting: Duration,
-    /// For the reply to EHLO, HELO, RSET. Default 5 min; not in the RFC, as MAIL.
+    /// For the reply to EHLO, HELO, RSET and STARTTLS, and for the handshake after that. Default 5 min; not in the RFC, as MAIL.
     pub ehlo: Duration,
     /// For the reply to MAIL. Default 5 min (§4.5.3.2.2).
     pub mail: Duration,
@@ -96,7 +98,7 @@ impl Timeouts {
     pub const fn of(&self, phase: Phase) -> Option<Duration> {
         match phase {
             Phase::Greeting => Some(self.greeting),
-            Phase::Ehlo | Phase::Reset => Some(self.ehlo),
+            Phase::Ehlo | Phase::StartTls | Phase::Reset => Some(self.ehlo),
             Phase::Mail => Some(self.mail),
             Phase::Rcpt => Some(self.rcpt),
             Phase::Data => Some(self.data),

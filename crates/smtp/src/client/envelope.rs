@@ -3,7 +3,7 @@
 use core::fmt::{Result, Write};
 
 use crate::bounds::CLIENT_OUTPUT_BYTES;
-use crate::envelope::{MailFrom, Recipient};
+use crate::envelope::{BodyType, MailFrom, Recipient};
 use crate::output::Output;
 use crate::reply::Reply;
 
@@ -19,6 +19,10 @@ pub(super) struct Envelope {
     recipients_accepted: u32,
     pub(super) data_sent: bool,
     data_answered: bool,
+    /// The message can only be sent by BDAT.
+    pub(super) binary: bool,
+    /// Addresses may be UTF-8.
+    pub(super) smtp_utf8: bool,
 }
 
 /// Which command a reply answers.
@@ -31,6 +35,14 @@ pub(super) enum Answers {
 }
 
 impl Envelope {
+    pub(super) fn new(offered: &Capabilities, mail: &MailFrom<'_>) -> Self {
+        Self {
+            binary: mail.body == Some(BodyType::BinaryMime),
+            smtp_utf8: mail.smtp_utf8 && offered.smtp_utf8,
+            ..Self::default()
+        }
+    }
+
     /// How many replies the server owes.
     pub(super) fn outstanding(&self) -> u32 {
         u32::from(self.mail_accepted.is_none())
@@ -91,8 +103,12 @@ pub(super) fn write_mail(
     if let Some(bytes) = mail.size_bytes.filter(|_| offered.size) {
         write!(output, " SIZE={bytes}")?;
     }
-    if let Some(body) = mail.body.filter(|_| offered.eight_bit_mime) {
+    let is_offered = |body: &BodyType| offered.eight_bit_mime || *body == BodyType::BinaryMime;
+    if let Some(body) = mail.body.filter(is_offered) {
         write!(output, " BODY={}", body.keyword())?;
+    }
+    if mail.smtp_utf8 && offered.smtp_utf8 {
+        write!(output, " SMTPUTF8")?;
     }
     if let Some(ret) = mail.ret.filter(|_| offered.dsn) {
         write!(output, " RET={}", ret.keyword())?;

@@ -13,6 +13,9 @@ pub enum Event<'a> {
     Greeting(Reply<'a>),
     /// The server knows us, and this is what it offers. Mail may be sent.
     Ready(&'a Capabilities),
+    /// The reply to STARTTLS. After 220 do the handshake, then say [`tls_started`](super::Session::tls_started);
+    /// [`Ready`](Self::Ready) comes once more. After any other reply the session can go on in plain text.
+    StartTlsReply(Reply<'a>),
     /// The reply to MAIL.
     MailReply(Reply<'a>),
     /// The reply to a RCPT.

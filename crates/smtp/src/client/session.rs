@@ -24,6 +24,7 @@ pub struct Session {
     reader: ReplyReader,
     output: Output<CLIENT_OUTPUT_BYTES>,
     state: State,
+    tls: bool,
 }
 
 #[derive(Debug)]
@@ -31,9 +32,15 @@ enum State {
     Greeting,
     Ehlo,
     Helo,
+    StartTls,
+    /// The server waits for a TLS handshake.
+    Handshake,
     Idle,
     Envelope(Envelope),
     Body(Stuffer),
+    /// A chunk, with so many bytes to come.
+    Chunk(u64),
+    /// Everything has been handed out that makes the server take the message.
     FinalDot,
     /// The same, of an empty message that must not be delivered.
     LoneDot,
@@ -50,6 +57,7 @@ enum Step {
     NeedInput,
     Greeting,
     Ready,
+    StartTls,
     Mail,
     Rcpt(u32),
     Data,
@@ -70,6 +78,7 @@ impl Session {
             reader: ReplyReader::new(),
             output: Output::new(),
             state: State::Greeting,
+            tls: false,
         }
     }
 
@@ -86,6 +95,7 @@ impl Session {
             Step::Again | Step::NeedInput => Event::NeedInput,
             Step::Greeting => Event::Greeting(reply),
             Step::Ready => Event::Ready(&self.capabilities),
+            Step::StartTls => Event::StartTlsReply(reply),
             Step::Mail => Event::MailReply(reply),
             Step::Rcpt(index) => Event::RcptReply { index, reply },
             Step::Data => Event::DataReply(reply),
@@ -112,18 +122,27 @@ impl Session {
         in_turn && self.has_room()
     }
 
-    /// Begins a transaction. Parameters that the server did not offer are left out: RET and ENVID without DSN, BODY
-    /// without 8BITMIME (and the message is sent as it is), SIZE without SIZE.
+    /// Begins a transaction. Parameters that the server did not offer are left out: RET and ENVID without DSN, SIZE
+    /// without SIZE; also BODY without 8BITMIME (and the message is sent as it is) and SMTPUTF8 while all addresses are
+    /// ASCII: whether the message can do without them is for the caller to know.
     ///
     /// # Errors
-    /// [`Error::OutOfTurn`] within a transaction, or if [`can_send`](Self::can_send) says no.
+    /// [`Error::OutOfTurn`] within a transaction, or if [`can_send`](Self::can_send) says no; [`Error::NotOffered`] for
+    /// BODY=BINARYMIME and for an address beyond ASCII, if the server does not take them.
     pub fn mail(&mut self, mail: &MailFrom<'_>) -> Result<(), Error> {
         if !matches!(self.state, State::Idle) || !self.can_send() {
             return Err(Error::OutOfTurn);
         }
-        let written = write_mail(&mut self.output, &self.capabilities, mail);
+        let offered = &self.capabilities;
+        let envelope = Envelope::new(offered, mail);
+        if (envelope.binary && !(offered.chunking && offered.binary_mime))
+            || (!mail.sender.is_ascii() && !envelope.smtp_utf8)
+        {
+            return Err(Error::NotOffered);
+        }
+        let written = write_mail(&mut self.output, offered, mail);
         debug_assert!(written.is_ok(), "there is room for COMMAND_BYTES_MAX");
-        self.state = State::Envelope(Envelope::default());
+        self.state = State::Envelope(envelope);
         Ok(())
     }
 
@@ -131,7 +150,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::OutOfTurn`] outside a transaction, after DATA, or if [`can_send`](Self::can_send) says no;
-    /// [`Error::RecipientsMax`]; [`Error::Address`] for the null address, which cannot receive.
+    /// [`Error::RecipientsMax`]; [`Error::Address`] for the null address, which cannot receive; [`Error::NotOffered`] for
+    /// an address beyond ASCII in a transaction without SMTPUTF8.
     pub fn rcpt(&mut self, recipient: &Recipient<'_>) -> Result<(), Error> {
         if !self.can_send() {
             return Err(Error::OutOfTurn);
@@ -145,6 +165,9 @@ impl Session {
         if recipient.address.is_null() {
             return Err(Error::Address);
         }
+        if !recipient.is_ascii() && !envelope.smtp_utf8 {
+            return Err(Error::NotOffered);
+        }
         envelope.recipients += 1;
         let written = write_rcpt(&mut self.output, &self.capabilities, recipient);
         debug_assert!(written.is_ok(), "there is room for COMMAND_BYTES_MAX");
@@ -154,7 +177,8 @@ impl Session {
     /// Asks to send the message.
     ///
     /// # Errors
-    /// [`Error::OutOfTurn`] outside a transaction, after DATA, or if [`can_send`](Self::can_send) says no;
+    /// [`Error::OutOfTurn`] outside a transaction, after DATA, for BODY=BINARYMIME, or if [`can_send`](Self::can_send) says
+    /// no;
     /// [`Error::NoRecipients`] if it is known that the server took no recipient: the transaction has failed, and
     /// RSET is due.
     pub fn data(&mut self) -> Result<(), Error> {
@@ -164,6 +188,9 @@ impl Session {
         let State::Envelope(envelope) = &mut self.state else {
             return Err(Error::OutOfTurn);
         };
+        if envelope.binary {
+            return Err(Error::OutOfTurn);
+        }
         if envelope.recipients == 0 || (envelope.outstanding() == 0 && !envelope.is_deliverable()) {
             return Err(Error::NoRecipients);
         }
@@ -172,28 +199,73 @@ impl Session {
         Ok(())
     }
 
-    /// Takes as much of the message as there is room for, stuffs its dots, and says how many bytes that was: the
-    /// caller comes back with the rest once output has been sent.
+    /// Sends the message by BDAT, all of it as one chunk of `octets` bytes, which [`body`](Self::body) brings next. Servers
+    /// are known to hang at BDAT, so it is for messages that cannot go by DATA.
+    ///
+    /// Not ahead of replies: a chunk for nobody would be a waste of its octets.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] outside a transaction, after DATA, or while a reply is owed; [`Error::NotOffered`];
+    /// [`Error::NoRecipients`] if the server took no recipient: RSET is due.
+    pub fn chunk(&mut self, octets: u64) -> Result<(), Error> {
+        if !self.capabilities.chunking {
+            return Err(Error::NotOffered);
+        }
+        let State::Envelope(envelope) = &self.state else {
+            return Err(Error::OutOfTurn);
+        };
+        if !self.can_send() || envelope.outstanding() > 0 {
+            return Err(Error::OutOfTurn);
+        }
+        if !envelope.is_deliverable() {
+            return Err(Error::NoRecipients);
+        }
+        let written = write!(self.output, "BDAT {octets} LAST\r\n");
+        debug_assert!(written.is_ok(), "there is room for COMMAND_BYTES_MAX");
+        self.state = if octets == 0 { State::FinalDot } else { State::Chunk(octets) };
+        Ok(())
+    }
+
+    /// Takes as much of the message as there is room for, stuffs its dots if it goes by DATA, and says how many bytes that
+    /// was: the caller comes back with the rest once output has been sent.
+    ///
+    /// With the last byte of a chunk the server has the message: a caller that has yet to see whether the message is whole
+    /// keeps something of it back.
     ///
     /// A caller that cannot go on in the middle has to drop the connection: whatever it sent would count.
     ///
     /// # Errors
-    /// [`Error::OutOfTurn`] unless the server said 354 and nothing since.
+    /// [`Error::OutOfTurn`] unless the server said 354 and nothing since, or within a chunk; [`Error::ChunkLength`] for more
+    /// than was announced, of which nothing is taken.
     pub fn body(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         match &mut self.state {
             State::Body(stuffer) => Ok(stuffer.push(bytes, &mut self.output)),
+            State::Chunk(left) if bytes.len() as u64 > *left => Err(Error::ChunkLength),
+            State::Chunk(left) => {
+                let octets = bytes.get(..self.output.room()).unwrap_or(bytes);
+                self.output.push(octets);
+                *left -= octets.len() as u64;
+                if *left == 0 {
+                    self.state = State::FinalDot;
+                }
+                Ok(octets.len())
+            }
             _ => Err(Error::OutOfTurn),
         }
     }
 
-    /// Ends the message. One that does not end in CR LF gets it: SMTP cannot say otherwise.
+    /// Ends the message. One that does not end in CR LF gets it: DATA cannot say otherwise. A chunk ends by itself, and
+    /// stays as it is.
     ///
     /// # Errors
     /// [`Error::OutOfTurn`] where [`body`](Self::body) would say so; [`Error::OutputFull`] if output has to be sent
-    /// first.
+    /// first; [`Error::ChunkLength`] if bytes of a chunk are missing.
     pub fn finish(&mut self) -> Result<(), Error> {
-        let State::Body(stuffer) = &self.state else {
-            return Err(Error::OutOfTurn);
+        let stuffer = match &self.state {
+            State::Body(stuffer) => stuffer,
+            State::Chunk(_) => return Err(Error::ChunkLength),
+            State::FinalDot => return Ok(()),
+            _ => return Err(Error::OutOfTurn),
         };
         if self.output.room() < Stuffer::END_BYTES_MAX {
             return Err(Error::OutputFull);
@@ -201,6 +273,38 @@ impl Session {
         self.output.push(stuffer.end());
         self.state = State::FinalDot;
         Ok(())
+    }
+
+    /// Asks the server to go over to TLS.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] within a transaction, in a session that is encrypted, and if the server does not
+    /// [offer](Capabilities::starttls) it; [`Error::OutputFull`].
+    pub fn start_tls(&mut self) -> Result<(), Error> {
+        if self.tls || !self.capabilities.starttls || !matches!(self.state, State::Idle) {
+            return Err(Error::OutOfTurn);
+        }
+        self.write_between(b"STARTTLS\r\n", State::StartTls)
+    }
+
+    /// The handshake is done, and from now on input and output are the encrypted session's. What the server offered
+    /// before is forgotten (RFC 3207 §4.2), and EHLO is on its way again.
+    ///
+    /// # Errors
+    /// [`Error::OutOfTurn`] unless the server said 220 to STARTTLS, and nothing after it.
+    pub fn tls_started(&mut self) -> Result<(), Error> {
+        if !matches!(self.state, State::Handshake) {
+            return Err(Error::OutOfTurn);
+        }
+        self.tls = true;
+        self.capabilities = Capabilities::default();
+        self.hello("EHLO", State::Ehlo);
+        Ok(())
+    }
+
+    /// Whether the session is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls
     }
 
     /// Gives up the transaction, or does nothing in a way that shows whether the server is still there.
@@ -235,9 +339,10 @@ impl Session {
         match &self.state {
             State::Greeting => Phase::Greeting,
             State::Ehlo | State::Helo => Phase::Ehlo,
+            State::StartTls | State::Handshake => Phase::StartTls,
             State::Idle => Phase::Idle,
             State::Envelope(envelope) => envelope.phase(),
-            State::Body(_) => Phase::Body,
+            State::Body(_) | State::Chunk(_) => Phase::Body,
             State::FinalDot | State::LoneDot => Phase::FinalDot,
             State::Reset => Phase::Reset,
             State::Quit => Phase::Quit,
@@ -279,6 +384,9 @@ impl Session {
         if matches!(self.state, State::Over) {
             return Step::Closed;
         }
+        if matches!(self.state, State::Handshake) {
+            return if input.is_empty() { Step::NeedInput } else { self.broken(Error::InputBeforeTls) };
+        }
         match self.reader.next(input) {
             Ok(Read::Incomplete) => Step::NeedInput,
             Ok(Read::Line) => {
@@ -287,7 +395,13 @@ impl Session {
             }
             Ok(Read::Last) => {
                 self.read_capability();
-                self.answered()
+                match self.answered() {
+                    // Nobody may say anything in plain text any more: what is there was put in by somebody else.
+                    Step::StartTls if matches!(self.state, State::Handshake) && !input.is_empty() => {
+                        self.broken(Error::InputBeforeTls)
+                    }
+                    step => step,
+                }
             }
             Err(error) => self.broken(error),
         }
@@ -335,6 +449,14 @@ impl Session {
             State::Helo if success => {
                 self.state = State::Idle;
                 Step::Ready
+            }
+            State::StartTls if code == 220 && !early => {
+                self.state = State::Handshake;
+                Step::StartTls
+            }
+            State::StartTls if refused => {
+                self.state = State::Idle;
+                Step::StartTls
             }
             State::Reset if success => {
                 self.state = State::Idle;

@@ -61,6 +61,22 @@ pub struct Config {
     pub eight_bit_mime: bool,
     /// Whether DSN is offered. Default true.
     pub dsn: bool,
+    /// Whether SMTPUTF8 is offered; it needs 8BITMIME beside it (RFC 6531 §3.1). Default true.
+    pub smtp_utf8: bool,
+    /// Whether CHUNKING is offered. Default true.
+    pub chunking: bool,
+    /// Whether BINARYMIME is offered, where CHUNKING is. Whoever takes such a message can give it on only to a server
+    /// that offers it, too. Default true.
+    pub binary_mime: bool,
+    /// Whether LIMITS tells `recipients_max` and `transactions_max`. Default true.
+    pub limits: bool,
+    /// Transactions in one session; MAIL beyond them closes it with 421. Default none.
+    pub transactions_max: Option<u32>,
+    /// Whether ETRN is offered: to whom that is done is the caller's affair. Default false.
+    pub etrn: bool,
+    /// Whether STARTTLS is offered, until the session is encrypted: whoever says so has a certificate at hand and acts on
+    /// [`Event::StartTls`](super::Event::StartTls). Default false.
+    pub starttls: bool,
 }
 
 impl Config {
@@ -80,6 +96,13 @@ impl Config {
             bare_newlines: BareNewlines::default(),
             eight_bit_mime: true,
             dsn: true,
+            smtp_utf8: true,
+            chunking: true,
+            binary_mime: true,
+            limits: true,
+            transactions_max: None,
+            etrn: false,
+            starttls: false,
         })
     }
 }

@@ -23,9 +23,11 @@ pub enum Event<'a> {
     Mail(MailFrom<'a>),
     /// RCPT. Asks for a verdict about this recipient.
     Rcpt(Recipient<'a>),
-    /// DATA, with at least one recipient accepted. Asks for a verdict: whether the message may be sent.
+    /// DATA, or the first BDAT, with at least one recipient accepted. Asks for a verdict: whether the message may be
+    /// sent. A message in chunks that may not is over with an [`Event::Reset`] once its chunk has been consumed.
     Data,
-    /// The next bytes of the message as it was before dot-stuffing, a slice of the input, at least one byte.
+    /// The next bytes of the message, a slice of the input, at least one byte: after DATA as they were before
+    /// dot-stuffing, of a chunk as they are.
     Body(&'a [u8]),
     /// The message has ended, whole. Asks for the verdict that takes it into custody or refuses it, and waits for
     /// that as long as it takes. The transaction is over.
@@ -35,6 +37,16 @@ pub enum Event<'a> {
         /// How many Received fields the header section has. Whether that is a loop is for the caller to decide.
         received_lines: u32,
     },
+    /// ETRN (RFC 1985). Asks for a verdict: whether what waits for this node is sent now.
+    Etrn {
+        /// The node, as it came: a domain, perhaps with `@` before it, or `#` and the name of a queue.
+        node: &'a str,
+    },
+    /// STARTTLS, and the answer is in the output: send it, throw away whatever was read and not handed over yet, do the
+    /// handshake, and say [`tls_started`](super::Session::tls_started). Until then every poll throws its input away and
+    /// gives this event again, so that nothing that came in plain text can become a command in the encrypted session
+    /// (RFC 3207 §4.2, §6). A handshake that fails ends the connection.
+    StartTls,
     /// The transaction is over without a message: drop the envelope and what came of the message. Already answered.
     Reset {
         /// Why.
@@ -56,6 +68,8 @@ pub enum ResetReason {
     BareNewline,
     /// The message is larger than [`Config::size_bytes_max`](super::Config::size_bytes_max).
     TooLarge,
+    /// A chunk came out of turn, or was refused by the caller.
+    Chunk,
 }
 
 /// Why a session is over.
@@ -69,6 +83,10 @@ pub enum CloseReason {
     IdleCommands,
     /// Far more RCPT than [`Config::recipients_max`](super::Config::recipients_max).
     Recipients,
+    /// More MAIL than [`Config::transactions_max`](super::Config::transactions_max).
+    Transactions,
+    /// A BDAT that does not say how many octets follow, so that nobody knows where the next command begins.
+    NoCount,
     /// A command line that does not end.
     EndlessLine,
     /// A message that does not end.
@@ -90,6 +108,8 @@ pub enum Awaits {
     Body,
     /// The caller's verdict: the peer is not late.
     Verdict,
+    /// A TLS handshake, as much the peer's business as a command.
+    Handshake,
     /// Nothing any more.
     Nothing,
 }

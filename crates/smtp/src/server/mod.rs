@@ -21,6 +21,7 @@
 //!         Event::Body(bytes) => stored.extend_from_slice(bytes),
 //!         Event::EndOfData { .. } => session.accept().unwrap(), // once the message is safe, however long that takes
 //!         Event::Hello { .. } | Event::Reset { .. } | Event::Answered | Event::Verdict => {}
+//!         Event::StartTls | Event::Etrn { .. } => unreachable!("it was not offered"),
 //!     }
 //! }
 //! assert_eq!(stored, b"Subject: hello\r\n\r\n.\r\n");
@@ -28,7 +29,9 @@
 //! ```
 
 mod config;
+mod dialogue;
 mod event;
+mod receiving;
 mod session;
 
 pub use config::{BareNewlines, Config, Greeting};

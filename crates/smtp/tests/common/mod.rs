@@ -74,6 +74,13 @@ impl Peer {
                         self.session.accept().unwrap();
                     }
                 }
+                Event::Etrn { node } => {
+                    if node == "held.example" {
+                        self.session.refuse(replies::ETRN_HELD).unwrap();
+                    } else {
+                        self.session.accept().unwrap();
+                    }
+                }
                 Event::Data => {
                     if self.envelope.sender.starts_with("no-data@") {
                         self.session.refuse(replies::LOCAL_ERROR).unwrap();
@@ -95,6 +102,13 @@ impl Peer {
                         self.taken.push(taken);
                         self.session.accept().unwrap();
                     }
+                }
+                Event::StartTls => {
+                    // A handshake that needs no bytes: whatever came along is thrown away.
+                    assert!(input.is_empty());
+                    self.send(usize::MAX);
+                    self.session.tls_started().unwrap();
+                    self.envelope = Taken::default();
                 }
                 Event::Close { .. } => {
                     self.closed = true;

@@ -7,7 +7,6 @@
 //! if the power is cut between its 250 and our record, the next try tells the sender a second time.
 
 mod reason;
-mod report;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -22,12 +21,12 @@ use super::{Operator, postmaster, refusal, unavailable, view};
 use crate::control::quarantine::{BounceRequest, HeldFilter, HeldPage, HeldRow};
 use crate::control::types::ActionResult;
 use crate::control::{Kind as Fault, MailId, Refusal, Who};
+use crate::dsn::{About, Outcome, Report};
 use crate::header;
 use crate::ledger::Kind;
 use crate::storage::{OpenMessage, Source, Storage};
 use crate::volume::Spool;
 use reason::{Reason, Said};
-use report::Report;
 use rule::{Alignment, Case, Objection, may_bounce};
 
 /// Held messages that a page looks at.
@@ -303,10 +302,14 @@ impl Bounced {
         let failed: Vec<_> = self
             .failed
             .iter()
-            .filter_map(|(number, said)| Some((self.envelope.recipients.get(usize::from(*number))?, said)))
+            .filter_map(|(number, said)| {
+                let recipient = self.envelope.recipients.get(usize::from(*number))?;
+                Some(About { recipient, status: said.enhanced.unwrap_or((5, 0, 0)), said: said.to_string() })
+            })
             .collect();
         let id = self.id.to_string();
         Report {
+            outcome: Outcome::Failed,
             hostname,
             postmaster,
             id: &id,
@@ -314,7 +317,7 @@ impl Bounced {
             unix_ms: now.unix_ms,
             begin: &self.envelope.begin,
             header: &self.header,
-            failed: &failed,
+            about: &failed,
             server: &self.server,
         }
         .write()

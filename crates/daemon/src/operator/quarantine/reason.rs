@@ -34,6 +34,8 @@ pub(super) enum Cause {
     Expired,
     /// Its bytes are not those that were written.
     Damaged,
+    /// The next hop does not offer what it needs.
+    Unfit,
     Other,
 }
 
@@ -53,6 +55,7 @@ impl Cause {
             Self::Poison => "poison",
             Self::Expired => "expired",
             Self::Damaged => "damaged",
+            Self::Unfit => "unfit",
             Self::Other => "other",
         }
     }
@@ -90,6 +93,8 @@ impl Reason {
             Cause::Poison
         } else if why.starts_with("older than mail may become") {
             Cause::Expired
+        } else if why.starts_with("PS-D350") {
+            Cause::Unfit
         } else {
             Cause::Other
         };

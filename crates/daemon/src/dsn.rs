@@ -1,13 +1,13 @@
-//! The report to a sender that a message was not delivered (RFC 3464), in memory: it is small whatever it is about.
+//! The report to a sender of what became of a message (RFC 3464), in memory: it is small whatever it is about.
 //!
 //! With the header of the message and never its text: RFC 3461 §4.3 lets a report of a failure leave that out where it is
-//! large, and nobody needs it less than a sender who did not write it. All of it is seven-bit.
+//! large, and nobody needs it less than a sender who did not write it. All of it is seven-bit, but for the sender's own
+//! address where that is UTF-8: a report to such a sender needs SMTPUTF8.
 
 use std::fmt::Write as _;
 
 use penstock_spool::{Begin, Recipient};
 
-use super::reason::Said;
 use crate::clock::rfc5322;
 use crate::header::Header;
 
@@ -16,27 +16,73 @@ const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// A line has no more (RFC 5322 §2.1.1).
 const LINE_BYTES_MAX: usize = 998;
 
+/// What a report says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was not delivered, and will not be tried again.
+    Failed,
+    /// It was given to a server that will not say what becomes of it (RFC 3461 §5.2.2).
+    Relayed,
+}
+
+impl Outcome {
+    /// The subject, and what is said before and behind the recipients.
+    const fn words(self) -> [&'static str; 3] {
+        match self {
+            Self::Failed => [
+                "Undelivered mail: returned to its sender",
+                "Your message could not be delivered to these recipients:",
+                "It will not be tried again.",
+            ],
+            Self::Relayed => [
+                "Mail relayed: there will be no report of its delivery",
+                "Your message was given to a server that sends no reports of delivery, for these recipients:",
+                "You would hear of a failure.",
+            ],
+        }
+    }
+
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Relayed => "relayed",
+        }
+    }
+}
+
+/// What became of one recipient.
+#[derive(Debug)]
+pub(crate) struct About<'a> {
+    pub(crate) recipient: &'a Recipient,
+    /// The enhanced status code.
+    pub(crate) status: (u8, u16, u16),
+    /// What the server said.
+    pub(crate) said: String,
+}
+
 /// What a report is about.
-pub(super) struct Report<'a> {
-    pub(super) hostname: &'a str,
+pub(crate) struct Report<'a> {
+    pub(crate) outcome: Outcome,
+    pub(crate) hostname: &'a str,
     /// Who answers for it.
-    pub(super) postmaster: &'a str,
+    pub(crate) postmaster: &'a str,
     /// The message's name here, and when it is written: they make the Message-ID.
-    pub(super) id: &'a str,
-    pub(super) boot: u32,
-    pub(super) unix_ms: u64,
-    pub(super) begin: &'a Begin,
-    pub(super) header: &'a Header,
-    /// The recipients who did not get it, and what was said of each.
-    pub(super) failed: &'a [(&'a Recipient, &'a Said)],
+    pub(crate) id: &'a str,
+    pub(crate) boot: u32,
+    pub(crate) unix_ms: u64,
+    pub(crate) begin: &'a Begin,
+    pub(crate) header: &'a Header,
+    /// Its recipients, and what was said of each.
+    pub(crate) about: &'a [About<'a>],
     /// The server that said so.
-    pub(super) server: &'a str,
+    pub(crate) server: &'a str,
 }
 
 impl Report<'_> {
     /// The report as a message.
-    pub(super) fn write(&self) -> Vec<u8> {
+    pub(crate) fn write(&self) -> Vec<u8> {
         let Self { hostname, postmaster, id, boot, unix_ms, begin, .. } = self;
+        let [subject, before, behind] = self.outcome.words();
         // Nothing that is quoted below can begin a line with two hyphens and this.
         let boundary = format!("=_report_{id}_{boot}_{unix_ms}");
         let mut text = String::new();
@@ -45,21 +91,21 @@ impl Report<'_> {
             text,
             "Received: by {hostname} (report about {id});\r\n\t{date}\r\n\
              Date: {date}\r\nFrom: Mail Delivery System <{postmaster}>\r\nTo: <{to}>\r\n\
-             Message-ID: <report.{id}.{boot}.{unix_ms}@{hostname}>\r\nSubject: Undelivered mail: returned to its sender\r\n\
+             Message-ID: <report.{id}.{boot}.{unix_ms}@{hostname}>\r\nSubject: {subject}\r\n\
              Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
              Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\r\n\
              --{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n\
              This is the mail system at {hostname}.\r\n\r\n\
-             Your message could not be delivered to these recipients:\r\n\r\n",
+             {before}\r\n\r\n",
             date = rfc5322(*unix_ms),
             to = begin.sender,
         );
-        for (recipient, said) in self.failed {
-            let _ = write!(text, "<{}>\r\n    {}\r\n\r\n", line(&recipient.address), line(&said.to_string()));
+        for About { recipient, said, .. } in self.about {
+            let _ = write!(text, "<{}>\r\n    {}\r\n\r\n", line(&encoded(&recipient.address)), line(said));
         }
         let _ = write!(
             text,
-            "It will not be tried again.\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n\
+            "{behind}\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n\
              Reporting-MTA: dns; {hostname}\r\n",
         );
         if let Some(envid) = begin.envid.as_deref() {
@@ -68,20 +114,21 @@ impl Report<'_> {
         if begin.received.trusted {
             let _ = write!(text, "Arrival-Date: {}\r\n", rfc5322(begin.received.unix_ms));
         }
-        for (recipient, said) in self.failed {
+        for About { recipient, status: (class, subject, detail), said } in self.about {
             text.push_str("\r\n");
             if let Some((kind, address)) = recipient.orcpt.as_deref().and_then(|orcpt| orcpt.split_once(';'))
             {
-                let _ = write!(text, "Original-Recipient: {kind}; {}\r\n", line(&decoded(address)));
+                let _ = write!(text, "Original-Recipient: {kind}; {}\r\n", line(&encoded(&decoded(address))));
             }
-            let (class, subject, detail) = said.enhanced.unwrap_or((5, 0, 0));
+            let kind = if recipient.address.is_ascii() { "rfc822" } else { "utf-8" };
             let _ = write!(
                 text,
-                "Final-Recipient: rfc822; {}\r\nAction: failed\r\nStatus: {class}.{subject}.{detail}\r\n\
+                "Final-Recipient: {kind}; {}\r\nAction: {}\r\nStatus: {class}.{subject}.{detail}\r\n\
                  Remote-MTA: dns; {}\r\nDiagnostic-Code: smtp; {}\r\n",
-                line(&recipient.address),
+                line(&encoded(&recipient.address)),
+                self.outcome.action(),
                 self.server,
-                line(&said.to_string()),
+                line(said),
             );
         }
         let _ = write!(text, "\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n\r\n");
@@ -112,6 +159,20 @@ fn line(text: &str) -> String {
     text.chars().map(plain).take(LINE_BYTES_MAX - 64).collect()
 }
 
+/// An address as ASCII: what is beyond it as `\x{…}` (RFC 6533 §3).
+fn encoded(address: &str) -> String {
+    let mut text = String::with_capacity(address.len());
+    for c in address.chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\\x{{{:X}}}", u32::from(c));
+        }
+    }
+    text
+}
+
 /// Undoes xtext (RFC 3461 §4): `+41` stands for `A`. What is no such thing stays as it is.
 fn decoded(xtext: &str) -> String {
     let mut parts = xtext.split('+');
@@ -135,7 +196,6 @@ fn decoded(xtext: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use penstock_release::Phase;
     use penstock_spool::Stamp;
 
     #[test]
@@ -145,12 +205,8 @@ mod tests {
             orcpt: Some("rfc822;Gone+2Baway@example.org".into()),
             ..Recipient::default()
         };
-        let said = Said {
-            code: 550,
-            enhanced: Some((5, 1, 1)),
-            words: "no such user\r\nBcc: x".into(),
-            phase: Phase::Rcpt,
-        };
+        let about =
+            [About { recipient: &gone, status: (5, 1, 1), said: "550 5.1.1 no such user\r\nBcc: x".into() }];
         let begin = Begin {
             received: Stamp { unix_ms: 1_795_317_580_000, boot: 1, trusted: true },
             sender: "sender@example.net".into(),
@@ -160,6 +216,7 @@ mod tests {
         let header =
             Header::of("Subject: Gr\u{fc}\u{df}e\r\n folded\r\nFrom: x\r\n\r\nsecret text\r\n".into());
         let report = Report {
+            outcome: Outcome::Failed,
             hostname: "mx.example.org",
             postmaster: "postmaster@example.org",
             id: "d-7",
@@ -167,7 +224,7 @@ mod tests {
             unix_ms: 1_795_317_580_000,
             begin: &begin,
             header: &header,
-            failed: &[(&gone, &said)],
+            about: &about,
             server: "exchange",
         };
         let text = String::from_utf8(report.write()).unwrap();
@@ -186,6 +243,39 @@ mod tests {
             assert!(text.contains(part), "{part:?} is not in {text}");
         }
         assert!(!text.contains("secret text"));
+    }
+
+    #[test]
+    fn addresses_beyond_ascii_are_encoded_in_reports() {
+        let jane = Recipient {
+            address: "j\u{e9}@b\u{fc}cher.example".into(),
+            orcpt: Some("utf-8;\u{7528}@example.org".into()),
+            ..Recipient::default()
+        };
+        let begin = Begin { sender: "s\u{fc}@example.net".into(), smtputf8: true, ..Begin::default() };
+        let about = [About { recipient: &jane, status: (2, 1, 5), said: "250 2.1.5 ok".into() }];
+        let report = Report {
+            outcome: Outcome::Relayed,
+            hostname: "mx.example.org",
+            postmaster: "postmaster@example.org",
+            id: "d-7",
+            boot: 3,
+            unix_ms: 1_795_317_580_000,
+            begin: &begin,
+            header: &Header::default(),
+            about: &about,
+            server: "exchange",
+        };
+        let text = String::from_utf8(report.write()).unwrap();
+        for part in [
+            "To: <s\u{fc}@example.net>\r\n",
+            "<j\\x{E9}@b\\x{FC}cher.example>\r\n    250 2.1.5 ok\r\n",
+            "Original-Recipient: utf-8; \\x{7528}@example.org\r\n\
+             Final-Recipient: utf-8; j\\x{E9}@b\\x{FC}cher.example\r\nAction: relayed\r\nStatus: 2.1.5\r\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+        assert!(text.lines().filter(|line| !line.is_ascii()).count() == 1, "{text}");
     }
 
     #[test]
