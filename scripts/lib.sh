@@ -82,8 +82,11 @@ build_image() {
     kernel=$(image/build-kernel qemu-virt) || return
     say "building penstock for the box"
     mkdir -p "$target"
-    # What is compiled is told by cargo itself, for the list of what is in the image.
-    RUSTFLAGS="--remap-path-prefix=$repository=/penstock --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
+    # What is compiled is told by cargo itself, for the list of what is in the image. The flags for C are those of
+    # .cargo/config.toml, and that no path gets in.
+    CFLAGS_aarch64_unknown_linux_musl="-ffreestanding -DRING_CORE_NOSTDLIBINC=1 \
+        -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$target=/target" \
+        RUSTFLAGS="--remap-path-prefix=$repository=/penstock --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
         cargo build --locked --release -p penstock --target "$box_target" --message-format=json-render-diagnostics "$@" \
         >"$target/box-messages.json" || return
     cargo metadata --locked --format-version 1 --filter-platform "$box_target" >"$target/box-metadata.json" || return

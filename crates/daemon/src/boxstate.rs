@@ -7,21 +7,43 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use penstock_spool::Error;
+use penstock_spool::{Error, META_VALUE_BYTES_MAX};
 use tracing::warn;
 
 use crate::ledger::META_RELEASE;
 use crate::storage::{Storage, Volumes};
 use crate::volume::Spool;
 
-/// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, the mode's history, and
-/// what the next hops take.
+/// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, the mode's history, what
+/// the next hops take, …
 const KEYS: [&[u8]; 6] = [b"state0", b"state1", b"state2", b"state3", b"mode", b"ehlo"];
+/// … those of the certificate that clients are shown, with its key, …
+pub(crate) const OWN_CERTIFICATE: [&[u8]; 12] = [
+    b"cert0", b"cert1", b"cert2", b"cert3", b"cert4", b"cert5", b"cert6", b"cert7", b"cert8", b"cert9",
+    b"certa", b"certb",
+];
+/// How much of it there is room for.
+pub(crate) const OWN_CERTIFICATE_BYTES_MAX: usize = OWN_CERTIFICATE.len() * META_VALUE_BYTES_MAX;
+/// … and those of what next hops have shown.
+pub(crate) const HOP_CERTIFICATES: [&[u8]; 8] =
+    [b"seen0", b"seen1", b"seen2", b"seen3", b"seen4", b"seen5", b"seen6", b"seen7"];
 /// The count, as u64, little-endian.
 const KEY_COUNT: &[u8] = b"count";
 
 /// Values by key. A key without a value stands for none.
 type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// All of them.
+fn keys() -> impl Iterator<Item = &'static [u8]> {
+    KEYS.into_iter().chain(OWN_CERTIFICATE).chain(HOP_CERTIFICATES)
+}
+
+/// A value that is longer than one may be, in as many pieces as there are keys. What does not fit is not kept: who makes
+/// it has bounded it.
+pub(crate) fn pieces(keys: &[&[u8]], bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut pieces = bytes.chunks(META_VALUE_BYTES_MAX);
+    keys.iter().map(|key| (key.to_vec(), pieces.next().unwrap_or_default().to_vec())).collect()
+}
 
 /// The state as a volume has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +58,7 @@ impl Kept {
         let value = |key: &[u8]| Some((key.to_vec(), spool.meta(META_RELEASE, key)?.to_vec()));
         Self {
             count: count.map_or(0, u64::from_le_bytes),
-            values: KEYS.into_iter().filter_map(value).filter(|(_, value)| !value.is_empty()).collect(),
+            values: keys().filter_map(value).filter(|(_, value)| !value.is_empty()).collect(),
         }
     }
 
@@ -51,7 +73,7 @@ impl Kept {
             // A newer one came first.
             return Ok(());
         }
-        for key in KEYS {
+        for key in keys() {
             let value = self.value(key).unwrap_or_default();
             if spool.meta(META_RELEASE, key).unwrap_or_default() != value {
                 spool.put_meta(META_RELEASE, key, value)?;
@@ -62,6 +84,11 @@ impl Kept {
 
     pub(crate) fn value(&self, key: &[u8]) -> Option<&[u8]> {
         self.values.get(key).map(Vec::as_slice)
+    }
+
+    /// What was kept in [`pieces`].
+    pub(crate) fn pieces(&self, keys: &[&[u8]]) -> Vec<u8> {
+        keys.iter().filter_map(|key| self.value(key)).flatten().copied().collect()
     }
 
     /// Which of two is right: a fresh volume has nothing, and one from before there were two has no count.

@@ -41,6 +41,8 @@ pub enum Error {
     System(io::Error),
     /// A name or number in the settings does not fit what is to be done with it.
     Settings(String),
+    /// There can be no TLS, not even with a certificate of the box's own making.
+    Tls(String),
     /// The volume could not be closed: the next start is as after a power cut.
     Close(penstock_spool::Error),
     /// The storage thread ended on its own.
@@ -68,6 +70,7 @@ impl Error {
             Self::Control(BindError::Io(..)) => "PS-D112",
             Self::System(_) => "PS-D011",
             Self::Settings(_) => "PS-D012",
+            Self::Tls(_) => "PS-D013",
             Self::Close(_) => "PS-D020",
             Self::StorageGone => "PS-D021",
             Self::Forced => "PS-D022",
@@ -98,6 +101,7 @@ impl fmt::Display for Error {
             Self::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::System(error) => write!(f, "the operating system refuses: {error}"),
             Self::Settings(what) => f.write_str(what),
+            Self::Tls(why) => write!(f, "there can be no TLS: {why}"),
             Self::Close(error) => write!(f, "the volume was not closed: {error}"),
             Self::StorageGone => f.write_str("the storage thread ended"),
             Self::Forced => f.write_str("stopped at once, as a second signal asked for"),

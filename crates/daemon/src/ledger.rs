@@ -64,6 +64,8 @@ pub(crate) enum Kind {
     Hop = 30,
     /// The operator said that a next hop is itself.
     Confirmed = 31,
+    /// A certificate: that clients are shown, or that a next hop showed.
+    Certificate = 32,
     /// The daemon started, or stopped.
     Started = 40,
     Stopped = 41,
@@ -74,7 +76,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 25] = [
+    const ALL: &[Self] = &[
         Self::VolumeRecovered,
         Self::VolumeLost,
         Self::Delivered,
@@ -96,6 +98,7 @@ impl Kind {
         Self::Recipients,
         Self::Hop,
         Self::Confirmed,
+        Self::Certificate,
         Self::Started,
         Self::Stopped,
         Self::Scrubbed,
@@ -126,6 +129,7 @@ impl Kind {
             Self::Recipients => "recipients",
             Self::Hop => "hop",
             Self::Confirmed => "confirmed",
+            Self::Certificate => "certificate",
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::Scrubbed => "scrubbed",
@@ -135,7 +139,7 @@ impl Kind {
 
     /// The word for the number of an event, perhaps of a later version.
     pub(crate) fn name_of(code: u16) -> &'static str {
-        Self::ALL.into_iter().find(|kind| *kind as u16 == code).map_or("unknown", Self::as_str)
+        Self::ALL.iter().find(|kind| **kind as u16 == code).map_or("unknown", |kind| kind.as_str())
     }
 
     /// An event of this kind.
@@ -150,10 +154,10 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_number_and_a_word_of_its_own() {
-        for (n, kind) in Kind::ALL.into_iter().enumerate() {
-            assert_eq!(Kind::name_of(kind as u16), kind.as_str());
+        for (n, kind) in Kind::ALL.iter().enumerate() {
+            assert_eq!(Kind::name_of(*kind as u16), kind.as_str());
             for other in &Kind::ALL[..n] {
-                assert_ne!((kind as u16, kind.as_str()), (*other as u16, other.as_str()));
+                assert_ne!((*kind as u16, kind.as_str()), (*other as u16, other.as_str()));
             }
         }
         assert_eq!(Kind::name_of(9999), "unknown");

@@ -25,6 +25,7 @@ mod sandbox;
 mod speed;
 mod stop;
 mod storage;
+mod tls;
 mod volume;
 
 pub use error::Error;

@@ -33,6 +33,13 @@ pub(crate) struct Metrics {
     pub(crate) sessions_refused: Counter,
     /// Sessions cut for silence or lack of progress.
     pub(crate) sessions_timed_out: Counter,
+    /// Sessions that were encrypted, and handshakes that came to nothing.
+    pub(crate) sessions_encrypted: Counter,
+    pub(crate) handshakes_failed: Counter,
+    /// Connections to next hops, those of them that were encrypted, and handshakes that came to nothing.
+    pub(crate) hop_connections: Counter,
+    pub(crate) hop_connections_encrypted: Counter,
+    pub(crate) hop_handshakes_failed: Counter,
     /// Messages taken into custody, and their bytes.
     pub(crate) accepted: Counter,
     pub(crate) accepted_bytes: Counter,

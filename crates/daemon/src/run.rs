@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::operator::settings::cut;
 use crate::storage::{self, Answered, Arrived, STALLED_AFTER, Started, Volumes};
-use crate::{Error, notify, sandbox, stop};
+use crate::{Error, notify, sandbox, stop, tls};
 
 /// What a storage thread answers, in batches.
 type Answers = mpsc::UnboundedReceiver<Vec<Answered>>;
@@ -71,9 +71,12 @@ pub struct Options {
 
 impl Options {
     /// The files that are read while the service runs.
-    fn files(&self) -> impl Iterator<Item = &Path> {
+    fn files<'f>(&'f self, settings: &'f Settings) -> impl Iterator<Item = &'f Path> {
         let said = [self.clock_file.as_deref(), self.stop_reason.as_deref()];
-        said.into_iter().flatten().chain([self.settings_file.as_path()])
+        let tls = &settings.tls;
+        let certificate = [&tls.certificate_file, &tls.key_file, &tls.password_file].into_iter().flatten();
+        let certificate = certificate.map(|path| Path::new(path.as_str()));
+        said.into_iter().flatten().chain([self.settings_file.as_path()]).chain(certificate)
     }
 
     /// From which addresses to connect to next hops.
@@ -94,7 +97,7 @@ pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
     #[cfg(feature = "faults")]
     crate::speed::check()?;
     if options.sandbox {
-        sandbox::restrict_paths(&settings, options.files());
+        sandbox::restrict_paths(&settings, options.files(&settings));
     }
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -260,6 +263,10 @@ impl Daemon {
             delivery.forget().await.map_err(Error::Forget)?;
             directory.replace(&self.volumes, None).await.map_err(Error::Forget)?;
         }
+        if let Err(error) = delivery.save_tls(false).await {
+            // A certificate that was made for this start is of this start alone.
+            warn!(code = error.code(), %error, "the certificate that clients are shown is not kept yet");
+        }
         let mut tasks = self.start(&listening, &delivery, &directory, &stopping)?;
         let follow =
             self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
@@ -341,6 +348,7 @@ impl Daemon {
         // It ends with the runtime: what hangs while we stop is noticed, too.
         tokio::spawn(self.volumes.clone().watch(Arc::clone(delivery)));
         tokio::spawn(Arc::clone(directory).keep_in_step(self.volumes.clone()));
+        tokio::spawn(tls::watch(Arc::clone(delivery.tls()), Arc::clone(&self.clock), self.volumes.clone()));
         Ok(tasks)
     }
 

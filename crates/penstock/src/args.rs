@@ -3,6 +3,7 @@
 mod quarantine;
 mod recipients;
 mod replay;
+mod tls;
 mod volume;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use penstock_settings::DurationText;
 pub(crate) use quarantine::{Held, HeldOnes, Quarantine};
 pub(crate) use recipients::Recipients;
 pub(crate) use replay::Replay;
+pub(crate) use tls::Tls;
 pub(crate) use volume::{Qualify, Target, Volume};
 
 /// Where the settings are unless somebody says otherwise.
@@ -325,6 +327,9 @@ Examples:
     /// Look after the list of recipients: who is known, and in which mailbox database
     #[command(subcommand)]
     Recipients(Recipients),
+    /// Look after certificates: the one that clients see, and those that next hops show
+    #[command(subcommand)]
+    Tls(Tls),
 
     /// Tell what happened: the ledger of what was taken, handed on, read and removed, and by whom
     #[command(visible_alias = "log")]

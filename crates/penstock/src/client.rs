@@ -17,6 +17,7 @@ use penstock_daemon::control::adopt::{AdoptHead, Adopted, AdoptedBelow};
 use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
 use penstock_daemon::control::recipients::{FoundRecipient, ImportedView, RecipientsView};
 use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
+use penstock_daemon::control::tls::{AcceptRequest, CheckView, InstallRequest, TlsView};
 use penstock_daemon::control::types::{
     ActionResult, CanaryFilter, CanaryPage, ConfirmRequest, ErrorBody, EventFilter, EventPage, ExportRequest,
     MessageView, ModeRequest, QueueFilter, QueuePage, RemoveRequest, Selection, SettingsRequest,
@@ -151,6 +152,33 @@ impl Client {
 
     pub(crate) async fn clear_recipients(&self) -> Result<ActionResult, Failure> {
         self.answer(self.ask(Method::DELETE, "/v1/recipients".into(), Full::default()).await?).await
+    }
+
+    pub(crate) async fn tls(&self) -> Result<TlsView, Failure> {
+        self.get("/v1/tls".into()).await
+    }
+
+    pub(crate) async fn accept_certificate(&self, request: &AcceptRequest) -> Result<ActionResult, Failure> {
+        self.send(Method::POST, "/v1/tls/accept".into(), request).await
+    }
+
+    pub(crate) async fn reload_certificate(&self) -> Result<ActionResult, Failure> {
+        self.answer(self.ask(Method::POST, "/v1/tls/reload".into(), Full::default()).await?).await
+    }
+
+    pub(crate) async fn check_tls(&self) -> Result<CheckView, Failure> {
+        self.get("/v1/tls/check".into()).await
+    }
+
+    pub(crate) async fn install_certificate(
+        &self,
+        request: &InstallRequest,
+    ) -> Result<ActionResult, Failure> {
+        self.send(Method::PUT, "/v1/tls/certificate".into(), request).await
+    }
+
+    pub(crate) async fn uninstall_certificate(&self) -> Result<ActionResult, Failure> {
+        self.answer(self.ask(Method::DELETE, "/v1/tls/certificate".into(), Full::default()).await?).await
     }
 
     pub(crate) async fn volume(&self, which: Store) -> Result<VolumeInfo, Failure> {

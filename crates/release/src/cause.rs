@@ -45,6 +45,8 @@ impl Cause {
             Self::Fingerprint(Change::Name) => "its greeting has another name than before",
             Self::Fingerprint(Change::Extensions) => "it offers other extensions than before",
             Self::Fingerprint(Change::All) => "its greeting and what it offers are not as before",
+            Self::Fingerprint(Change::Certificate) => "it shows another certificate than before",
+            Self::Fingerprint(Change::CertificateToo) => "its greeting and its certificate are not as before",
             Self::Unconfigured => "it did not know that it should take this site's mail",
             Self::Rejecting => "it refused to speak to this box",
             Self::LongDown => "it was away for more than a day",
@@ -58,6 +60,10 @@ impl Cause {
     /// What the operator can do.
     pub const fn advice(self) -> &'static str {
         match self {
+            Self::Fingerprint(Change::Certificate) => {
+                "If its certificate was renewed, `penstock tls accept` with its name lets the mail go; if nobody did that, \
+                 look that it is the right server first. Canaries that arrive in probe mailboxes confirm it too."
+            }
             Self::Fingerprint(_) | Self::LongDown => {
                 "Look that it is the right server and that its databases are mounted (Get-MailboxDatabase -Status | \
                  ft Name,Mounted), then `penstock confirm`; canaries that arrive in probe mailboxes confirm it too."

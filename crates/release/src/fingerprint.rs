@@ -1,7 +1,8 @@
 //! What a server shows of itself before any mail, and whether that is what it showed before.
 //!
-//! A server that was rebuilt has another name or offers other extensions. Several servers behind one address show
-//! several faces, so that a few are known at once; where the names never end, they are passed over.
+//! A server that was rebuilt has another name, offers other extensions or shows another certificate. Several servers
+//! behind one address show several faces, so that a few are known at once; where the names never end, they and the
+//! certificates that go with them are passed over.
 
 use alloc::vec::Vec;
 
@@ -18,6 +19,9 @@ pub struct Greeting<'a> {
     pub banner: &'a str,
     /// The keywords of its reply to EHLO, without their parameters, with spaces between them; empty after HELO.
     pub extensions: &'a str,
+    /// What stays the same about the certificate when it is renewed (whatever the caller takes for that); empty where
+    /// there is no TLS, which says nothing about the certificate.
+    pub certificate: &'a [u8],
 }
 
 /// A server's face: digests of what it showed.
@@ -25,6 +29,8 @@ pub struct Greeting<'a> {
 pub struct Fingerprint {
     name: u32,
     extensions: u32,
+    /// Of its certificate, where one was seen.
+    certificate: Option<u32>,
 }
 
 /// What is not as it was.
@@ -34,8 +40,12 @@ pub enum Change {
     Name,
     /// What it offers after EHLO.
     Extensions,
-    /// Both.
+    /// Both of these.
     All,
+    /// The certificate alone.
+    Certificate,
+    /// The certificate, and name or extensions.
+    CertificateToo,
 }
 
 impl Greeting<'_> {
@@ -46,15 +56,19 @@ impl Greeting<'_> {
         Fingerprint {
             name: digest(name.trim_end_matches('.')),
             extensions: extensions.fold(0, u32::wrapping_add),
+            certificate: (!self.certificate.is_empty()).then(|| fnv(self.certificate.iter().copied())),
         }
     }
 }
 
-/// 32-bit FNV-1a (draft-eastlake-fnv) of a word in lower case. It notices changes; it withstands no forger.
+/// The digest of a word in lower case.
 fn digest(word: &str) -> u32 {
-    word.bytes().fold(0x811C_9DC5, |digest, byte| {
-        (digest ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
-    })
+    fnv(word.bytes().map(|byte| byte.to_ascii_lowercase()))
+}
+
+/// 32-bit FNV-1a (draft-eastlake-fnv). It notices changes; it withstands no forger.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u32 {
+    bytes.fold(0x811C_9DC5, |digest, byte| (digest ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// What is known of a hop's faces. Outlives a restart.
@@ -70,10 +84,30 @@ pub struct Faces {
     names_vary: bool,
 }
 
+/// A hop's faces as they were kept before certificates were looked at.
+#[derive(Deserialize)]
+pub(crate) struct FacesWithoutCertificates {
+    known: Vec<(u32, u32)>,
+    shown: Vec<(u32, u32)>,
+    overflown: bool,
+    names_vary: bool,
+}
+
+impl From<FacesWithoutCertificates> for Faces {
+    fn from(faces: FacesWithoutCertificates) -> Self {
+        let FacesWithoutCertificates { known, shown, overflown, names_vary } = faces;
+        let all = |faces: Vec<(u32, u32)>| {
+            let face = |(name, extensions)| Fingerprint { name, extensions, certificate: None };
+            faces.into_iter().map(face).collect()
+        };
+        Self { known: all(known), shown: all(shown), overflown, names_vary }
+    }
+}
+
 /// What a face says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
-    /// Nobody had seen the server before: that is how it is.
+    /// Nobody had seen the server, or its certificate, before: that is how it is.
     First,
     /// It is known, or was seen since it is in doubt.
     Familiar,
@@ -88,19 +122,33 @@ impl Faces {
             self.known.push(face);
             return Sight::First;
         };
-        let same = |other: &Fingerprint| {
-            other.extensions == face.extensions && (self.names_vary || other.name == face.name)
+        let names_vary = self.names_vary;
+        let same = |other: &&mut Fingerprint| {
+            let named = names_vary || other.name == face.name && certificates_agree(**other, face);
+            other.extensions == face.extensions && named
         };
-        if self.known.iter().chain(&self.shown).any(same) {
-            return Sight::Familiar;
+        if let Some(met) = self.known.iter_mut().chain(&mut self.shown).find(same) {
+            if met.certificate.is_some() || face.certificate.is_none() {
+                return Sight::Familiar;
+            }
+            met.certificate = face.certificate;
+            return Sight::First;
         }
         self.overflown |= self.shown.len() >= FACES_MAX;
         push(&mut self.shown, face);
-        Sight::New(match (last.name == face.name, last.extensions == face.extensions) {
-            (true, _) => Change::Extensions,
-            (false, true) => Change::Name,
-            (false, false) => Change::All,
+        let is_same = (last.name == face.name, last.extensions == face.extensions);
+        Sight::New(match (is_same, certificates_agree(last, face)) {
+            ((true, true), _) => Change::Certificate,
+            (_, false) => Change::CertificateToo,
+            ((true, false), true) => Change::Extensions,
+            ((false, true), true) => Change::Name,
+            ((false, false), true) => Change::All,
         })
+    }
+
+    /// Whatever certificate is shown next is how it is.
+    pub(crate) fn forget_certificates(&mut self) {
+        self.known.iter_mut().chain(&mut self.shown).for_each(|face| face.certificate = None);
     }
 
     /// The hop is believed to be the right one, with the faces that it has shown.
@@ -118,9 +166,15 @@ impl Faces {
 impl Faces {
     /// As many, and as long, as there may be.
     pub(crate) fn largest() -> Self {
-        let faces = alloc::vec![Fingerprint { name: u32::MAX, extensions: u32::MAX }; FACES_MAX];
+        let face = Fingerprint { name: u32::MAX, extensions: u32::MAX, certificate: Some(u32::MAX) };
+        let faces = alloc::vec![face; FACES_MAX];
         Self { known: faces.clone(), shown: faces, overflown: true, names_vary: true }
     }
+}
+
+/// Whether two certificates are one, as far as they are known.
+fn certificates_agree(one: Fingerprint, other: Fingerprint) -> bool {
+    one.certificate.zip(other.certificate).is_none_or(|(one, other)| one == other)
 }
 
 /// Adds a face; the oldest goes where there are too many.
@@ -142,6 +196,7 @@ mod tests {
     const EXCHANGE: Greeting<'_> = Greeting {
         banner: "mail.site.example Microsoft ESMTP MAIL Service ready at Mon, 2 Mar 2026 02:00:00 +0000",
         extensions: "SIZE PIPELINING DSN ENHANCEDSTATUSCODES STARTTLS 8BITMIME CHUNKING XRDST",
+        certificate: b"",
     };
 
     fn named(name: &str) -> Fingerprint {
@@ -153,6 +208,7 @@ mod tests {
         let later = Greeting {
             banner: "MAIL.site.example Microsoft ESMTP MAIL Service ready at Tue, 3 Mar 2026 17:30:09 +0100",
             extensions: "pipelining SIZE DSN 8BITMIME ENHANCEDSTATUSCODES STARTTLS CHUNKING XRDST",
+            ..EXCHANGE
         };
         assert_eq!(later.fingerprint(), EXCHANGE.fingerprint());
     }
@@ -160,7 +216,7 @@ mod tests {
     #[test]
     fn what_changed_is_told() {
         let fewer = Greeting { extensions: "SIZE PIPELINING", ..EXCHANGE }.fingerprint();
-        let other = Greeting { banner: "WIN-4711", extensions: "SIZE" }.fingerprint();
+        let other = Greeting { banner: "WIN-4711", extensions: "SIZE", ..EXCHANGE }.fingerprint();
         for (face, change) in
             [(named("WIN-4711"), Change::Name), (fewer, Change::Extensions), (other, Change::All)]
         {
@@ -169,6 +225,21 @@ mod tests {
             assert_eq!(faces.see(face), Sight::New(change));
             assert_eq!(faces.see(face), Sight::Familiar, "told once");
         }
+    }
+
+    #[test]
+    fn another_certificate_is_another_face_and_none_says_nothing() {
+        let with = |certificate| Greeting { certificate, ..EXCHANGE }.fingerprint();
+        let mut faces = Faces::default();
+        assert_eq!(faces.see(with(b"")), Sight::First);
+        assert_eq!(faces.see(with(b"one")), Sight::First, "the first that is seen is how it is");
+        assert_eq!(faces.see(with(b"one")), Sight::Familiar);
+        assert_eq!(faces.see(with(b"")), Sight::Familiar, "once without TLS");
+        assert_eq!(faces.see(with(b"two")), Sight::New(Change::Certificate));
+        assert_eq!((faces.see(with(b"two")), faces.see(with(b"one"))), (Sight::Familiar, Sight::Familiar));
+        faces.believe();
+        let rebuilt = Greeting { banner: "WIN-4711", certificate: b"three", ..EXCHANGE };
+        assert_eq!(faces.see(rebuilt.fingerprint()), Sight::New(Change::CertificateToo));
     }
 
     #[test]
@@ -192,7 +263,7 @@ mod tests {
         (1..10).for_each(|n| assert_eq!(faces.see(named(&format!("node-{n}"))), Sight::New(Change::Name)));
         faces.believe();
         assert_eq!(faces.see(named("node-77")), Sight::Familiar);
-        let fewer = Greeting { banner: "node-78", extensions: "SIZE" };
+        let fewer = Greeting { banner: "node-78", extensions: "SIZE", ..EXCHANGE };
         assert!(matches!(faces.see(fewer.fingerprint()), Sight::New(_)), "what it offers counts as ever");
     }
 }

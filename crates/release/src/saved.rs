@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
 use crate::error::Error;
-use crate::fingerprint::Faces;
+use crate::fingerprint::{Faces, FacesWithoutCertificates};
 use crate::hop::State;
 use crate::text::ReplyText;
 
@@ -15,7 +15,9 @@ use crate::text::ReplyText;
 pub const SAVED_BYTES_MAX: usize = 4_096;
 
 /// The first byte of a saved state. A change of the structs below, of [`State`], [`Cause`] or [`Mode`] needs another.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The version from before certificates were looked at. Still read.
+const VERSION_2: u8 = 2;
 /// The version from before hops had to prove themselves. Still read.
 const VERSION_1: u8 = 1;
 
@@ -63,6 +65,28 @@ pub struct SavedHop {
     pub took_mail: bool,
 }
 
+/// A hop in [`VERSION_2`].
+#[derive(Deserialize)]
+struct SavedHop2 {
+    name: String,
+    state: State,
+    proved_by_mail: bool,
+    proves: bool,
+    missing: u16,
+    since_unix_ms: Option<u64>,
+    last_reply: Option<ReplyText>,
+    cause: Option<Cause>,
+    faces: FacesWithoutCertificates,
+    takes_probes: bool,
+    took_mail: bool,
+}
+
+#[derive(Deserialize)]
+struct Saved2 {
+    mode: Mode,
+    hops: Vec<SavedHop2>,
+}
+
 /// A hop in [`VERSION_1`]. Its state was one of the first seven.
 #[derive(Deserialize)]
 struct SavedHop1 {
@@ -77,6 +101,33 @@ struct SavedHop1 {
 struct Saved1 {
     mode: Mode,
     hops: Vec<SavedHop1>,
+}
+
+impl From<SavedHop2> for SavedHop {
+    fn from(hop: SavedHop2) -> Self {
+        let SavedHop2 { name, state, proved_by_mail, proves, missing, since_unix_ms, last_reply, .. } = hop;
+        let SavedHop2 { cause, faces, takes_probes, took_mail, .. } = hop;
+        let faces = faces.into();
+        Self {
+            name,
+            state,
+            proved_by_mail,
+            proves,
+            missing,
+            since_unix_ms,
+            last_reply,
+            cause,
+            faces,
+            takes_probes,
+            took_mail,
+        }
+    }
+}
+
+impl From<Saved2> for Saved {
+    fn from(Saved2 { mode, hops }: Saved2) -> Self {
+        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect() }
+    }
 }
 
 impl From<SavedHop1> for SavedHop {
@@ -119,6 +170,7 @@ impl Saved {
         }
         match *version {
             VERSION => whole(body),
+            VERSION_2 => whole::<Saved2>(body).map(Self::from),
             VERSION_1 => whole::<Saved1>(body).map(Self::from),
             _ => Err(Error::SavedVersion),
         }
@@ -152,7 +204,7 @@ mod tests {
             missing: u16::MAX,
             since_unix_ms: Some(u64::MAX),
             last_reply: Some(ReplyText::new(format_args!("{text}"))),
-            cause: Some(Cause::Fingerprint(Change::All)),
+            cause: Some(Cause::Fingerprint(Change::CertificateToo)),
             faces: Faces::largest(),
             takes_probes: true,
             took_mail: true,
@@ -186,6 +238,23 @@ mod tests {
         assert_eq!((spare.state, spare.cause, &spare.faces), (State::Down, None, &Faces::default()));
         let again = Saved::from_bytes(&saved.to_bytes());
         assert_eq!(again, Ok(saved));
+    }
+
+    /// Bytes as version 2 wrote them: `exchange` healthy, with one face that is known and one that is new.
+    #[test]
+    fn what_version_2_saved_is_still_read_with_faces_that_have_no_certificate_yet() {
+        let mut bytes = alloc::vec![2, 0, 1, 8];
+        bytes.extend(b"exchange");
+        bytes.extend([1, 0, 1, 0, 0, 0, 0, 1, 7, 9, 1, 8, 9, 0, 0, 1, 1]);
+        let saved = Saved::from_bytes(&bytes).unwrap();
+        let [exchange] = &saved.hops[..] else { panic!("one hop") };
+        assert_eq!(
+            (exchange.name.as_str(), exchange.state, exchange.proves),
+            ("exchange", State::Healthy, true)
+        );
+        assert!(exchange.takes_probes && exchange.took_mail);
+        let faces = postcard::to_allocvec(&exchange.faces).unwrap();
+        assert_eq!(faces, [1, 7, 9, 0, 1, 8, 9, 0, 0, 0], "known, shown, and neither flag");
     }
 
     #[test]

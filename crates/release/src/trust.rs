@@ -100,6 +100,11 @@ impl Trust {
         (sight != Sight::Familiar).then_some(sight)
     }
 
+    /// Whatever certificate it shows next is how it is.
+    pub(crate) fn forget_certificates(&mut self) {
+        self.faces.forget_certificates();
+    }
+
     /// A canary was begun.
     pub(crate) fn canary_begun(&mut self, canary: u64) {
         self.arrivals.begun(canary);

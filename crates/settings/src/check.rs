@@ -8,7 +8,7 @@ use crate::network::HopHost;
 use crate::problem::Code;
 use crate::proof::MailAddress;
 use crate::read::Sink;
-use crate::table::{BoxNetwork, Settings};
+use crate::table::{BoxNetwork, HopTls, Settings};
 
 /// A volume has at least this many segments: the log keeps some in reserve and writes to several at once.
 const SEGMENTS_MIN: u64 = 16;
@@ -56,6 +56,7 @@ impl Settings {
         self.check_listen(sink);
         self.check_domains(sink);
         self.check_client(sink);
+        self.check_tls(sink);
         self.check_next_hops(hop_lines, sink);
         self.check_release(sink);
     }
@@ -162,6 +163,18 @@ impl Settings {
         }
     }
 
+    fn check_tls(&self, sink: &mut Sink) {
+        let tls = &self.tls;
+        if tls.certificate_file.is_none() {
+            for (key, file) in [("tls.key_file", &tls.key_file), ("tls.password_file", &tls.password_file)] {
+                if file.is_some() {
+                    let reason = "says nothing without tls.certificate_file".into();
+                    sink.clash(&[key, "tls.certificate_file"], Code::Contradiction, reason);
+                }
+            }
+        }
+    }
+
     fn check_next_hops(&self, lines: &[u32], sink: &mut Sink) {
         for (n, (hop, line)) in self.next_hops.iter().zip(lines).enumerate() {
             let before = &self.next_hops[..n];
@@ -173,6 +186,10 @@ impl Settings {
                 let reason =
                     format!("two hops are at {}: use weight to send more to one server", hop.address);
                 sink.section(*line, "next_hop.address", Code::Duplicate, reason);
+            }
+            if !hop.tls_pins.is_empty() && hop.tls != HopTls::Pinned {
+                let reason = "nothing looks at them unless next_hop.tls is \"pinned\"".into();
+                sink.section(*line, "next_hop.tls_pins", Code::Contradiction, reason);
             }
             self.check_probe_mailboxes(&hop.probe_mailboxes, *line, sink);
             let HopHost::Ip(ip) = hop.address.host else { continue };

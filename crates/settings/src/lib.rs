@@ -18,6 +18,7 @@ mod check;
 mod mailboxes;
 mod names;
 mod network;
+mod pin;
 mod print;
 mod problem;
 mod proof;
@@ -32,15 +33,16 @@ pub use changes::{Change, Entry, changes, entries};
 pub use mailboxes::Mailboxes;
 pub use names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 pub use network::{HopAddress, HopHost, InterfaceAddress, Network, Smarthost, TimeServer};
+pub use pin::Pin;
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
 pub use proof::{HttpUrl, MailAddress};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
 pub use table::{
-    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, InitialMode, Listen, LogFormat, LogLevel,
-    Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, RelayedReports, Release, SECTIONS, Settings,
-    Site, System, Through, Volume,
+    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, HopTls, InitialMode, Listen, LogFormat,
+    LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, RelayedReports, Release, SECTIONS,
+    Settings, Site, System, Through, Tls, Volume,
 };
 pub use units::{Bytes, DurationText};
 

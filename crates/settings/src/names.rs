@@ -85,6 +85,13 @@ impl Domain {
     }
 }
 
+impl Domain {
+    /// The domain itself, if it is not every name below it that is meant.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.below).then(|| self.name.as_str())
+    }
+}
+
 impl HopName {
     /// The name.
     pub fn as_str(&self) -> &str {
@@ -216,6 +223,24 @@ impl Text for AbsolutePath {
 
     fn to_text(&self) -> String {
         self.0.clone()
+    }
+}
+
+impl Text for Option<AbsolutePath> {
+    /// The longest path in bytes.
+    type Limits = usize;
+    const EXAMPLE: &'static str = "";
+
+    fn allowed(bytes_max: &usize) -> String {
+        alloc::format!("empty for none, or {}", AbsolutePath::allowed(bytes_max))
+    }
+
+    fn from_text(text: &str, bytes_max: &usize) -> Result<Self, Refusal> {
+        if text.is_empty() { Ok(None) } else { AbsolutePath::from_text(text, bytes_max).map(Some) }
+    }
+
+    fn to_text(&self) -> String {
+        self.as_ref().map(Text::to_text).unwrap_or_default()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::FILE_BYTES_MAX;
 use crate::mailboxes::Mailboxes;
 use crate::names::{AbsolutePath, Domain, HopName, HostName, Reserve};
 use crate::network::{HopAddress, InterfaceAddress, Network, Smarthost, TimeServer};
+use crate::pin::Pin;
 use crate::problem::Problems;
 use crate::proof::{HttpUrl, MailAddress};
 use crate::read::{Document, Sink};
@@ -66,6 +67,20 @@ choice! {
         Refuse = "refuse",
         /// It is kept and passed on as it came.
         Keep = "keep",
+    }
+}
+
+choice! {
+    /// Whether mail to a next hop goes encrypted.
+    HopTls {
+        /// Where the server offers it and it works; else in plain text.
+        Opportunistic = "opportunistic",
+        /// Always, whatever certificate the server shows; else the mail waits.
+        Required = "required",
+        /// Always, and to the certificate that is known; else the mail waits.
+        Pinned = "pinned",
+        /// Never.
+        Never = "never",
     }
 }
 
@@ -288,6 +303,15 @@ group! {
         /// It is asked every 2 seconds while mail goes, so let it answer with no more than is needed:
         /// `http://exchange:9182/metrics?collect[]=exchange`. Without it the box goes by canaries, or by SMTP alone.
         counters_url: Option<HttpUrl> = default(None), ();
+        /// Whether mail to it goes encrypted (STARTTLS). `opportunistic`: where it offers that; if it fails the mail goes in
+        /// plain text, as it would without the box, and the box says so. `required`: else the mail waits. `pinned`: it
+        /// waits, too, when the server shows a certificate that is none of `tls_pins`; without any, the first one that was
+        /// seen counts. In each case another certificate than before is taken for a sign that the server was rebuilt, and
+        /// `penstock tls accept` ends that. `never` is for a server whose TLS is broken.
+        tls: HopTls = default(HopTls::Opportunistic), ();
+        /// For `pinned`: SHA-256 of the certificate, or of its public key, which stays when a certificate is renewed with
+        /// the same key. `penstock tls show` prints both for what the server shows.
+        tls_pins: Vec<Pin> = default(Vec::new()), (0..=8, ());
     }
 }
 
@@ -314,6 +338,28 @@ group! {
         session_age_max: Duration = default(mins(8)), mins(1)..=hours(1);
         /// Recipients in one transaction; a message with more goes in several. Exchange takes 200.
         recipients_max: u32 = default(200), 1..=10_000;
+    }
+}
+
+group! {
+    /// The certificate that clients see, and how they come to an encrypted session. Next hops have their own `tls`.
+    "tls" => Tls {
+        /// Whether clients are offered STARTTLS. Without a certificate below there is one that the box has made for itself:
+        /// senders that do not look at it, which is most, send encrypted to it.
+        offer: bool = default(true), ();
+        /// A file with the certificate and those of its issuers, PEM or PFX. It is read again when it changes. Empty: what
+        /// `penstock tls install` has given to the box, else one of its own making, both of which are kept with the mail. On
+        /// the appliance, which has no files, that is the only way.
+        certificate_file: Option<AbsolutePath> = default(None), 4095;
+        /// A file with its private key, PEM. Empty: the key is in the same file as the certificate.
+        key_file: Option<AbsolutePath> = default(None), 4095;
+        /// A file whose first line is the password of a PFX. Empty: it has none.
+        password_file: Option<AbsolutePath> = default(None), 4095;
+        /// How long a client may take from STARTTLS to the encrypted session.
+        handshake_timeout: Duration = default(secs(30)), secs(5)..=mins(5);
+        /// How many clients may be on that way at once; others wait within their time. It is the one step of a session that
+        /// costs the processor something, and a slow box does some hundred in a second.
+        handshakes_max: u32 = default(64), 1..=1_000;
     }
 }
 
@@ -412,7 +458,7 @@ impl Volume {
 }
 
 /// Every section of the file, in the order of the document.
-pub static SECTIONS: [Section; 10] = [
+pub static SECTIONS: [Section; 11] = [
     System::SECTION,
     BoxNetwork::SECTION,
     Volume::SECTION,
@@ -421,6 +467,7 @@ pub static SECTIONS: [Section; 10] = [
     Domains::SECTION,
     NextHop::SECTION,
     Client::SECTION,
+    Tls::SECTION,
     Release::SECTION,
     Bounce::SECTION,
 ];
@@ -444,6 +491,8 @@ pub struct Settings {
     pub next_hops: Vec<NextHop>,
     /// `[client]`
     pub client: Client,
+    /// `[tls]`
+    pub tls: Tls,
     /// `[release]`
     pub release: Release,
     /// `[bounce]`
@@ -474,6 +523,7 @@ impl Settings {
         let domains = document.one();
         let next_hops = document.many(NEXT_HOPS_MAX);
         let client = document.one();
+        let tls = document.one();
         let release = document.one();
         let bounce = document.one();
         document.refuse_the_rest();
@@ -487,6 +537,7 @@ impl Settings {
             domains: domains?,
             next_hops,
             client: client?,
+            tls: tls?,
             release: release?,
             bounce: bounce?,
         };

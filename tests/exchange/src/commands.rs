@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::config::{AT_EASE_PERCENT, Config, Counters, Directory, Face, Presence, Setup, Stage};
+use crate::config::{
+    AT_EASE_PERCENT, Certificate, Config, Counters, Directory, Face, Presence, Setup, Stage,
+};
 use crate::curve::Curve;
 use crate::line::domain_of;
 use crate::random::Random;
@@ -34,6 +36,10 @@ pub(crate) static HELP: &[(&str, &str)] = &[
     ("restart 30s", "cuts all connections and is away so long; the queues survive"),
     ("move 127.0.0.2:2525", "another address; nothing answers at the old one"),
     ("identity new.example.com", "another name in banner and EHLO"),
+    (
+        "certificate new",
+        "STARTTLS with a certificate of its own making, another one each time; renewed: with the same key; broken, off",
+    ),
     ("directory partly 40%", "who is known again after a restore; full, empty"),
     ("known ann@example.com", "whatever the directory; unknown ADDRESS"),
     ("domain example.net", "one more accepted domain"),
@@ -262,6 +268,22 @@ impl Config {
         };
         match (name, arguments) {
             ("identity", [text]) => site.host = host(text)?,
+            ("certificate", [word]) => {
+                let next = match (*word, self.certificate) {
+                    ("off", _) => None,
+                    ("new", _) => {
+                        self.keys_made += 1;
+                        Some(Certificate { key: self.keys_made, renewals: 0, broken: false })
+                    }
+                    ("renewed", Some(now)) => {
+                        Some(Certificate { renewals: now.renewals + 1, broken: false, ..now })
+                    }
+                    ("broken", Some(now)) => Some(Certificate { broken: true, ..now }),
+                    ("broken", None) => Some(Certificate { key: 0, renewals: 0, broken: true }),
+                    _ => return None,
+                };
+                self.certificate = next;
+            }
             ("domain", [text]) => {
                 let domain = host(text)?;
                 if !site.domains.contains(&domain) {

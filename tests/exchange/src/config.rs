@@ -160,6 +160,17 @@ pub(crate) struct Site {
     pub(crate) duplicates_ms: u64,
 }
 
+/// What the receive connector shows to whoever says STARTTLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Certificate {
+    /// Which of the keys that the server has had.
+    pub(crate) key: u32,
+    /// How often it was renewed with that key.
+    pub(crate) renewals: u32,
+    /// STARTTLS is offered, and no handshake works.
+    pub(crate) broken: bool,
+}
+
 /// What goes wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Faults {
@@ -181,6 +192,10 @@ pub(crate) struct Faults {
 pub(crate) struct Config {
     pub(crate) face: Face,
     pub(crate) smtputf8: bool,
+    /// Without one there is no STARTTLS.
+    pub(crate) certificate: Option<Certificate>,
+    /// Keys that there have been for certificates.
+    pub(crate) keys_made: u32,
     /// `None`: as the face has it.
     pub(crate) refuse_at: Option<Stage>,
     pub(crate) delay_at: Option<Stage>,
@@ -200,6 +215,8 @@ impl Default for Config {
         Self {
             face: Face::FrontEnd,
             smtputf8: false,
+            certificate: None,
+            keys_made: 0,
             refuse_at: None,
             delay_at: None,
             // Receive connector defaults.

@@ -60,6 +60,7 @@ fn command(session: &mut Session, transport: &mut Transport, now_ms: u64, line: 
             session.reset();
             say::RESETTING.into()
         }
+        "STARTTLS" if offers_tls(session, transport) => Answer { after_ms: 0, say: Say::Encrypt },
         "NOOP" => say::NOOP.into(),
         "VRFY" => say::CANNOT_VERIFY.into(),
         "HELP" => say::HELP.into(),
@@ -75,13 +76,21 @@ fn hello(session: &mut Session, reply: Reply) -> Answer {
     reply.into()
 }
 
-/// The extensions of 2016, in its order. STARTTLS and X-ANONYMOUSTLS are left out: the model has no TLS.
+/// Whether there is a certificate, and the session is not encrypted yet.
+fn offers_tls(session: &Session, transport: &Transport) -> bool {
+    transport.config.certificate.is_some() && !session.encrypted
+}
+
+/// The extensions of 2016, in its order. X-ANONYMOUSTLS, which is for other Exchange servers, is left out.
 fn extensions(session: &Session, transport: &Transport) -> Reply {
     let config = &transport.config;
     let mut text = format!(
-        "{} Hello [{}]\nSIZE {}\nPIPELINING\nDSN\nENHANCEDSTATUSCODES\nAUTH NTLM\nX-EXPS GSSAPI NTLM\n8BITMIME\n\
+        "{} Hello [{}]\nSIZE {}\nPIPELINING\nDSN\nENHANCEDSTATUSCODES\n{}AUTH NTLM\nX-EXPS GSSAPI NTLM\n8BITMIME\n\
          BINARYMIME\nCHUNKING",
-        config.site.host, session.source, config.limits.size_bytes
+        config.site.host,
+        session.source,
+        config.limits.size_bytes,
+        if offers_tls(session, transport) { "STARTTLS\n" } else { "" },
     );
     if config.smtputf8 {
         text.push_str("\nSMTPUTF8");

@@ -30,6 +30,7 @@ mod server;
 mod session;
 pub mod simulated;
 mod store;
+mod tls;
 mod totals;
 mod transport;
 pub mod units;

@@ -9,15 +9,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 
 use crate::relay::Relay;
 use crate::server::{Action, ConnectionId, Server};
+use crate::tls::{Shown, Wire};
 use crate::web;
 
 /// How long the peer may leave our words unread.
 const WRITE_MAX: Duration = Duration::from_secs(60);
+/// How long the peer may take for a TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
 /// How long we read on after our last word, so that the peer sees it rather than a reset.
 const LINGER: Duration = Duration::from_secs(2);
 /// Between two tries to listen at an address that is taken.
@@ -46,6 +50,7 @@ pub struct Options {
 #[derive(Debug)]
 enum Out {
     Bytes(Vec<u8>),
+    Encrypt,
     Close,
 }
 
@@ -65,6 +70,7 @@ struct Shared {
     /// Where to listen, or whether, may have changed.
     door: Notify,
     relay: Option<Relay>,
+    shown: Shown,
 }
 
 #[derive(Debug)]
@@ -104,6 +110,7 @@ impl Model {
             timer: Notify::new(),
             door: Notify::new(),
             relay: options.send_connector.map(Relay::start),
+            shown: Shown::default(),
         };
         let model = Self { shared: Arc::new(shared) };
         tokio::spawn(model.clone().accept(listener));
@@ -161,6 +168,11 @@ impl Model {
                     if let Some(peer) = state.peers.get(&connection) {
                         // Its task may have ended; then the server hears of it at once.
                         let _ = peer.send(Out::Bytes(bytes));
+                    }
+                }
+                Action::Encrypt { connection } => {
+                    if let Some(peer) = state.peers.get(&connection) {
+                        let _ = peer.send(Out::Encrypt);
                     }
                 }
                 Action::Close { connection } => {
@@ -258,6 +270,7 @@ impl Model {
     /// Carries bytes between a peer and the server until one of them has enough.
     async fn converse(self, stream: TcpStream, id: ConnectionId, mut out: mpsc::UnboundedReceiver<Out>) {
         let mut buffer = vec![0; 16 * 1024];
+        let mut wire = Wire::Plain(stream);
         // The peer has said its last word. What it had said before is still answered: Exim ends its direction with the QUIT
         // that it sends behind the final dot.
         let mut ended = false;
@@ -273,26 +286,46 @@ impl Model {
                 biased;
                 what = out.recv() => match what {
                     Some(Out::Bytes(bytes)) => {
-                        let written = tokio::time::timeout(WRITE_MAX, write_all(&stream, &bytes)).await;
+                        let write = async {
+                            wire.write_all(&bytes).await?;
+                            wire.flush().await
+                        };
+                        let written = tokio::time::timeout(WRITE_MAX, write).await;
                         if !matches!(written, Ok(Ok(()))) {
                             break;
                         }
                     }
-                    Some(Out::Close) | None => return say_goodbye(stream).await,
+                    Some(Out::Encrypt) => match self.encrypt(wire).await {
+                        Some(encrypted) => wire = encrypted,
+                        None => return self.lost(id),
+                    },
+                    Some(Out::Close) | None => return say_goodbye(wire).await,
                 },
-                ready = stream.readable(), if wants_input => {
-                    match ready.and_then(|()| stream.try_read(&mut buffer)) {
+                read = wire.read(&mut buffer), if wants_input => {
+                    match read {
                         Ok(0) => ended = true,
                         Ok(len) => self.take(id, buffer.get(..len).unwrap_or_default()),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(_) => break,
                     }
                 }
             }
         }
+        self.lost(id);
+    }
+
+    /// The connection is no more.
+    fn lost(&self, id: ConnectionId) {
         let now_ms = self.now_ms();
         self.state().peers.remove(&id);
         self.with(|server| server.closed(now_ms, id));
+    }
+
+    /// Does the handshake, with the certificate of this moment.
+    async fn encrypt(&self, wire: Wire) -> Option<Wire> {
+        let Wire::Plain(stream) = wire else { return None };
+        let (host, certificate) = self.state().server.certificate()?;
+        let handshake = self.shared.shown.encrypt(stream, &host, certificate);
+        tokio::time::timeout(HANDSHAKE_MAX, handshake).await.ok()?.ok()
     }
 
     fn take(&self, connection: ConnectionId, bytes: &[u8]) {
@@ -301,36 +334,15 @@ impl Model {
     }
 }
 
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(bytes) {
-            Ok(len) => bytes = bytes.get(len..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 /// Ends our direction and lets the peer end its own: what it had sent and we had not read would otherwise cost it our
 /// last words.
-async fn say_goodbye(stream: TcpStream) {
-    let half_closed = || -> io::Result<TcpStream> {
-        let stream = stream.into_std()?;
-        stream.shutdown(std::net::Shutdown::Write)?;
-        TcpStream::from_std(stream)
-    };
-    let Ok(stream) = half_closed() else { return };
+async fn say_goodbye(mut wire: Wire) {
     let read_on = async {
-        let mut buffer = vec![0; 16 * 1024];
-        while stream.readable().await.is_ok() {
-            match stream.try_read(&mut buffer) {
-                Ok(len) if len > 0 => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => break,
-            }
+        if wire.shutdown().await.is_err() {
+            return;
         }
+        let mut buffer = vec![0; 16 * 1024];
+        while wire.read(&mut buffer).await.is_ok_and(|len| len > 0) {}
     };
     // A peer that goes on talking is cut off.
     let _ = tokio::time::timeout(LINGER, read_on).await;

@@ -44,6 +44,7 @@ pub(crate) const SENDER_OK: Reply = Reply::new(250, "2.1.0 Sender OK");
 pub(crate) const RECIPIENT_OK: Reply = Reply::new(250, "2.1.5 Recipient OK");
 pub(crate) const START_INPUT: Reply = Reply::new(354, "Start mail input; end with <CRLF>.<CRLF>");
 pub(crate) const RESETTING: Reply = Reply::new(250, "2.0.0 Resetting");
+pub(crate) const TLS_READY: Reply = Reply::new(220, "2.0.0 SMTP server ready");
 pub(crate) const NOOP: Reply = Reply::new(250, "2.0.0 OK");
 pub(crate) const CANNOT_VERIFY: Reply = Reply::new(252, "2.1.5 Cannot VRFY user");
 pub(crate) const GOODBYE: Reply = Reply::new(221, "2.0.0 Service closing transmission channel");

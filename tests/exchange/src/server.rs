@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::Value;
 
 use crate::commands::{CommandError, Effect, HELP};
-use crate::config::{Counters, Presence};
+use crate::config::{Certificate, Counters, Presence};
 use crate::counters;
 use crate::dialogue;
 use crate::message::Delivery;
@@ -35,6 +35,11 @@ pub enum Action {
         connection: ConnectionId,
         /// These.
         bytes: Vec<u8>,
+    },
+    /// Do the server's side of a TLS handshake with the certificate of this moment. If it fails the connection is over.
+    Encrypt {
+        /// On this connection, after what was sent on it.
+        connection: ConnectionId,
     },
     /// Close a connection after what was sent on it. The server has forgotten it.
     Close {
@@ -214,6 +219,12 @@ impl Server {
         }
     }
 
+    /// The name for which its certificate is, and which of those it has had that is, if it has one.
+    pub(crate) fn certificate(&self) -> Option<(String, Certificate)> {
+        let config = &self.transport.config;
+        Some((config.site.host.clone(), config.certificate?))
+    }
+
     /// Whether more bytes of this connection would be read now.
     pub fn wants_input(&self, connection: ConnectionId) -> bool {
         self.sessions.get(&connection).is_some_and(Session::wants_input)
@@ -313,6 +324,14 @@ impl Server {
                     return self.close(connection);
                 }
                 reply
+            }
+            Say::Encrypt => {
+                self.say(connection, Say::Reply(say::TLS_READY));
+                if let Some(session) = self.sessions.get_mut(&connection) {
+                    session.encrypt();
+                    self.actions.push_back(Action::Encrypt { connection });
+                }
+                return;
             }
             Say::Hangup => return self.close(connection),
             Say::Nothing => return,

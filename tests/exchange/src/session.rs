@@ -41,6 +41,8 @@ pub(crate) enum Say {
     Reply(Reply),
     /// 250, by which the message is the server's.
     Accept(Box<Message>),
+    /// 220, behind which comes a TLS handshake.
+    Encrypt,
     /// Nothing: the connection is closed.
     Hangup,
     /// Nothing, for ever.
@@ -72,6 +74,8 @@ pub(crate) struct Session {
     /// Nothing is ever said.
     pub(crate) silent: bool,
     pub(crate) greeted: bool,
+    /// TLS has begun.
+    pub(crate) encrypted: bool,
     pub(crate) errors: u32,
     pub(crate) phase: Phase,
     pub(crate) envelope: Option<Envelope>,
@@ -90,6 +94,7 @@ impl Session {
             waiting: None,
             silent: false,
             greeted: false,
+            encrypted: false,
             errors: 0,
             phase: Phase::Commands,
             envelope: None,
@@ -157,6 +162,14 @@ impl Session {
                 Some(input)
             }
         }
+    }
+
+    /// TLS begins: nothing is left of what came before.
+    pub(crate) fn encrypt(&mut self) {
+        self.reset();
+        self.input.clear();
+        self.greeted = false;
+        self.encrypted = true;
     }
 
     /// Forgets the transaction.

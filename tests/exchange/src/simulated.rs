@@ -205,6 +205,8 @@ impl World {
         while let Some(action) = self.server.poll_action() {
             let travelling = match action {
                 Action::Send { connection, bytes } => Travelling::ToClient(connection, bytes),
+                // What is encrypted, and how, is between the two ends: in virtual time nobody looks.
+                Action::Encrypt { .. } => continue,
                 Action::Close { connection } => Travelling::ClosedByServer(connection),
                 Action::Mail { to, bytes } => {
                     self.mail.push(Mail { at_ms: self.now_ms, to, bytes });

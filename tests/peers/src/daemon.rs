@@ -285,6 +285,26 @@ impl Daemon {
         self.ask(&["confirm"]);
     }
 
+    /// How the next hop stands.
+    pub fn hop(&self) -> Value {
+        self.ask(&["status"])["hops"][0].clone()
+    }
+
+    /// How TLS stands on both sides.
+    pub fn tls(&self) -> Value {
+        self.ask(&["tls", "show"])
+    }
+
+    /// Says that the certificate of the next hop is right.
+    pub fn accept_certificate(&self) {
+        self.ask(&["tls", "accept", "sink"]);
+    }
+
+    /// Gives it a certificate as PFX, whose password is in a file.
+    pub fn install_certificate(&self, pfx: &str, password_file: &str) {
+        self.ask(&["tls", "install", pfx, "--password-file", password_file]);
+    }
+
     /// Messages that still have somewhere to go.
     pub fn queued(&self) -> u64 {
         let status = self.ask(&["status"]);

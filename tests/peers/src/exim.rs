@@ -11,8 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::{Process, answers, files_below, free_port, number_of, running, wait_until};
 use crate::scratch::Scratch;
+use crate::unpacked::unpacked;
 
-/// When an instance tries what.
+/// When an instance tries what, and what it is told beyond that.
 #[derive(Clone, Debug)]
 pub struct Timers {
     /// The retry rule: what follows the address pattern and the error.
@@ -25,6 +26,21 @@ pub struct Timers {
     keeps: bool,
     /// Where mail for `client.example` goes, if not to the next hop.
     pub outside: Option<SocketAddr>,
+    /// Where mail for other domains goes, if not to the next hop.
+    pub routes: Vec<(String, SocketAddr)>,
+    /// Further lines of the main section.
+    pub main: String,
+    /// When it goes over to TLS, with those that offer it.
+    pub tls: Tls,
+}
+
+/// When an instance goes over to TLS as a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Never: a recorder would see nothing.
+    Never,
+    /// Always; without TLS it does not send.
+    Always,
 }
 
 impl Timers {
@@ -36,7 +52,20 @@ impl Timers {
             transport: String::new(),
             keeps: false,
             outside: None,
+            routes: Vec::new(),
+            main: String::new(),
+            tls: Tls::Never,
         }
+    }
+
+    /// Every second, with these routes.
+    pub fn routing(routes: &[(String, SocketAddr)], tls: Tls) -> Self {
+        Self { routes: routes.to_vec(), tls, ..Self::brisk() }
+    }
+
+    /// Every second, for one that is told these lines in its main section.
+    pub fn with_main(main: &str) -> Self {
+        Self { main: main.to_owned(), ..Self::brisk() }
     }
 
     /// As Debian's package and Exim's own defaults have them, divided by `speed`.
@@ -59,7 +88,7 @@ impl Timers {
             five = of(5 * MINUTE),
             ten = of(10 * MINUTE)
         );
-        Self { retry, queue_run_s: (30 * MINUTE / speed).max(1), transport, keeps: false, outside: None }
+        Self { retry, queue_run_s: (30 * MINUTE / speed).max(1), transport, ..Self::brisk() }
     }
 
     /// The same, for one that delivers nothing yet.
@@ -90,7 +119,7 @@ impl Exim {
     pub fn start_with(next_hop: SocketAddr, timers: &Timers) -> Self {
         let scratch = Scratch::new("exim");
         // It runs itself again as its own user, who may not see the cache folder.
-        fs::copy(installed(), scratch.join("exim4")).unwrap();
+        fs::copy(unpacked("exim/usr/sbin/exim4"), scratch.join("exim4")).unwrap();
         let (user, group) = (number_of("-u", "Debian-exim"), number_of("-g", "Debian-exim"));
         for folder in ["spool", "log"] {
             fs::create_dir(scratch.join(folder)).unwrap();
@@ -105,14 +134,24 @@ impl Exim {
     fn configure(&mut self, next_hop: SocketAddr, timers: &Timers) {
         self.queue_run_s = timers.queue_run_s;
         let here = self.scratch.path().display();
-        let outside = timers.outside.map_or_else(String::new, |outside| {
-            format!(
-                "outside:\n\x20 driver = manualroute\n\x20 domains = client.example\n\x20 transport = onwards\n\
-                 \x20 route_list = * {}::{}\n\x20 self = send\n",
-                outside.ip(),
-                outside.port()
-            )
-        });
+        let mut routes = timers.routes.clone();
+        routes.extend(timers.outside.map(|outside| ("client.example".to_owned(), outside)));
+        let outside: String = routes
+            .iter()
+            .enumerate()
+            .map(|(number, (domain, to))| {
+                format!(
+                    "route{number}:\n\x20 driver = manualroute\n\x20 domains = {domain}\n\
+                     \x20 transport = onwards\n\x20 route_list = * {}::{}\n\x20 self = send\n",
+                    to.ip(),
+                    to.port()
+                )
+            })
+            .collect();
+        let tls = match timers.tls {
+            Tls::Never => "hosts_avoid_tls = *",
+            Tls::Always => "hosts_require_tls = *\n\x20 tls_verify_certificates =",
+        };
         let configuration = format!(
             "exim_path = {here}/exim4\n\
              spool_directory = {here}/spool\n\
@@ -126,6 +165,7 @@ impl Exim {
              dsn_advertise_hosts = *\n\
              acl_smtp_rcpt = accept\n\
              queue_only = {keeps}\n\
+             {main}\
              begin routers\n\
              {outside}\
              everything:\n\
@@ -138,11 +178,13 @@ impl Exim {
              \x20 driver = smtp\n\
              \x20 port = {next_port}\n\
              \x20 allow_localhost\n\
+             \x20 {tls}\n\
              {transport}\
              begin retry\n\
              * * {retry}\n",
             port = self.port,
             keeps = timers.keeps,
+            main = timers.main,
             ip = next_hop.ip(),
             next_port = next_hop.port(),
             transport = timers.transport,
@@ -217,16 +259,4 @@ impl Drop for Exim {
     fn drop(&mut self) {
         self.down();
     }
-}
-
-/// Where `scripts/setup` has put it.
-fn installed() -> PathBuf {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = folder("PENSTOCK_CACHE")
-        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("penstock")))
-        .or_else(|| folder("HOME").map(|home| home.join(".cache/penstock")))
-        .expect("HOME is set");
-    let program = cache.join("exim/usr/sbin/exim4");
-    assert!(program.exists(), "no {}: run scripts/setup", program.display());
-    program
 }

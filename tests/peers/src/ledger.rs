@@ -118,6 +118,7 @@ mod tests {
             to,
             trace: String::new(),
             content: Content::of(body),
+            raw: Vec::new(),
             at: Instant::now(),
         }
     }

@@ -10,6 +10,7 @@
 // This crate is a test from end to end: a panic is its verdict, and it prints what it saw.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod certificate;
 pub mod client;
 pub mod content;
 pub mod daemon;
@@ -17,10 +18,13 @@ pub mod drain;
 pub mod envelope;
 pub mod exim;
 pub mod group_commit;
+pub mod hop;
 pub mod ledger;
+pub mod letter;
 pub mod listener;
 pub mod load;
 pub mod memory;
+pub mod opensmtpd;
 pub mod postfix;
 pub mod process;
 pub mod random;
@@ -28,3 +32,5 @@ pub mod recorder;
 pub mod scratch;
 pub mod sink;
 pub mod storm;
+pub mod submitter;
+pub mod unpacked;

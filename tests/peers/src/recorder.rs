@@ -3,7 +3,8 @@
 //! The recorder is the client's memory: it reads a reply before the client can, and notes a command or a body before
 //! the server can see it. So what is [`Outcome::Acknowledged`] here was said by the daemon, whatever happened to it
 //! afterwards, and what is [`Outcome::Unfinished`] was never complete in its hands.
-//! It follows pipelining (RFC 2920) by pairing replies with commands in order. It does not know BDAT.
+//! It follows pipelining (RFC 2920) and BDAT (RFC 3030) by pairing replies with commands in order. It sees nothing of a
+//! session that has gone over to TLS.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -106,6 +107,10 @@ enum Asked {
     Mail(Path),
     Rcpt(Path),
     Data,
+    /// A chunk; the last one of its message or not.
+    Chunk {
+        last: bool,
+    },
     EndOfData,
     Reset,
     Other,
@@ -118,16 +123,38 @@ enum Mode {
     /// DATA was sent: the reply decides what the next bytes are.
     Undecided,
     Message,
+    /// Octets of a chunk, whatever is said to them.
+    Chunk {
+        left: usize,
+        last: bool,
+    },
 }
 
 /// The message that is being sent or waits for its reply.
 struct InFlight {
-    from: Path,
-    to: Vec<Path>,
+    /// The envelope. With BDAT it is known when the first chunk is answered, since everything may be sent at once.
+    envelope: Option<(Path, Vec<Path>)>,
     reader: DataReader,
     digester: Digester,
     /// Whether the server may have seen the end of the message.
     ended: bool,
+}
+
+impl InFlight {
+    fn new(envelope: Option<(Path, Vec<Path>)>) -> Self {
+        Self { envelope, reader: DataReader::new(), digester: Digester::after_fields(0), ended: false }
+    }
+}
+
+/// The argument of BDAT: how many octets follow, and whether they are the last.
+fn chunk(argument: &str) -> Option<(usize, bool)> {
+    let mut words = argument.split_ascii_whitespace();
+    let octets = words.next()?.parse().ok()?;
+    match (words.next(), words.next()) {
+        (None, _) => Some((octets, false)),
+        (Some(last), None) if last.eq_ignore_ascii_case("LAST") => Some((octets, true)),
+        _ => None,
+    }
 }
 
 /// What both directions of a session know.
@@ -152,6 +179,7 @@ impl Session<'_> {
                 Mode::Undecided => break,
                 Mode::Commands => self.take_command(),
                 Mode::Message => self.take_message(),
+                Mode::Chunk { left, last } => self.take_chunk(left, last),
             };
             if taken == 0 {
                 break;
@@ -171,9 +199,40 @@ impl Session<'_> {
                 self.mode = Mode::Undecided;
                 Asked::Data
             }
+            "BDAT" => match chunk(&argument) {
+                Some((left, last)) => {
+                    self.mode = Mode::Chunk { left, last };
+                    self.in_flight.get_or_insert_with(|| InFlight::new(None));
+                    // An empty last chunk is a whole chunk at once.
+                    if left == 0 {
+                        self.end_of_chunk(last);
+                    }
+                    Asked::Chunk { last }
+                }
+                None => Asked::Other,
+            },
             _ => Asked::Other,
         });
         end + 1
+    }
+
+    fn take_chunk(&mut self, left: usize, last: bool) -> usize {
+        let taken = left.min(self.unread.len());
+        if let Some(message) = &mut self.in_flight {
+            message.digester.update(&self.unread[..taken]);
+        }
+        self.mode = Mode::Chunk { left: left - taken, last };
+        if taken == left {
+            self.end_of_chunk(last);
+        }
+        taken
+    }
+
+    fn end_of_chunk(&mut self, last: bool) {
+        self.mode = Mode::Commands;
+        if let Some(message) = &mut self.in_flight {
+            message.ended = last;
+        }
     }
 
     fn take_message(&mut self) -> usize {
@@ -213,13 +272,7 @@ impl Session<'_> {
             Some(Asked::Reset) if ok => self.forget_envelope(),
             Some(Asked::Data) => {
                 if reply.starts_with("354") {
-                    self.in_flight = Some(InFlight {
-                        from: self.from.take().expect("354 only after MAIL"),
-                        to: std::mem::take(&mut self.to),
-                        reader: DataReader::new(),
-                        digester: Digester::after_fields(0),
-                        ended: false,
-                    });
+                    self.in_flight = Some(InFlight::new(self.take_envelope()));
                     self.mode = Mode::Message;
                 } else {
                     self.mode = Mode::Commands;
@@ -227,13 +280,29 @@ impl Session<'_> {
                 // What came after DATA can be read now.
                 self.client_sent(&[]);
             }
-            Some(Asked::EndOfData) => {
-                let at = self.shared.began.elapsed();
-                self.end(if ok { Outcome::Acknowledged { at } } else { Outcome::Refused { at, reply } });
+            Some(Asked::Chunk { last }) => {
+                // A chunk that was refused ends the transaction, and those behind it are refused too.
+                if self.in_flight.as_ref().is_some_and(|message| message.envelope.is_none()) {
+                    let envelope = self.take_envelope();
+                    self.in_flight.as_mut().expect("just seen").envelope = envelope;
+                }
+                if last || !ok {
+                    self.verdict(ok, reply);
+                }
             }
+            Some(Asked::EndOfData) => self.verdict(ok, reply),
             // An unasked reply (421) or one that changes nothing.
             _ => {}
         }
+    }
+
+    fn verdict(&mut self, ok: bool, reply: String) {
+        let at = self.shared.began.elapsed();
+        self.end(if ok { Outcome::Acknowledged { at } } else { Outcome::Refused { at, reply } });
+    }
+
+    fn take_envelope(&mut self) -> Option<(Path, Vec<Path>)> {
+        Some((self.from.take()?, std::mem::take(&mut self.to)))
     }
 
     fn forget_envelope(&mut self) {
@@ -242,8 +311,8 @@ impl Session<'_> {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        if let Some(message) = self.in_flight.take() {
-            let InFlight { from, to, digester, .. } = message;
+        // A chunk without an envelope was nobody's message.
+        if let Some(InFlight { envelope: Some((from, to)), digester, .. }) = self.in_flight.take() {
             let (_, content) = digester.finish();
             let session = self.number;
             let transaction = Transaction { session, from, to, content, outcome };
@@ -304,7 +373,7 @@ fn relay(number: u64, client: &TcpStream, upstream: SocketAddr, shared: &Shared)
 mod tests {
     use super::*;
     use crate::client::Client;
-    use crate::sink::{Manner, Sink, Stage};
+    use crate::sink::{Manner, Sink, Stage, Traits};
 
     #[test]
     fn the_client_and_the_next_hop_agree_on_what_was_said() {
@@ -345,5 +414,38 @@ mod tests {
         assert_eq!(deliveries.len(), 2);
         assert_eq!(deliveries[0].content, transactions[0].content);
         assert_eq!(deliveries[1].content, transactions[2].content);
+    }
+
+    #[test]
+    fn chunks_are_followed_whatever_octets_are_in_them() {
+        let sink = Sink::start_with(0, Traits { chunking: true, ..Traits::default() });
+        let recorder = Recorder::start(sink.address());
+        let mut client = Client::connect(recorder.address());
+        client.ask("EHLO client.example");
+        let message = b"MAIL FROM:<x>\r\n.\r\n\n.\nDATA\r\n";
+        client.send(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nBDAT 20\r\n");
+        client.send(&message[..20]);
+        client.send(format!("BDAT {}\r\n", message.len() - 20).as_bytes());
+        client.send(&message[20..]);
+        client.send(
+            b"BDAT 0 LAST\r\nMAIL FROM:<c@example.org>\r\nRCPT TO:<d@example.org>\r\nBDAT 3 LAST\r\nend",
+        );
+        client.send(b"RSET\r\nBDAT 5 LAST\r\nRSET\nMAIL FROM:<e@example.org>\r\nRCPT TO:<f@example.org>\r\n");
+        client.send(b"BDAT 4\r\nshort of its end");
+        let codes: Vec<u16> = (0..13).map(|_| client.reply().code).collect();
+        assert_eq!(codes[..9], [250, 250, 250, 250, 250, 250, 250, 250, 250]);
+        assert_eq!(codes[9], 503, "a chunk without an envelope");
+        drop(client);
+
+        let deliveries = sink.deliveries();
+        let transactions = recorder.finish();
+        let contents: Vec<_> = transactions.iter().map(|one| one.content).collect();
+        assert_eq!(contents[..2], [Content::of(message), Content::of(b"end")]);
+        assert_eq!(deliveries.iter().map(|one| one.content).collect::<Vec<_>>(), contents[..2]);
+        assert_eq!(transactions[0].to[0].address, "b@example.org");
+        assert!(matches!(
+            transactions.iter().map(|one| &one.outcome).collect::<Vec<_>>()[..],
+            [Outcome::Acknowledged { .. }, Outcome::Acknowledged { .. }, Outcome::Unfinished]
+        ));
     }
 }

@@ -1,6 +1,6 @@
 //! A next hop that records what it was given, and can be asked to behave badly.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
@@ -23,6 +23,8 @@ pub struct Delivery {
     pub trace: String,
     /// The message below them.
     pub content: Content,
+    /// The whole message, trace included, where the sink keeps it; else nothing.
+    pub raw: Vec<u8>,
     /// When it was recorded.
     pub at: Instant,
 }
@@ -55,11 +57,22 @@ pub enum Manner {
     Slow(Duration),
 }
 
+/// What a sink is beyond what it says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traits {
+    /// How many header fields are taken off the top of each message: one for each server between the recorder and here.
+    pub trace_fields: usize,
+    /// Keeps messages and not only their digests.
+    pub keeps: bool,
+    /// Offers CHUNKING and BINARYMIME (RFC 3030).
+    pub chunking: bool,
+}
+
 #[derive(Default)]
 struct Shared {
     manner: Mutex<Option<Manner>>,
     deliveries: Mutex<Vec<Delivery>>,
-    trace_fields: usize,
+    traits: Traits,
 }
 
 impl Shared {
@@ -78,7 +91,12 @@ impl Sink {
     /// Listens on a port (0: any). `trace_fields` header fields are taken off the top of each message: one for each
     /// server between the recorder and here.
     pub fn start(port: u16, trace_fields: usize) -> Self {
-        let shared = Arc::new(Shared { trace_fields, ..Shared::default() });
+        Self::start_with(port, Traits { trace_fields, ..Traits::default() })
+    }
+
+    /// The same with other traits.
+    pub fn start_with(port: u16, traits: Traits) -> Self {
+        let shared = Arc::new(Shared { traits, ..Shared::default() });
         let own = Arc::clone(&shared);
         let listener = Listener::start(port, move |session, stream| {
             // A connection that the peer cut has nothing more to say.
@@ -116,6 +134,31 @@ struct Conversation<'a> {
     reader: BufReader<TcpStream>,
     writer: TcpStream,
     shared: &'a Shared,
+    from: Option<Path>,
+    to: Vec<Path>,
+    /// What came of a message by BDAT.
+    chunks: Option<Body>,
+}
+
+/// A message that is being received.
+struct Body {
+    digester: Digester,
+    raw: Vec<u8>,
+    keeps: bool,
+}
+
+impl Body {
+    fn new(traits: Traits) -> Self {
+        let digester = Digester::after_fields(traits.trace_fields);
+        Self { digester, raw: Vec::new(), keeps: traits.keeps }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.digester.update(bytes);
+        if self.keeps {
+            self.raw.extend_from_slice(bytes);
+        }
+    }
 }
 
 impl Conversation<'_> {
@@ -136,37 +179,87 @@ impl Conversation<'_> {
     }
 
     /// Reads up to the final dot. `None`: the connection ended before.
-    fn read_message(&mut self) -> std::io::Result<Option<(Vec<u8>, Content)>> {
+    fn read_message(&mut self) -> std::io::Result<Option<Body>> {
         let mut reader = DataReader::new();
-        let mut digester = Digester::after_fields(self.shared.trace_fields);
+        let mut body = Body::new(self.shared.traits);
         loop {
             let chunk = self.reader.fill_buf()?;
             if chunk.is_empty() {
                 return Ok(None);
             }
-            let (taken, ended) = reader.feed(chunk, |bytes| digester.update(bytes));
+            let (taken, ended) = reader.feed(chunk, |bytes| body.append(bytes));
             self.reader.consume(taken);
             if ended {
-                return Ok(Some(digester.finish()));
+                return Ok(Some(body));
             }
         }
+    }
+
+    /// Takes a chunk, whole. `None`: the connection is to be closed.
+    fn chunk(&mut self, argument: &str, session: u64) -> std::io::Result<Option<()>> {
+        let mut words = argument.split_ascii_whitespace();
+        let Some(Ok(octets)) = words.next().map(str::parse::<usize>) else {
+            return Ok(self.reply(None, "501 5.5.4 how many?\r\n")?.map(drop));
+        };
+        let last = words.next().is_some();
+        let mut chunk = vec![0; octets];
+        self.reader.read_exact(&mut chunk)?;
+        if self.to.is_empty() {
+            return Ok(self.reply(None, "503 5.5.1 out of order\r\n")?.map(drop));
+        }
+        let traits = self.shared.traits;
+        self.chunks.get_or_insert_with(|| Body::new(traits)).append(&chunk);
+        match self.chunks.take_if(|_| last) {
+            Some(body) => self.deliver(body, session),
+            None => Ok(self.reply(Some(Stage::Data), "250 2.0.0 chunk taken\r\n")?.map(drop)),
+        }
+    }
+
+    /// Records a message and answers its end. `None`: the connection is to be closed.
+    fn deliver(&mut self, body: Body, session: u64) -> std::io::Result<Option<()>> {
+        let (trace, content) = body.digester.finish();
+        let delivery = Delivery {
+            session,
+            from: self.from.take().expect("RCPT asks for MAIL"),
+            to: std::mem::take(&mut self.to),
+            trace: String::from_utf8_lossy(&trace).into_owned(),
+            content,
+            raw: body.raw,
+            at: Instant::now(),
+        };
+        let refused =
+            matches!(self.shared.manner(), Manner::Say(Stage::EndOfData, line) if !line.starts_with('2'));
+        if !refused {
+            self.shared.deliveries.lock().unwrap().push(delivery);
+        }
+        Ok(self.reply(Some(Stage::EndOfData), "250 2.0.0 taken\r\n")?.map(drop))
     }
 }
 
 fn serve(session: u64, stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let writer = stream.try_clone()?;
-    let mut talk = Conversation { reader: BufReader::with_capacity(64 * 1024, stream), writer, shared };
-    let mut from = None;
-    let mut to = Vec::new();
+    let reader = BufReader::with_capacity(64 * 1024, stream);
+    let mut talk = Conversation { reader, writer, shared, from: None, to: Vec::new(), chunks: None };
     if talk.reply(Some(Stage::Banner), "220 sink.example ESMTP\r\n")?.is_none() {
         return Ok(());
     }
+    let extensions = if shared.traits.chunking {
+        EXTENSIONS.replace("250 ", "250-CHUNKING\r\n250-BINARYMIME\r\n250 ")
+    } else {
+        EXTENSIONS.to_owned()
+    };
     loop {
         let mut line = Vec::new();
         if talk.reader.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
         let (verb, argument) = split_command(&line);
+        if verb == "BDAT" && shared.traits.chunking {
+            if talk.chunk(&argument, session)?.is_none() {
+                return Ok(());
+            }
+            continue;
+        }
         let stage = match verb.as_str() {
             "MAIL" => Some(Stage::Mail),
             "RCPT" => Some(Stage::Rcpt),
@@ -174,10 +267,10 @@ fn serve(session: u64, stream: TcpStream, shared: &Shared) -> std::io::Result<()
             _ => None,
         };
         let usual = match verb.as_str() {
-            "EHLO" => EXTENSIONS,
+            "EHLO" => &extensions,
             "MAIL" | "HELO" | "RSET" | "NOOP" => "250 2.0.0 ok\r\n",
-            "RCPT" if from.is_some() => "250 2.1.5 ok\r\n",
-            "DATA" if !to.is_empty() => "354 go\r\n",
+            "RCPT" if talk.from.is_some() => "250 2.1.5 ok\r\n",
+            "DATA" if !talk.to.is_empty() => "354 go\r\n",
             "RCPT" | "DATA" => "503 5.5.1 out of order\r\n",
             "QUIT" => "221 2.0.0 bye\r\n",
             _ => "500 5.5.2 what?\r\n",
@@ -185,28 +278,15 @@ fn serve(session: u64, stream: TcpStream, shared: &Shared) -> std::io::Result<()
         let Some(as_usual) = talk.reply(stage, usual)? else { return Ok(()) };
         let accepted = as_usual && !usual.starts_with('5');
         match verb.as_str() {
-            "MAIL" if accepted => from = Some(Path::parse(&argument)),
-            "RCPT" if accepted => to.push(Path::parse(&argument)),
+            "MAIL" if accepted => talk.from = Some(Path::parse(&argument)),
+            "RCPT" if accepted => talk.to.push(Path::parse(&argument)),
             "RSET" | "EHLO" | "HELO" => {
-                from = None;
-                to.clear();
+                (talk.from, talk.chunks) = (None, None);
+                talk.to.clear();
             }
             "DATA" if accepted => {
-                let Some((trace, content)) = talk.read_message()? else { return Ok(()) };
-                let delivery = Delivery {
-                    session,
-                    from: from.take().expect("RCPT asks for MAIL"),
-                    to: std::mem::take(&mut to),
-                    trace: String::from_utf8_lossy(&trace).into_owned(),
-                    content,
-                    at: Instant::now(),
-                };
-                let refused =
-                    matches!(shared.manner(), Manner::Say(Stage::EndOfData, line) if !line.starts_with('2'));
-                if !refused {
-                    shared.deliveries.lock().unwrap().push(delivery);
-                }
-                if talk.reply(Some(Stage::EndOfData), "250 2.0.0 taken\r\n")?.is_none() {
+                let Some(body) = talk.read_message()? else { return Ok(()) };
+                if talk.deliver(body, session)?.is_none() {
                     return Ok(());
                 }
             }

@@ -103,7 +103,8 @@ impl Connection {
 
     /// What the server has shown of itself.
     pub(crate) fn greeting(&self) -> Greeting<'_> {
-        Greeting { banner: &self.banner, extensions: &self.session.capabilities().keywords }
+        let extensions = &self.session.capabilities().keywords;
+        Greeting { banner: &self.banner, extensions, certificate: b"" }
     }
 
     /// Whether another message may begin on it.

@@ -14,6 +14,7 @@ pub mod recipients;
 pub mod replay;
 mod router;
 mod socket;
+pub mod tls;
 pub mod types;
 pub mod volume;
 

@@ -9,6 +9,7 @@ use super::adopt::{Adopted, AdoptedBelow, HandedOver};
 use super::quarantine::{BounceRequest, HeldFilter, HeldPage};
 use super::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
 use super::replay::{ReplayPage, ReplayRequest};
+use super::tls::{InstallRequest, TlsView};
 use super::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
     QueuePage, Selection, SettingsView, Status,
@@ -175,6 +176,29 @@ pub trait Operate: Send + Sync + 'static {
 
     /// Does away with the list.
     fn clear_recipients(&self, who: Who) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// How TLS stands on both sides.
+    fn tls(&self) -> impl Future<Output = Result<TlsView, Refusal>> + Send;
+
+    /// Says that the certificate that a next hop shows is right: mail goes.
+    fn accept_certificate(
+        &self,
+        hop: String,
+        who: Who,
+    ) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// Reads the certificate's file again.
+    fn reload_certificate(&self) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// Keeps a certificate, and has clients shown it unless the settings name a file.
+    fn install_certificate(
+        &self,
+        request: InstallRequest,
+        who: Who,
+    ) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
+
+    /// Goes back to a certificate of the box's own making.
+    fn uninstall_certificate(&self, who: Who) -> impl Future<Output = Result<ActionResult, Refusal>> + Send;
 
     /// All figures in Prometheus' text format.
     fn metrics(&self) -> impl Future<Output = Result<String, Refusal>> + Send;

@@ -27,6 +27,11 @@
 //! | `PUT /v1/recipients?dry_run=` | the file | [`ImportedView`](super::recipients::ImportedView) |
 //! | `DELETE /v1/recipients` | | `ActionResult` |
 //! | `GET /v1/recipients/find?address=` | | [`FoundRecipient`](super::recipients::FoundRecipient) |
+//! | `GET /v1/tls` | | [`TlsView`](super::tls::TlsView) |
+//! | `POST /v1/tls/accept` | [`AcceptRequest`] | `ActionResult` |
+//! | `POST /v1/tls/reload` | | `ActionResult` |
+//! | `PUT /v1/tls/certificate` | [`InstallRequest`] | `ActionResult` |
+//! | `DELETE /v1/tls/certificate` | | `ActionResult` |
 //! | `GET /metrics` | | figures for Prometheus |
 //!
 //! A volume is `disk`, which it is if nobody says, or `nor`. Whatever goes wrong is told as an [`ErrorBody`](super::types::ErrorBody).
@@ -49,6 +54,7 @@ use super::body::ExportBody;
 use super::quarantine::{BounceRequest, HeldFilter};
 use super::recipients::{FindRecipient, ImportOptions, Upload};
 use super::replay::{ADDRESS_BYTES_MAX, ReplayRequest, Which};
+use super::tls::{AcceptRequest, InstallRequest};
 use super::types::{
     CanaryFilter, ConfirmRequest, EventFilter, ExportRequest, IDS_MAX, ModeRequest, PAGE_ROWS_MAX,
     QueueFilter, REASON_BYTES_MAX, RemoveRequest, Selection, SettingsRequest,
@@ -94,6 +100,10 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
                 .layer(DefaultBodyLimit::disable()),
         )
         .route("/v1/recipients/find", get(find_recipient::<O>))
+        .route("/v1/tls", get(tls::<O>))
+        .route("/v1/tls/accept", post(accept_certificate::<O>))
+        .route("/v1/tls/reload", post(reload_certificate::<O>))
+        .route("/v1/tls/certificate", put(install_certificate::<O>).delete(uninstall_certificate::<O>))
         .route("/metrics", get(metrics::<O>))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
@@ -295,6 +305,37 @@ async fn find_recipient<O: Operate>(
     Asked(FindRecipient { address }): Asked<FindRecipient>,
 ) -> Answer<impl Serialize> {
     operate.find_recipient(address).await.map(Json)
+}
+
+async fn tls<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
+    operate.tls().await.map(Json)
+}
+
+async fn accept_certificate<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(request): Told<AcceptRequest>,
+) -> Answer<impl Serialize> {
+    operate.accept_certificate(request.hop, who).await.map(Json)
+}
+
+async fn reload_certificate<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
+    operate.reload_certificate().await.map(Json)
+}
+
+async fn install_certificate<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(request): Told<InstallRequest>,
+) -> Answer<impl Serialize> {
+    operate.install_certificate(request, who).await.map(Json)
+}
+
+async fn uninstall_certificate<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+) -> Answer<impl Serialize> {
+    operate.uninstall_certificate(who).await.map(Json)
 }
 
 async fn metrics<O: Operate>(State(operate): State<Arc<O>>) -> Result<impl IntoResponse, Refusal> {

@@ -16,9 +16,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
+use super::Shared;
 use super::evidence::{Cut, heard, phase};
 use super::known::Known;
 use crate::clock::{host_time, since};
+use crate::tls::Stream;
 
 /// What is read at once: replies are short.
 const READ_BYTES: usize = 4 * 1024;
@@ -28,7 +30,8 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection with its session.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    /// Not there during a handshake, and after one that failed.
+    stream: Option<Stream>,
     session: Session,
     input: Vec<u8>,
     /// How much of `input` the session has taken.
@@ -46,6 +49,10 @@ pub(super) struct Connection {
     peer: SocketAddr,
     /// The text of its greeting.
     banner: String,
+    /// What it offered in plain text: what a server offers once it is encrypted depends on whether that worked.
+    extensions: String,
+    /// What stays the same about its certificate when it is renewed; empty without TLS.
+    certificate: Vec<u8>,
     /// What is known of the hop's recipients.
     known: Arc<Known>,
     /// One clone for each connection to the hop that is used or may be.
@@ -60,7 +67,7 @@ impl Connection {
         config: Config,
         timeouts: &Client,
         stopping: watch::Receiver<bool>,
-        (counted, known): (Arc<()>, Arc<Known>),
+        Shared { counted, known }: Shared,
     ) -> Result<Self, Option<Found>> {
         let opening = async {
             let stream = connect(address, from, host_time(timeouts.connect_timeout)).await?;
@@ -76,7 +83,7 @@ impl Connection {
         let (stream, peer) = opened?;
         let now = Instant::now();
         let mut connection = Self {
-            stream,
+            stream: Some(Stream::Plain(stream)),
             session: Session::new(config),
             input: Vec::new(),
             taken: 0,
@@ -89,11 +96,37 @@ impl Connection {
             messages: 0,
             peer,
             banner: String::new(),
+            extensions: String::new(),
+            certificate: Vec::new(),
             known,
             counted: Some(counted),
         };
         connection.greet().await?;
+        connection.extensions = connection.session.capabilities().keywords.as_str().to_owned();
         Ok(connection)
+    }
+
+    /// The TCP connection, for a handshake.
+    pub(super) fn take_stream(&mut self) -> Option<Stream> {
+        self.stream.take()
+    }
+
+    /// Goes on with the connection encrypted, by which the server is known from now on.
+    pub(super) async fn encrypted(
+        &mut self,
+        stream: Stream,
+        certificate: &[u8],
+    ) -> Result<(), Option<Found>> {
+        self.stream = Some(stream);
+        self.certificate = certificate.to_vec();
+        let started = self.session.tls_started();
+        started.map_err(|error| Cut::Nonsense(error).found(penstock_release::Phase::Ehlo, 0))?;
+        self.greet().await
+    }
+
+    /// The signal that ends everything.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.clone()
     }
 
     async fn greet(&mut self) -> Result<(), Option<Found>> {
@@ -121,7 +154,8 @@ impl Connection {
 
     /// What the server has shown of itself.
     pub(super) fn greeting(&self) -> penstock_release::Greeting<'_> {
-        penstock_release::Greeting { banner: &self.banner, extensions: &self.session.capabilities().keywords }
+        let (banner, extensions) = (&self.banner, &self.extensions);
+        penstock_release::Greeting { banner, extensions, certificate: &self.certificate }
     }
 
     /// What it offers.
@@ -155,14 +189,18 @@ impl Connection {
     }
 
     fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(Cut::Eof)) };
         if !self.session.output().is_empty()
-            && let Poll::Ready(written) =
-                Pin::new(&mut self.stream).poll_write(context, self.session.output())
+            && let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(context, self.session.output())
         {
             return Poll::Ready(written.map_err(Cut::Io).map(|written| {
                 self.session.sent(written);
                 self.asked = Instant::now();
             }));
+        }
+        // What is encrypted may still wait in memory. Whether it all went is of no interest: the answer comes when it did.
+        if let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(context) {
+            return Poll::Ready(Err(Cut::Io(error)));
         }
         if let Poll::Ready(read) = self.poll_read(context) {
             return Poll::Ready(read);
@@ -179,7 +217,8 @@ impl Connection {
         self.taken = 0;
         let mut buffer = [0; READ_BYTES];
         let mut buffer = ReadBuf::new(&mut buffer);
-        Pin::new(&mut self.stream).poll_read(context, &mut buffer).map(|read| {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Err(Cut::Eof)) };
+        Pin::new(stream).poll_read(context, &mut buffer).map(|read| {
             read.map_err(Cut::Io)?;
             if buffer.filled().is_empty() {
                 return Err(Cut::Eof);
@@ -249,13 +288,16 @@ impl Connection {
         }
         loop {
             match self.poll() {
-                Event::Closed => return,
+                Event::Closed => break,
                 Event::NeedInput => {}
                 _ => continue,
             }
             if self.progress().await.is_err() {
-                return;
+                break;
             }
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.close().await;
         }
     }
 }

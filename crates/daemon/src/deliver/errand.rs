@@ -1,14 +1,11 @@
 //! A message of our own to somebody who is no next hop: one recipient, from memory, at once and never again.
 
-use std::sync::Arc;
-
 use penstock_release::Found;
 use penstock_settings::HopAddress;
 use penstock_smtp::{Address, MailFrom, Recipient};
 
-use super::Delivery;
-use super::connection::Connection;
-use super::letter;
+use super::{Delivery, Shared, letter};
+use crate::tls::Hop;
 
 /// Why a message was not handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +40,9 @@ impl Delivery {
             let said = "that is no address that can be written to".to_owned();
             return Err(NotTaken { said, is_in_doubt: false });
         };
-        let (client, stopping) = (self.client.clone(), self.stopping.clone());
         // It is none of the next hops: nothing is learnt from what it says.
-        let apart = (Arc::default(), Arc::default());
-        let opened =
-            Connection::open(server, self.from, client, &self.settings.client, stopping, apart).await;
-        let mut connection = opened.map_err(|found| NotTaken::before(found.as_ref()))?;
+        let opened = self.open(server, Shared::default(), &Hop::passing()).await;
+        let (mut connection, _) = opened.map_err(|found| NotTaken::before(found.as_ref()))?;
         let recipient = Recipient { address, notify: None, orcpt: None };
         let mail = MailFrom {
             size_bytes: Some(message.len() as u64),

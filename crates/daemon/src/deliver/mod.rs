@@ -5,6 +5,7 @@ mod attempt;
 mod canary;
 mod connection;
 mod counters;
+mod encrypt;
 mod errand;
 mod evidence;
 mod fit;
@@ -46,6 +47,7 @@ use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::stop;
 use crate::storage::{Accepted, Arrived, Recovered, STALLED_AFTER, Storage, Volumes, refuse};
+use crate::tls::Tls;
 use attempt::{Attempt, Ended};
 use canary::Canaries;
 pub(crate) use canary::{
@@ -65,6 +67,15 @@ pub(crate) use through::{Awaited, Verdict as ThroughVerdict, Waited};
 
 /// How long a session is kept for the next message.
 const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// What all connections to a hop have in common.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    /// One clone for each connection: so they are counted.
+    counted: Arc<()>,
+    /// What its answers have taught of recipients.
+    known: Arc<Known>,
+}
 
 /// Everything that release needs at run time.
 pub(crate) struct Delivery {
@@ -94,6 +105,7 @@ pub(crate) struct Delivery {
     canaries: Canaries,
     counters: AllCounters,
     directory: Arc<Directory>,
+    tls: Arc<Tls>,
     /// Something happened that may change what is to be done next.
     wake: Notify,
     /// There may be messages of which it is not known whose they are.
@@ -121,6 +133,7 @@ impl Delivery {
         let seed = name.iter().fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
         let config = config(&settings, seed);
         let state = BoxState::new(arrived.iter().map(|arrived| arrived.kept.clone()));
+        let tls = Tls::new(&settings, &state.kept()).map_err(Error::Tls)?;
         let mut client = ClientConfig::new(settings.system.hostname.as_str())
             .map_err(|error| Error::Settings(format!("system.hostname: {error}")))?;
         client.recipients_max = settings.client.recipients_max;
@@ -157,6 +170,7 @@ impl Delivery {
             canaries,
             counters,
             directory,
+            tls: Arc::new(tls),
             wake: Notify::new(),
             unknown: Notify::new(),
             lines: Lines::default(),
@@ -194,6 +208,7 @@ impl Delivery {
             if let Some(saved) = saved::load(&kept) {
                 self.release().set_mode(saved.mode, self.now());
             }
+            self.tls.arrived(&kept);
         } else if kept != self.state.kept()
             && let Some(storage) = self.volumes.of(store).cloned()
         {
@@ -283,6 +298,19 @@ impl Delivery {
     /// What the last volume says, if none of them has.
     pub(crate) async fn forget(&self) -> Result<(), SpoolError> {
         self.state.put(&self.volumes, Vec::new(), true).await
+    }
+
+    /// TLS on both sides.
+    pub(crate) fn tls(&self) -> &Arc<Tls> {
+        &self.tls
+    }
+
+    /// Makes what clients are shown, and what next hops have shown, outlive a restart.
+    ///
+    /// # Errors
+    /// What the log says.
+    pub(crate) async fn save_tls(&self, by_operator: bool) -> Result<(), SpoolError> {
+        self.state.put(&self.volumes, self.tls.values(), by_operator).await
     }
 
     /// What the box keeps beyond its mail.
@@ -657,12 +685,14 @@ impl Delivery {
         let Some(next_hop) = self.settings.next_hops.get(usize::from(hop.0)) else { return Err(None) };
         let Some(counted) = self.connections.get(usize::from(hop.0)) else { return Err(None) };
         let Some(known) = self.known.get(usize::from(hop.0)) else { return Err(None) };
+        let Some(tls) = self.tls.hop(hop) else { return Err(None) };
         debug!(hop = self.hop_name(hop), "connecting");
-        let (client, stopping) = (self.client.clone(), self.stopping.clone());
-        let (address, timeouts) = (&next_hop.address, &self.settings.client);
-        let of_hop = (Arc::clone(counted), Arc::clone(known));
-        let connection = Connection::open(address, self.from, client, timeouts, stopping, of_hop).await?;
+        let shared = Shared { counted: Arc::clone(counted), known: Arc::clone(known) };
+        let (connection, met) = self.open(&next_hop.address, shared, tls).await?;
         self.release().greeted(hop, &connection.greeting(), self.now());
+        if let Some(met) = met {
+            self.met(hop, met).await;
+        }
         self.heard(hop, connection.capabilities()).await;
         Ok(connection)
     }

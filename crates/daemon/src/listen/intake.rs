@@ -43,6 +43,7 @@ pub(super) struct Intake {
     place: Place,
     helo: String,
     extended: bool,
+    encrypted: bool,
     envelope: Option<Envelope>,
     content: Content,
     report: ReportIntake,
@@ -82,6 +83,7 @@ impl Intake {
             place,
             helo: String::new(),
             extended: false,
+            encrypted: false,
             envelope: None,
             content: Content::None,
             report: ReportIntake::default(),
@@ -95,6 +97,13 @@ impl Intake {
         self.helo.clear();
         self.helo.push_str(&name[..name.len().min(HELO_BYTES_MAX)]);
         self.extended = extended;
+    }
+
+    /// The session is encrypted from now on; the client has to say who it is again.
+    pub(super) fn encrypted(&mut self) {
+        self.abandon();
+        self.helo.clear();
+        self.encrypted = true;
     }
 
     /// Gives up the transaction, if there is one.
@@ -127,7 +136,7 @@ impl Intake {
                     BodyType::BinaryMime => Body::BinaryMime,
                 }),
                 smtputf8: mail.smtp_utf8,
-                tls: false,
+                tls: self.encrypted,
                 ret: mail.ret.map(|ret| match ret {
                     Return::Full => Ret::Full,
                     Return::Headers => Ret::Headers,

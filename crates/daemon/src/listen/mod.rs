@@ -64,7 +64,8 @@ impl Listening {
         delivery: Arc<Delivery>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
-        let config = config(&settings)?;
+        let mut config = config(&settings)?;
+        config.starttls = delivery.tls().serving().is_offered();
         let limits = Limits::new(settings.listen.clone());
         Ok(Arc::new(Self {
             settings,

@@ -23,6 +23,7 @@ use super::limits::Place;
 use super::pace::Pace;
 use super::through::{self, Answer};
 use crate::stop;
+use crate::tls::{self, Stream};
 
 /// What is read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -42,6 +43,8 @@ enum Step {
     PassOn,
     /// The message has ended.
     End { received_lines: u32 },
+    /// The client is about to begin a TLS handshake.
+    Encrypt,
     /// The session is over.
     Close,
 }
@@ -53,6 +56,8 @@ enum Cut {
     Lost(io::Error),
     /// The client closed it.
     Eof,
+    /// There was no TLS handshake.
+    NotEncrypted(tls::Failed),
     Stopping,
 }
 
@@ -70,7 +75,7 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<
         intake: Intake::new(Arc::clone(&listening), client, place),
         input: Vec::new(),
         pace: Pace::new(),
-        stream,
+        stream: Some(Stream::Plain(stream)),
         client,
         listening,
     };
@@ -84,7 +89,8 @@ struct Connection {
     /// What was read and could not be used yet.
     input: Vec<u8>,
     pace: Pace,
-    stream: TcpStream,
+    /// Not there during a handshake, and after one that failed.
+    stream: Option<Stream>,
     client: SocketAddr,
     listening: Arc<Listening>,
 }
@@ -97,6 +103,10 @@ impl Connection {
             Cut::Stopping => replies::SHUTTING_DOWN,
             Cut::Lost(error) => return debug!(client = %self.client, %error, "connection lost"),
             Cut::Eof => return debug!(client = %self.client, "connection closed by the client"),
+            Cut::NotEncrypted(why) => {
+                self.listening.metrics.handshakes_failed.add(1);
+                return debug!(client = %self.client, %why, "no TLS handshake");
+            }
         };
         if matches!(cut, Cut::Late) {
             self.listening.metrics.sessions_timed_out.add(1);
@@ -104,8 +114,9 @@ impl Connection {
         debug!(client = %self.client, ?cut, "session ended by us");
         self.intake.abandon();
         self.session.close(farewell);
-        // Whoever does not read has waited long enough: one try.
-        let _ = self.stream.try_write(self.session.output());
+        if let Some(stream) = &mut self.stream {
+            stream.farewell(self.session.output()).await;
+        }
     }
 
     async fn converse(&mut self) -> Result<(), Cut> {
@@ -136,9 +147,41 @@ impl Connection {
                     self.pace.moved();
                     self.go_on()
                 }
-                Step::Close => return self.flush().await,
+                Step::Encrypt => {
+                    self.flush().await?;
+                    self.encrypt().await?;
+                    self.go_on()
+                }
+                Step::Close => {
+                    self.flush().await?;
+                    if let Some(stream) = &mut self.stream {
+                        stream.close().await;
+                    }
+                    return Ok(());
+                }
             }
         }
+    }
+
+    /// Goes over to TLS. Nothing that came before is left: neither input, nor what the client said (RFC 3207 section 4.2).
+    async fn encrypt(&mut self) -> Result<(), Cut> {
+        self.input = Vec::new();
+        self.intake.abandon();
+        let Some(Stream::Plain(stream)) = self.stream.take() else { return Err(Cut::Eof) };
+        let stream = {
+            let (serving, stopping) =
+                (self.listening.delivery.tls().serving(), self.listening.stopping.clone());
+            tokio::select! {
+                encrypted = serving.accept(stream) => encrypted.map_err(Cut::NotEncrypted)?,
+                () = stop::signalled(stopping) => return Err(Cut::Stopping),
+            }
+        };
+        self.stream = Some(stream);
+        self.listening.metrics.sessions_encrypted.add(1);
+        self.session.tls_started().map_err(|_| Cut::Eof)?;
+        self.intake.encrypted();
+        self.pace.moved();
+        Ok(())
     }
 
     /// Goes on with what was read earlier.
@@ -157,7 +200,8 @@ impl Connection {
         }
         READ_BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
-            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            let Some(stream) = &mut self.stream else { return Poll::Ready(Err(Cut::Eof)) };
+            match Pin::new(stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
@@ -174,7 +218,9 @@ impl Connection {
             if self.session.commands() != commands {
                 self.pace.moved();
             }
-            self.input.extend_from_slice(input);
+            if !matches!(step, Step::Encrypt) {
+                self.input.extend_from_slice(input);
+            }
             Poll::Ready(Ok(step))
         })
     }
@@ -187,17 +233,21 @@ impl Connection {
 
     /// Sends all replies.
     async fn flush(&mut self) -> Result<(), Cut> {
+        poll_fn(|context| match self.poll_flush(context) {
+            Poll::Ready(flushed) => Poll::Ready(flushed.map_err(Cut::from)),
+            Poll::Pending => self.poll_late(context).map(|()| Err(Cut::Late)),
+        })
+        .await
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
         while !self.session.output().is_empty() {
-            let sent = poll_fn(|context| {
-                match Pin::new(&mut self.stream).poll_write(context, self.session.output()) {
-                    Poll::Ready(sent) => Poll::Ready(sent.map_err(Cut::from)),
-                    Poll::Pending => self.poll_late(context).map(|()| Err(Cut::Late)),
-                }
-            })
-            .await?;
+            let sent = ready!(Pin::new(&mut *stream).poll_write(context, self.session.output()))?;
             self.session.sent(sent);
         }
-        Ok(())
+        // What is encrypted may still wait in memory.
+        Pin::new(stream).poll_flush(context)
     }
 
     /// Lets the state machine go on until something has to happen that takes time.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use penstock_release::HopStatus;
+use penstock_release::{HopId, HopStatus};
 
 use super::{Operator, proof};
 use crate::control::Store;
@@ -21,6 +21,15 @@ pub(super) fn text(operator: &Operator) -> String {
         ("sessions", "Connections from clients", &metrics.sessions),
         ("sessions_refused", "Connections refused because there were too many", &metrics.sessions_refused),
         ("sessions_timed_out", "Sessions cut for silence or lack of progress", &metrics.sessions_timed_out),
+        ("sessions_encrypted", "Sessions that went over to TLS", &metrics.sessions_encrypted),
+        ("handshakes_failed", "TLS handshakes with clients that came to nothing", &metrics.handshakes_failed),
+        ("hop_connections", "Connections to next hops", &metrics.hop_connections),
+        ("hop_connections_encrypted", "Those of them with TLS", &metrics.hop_connections_encrypted),
+        (
+            "hop_handshakes_failed",
+            "TLS handshakes with next hops that came to nothing",
+            &metrics.hop_handshakes_failed,
+        ),
         ("accepted_messages", "Messages taken into custody", &metrics.accepted),
         ("accepted_bytes", "Their bytes", &metrics.accepted_bytes),
         ("refused_relay", "Recipients refused as not ours", &metrics.refused_relay),
@@ -77,6 +86,7 @@ pub(super) fn text(operator: &Operator) -> String {
     }
     volumes(operator, &mut page);
     proof(operator, &hops, &mut page);
+    certificates(operator, &mut page);
     page.head("hop_healthy", "gauge", "Whether a next hop takes mail");
     for hop in hops {
         let healthy = u64::from(hop.state == penstock_release::State::Healthy);
@@ -123,6 +133,28 @@ fn proof(operator: &Operator, hops: &[HopStatus], page: &mut Page) {
             if let Some(value) = value(view) {
                 page.line(&format!("{figure}{{hop=\"{name}\"}}"), value);
             }
+        }
+    }
+}
+
+/// Until when certificates hold, in seconds since 1970.
+fn certificates(operator: &Operator, page: &mut Page) {
+    let tls = operator.delivery.tls();
+    let seconds = |unix_s: i64| u64::try_from(unix_s).unwrap_or_default();
+    if let Some(served) = tls.serving().served() {
+        let (name, help) =
+            ("certificate_not_after_seconds", "When the certificate that clients are shown expires");
+        page.add(name, "gauge", help, seconds(served.facts.not_after_unix_s));
+    }
+    page.head(
+        "hop_certificate_not_after_seconds",
+        "gauge",
+        "When the certificate that a next hop showed expires",
+    );
+    for (n, hop) in (0..).zip(&operator.settings.next_hops) {
+        if let Some(seen) = tls.hop(HopId(n)).and_then(|hop| hop.facts().seen) {
+            let line = format!("hop_certificate_not_after_seconds{{hop=\"{}\"}}", hop.name);
+            page.line(&line, seconds(seen.facts.not_after_unix_s));
         }
     }
 }

@@ -10,6 +10,7 @@ mod recipients;
 mod replay;
 pub(crate) mod settings;
 mod status;
+mod tls;
 mod view;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
 use crate::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
 use crate::control::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
 use crate::control::replay::{ReplayPage, ReplayRequest};
+use crate::control::tls::{InstallRequest, TlsView};
 use crate::control::types::{
     ActionResult, CanaryFilter, CanaryPage, EventFilter, EventPage, MessageView, Mode, QueueFilter,
     QueuePage, Refused, Selection, SettingsView, Status,
@@ -218,6 +220,26 @@ impl Operate for Operator {
 
     async fn clear_recipients(&self, who: Who) -> Result<ActionResult, Refusal> {
         recipients::clear(self, &who).await
+    }
+
+    async fn tls(&self) -> Result<TlsView, Refusal> {
+        Ok(tls::view(self))
+    }
+
+    async fn accept_certificate(&self, hop: String, who: Who) -> Result<ActionResult, Refusal> {
+        tls::accept(self, hop, &who).await
+    }
+
+    async fn reload_certificate(&self) -> Result<ActionResult, Refusal> {
+        tls::reload(self).await
+    }
+
+    async fn install_certificate(&self, request: InstallRequest, who: Who) -> Result<ActionResult, Refusal> {
+        tls::install(self, request, &who).await
+    }
+
+    async fn uninstall_certificate(&self, who: Who) -> Result<ActionResult, Refusal> {
+        tls::uninstall(self, &who).await
     }
 
     async fn metrics(&self) -> Result<String, Refusal> {

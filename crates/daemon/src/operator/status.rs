@@ -3,7 +3,7 @@
 use penstock_release::{HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
-use super::{Operator, mode, proof};
+use super::{Operator, mode, proof, tls};
 use crate::control::Refusal;
 use crate::control::types::{
     Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Proof, Severity, Status,
@@ -95,6 +95,9 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
     let volumes: Vec<VolumeView> = operator.volumes.all().map(|storage| volume(operator, storage)).collect();
     let mut alerts = alerts(&mail, &volumes, &hops, stamp.trusted);
     alerts.extend(hops.iter().filter_map(|hop| proof::alert(operator, hop)));
+    alerts.extend(tls::alerts(operator));
+    // Of those that are as bad the order is that of above.
+    alerts.sort_by_key(|alert| alert.severity);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: operator.settings.system.hostname.as_str().to_owned(),

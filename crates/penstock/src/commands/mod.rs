@@ -15,6 +15,7 @@ pub(crate) mod settings;
 mod show;
 mod status;
 mod times;
+mod tls;
 mod top;
 mod volume;
 mod watch;
@@ -74,6 +75,7 @@ impl Ask {
             Self::Quarantine(quarantine) => quarantine.daemon(),
             Self::Queue(queue) => &queue.daemon,
             Self::Recipients(what) => what.daemon(),
+            Self::Tls(what) => what.daemon(),
             Self::Hold(hold) => &hold.why.daemon,
             Self::Drain(why) | Self::Stop(why) => &why.daemon,
         }
@@ -148,6 +150,7 @@ async fn ask(what: Ask, screen: &mut Screen) -> Result<(), Failure> {
         }
         Ask::Canary { hop, .. } => canary::run(&client, &CanaryFilter { hop }, json, screen).await,
         Ask::Recipients(what) => recipients::run(&client, what, json, screen).await,
+        Ask::Tls(what) => tls::run(&client, what, json, screen).await,
         Ask::Events { message, kind, limit, .. } => {
             events::run(&client, &EventFilter { message, kind, limit }, json, screen).await
         }

@@ -6,7 +6,7 @@ use penstock_daemon::control::MailId;
 use penstock_settings::SECTIONS;
 
 use super::failure;
-use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Recipients, Target, Volume};
+use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Recipients, Target, Tls, Volume};
 use crate::failure::Failure;
 
 /// What can be typed.
@@ -220,6 +220,11 @@ pub(super) fn understand(line: &str) -> Result<Meaning, Failure> {
             "PS-K005",
             "a list of recipients does not fit through the console",
             "`penstock recipients import` on the network takes it; `recipients status` and `find` work here.",
+        )),
+        Ok(Typed::Ask(Ask::Tls(Tls::Install { file: Some(_), .. }))) => Err(failure(
+            "PS-K006",
+            "a certificate does not fit through the console",
+            "`penstock tls install` through the control socket takes it; `tls show`, `accept` and `check` work here.",
         )),
         Ok(command) => Ok(Meaning::Command(command)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

@@ -88,6 +88,11 @@ impl Hop {
         sight.is_some()
     }
 
+    /// Whatever certificate it shows next is how it is.
+    pub(crate) fn forget_certificates(&mut self) {
+        self.trust.forget_certificates();
+    }
+
     /// Why it gets no mail before there is proof, if that is so.
     pub(crate) fn cause(&self) -> Option<Cause> {
         self.trust.cause()

@@ -69,6 +69,14 @@ impl Release {
         }
     }
 
+    /// Somebody has said which certificate is a hop's, and sees to it that it shows no other: the next one is how it is.
+    pub fn forget_certificates(&mut self, hop: HopId) {
+        if let Some(hop) = self.hops.get_mut(usize::from(hop.0)) {
+            hop.forget_certificates();
+            self.changed = true;
+        }
+    }
+
     /// What an attempt with a message in flight showed beside its outcome: to be told before
     /// [`finished`](Self::finished).
     pub fn witnessed(&mut self, message: u64, witness: Witness<'_>, now: Now) {

@@ -4,7 +4,7 @@ use super::Release;
 use crate::Now;
 use crate::breaker::Refused;
 use crate::custody::Refusal;
-use crate::hop::State;
+use crate::hop::{Hop, State};
 use crate::progress::Stillness;
 use crate::queue::Kind;
 use crate::through::NotThrough;
@@ -23,7 +23,7 @@ impl Release {
         let healthy = self.hops.iter().filter(|hop| hop.state() == State::Healthy);
         let Some(priority) = healthy.map(|hop| hop.config.priority).min() else {
             let first = self.hops.iter().min_by_key(|hop| hop.config.priority);
-            return Err(NotThrough::NextHop(first.map_or(State::Untried, |hop| hop.state())));
+            return Err(NotThrough::NextHop(first.map_or(State::Untried, Hop::state)));
         };
         let mut why = None;
         for n in 0..self.hops.len() {

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use crate::world::{Answer, CANARY_MS, DAY, HOUR, MINUTE, SECOND, UNIX_START_MS, World, config};
 
 const EXTENSIONS: &str = "SIZE PIPELINING DSN ENHANCEDSTATUSCODES 8BITMIME";
-const BEFORE: Greeting<'_> = Greeting { banner: "mail.site.example ready", extensions: EXTENSIONS };
-const REBUILT: Greeting<'_> = Greeting { banner: "WIN-4711 ready", extensions: EXTENSIONS };
+const BEFORE: Greeting<'_> =
+    Greeting { banner: "mail.site.example ready", extensions: EXTENSIONS, certificate: b"" };
+const REBUILT: Greeting<'_> = Greeting { banner: "WIN-4711 ready", ..BEFORE };
 
 const DENIED: Answer = Answer::Says(Phase::Rcpt, 550, "5.7.54 SMTP; Unable to relay recipient");
 
