@@ -270,7 +270,7 @@ fn a_server_with_another_face_has_nothing_told() {
     let mut world = well(|_, _, now| if now < MINUTE { Answer::Takes } else { Answer::Refuses });
     world.face = Some(Box::new(move |now| {
         let banner = if now < MINUTE { "mail.site.example" } else { "WIN-4711" };
-        Greeting { banner, extensions }
+        Greeting { banner, extensions, certificate: &[] }
     }));
     world.offer([2]);
     world.run_until(MINUTE);
