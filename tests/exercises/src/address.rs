@@ -14,9 +14,12 @@ pub fn address(input: &[u8]) {
     {
         assert_eq!(address.as_str(), text);
         sound(&address);
-        // In a command it is what it was. Nobody sends as postmaster of nowhere.
+        // In a command it is what it was. Nobody sends as postmaster of nowhere, nor in UTF-8 without saying so.
+        let sends = text.is_empty() || text.contains('@');
         let heard = hear(&[b"MAIL FROM:<", input, b">"].concat());
-        assert_eq!(heard.as_deref(), Some(text).filter(|_| text.is_empty() || text.contains('@')));
+        assert_eq!(heard.as_deref(), Some(text).filter(|_| sends && text.is_ascii()));
+        let heard = hear(&[b"MAIL FROM:<", input, b"> SMTPUTF8"].concat());
+        assert_eq!(heard.as_deref(), Some(text).filter(|_| sends));
     }
     // Whatever the argument is, what is taken for the address is one, and stands in it.
     for head in [&b"MAIL FROM:"[..], b"MAIL FROM: ", b"MAIL FROM:<"] {
@@ -43,11 +46,12 @@ fn sound(address: &Address<'_>) {
         }
         None => assert!(text.is_empty() || text.eq_ignore_ascii_case("postmaster")),
     }
-    let sent = send(address);
-    assert_eq!(sent.matches("\r\n").count(), 2, "{}", sent.escape_debug());
-    let mut lines = sent.lines();
-    assert_eq!(lines.next(), Some(&format!("MAIL FROM:<{text}>")[..]));
-    assert_eq!(lines.next(), Some(&format!("RCPT TO:<{}>", if text.is_empty() { "x@y" } else { text })[..]));
+    let utf8 = !address.is_ascii();
+    assert_eq!(send(address, false).is_none(), utf8, "UTF-8 goes only to whom offers SMTPUTF8");
+    let sent = send(address, utf8).expect("it may be sent");
+    let parameter = if utf8 { " SMTPUTF8" } else { "" };
+    let to = if text.is_empty() { "x@y" } else { text };
+    assert_eq!(sent, format!("MAIL FROM:<{text}>{parameter}\r\nRCPT TO:<{to}>\r\n"));
 }
 
 /// What a server session takes for the sender in this line, if it takes one.
@@ -65,15 +69,19 @@ fn hear(line: &[u8]) -> Option<String> {
     }
 }
 
-/// What the client session makes of it towards a next hop that offers nothing.
-fn send(address: &Address<'_>) -> String {
+/// What the client session makes of it towards a next hop that offers SMTPUTF8 or does not; `None` if it refuses.
+fn send(address: &Address<'_>, utf8: bool) -> Option<String> {
     let mut session = client::Session::new(client::Config::new("client.example").unwrap());
-    let mut input = &b"220 x\r\n250-x\r\n250 PIPELINING\r\n"[..];
+    let mut input: &[u8] = if utf8 {
+        b"220 x\r\n250-x\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
+    } else {
+        b"220 x\r\n250-x\r\n250 PIPELINING\r\n"
+    };
     while !matches!(session.poll(&mut input), client::Event::Ready(_)) {}
     let hello = session.output().len();
     session.sent(hello);
-    session.mail(&MailFrom::new(*address)).unwrap();
+    session.mail(&MailFrom { smtp_utf8: utf8, ..MailFrom::new(*address) }).ok()?;
     let recipient = if address.is_null() { Address::parse("x@y").unwrap() } else { *address };
-    session.rcpt(&Recipient::new(recipient)).unwrap();
-    String::from_utf8(session.output().to_vec()).unwrap()
+    session.rcpt(&Recipient::new(recipient)).ok()?;
+    Some(String::from_utf8(session.output().to_vec()).unwrap())
 }

@@ -21,9 +21,18 @@ struct Caller<'a> {
     wire: Vec<u8>,
     /// What of the session's output is in `wire` already.
     noted: usize,
-    /// The message so far, and where in `wire` it begins.
-    message: Option<(Vec<u8>, usize)>,
+    /// The message that is being sent.
+    message: Option<Message>,
     over: bool,
+}
+
+/// A message that is being sent.
+struct Message {
+    text: Vec<u8>,
+    /// Where in `wire` it begins.
+    at: usize,
+    /// By BDAT: how many octets were announced.
+    octets: Option<u64>,
 }
 
 /// Tries an input.
@@ -65,6 +74,7 @@ impl Caller<'_> {
                 | Event::DataReply(reply)
                 | Event::EndReply(reply)
                 | Event::ResetReply(reply)
+                | Event::StartTlsReply(reply)
                 | Event::Refused { reply, .. } => reply.text.len(),
                 _ => 0,
             };
@@ -79,7 +89,7 @@ impl Caller<'_> {
             let alone: [&[u8]; 4] = [b"", b"EHLO client.example\r\n", b"HELO client.example\r\n", b".\r\n"];
             assert!(alone.contains(&&said[..]), "unasked: {}", said.escape_ascii());
             if may_send {
-                self.message = Some((Vec::new(), self.wire.len()));
+                self.message = Some(Message { text: Vec::new(), at: self.wire.len(), octets: None });
             }
             if self.over {
                 return;
@@ -122,6 +132,8 @@ impl Caller<'_> {
             5 => self.finish(),
             // Quits seldom, or little else is tried.
             6 if choice & 0x38 == 0 => self.command(true, "QUIT", Session::quit),
+            6 if choice & 0x20 == 0 => self.start_tls(offered.starttls),
+            6 => self.chunk(u64::from(choice >> 3 & 3), offered.chunking),
             _ => {}
         }
         let text =
@@ -160,6 +172,27 @@ impl Caller<'_> {
         }
     }
 
+    /// Goes over to TLS, where the server has agreed to it: then it is asked again what it offers.
+    fn start_tls(&mut self, offered: bool) {
+        if self.session.tls_started().is_ok() {
+            assert_eq!(self.note(), b"EHLO client.example\r\n");
+            assert!(self.session.is_tls() && !self.session.capabilities().starttls);
+        } else {
+            let may = offered && !self.session.is_tls();
+            self.command(may, "STARTTLS", Session::start_tls);
+        }
+    }
+
+    fn chunk(&mut self, octets: u64, offered: bool) {
+        self.command(offered, "BDAT", |session| session.chunk(octets));
+        if self.wire.ends_with(format!("BDAT {octets} LAST\r\n").as_bytes())
+            && self.message.is_none()
+            && octets > 0
+        {
+            self.message = Some(Message { text: Vec::new(), at: self.wire.len(), octets: Some(octets) });
+        }
+    }
+
     fn body(&mut self, which: u8) {
         const PIECES: [&[u8]; 8] =
             [b".", b"\r\n", b"\n", b"\r", b"..\r\n", b"text", b"\r\n.\r\n", &[b'.'; 20_000]];
@@ -167,26 +200,38 @@ impl Caller<'_> {
         let taken = self.session.body(piece);
         self.note();
         match (&mut self.message, taken) {
-            (Some((message, _)), Ok(len)) => message.extend_from_slice(&piece[..len]),
+            (Some(message), Ok(len)) => {
+                message.text.extend_from_slice(&piece[..len]);
+                // The last octet of a chunk is its end.
+                if message.octets == Some(message.text.len() as u64) {
+                    assert_eq!(self.wire[message.at..], message.text);
+                    self.message = None;
+                }
+            }
             (None, Ok(_)) => panic!("a message before its time"),
+            (Some(Message { text, octets: Some(octets), .. }), Err(_)) => {
+                assert!((text.len() + piece.len()) as u64 > *octets, "octets of a chunk are not taken");
+            }
             (_, Err(_)) => {}
         }
     }
 
     fn finish(&mut self) {
         let taken = self.session.finish().is_ok();
-        self.note();
-        if !taken {
-            return;
+        let said = self.note();
+        // A chunk is over with its last octet, and that may be said again.
+        if !taken || said.is_empty() {
+            return assert!(said.is_empty(), "refused and said: {}", said.escape_ascii());
         }
-        let (mut message, at) = self.message.take().expect("a message before its time");
-        let (text, len) = reference::message(&self.wire[at..]).expect("the end was sent");
+        let Message { mut text, at, octets } = self.message.take().expect("a message before its time");
+        assert_eq!(octets, None, "a chunk has no other end");
+        let (read, len) = reference::message(&self.wire[at..]).expect("the end was sent");
         assert_eq!(len, self.wire.len() - at, "an end within the message");
-        // SMTP cannot send a message that does not end in CR LF.
-        if !message.is_empty() && !message.ends_with(b"\r\n") {
-            message.extend_from_slice(b"\r\n");
+        // DATA cannot send a message that does not end in CR LF.
+        if !text.is_empty() && !text.ends_with(b"\r\n") {
+            text.extend_from_slice(b"\r\n");
         }
-        assert_eq!(text.escape_ascii().to_string(), message.escape_ascii().to_string());
+        assert_eq!(read.escape_ascii().to_string(), text.escape_ascii().to_string());
     }
 }
 

@@ -71,6 +71,14 @@ pub fn dialogue(random: &mut Random) -> Vec<u8> {
         b"text",
         b"RSET\r\n",
         b"NOOP\r\n",
+        b"BDAT 4 LAST\r\n\r\n.\r",
+        b"BDAT 6\r\nRSET\r\n",
+        b"BDAT 0 LAST\r\n",
+        b"BDAT 30\r\n",
+        b"BDAT x\r\n",
+        b"MAIL FROM:<a@b.example> BODY=BINARYMIME\r\n",
+        b"MAIL FROM:<\xc3\xa9@b.example> SMTPUTF8\r\n",
+        b"ETRN example.com\r\n",
         b"STARTTLS\r\n",
         b"QUIT\r\n",
         b"\xc3\xa9",
@@ -89,6 +97,7 @@ const REPLIES: &[&[u8]] = &[
     b"220 x\r\n",
     b"220-x\r\n220 y\r\n",
     b"250-x\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 DSN\r\n",
+    b"250-x\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-SMTPUTF8\r\n250 STARTTLS\r\n",
     b"250 ok\r\n",
     b"250 2.1.0 ok\r\n",
     b"354 go\r\n",
@@ -123,7 +132,7 @@ pub fn replies(random: &mut Random) -> Vec<u8> {
     let mut input = vec![random.byte()];
     // Often nothing but whole replies, so that one comes after the other.
     if random.below(2) == 0 {
-        (0..random.below(200)).for_each(|_| input.extend_from_slice(random.pick(&REPLIES[..9])));
+        (0..random.below(200)).for_each(|_| input.extend_from_slice(random.pick(&REPLIES[..10])));
     } else {
         random.words(REPLIES, 20, &mut input);
     }

@@ -18,6 +18,41 @@ pub fn message(input: &[u8]) -> Option<(Vec<u8>, usize)> {
     None
 }
 
+/// The message that begins with the line of its first BDAT at the head of the input: its bytes, how much of the input that
+/// is, and whether the last chunk is all there. Lines between chunks are commands, which end at CR LF and nowhere else.
+pub fn chunks(input: &[u8]) -> (Vec<u8>, usize, bool) {
+    let mut text = Vec::new();
+    let mut at = 0;
+    while let Some(end) = input[at..].windows(2).position(|pair| pair == b"\r\n") {
+        let line = &input[at..at + end];
+        at += end + 2;
+        let Some((octets, last)) = chunk(line) else { continue };
+        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+        let here = octets.min(input.len() - at);
+        text.extend_from_slice(&input[at..at + here]);
+        at += here;
+        if last || here < octets {
+            return (text, at, here == octets);
+        }
+    }
+    (text, at, false)
+}
+
+/// What a BDAT line says: how many octets follow, and whether they are the last ones.
+pub fn chunk(line: &[u8]) -> Option<(u64, bool)> {
+    let line = core::str::from_utf8(line).ok()?;
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (verb, octets, last) = match words[..] {
+        [verb, octets] => (verb, octets, None),
+        [verb, octets, last] => (verb, octets, Some(last)),
+        _ => return None,
+    };
+    let counts = octets.len() <= 20 && octets.bytes().all(|byte| byte.is_ascii_digit());
+    let ends = last.is_none_or(|last| last.eq_ignore_ascii_case("LAST"));
+    let is_chunk = line.starts_with(verb) && verb.eq_ignore_ascii_case("BDAT") && counts && ends;
+    is_chunk.then(|| (octets.parse().unwrap_or(u64::MAX), last.is_some()))
+}
+
 /// Whether there is a CR without LF or a LF without CR.
 pub fn has_bare_newline(text: &[u8]) -> bool {
     (0..text.len()).any(|at| match text[at] {
@@ -114,6 +149,17 @@ mod tests {
         assert_eq!(message(b"a\r\n.\r"), None);
         assert!(has_bare_newline(b"\na") && has_bare_newline(b"a\r") && has_bare_newline(b"\r\r\n"));
         assert!(!has_bare_newline(b"\r\n\r\n"));
+    }
+
+    #[test]
+    fn the_reference_knows_chunks() {
+        let input = b"BDAT 5\r\nBDAT NOOP\r\nbdat 3 last\r\n\r\n.\r\nQUIT\r\n";
+        let (text, len, ended) = chunks(input);
+        assert_eq!((&text[..], &input[len..], ended), (&b"BDAT \r\n."[..], &b"\r\nQUIT\r\n"[..], true));
+        assert_eq!(chunks(b"BDAT 5 LAST\r\nabc"), (b"abc".to_vec(), 16, false));
+        for line in [&b"BDAT"[..], b"BDAT x", b"BDAT 1 LAST x", b"BDAT 1 x", b" BDAT 1", b"BDATA 1"] {
+            assert_eq!(chunk(line), None, "{}", line.escape_ascii());
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! The first three bytes choose configuration, cuts and verdicts; the rest is what the client sends.
 
 use penstock_smtp::bounds::{REPLY_LINE_BYTES_MAX, SERVER_OUTPUT_BYTES};
-use penstock_smtp::replies;
 use penstock_smtp::server::{BareNewlines, Config, Event, ResetReason, Session};
+use penstock_smtp::{BodyType, replies};
 
 use crate::cuts::cut;
 use crate::reference;
@@ -37,8 +37,19 @@ struct Run<'a> {
     questions: u8,
     outcome: Outcome,
     envelope: Option<Mail>,
-    /// Where the message that is being received begins.
-    message_at: Option<usize>,
+    /// The message that is being received.
+    message: Option<Began>,
+    /// Whether it need not be made of lines.
+    binary: bool,
+}
+
+/// Where a message began in what the client sends.
+#[derive(Clone, Copy)]
+enum Began {
+    /// After DATA: where its first byte is.
+    Data(usize),
+    /// Where the line of its first BDAT is.
+    Chunks(usize),
 }
 
 /// Tries an input.
@@ -59,6 +70,8 @@ fn config(flags: u8) -> Config {
         errors_max: if bit(3) { 3 } else { 20 },
         eight_bit_mime: !bit(4),
         dsn: !bit(5),
+        starttls: bit(6),
+        etrn: bit(7),
         ..Config::new("mx.example.com").unwrap()
     }
 }
@@ -72,16 +85,20 @@ fn run(all: &[u8], config: Config, cuts: u8, verdicts: u8) -> Outcome {
         questions: 0,
         outcome: Outcome::default(),
         envelope: None,
-        message_at: None,
+        message: None,
+        binary: false,
     };
     run.hear(b"");
     cut(all, cuts, |piece| {
         run.hear(piece);
         !run.outcome.closed
     });
-    if let Some(at) = run.message_at {
-        assert!(run.outcome.closed || reference::message(&all[at..]).is_none(), "an end was not seen");
-    }
+    let ended = match run.message {
+        Some(Began::Data(at)) => reference::message(&all[at..]).is_some(),
+        Some(Began::Chunks(at)) => reference::chunks(&all[at..]).2,
+        None => false,
+    };
+    assert!(run.outcome.closed || !ended, "an end was not seen");
     let outcome = run.outcome;
     let replies = outcome.replies.escape_ascii();
     assert!(reference::is_whole_replies(&outcome.replies, REPLY_LINE_BYTES_MAX), "no replies: {replies}");
@@ -100,10 +117,19 @@ impl Run<'_> {
                 Event::NeedInput => break assert!(input.is_empty(), "input is left"),
                 Event::OutputFull => self.send(),
                 Event::Answered => {}
-                Event::Hello { .. } => self.envelope = None,
+                Event::Hello { .. } => (self.envelope, self.message) = (None, None),
+                Event::Etrn { .. } => {
+                    assert!(self.envelope.is_none() && self.session.config().etrn);
+                    self.verdict();
+                }
+                Event::StartTls => {
+                    assert!(self.envelope.is_none() && self.session.config().starttls);
+                    break self.go_over_to_tls();
+                }
                 Event::Mail(mail) => {
                     assert!(self.envelope.is_none(), "MAIL within a transaction");
                     let sender = mail.sender.to_string();
+                    self.binary = mail.body == Some(BodyType::BinaryMime);
                     if self.verdict() {
                         self.envelope = Some(Mail { sender, ..Mail::default() });
                     }
@@ -121,7 +147,7 @@ impl Run<'_> {
                     assert!(recipients > 0, "DATA for nobody");
                     assert!(recipients <= self.session.config().recipients_max as usize);
                     if self.verdict() {
-                        self.message_at = Some(self.at);
+                        self.message = Some(self.began());
                     }
                 }
                 Event::Body(bytes) => {
@@ -134,14 +160,14 @@ impl Run<'_> {
                 }
                 Event::EndOfData { bytes, .. } => {
                     let mail = self.envelope.take().expect("a message has an envelope");
-                    let text = self.message_by_reference();
+                    let (text, ended) = self.message_by_reference();
+                    assert!(ended, "the message has no end");
                     assert_eq!(mail.message.escape_ascii().to_string(), text.escape_ascii().to_string());
                     assert_eq!(bytes, text.len() as u64);
                     let config = self.session.config();
                     assert!(bytes <= config.size_bytes_max);
-                    assert!(
-                        config.bare_newlines == BareNewlines::Keep || !reference::has_bare_newline(&text)
-                    );
+                    let may_be_bare = self.binary || config.bare_newlines == BareNewlines::Keep;
+                    assert!(may_be_bare || !reference::has_bare_newline(&text));
                     if self.verdict() {
                         self.outcome.taken.push(mail);
                     }
@@ -149,12 +175,16 @@ impl Run<'_> {
                 Event::Reset { why } => {
                     assert!(self.envelope.take().is_some(), "no transaction to reset");
                     match why {
-                        ResetReason::Rset => assert!(self.message_at.is_none()),
+                        // A message in chunks can be given up between them.
+                        ResetReason::Rset => assert!(!matches!(self.message.take(), Some(Began::Data(_)))),
+                        ResetReason::Chunk => self.message = None,
                         ResetReason::BareNewline => {
-                            assert!(reference::has_bare_newline(&self.message_by_reference()));
+                            assert!(
+                                !self.binary && reference::has_bare_newline(&self.message_by_reference().0)
+                            );
                         }
                         ResetReason::TooLarge => {
-                            let len = self.message_by_reference().len() as u64;
+                            let len = self.message_by_reference().0.len() as u64;
                             assert!(len > self.session.config().size_bytes_max);
                         }
                     }
@@ -169,12 +199,60 @@ impl Run<'_> {
         self.send();
     }
 
-    /// The message that has just ended, and that it ended there.
-    fn message_by_reference(&mut self) -> Vec<u8> {
-        let at = self.message_at.take().expect("a message that has ended has begun");
-        let (text, len) = reference::message(&self.all[at..]).expect("the message has no end");
-        assert_eq!(at + len, self.at, "the message ends elsewhere");
-        text
+    /// Where the message begins whose command has just been consumed.
+    fn began(&self) -> Began {
+        let lines = self.all[..self.at].strip_suffix(b"\r\n").expect("a command ends with CR LF");
+        let line_at = lines.windows(2).rposition(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
+        match reference::chunk(&lines[line_at..]) {
+            Some(_) => Began::Chunks(line_at),
+            None => Began::Data(self.at),
+        }
+    }
+
+    /// The message up to here, and whether it has ended; by DATA it has, and ended here.
+    fn message_by_reference(&mut self) -> (Vec<u8>, bool) {
+        match self.message.take().expect("a message that is over has begun") {
+            Began::Data(at) => {
+                let (text, len) = reference::message(&self.all[at..]).expect("the message has no end");
+                assert_eq!(at + len, self.at, "the message ends elsewhere");
+                (text, true)
+            }
+            Began::Chunks(at) => {
+                let (text, len, ended) = reference::chunks(&self.all[at..self.at]);
+                assert_eq!(at + len, self.at, "a chunk ends elsewhere");
+                (text, ended)
+            }
+        }
+    }
+
+    /// Goes over to TLS, where the session is as new, and ends the run: the rest of the input was thrown away.
+    fn go_over_to_tls(&mut self) {
+        let mut left = &b"EHLO x\r\nMAIL FROM:<injected@b.example>\r\n"[..];
+        assert_eq!(self.session.poll(&mut left), Event::StartTls);
+        assert!(left.is_empty(), "nothing that came in plain text is kept");
+        self.send();
+        let last = self.outcome.replies[..].rsplit(|byte| *byte == b'\n').nth(1).unwrap_or_default();
+        assert!(last.starts_with(b"220 "), "{}", last.escape_ascii());
+        self.session.tls_started().unwrap();
+        let before = self.outcome.replies.len();
+        let codes = ["MAIL FROM:<a@b.example>", "EHLO x", "RCPT TO:<c@d.example>"].map(|line| self.say(line));
+        // It may have had enough errors by now.
+        let told =
+            codes.iter().zip(["503", "250", "503"]).all(|(code, right)| code == right || code == "421");
+        assert!(told, "{codes:?}");
+        let said = String::from_utf8_lossy(&self.outcome.replies[before..]);
+        assert!(!said.contains("STARTTLS"), "{said}");
+        self.outcome.closed = true;
+    }
+
+    /// Says one line that asks for no verdict, and returns the code of the last line of what comes back.
+    fn say(&mut self, line: &str) -> String {
+        let line = format!("{line}\r\n");
+        let mut input = line.as_bytes();
+        while !matches!(self.session.poll(&mut input), Event::NeedInput | Event::Close { .. }) {}
+        self.send();
+        let text = String::from_utf8_lossy(&self.outcome.replies);
+        text.lines().last().unwrap_or_default().chars().take(3).collect()
     }
 
     /// Answers a question, and says how.

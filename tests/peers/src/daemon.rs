@@ -353,6 +353,15 @@ impl Daemon {
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
     }
 
+    /// Has it pass on a letter, so that it knows what its next hop offers and offers that, too.
+    pub fn meet_next_hop(&self, to: &str) {
+        let mut client = Client::connect(self.address);
+        client.ask("EHLO client.example");
+        let letter = b"Subject: how do you do\r\nMessage-ID: <introduction@client.example>\r\n\r\n";
+        assert_eq!(client.message("introduction@example.org", &[to], letter).code, 250);
+        self.wait_until_empty();
+    }
+
     /// Waits until all mail has been released.
     pub fn wait_until_empty(&self) {
         wait_until("the queue is empty", || self.queued() == 0);

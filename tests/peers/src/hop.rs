@@ -101,7 +101,7 @@ impl Hop {
             Kind::Exim => {
                 let main = format!(
                     "tls_advertise_hosts = *\ntls_certificate = {}\ntls_privatekey = {}\n\
-                     smtputf8_advertise_hosts = *\n",
+                     smtputf8_advertise_hosts = *\nsmtp_accept_queue_per_connection = 0\n",
                     certificate.chain().display(),
                     certificate.key().display()
                 );

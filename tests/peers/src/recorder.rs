@@ -191,7 +191,7 @@ impl Session<'_> {
     fn take_command(&mut self) -> usize {
         let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') else { return 0 };
         let (verb, argument) = split_command(&self.unread[..=end]);
-        self.asked.push_back(match verb.as_str() {
+        let asked = match verb.as_str() {
             "MAIL" => Asked::Mail(Path::parse(&argument)),
             "RCPT" => Asked::Rcpt(Path::parse(&argument)),
             "EHLO" | "HELO" | "RSET" => Asked::Reset,
@@ -212,7 +212,8 @@ impl Session<'_> {
                 None => Asked::Other,
             },
             _ => Asked::Other,
-        });
+        };
+        self.asked.push_back(asked);
         end + 1
     }
 

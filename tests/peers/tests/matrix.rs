@@ -32,7 +32,9 @@ impl Target {
         let settings = Settings::before(hop.address())
             .set("domains.accepted", &format!("[\"{domain}\"]"))
             .set("next_hop.tls", if tls { "\"required\"" } else { "\"never\"" });
-        Self { kind, tls, domain, daemon: Daemon::start(settings) }
+        let daemon = Daemon::start(settings);
+        daemon.meet_next_hop(&format!("first@{domain}"));
+        Self { kind, tls, domain, daemon }
     }
 
     fn name(&self) -> String {
