@@ -143,7 +143,7 @@ impl Connection {
                         Ok(None) => Ok(None),
                         Err(reply) => Err(reply),
                     };
-                    self.end(answer);
+                    self.end(&answer);
                     self.pace.moved();
                     self.go_on()
                 }
@@ -312,8 +312,8 @@ impl Connection {
     }
 
     /// Tells the client what has become of its message; of a report on a canary of ours there is nothing to say.
-    fn end(&mut self, ended: Verdict<Option<Answer>>) {
-        let answered = match &ended {
+    fn end(&mut self, ended: &Verdict<Option<Answer>>) {
+        let answered = match ended {
             Ok(None) => self.session.accept(),
             Ok(Some(answer)) if answer.as_reply().is_success() => {
                 self.tell("message accepted", answer);
