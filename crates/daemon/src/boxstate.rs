@@ -15,8 +15,21 @@ use crate::storage::{Storage, Volumes};
 use crate::volume::Spool;
 
 /// Under which keys of [`META_RELEASE`] something is kept: the pieces of release's own state, the mode's history, what
-/// the next hops take, …
-const KEYS: [&[u8]; 6] = [b"state0", b"state1", b"state2", b"state3", b"mode", b"ehlo"];
+/// the next hops take, what is said to unknown recipients, which next hops look at recipients, …
+const KEYS: [&[u8]; 12] = [
+    b"state0",
+    b"state1",
+    b"state2",
+    b"state3",
+    b"state4",
+    b"state5",
+    b"state6",
+    b"state7",
+    b"mode",
+    b"ehlo",
+    b"recipients",
+    b"validation",
+];
 /// … those of the certificate that clients are shown, with its key, …
 pub(crate) const OWN_CERTIFICATE: [&[u8]; 12] = [
     b"cert0", b"cert1", b"cert2", b"cert3", b"cert4", b"cert5", b"cert6", b"cert7", b"cert8", b"cert9",
@@ -60,6 +73,11 @@ impl Kept {
             count: count.map_or(0, u64::from_le_bytes),
             values: keys().filter_map(value).filter(|(_, value)| !value.is_empty()).collect(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(values: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
+        Self { count: 1, values: values.into_iter().collect() }
     }
 
     /// Lets go of everything, for good: nothing that was written before comes back.

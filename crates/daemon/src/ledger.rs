@@ -3,7 +3,11 @@
 //! Texts name recipients and what servers replied, never subjects or bodies. The numbers are part of what is on
 //! volumes: none is ever used for something else.
 
+mod notes;
+
 use penstock_spool::{Event, MessageId, Stamp};
+
+pub(crate) use notes::Notes;
 
 /// The namespace of META under which the box keeps what belongs to no message (`boxstate`).
 pub(crate) const META_RELEASE: u8 = 1;
@@ -73,6 +77,10 @@ pub(crate) enum Kind {
     Scrubbed = 50,
     /// Something on the volume that is no message cannot be read.
     Rot = 51,
+    /// What SPF, DKIM and DMARC said when it came in.
+    Authenticity = 60,
+    /// It was not taken byte for byte as it came.
+    Altered = 61,
 }
 
 impl Kind {
@@ -103,6 +111,8 @@ impl Kind {
         Self::Stopped,
         Self::Scrubbed,
         Self::Rot,
+        Self::Authenticity,
+        Self::Altered,
     ];
 
     /// The kind as one word.
@@ -134,6 +144,8 @@ impl Kind {
             Self::Stopped => "stopped",
             Self::Scrubbed => "scrubbed",
             Self::Rot => "rot",
+            Self::Authenticity => "authenticity",
+            Self::Altered => "altered",
         }
     }
 

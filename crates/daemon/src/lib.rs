@@ -4,11 +4,13 @@
 //! writes; reads of mail run on a few threads of their own. What decides lives in crates that do no I/O (`smtp`, `release`,
 //! `settings`, `spool`); here are the sockets, files, clocks and threads that they are driven with.
 
+mod authenticity;
 mod boxstate;
 mod clock;
 pub mod control;
 mod deliver;
 mod directory;
+mod dns;
 mod dsn;
 mod error;
 mod header;
@@ -19,8 +21,10 @@ mod log;
 mod metrics;
 mod notify;
 mod operator;
+mod policy;
 mod run;
 mod sandbox;
+mod source;
 #[cfg(feature = "faults")]
 mod speed;
 mod stop;

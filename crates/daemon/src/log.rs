@@ -34,10 +34,15 @@ fn is_terminal() -> bool {
 
 /// The lines of one kind.
 #[derive(Debug)]
-pub(crate) struct Lines(Mutex<Second>);
+pub(crate) struct Lines {
+    /// So many are written within that time.
+    most: u32,
+    within: Duration,
+    span: Mutex<Span>,
+}
 
 #[derive(Debug)]
-struct Second {
+struct Span {
     from: Instant,
     written: u32,
     /// Since the last line that was written.
@@ -46,24 +51,33 @@ struct Second {
 
 impl Default for Lines {
     fn default() -> Self {
-        Self(Mutex::new(Second { from: Instant::now(), written: 0, untold: 0 }))
+        Self::new(LINES_PER_SECOND, Duration::from_secs(1))
     }
 }
 
 impl Lines {
+    fn new(most: u32, within: Duration) -> Self {
+        Self { most, within, span: Mutex::new(Span { from: Instant::now(), written: 0, untold: 0 }) }
+    }
+
+    /// Those of a state that lasts: one a minute.
+    pub(crate) fn seldom() -> Self {
+        Self::new(1, Duration::from_secs(60))
+    }
+
     /// Whether the next line may be written, and then how many before it were not.
     pub(crate) fn take(&self) -> Option<u64> {
-        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if second.written >= LINES_PER_SECOND {
-            if second.from.elapsed() < Duration::from_secs(1) {
-                second.untold += 1;
+        let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
+        if span.written >= self.most {
+            if span.from.elapsed() < self.within {
+                span.untold += 1;
                 return None;
             }
-            second.from = Instant::now();
-            second.written = 0;
+            span.from = Instant::now();
+            span.written = 0;
         }
-        second.written += 1;
-        Some(std::mem::take(&mut second.untold))
+        span.written += 1;
+        Some(std::mem::take(&mut span.untold))
     }
 }
 
@@ -76,9 +90,9 @@ mod tests {
         let lines = Lines::default();
         let told = (0..LINES_PER_SECOND + 7).filter(|_| lines.take() == Some(0)).count();
         assert_eq!(told, LINES_PER_SECOND as usize);
-        let mut second = lines.0.lock().unwrap();
-        second.from -= Duration::from_secs(1);
-        drop(second);
+        let mut span = lines.span.lock().unwrap();
+        span.from -= Duration::from_secs(1);
+        drop(span);
         assert_eq!(lines.take(), Some(7));
     }
 }

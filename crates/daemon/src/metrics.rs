@@ -29,8 +29,16 @@ impl Counter {
 pub(crate) struct Metrics {
     /// Connections from clients.
     pub(crate) sessions: Counter,
-    /// Connections answered with 421 because there were too many, in all or from one source.
+    /// Connections answered with 421 because there were too many, in all or from one source, or resources were short.
     pub(crate) sessions_refused: Counter,
+    /// Connections refused because of the network that they came from.
+    pub(crate) sessions_not_allowed: Counter,
+    /// Sessions ended to make room for others, or because resources were short.
+    pub(crate) sessions_displaced: Counter,
+    /// Times that a client had to wait for the reply to its mistakes.
+    pub(crate) replies_held_back: Counter,
+    /// Messages and recipients put off, and sessions ended, since there were too many from a source or in all.
+    pub(crate) refused_rate: Counter,
     /// Sessions cut for silence or lack of progress.
     pub(crate) sessions_timed_out: Counter,
     /// Sessions that were encrypted, and handshakes that came to nothing.
@@ -43,8 +51,6 @@ pub(crate) struct Metrics {
     /// Messages taken into custody, and their bytes.
     pub(crate) accepted: Counter,
     pub(crate) accepted_bytes: Counter,
-    /// Recipients refused because their domain is not ours.
-    pub(crate) refused_relay: Counter,
     /// Transactions refused for lack of room.
     pub(crate) refused_full: Counter,
     /// Messages refused for going in circles.

@@ -15,15 +15,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::authenticity::Authenticity;
 use crate::clock::Clock;
 use crate::control::{ControlSocket, Store};
 use crate::deliver::{Delivery, SourceAddresses};
 use crate::directory::Directory;
-use crate::ledger::Kind;
+use crate::dns::Dns;
+use crate::ledger::{Kind, Notes};
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::operator::settings::cut;
+use crate::policy::Policy;
+use crate::source::Sources;
 use crate::storage::{self, Answered, Arrived, STALLED_AFTER, Started, Volumes};
 use crate::{Error, notify, sandbox, stop, tls};
 
@@ -72,7 +76,8 @@ pub struct Options {
 impl Options {
     /// The files that are read while the service runs.
     fn files<'f>(&'f self, settings: &'f Settings) -> impl Iterator<Item = &'f Path> {
-        let said = [self.clock_file.as_deref(), self.stop_reason.as_deref()];
+        let recipients = settings.recipients.file.as_ref().map(|file| Path::new(file.as_str()));
+        let said = [self.clock_file.as_deref(), self.stop_reason.as_deref(), recipients];
         let tls = &settings.tls;
         let certificate = [&tls.certificate_file, &tls.key_file, &tls.password_file].into_iter().flatten();
         let certificate = certificate.map(|path| Path::new(path.as_str()));
@@ -96,6 +101,7 @@ pub fn run(settings: Settings, options: &Options) -> Result<(), Error> {
     let started = Instant::now();
     #[cfg(feature = "faults")]
     crate::speed::check()?;
+    listen::raise_descriptors();
     if options.sandbox {
         sandbox::restrict_paths(&settings, options.files(&settings));
     }
@@ -229,7 +235,8 @@ impl Daemon {
         if self.options.forget {
             arrived.iter_mut().for_each(|arrived| arrived.kept.forget());
         }
-        let directory = Arc::new(Directory::load(&self.volumes).await);
+        let directory =
+            Arc::new(Directory::load(&self.volumes, self.settings.recipients.subaddress.delimiter()).await);
         let delivery = Delivery::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
@@ -239,12 +246,28 @@ impl Daemon {
             Arc::clone(&directory),
             stopping.clone(),
         )?;
+        let (dns, notes) = (Dns::new(&self.settings), Arc::new(Notes::default()));
+        let authenticity = Authenticity::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&dns),
+            Arc::clone(&self.clock),
+            Arc::clone(&notes),
+        );
+        let policy = Policy::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&self.clock),
+            self.volumes.clone(),
+            Arc::clone(&directory),
+            Arc::clone(&delivery),
+        );
         let listening = Listening::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
             Arc::clone(&self.metrics),
             self.volumes.clone(),
             Arc::clone(&delivery),
+            (dns, Arc::clone(&authenticity), Arc::clone(&notes)),
+            Arc::clone(&policy),
             stopping.clone(),
         )?;
         let told = |store: Store| absent.iter().any(|(absent, _)| *absent == store);
@@ -261,13 +284,16 @@ impl Daemon {
         }
         if self.options.forget {
             delivery.forget().await.map_err(Error::Forget)?;
-            directory.replace(&self.volumes, None).await.map_err(Error::Forget)?;
+            directory.replace(&self.volumes, None, None).await.map_err(Error::Forget)?;
         }
         if let Err(error) = delivery.save_tls(false).await {
             // A certificate that was made for this start is of this start alone.
             warn!(code = error.code(), %error, "the certificate that clients are shown is not kept yet");
         }
-        let mut tasks = self.start(&listening, &delivery, &directory, &stopping)?;
+        tokio::spawn(authenticity.run(self.volumes.clone()));
+        let (noting, volumes) = (Arc::clone(&notes), self.volumes.clone());
+        tokio::spawn(async move { noting.run(&volumes).await });
+        let mut tasks = self.start(&listening, &delivery, &directory, &policy, &stopping)?;
         let follow =
             self.options.clock_file.clone().map(|file| tokio::spawn(Arc::clone(&self.clock).follow(file)));
         if self.options.sandbox {
@@ -300,6 +326,7 @@ impl Daemon {
         let finished = async {
             while tasks.join_next().await.is_some() {}
             listening.wait_until_empty().await;
+            notes.write(&self.volumes).await;
             self.record(Kind::Stopped, &self.stop_reason()).await;
         };
         tokio::select! {
@@ -319,9 +346,18 @@ impl Daemon {
         listening: &Arc<Listening>,
         delivery: &Arc<Delivery>,
         directory: &Arc<Directory>,
+        policy: &Arc<Policy>,
         stopping: &watch::Receiver<bool>,
     ) -> Result<JoinSet<()>, Error> {
         let mut tasks = JoinSet::new();
+        let sources = Sources::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&self.clock),
+            self.volumes.clone(),
+            Arc::clone(directory),
+            Arc::clone(policy),
+            self.options.source_addresses(&self.settings),
+        );
         let socket = ControlSocket::bind(Path::new(self.settings.system.control_socket.as_str()))?;
         let operator = Operator {
             settings: Arc::clone(&self.settings),
@@ -332,6 +368,8 @@ impl Daemon {
             listening: Arc::clone(listening),
             delivery: Arc::clone(delivery),
             directory: Arc::clone(directory),
+            policy: Arc::clone(policy),
+            sources: Arc::clone(&sources),
             started: self.started,
             adopting: tokio::sync::Mutex::default(),
             bouncing: tokio::sync::Mutex::default(),
@@ -341,6 +379,7 @@ impl Daemon {
             info!(%address, "listening");
             tasks.spawn(listen::accept(listener, Arc::clone(listening)));
         }
+        tasks.spawn(listen::watch_resources(Arc::clone(listening)));
         tasks.spawn(socket.serve(Arc::new(operator), stop::signalled(stopping.clone())));
         tasks.spawn(Arc::clone(delivery).run());
         tasks.spawn(Arc::clone(delivery).count());
@@ -348,6 +387,9 @@ impl Daemon {
         // It ends with the runtime: what hangs while we stop is noticed, too.
         tokio::spawn(self.volumes.clone().watch(Arc::clone(delivery)));
         tokio::spawn(Arc::clone(directory).keep_in_step(self.volumes.clone()));
+        tokio::spawn(Arc::clone(policy).watch());
+        tokio::spawn(sources.watch());
+        tokio::spawn(Arc::clone(delivery).find_out());
         tokio::spawn(tls::watch(Arc::clone(delivery.tls()), Arc::clone(&self.clock), self.volumes.clone()));
         Ok(tasks)
     }

@@ -122,6 +122,26 @@ fn a_replay_takes_what_was_delivered_in_a_time_and_messages_that_are_named() {
 }
 
 #[test]
+fn a_replay_of_a_database_is_of_the_mail_to_those_whose_mailboxes_lie_there() {
+    let mut site = Site::new("");
+    let hop = Hop::start(site.hop_port);
+    site.start();
+    deliver(&site, &hop, &["mia@example.org", "tom@example.org"], BODY);
+    deliver(&site, &hop, &["tom@example.org"], BODY);
+    let asked = r#"{"which":{"database":"db2"}}"#;
+    let (status, refused) = site.ask("POST", "/v1/replay", asked);
+    assert!(status == 409 && String::from_utf8_lossy(&refused).contains("PS-D258"));
+    site.json(
+        "PUT",
+        "/v1/recipients",
+        "PrimarySmtpAddress,Database\nmia@example.org,DB2\ntom@example.org,DB1\n",
+    );
+    let page = replay(&site, asked);
+    assert_eq!((&page["messages"], &page["recipients"]), (&1.into(), &1.into()));
+    assert_eq!(hop.wait_for(3)[2].recipients, ["mia@example.org"]);
+}
+
+#[test]
 fn a_replay_as_an_attachment_is_a_new_message_with_the_old_one_in_it() {
     let mut site = Site::new("");
     let hop = Hop::start(site.hop_port);

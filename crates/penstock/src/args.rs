@@ -272,7 +272,7 @@ Examples:
     #[command(after_help = "\
 Exchange discards, without a word, what it has taken in the last days: it knows a message by its Message-ID and its time. A
 mailbox that was put back to an older state may so get nothing of what it lost. If messages do not appear, replay them with
---as-attachment. To ask for the mailboxes of a database, name its mailboxes one by one: the box does not know databases.
+--as-attachment. Which mailboxes lie in a database says the list of recipients (`penstock recipients import`).
 
 How long delivered mail is kept say volume.kept_age_max and volume.kept_percent_max. A replay that is stopped (q, Ctrl-C) or
 cut goes on where it was when the same command is given again.
@@ -281,7 +281,7 @@ Examples:
   penstock replay --mailbox mia@example.org --from '2026-03-01 06:00' --dry-run
   penstock replay --mailbox mia@example.org --from '2026-03-01 06:00'
   penstock replay --domain example.org --from 06:00 --until 09:30
-  penstock replay --all --as-attachment --reason 'database 2 restored from Sunday'
+  penstock replay --database DB2 --as-attachment --reason 'database restored from Sunday'
   penstock replay d-17 d-18")]
     Replay(Replay),
 
@@ -324,6 +324,24 @@ Examples:
         #[command(flatten)]
         daemon: Daemon,
     },
+
+    /// Show who connects: which addresses hold sessions, what they send, and which limits they came to
+    #[command(after_help = "\
+One line for each address (in IPv6 for each network), those with most sessions first; sums are since it was first seen. The
+limits are those of the settings in [listen]; a filter or gateway in front belongs into listen.trusted_fronts.
+
+Examples:
+  penstock clients
+  penstock clients --limit 200
+  penstock clients --json | jq -r '.rows[] | select(.limits != []) | .source'")]
+    Clients {
+        /// At most so many
+        #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+
     /// Look after the list of recipients: who is known, and in which mailbox database
     #[command(subcommand)]
     Recipients(Recipients),

@@ -14,8 +14,11 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use penstock_daemon::control::adopt::{AdoptHead, Adopted, AdoptedBelow};
+use penstock_daemon::control::clients::{ClientsFilter, ClientsPage};
 use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
-use penstock_daemon::control::recipients::{FoundRecipient, ImportedView, RecipientsView};
+use penstock_daemon::control::recipients::{
+    CheckedRecipient, FoundRecipient, ImportedView, RecipientsView, ReloadRequest,
+};
 use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
 use penstock_daemon::control::tls::{AcceptRequest, CheckView, InstallRequest, TlsView};
 use penstock_daemon::control::types::{
@@ -141,6 +144,15 @@ impl Client {
         self.get(format!("/v1/recipients/find?{}", query(&[("address", Some(address))]))).await
     }
 
+    pub(crate) async fn check_recipient(&self, address: String) -> Result<CheckedRecipient, Failure> {
+        self.get(format!("/v1/recipients/check?{}", query(&[("address", Some(address))]))).await
+    }
+
+    /// Has the list read from where it is read by itself.
+    pub(crate) async fn reload_recipients(&self, believe: bool) -> Result<RecipientsView, Failure> {
+        self.send(Method::POST, "/v1/recipients/reload".into(), &ReloadRequest { believe }).await
+    }
+
     /// Gives a file with recipients to the daemon: what `next` gives until there is no more.
     pub(crate) async fn import_recipients(
         &self,
@@ -212,6 +224,10 @@ impl Client {
 
     pub(crate) async fn canaries(&self, filter: &CanaryFilter) -> Result<CanaryPage, Failure> {
         self.get(format!("/v1/canaries?{}", query(&[("hop", filter.hop.clone())]))).await
+    }
+
+    pub(crate) async fn clients(&self, filter: ClientsFilter) -> Result<ClientsPage, Failure> {
+        self.get(format!("/v1/clients?limit={}", filter.limit)).await
     }
 
     /// All figures as text for Prometheus.

@@ -25,6 +25,8 @@ pub struct MessageAttempt {
     parked: Vec<u16>,
     /// By which route, the first of several.
     route: Option<u16>,
+    /// Recipients that have other hops.
+    elsewhere: Vec<u16>,
     /// Offer them one by one, since one of them may have spoilt it for all.
     split: bool,
     delivered: bool,
@@ -49,6 +51,18 @@ pub struct Fated {
     pub found: Found,
 }
 
+/// Why a recipient is not offered to a hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// A route holds it.
+    Held {
+        /// Which, see [`hold_route`](crate::Release::hold_route).
+        route: u16,
+    },
+    /// Its mail goes through other hops, see [`Config::ways`](crate::Config::ways).
+    Elsewhere,
+}
+
 /// What a transaction came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
@@ -71,19 +85,24 @@ impl MessageAttempt {
             put_off: Vec::new(),
             parked: Vec::new(),
             route: None,
+            elsewhere: Vec::new(),
             split: false,
             delivered: false,
             kept_open: None,
         }
     }
 
-    /// Leaves out the recipients that a route holds. To be called before the first transaction.
-    pub fn hold_back(&mut self, held_by: impl Fn(u16) -> Option<u16>) {
-        let (parked, route) = (&mut self.parked, &mut self.route);
-        self.to_offer.retain(|number| match held_by(*number) {
-            Some(by) => {
+    /// Leaves out recipients who are not to be offered to this hop. To be called before the first transaction.
+    pub fn hold_back(&mut self, why: impl Fn(u16) -> Option<Aside>) {
+        let Self { to_offer, parked, route, elsewhere, .. } = self;
+        to_offer.retain(|number| match why(*number) {
+            Some(Aside::Held { route: by }) => {
                 route.get_or_insert(by);
                 parked.push(*number);
+                false
+            }
+            Some(Aside::Elsewhere) => {
+                elsewhere.push(*number);
                 false
             }
             None => true,
@@ -215,6 +234,7 @@ impl MessageAttempt {
         self.batch.clear();
         self.put_off.clear();
         self.parked.clear();
+        self.elsewhere.clear();
     }
 
     /// Who has no fate yet, in ascending order.
@@ -225,6 +245,7 @@ impl MessageAttempt {
             .chain(&self.batch)
             .chain(&self.put_off)
             .chain(&self.parked)
+            .chain(&self.elsewhere)
             .copied()
             .collect();
         open.sort_unstable();
@@ -245,6 +266,7 @@ impl MessageAttempt {
             (_, Some(route)) if others_are_done && !self.parked.is_empty() => {
                 Outcome::Parked { route, delivered }
             }
+            _ if others_are_done && !self.elsewhere.is_empty() => Outcome::Elsewhere { delivered },
             _ if others_are_done => Outcome::Done { delivered },
             (Some(found), _) => Outcome::Open { evidence: found.evidence(), delivered },
             (None, _) => Outcome::NotTried,

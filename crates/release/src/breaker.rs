@@ -11,6 +11,8 @@ use alloc::vec::Vec;
 
 use crate::cause::Cause;
 use crate::custody::Refusal;
+use crate::domains::domain_of;
+use crate::fingerprint::digest;
 use crate::reply::Evidence;
 
 /// For how long an attempt counts.
@@ -30,6 +32,8 @@ const SHARE: usize = 5;
 /// … where there are so many such at least, of so many sources.
 const SHARE_REFUSED_MIN: usize = 5;
 const SHARE_SOURCES_MIN: usize = 2;
+/// How many domains are kept of which recipients were taken.
+const DOMAINS_MAX: usize = 64;
 /// So many sources are not one sender's doing.
 pub(crate) const SOURCES_MIN: usize = 3;
 
@@ -40,6 +44,8 @@ pub struct Witness<'a> {
     pub source: u64,
     /// Whom the hop refused for good. Of recipients refused together, each.
     pub refused: &'a [Refused<'a>],
+    /// The addresses of those whom it took.
+    pub taken: &'a [&'a str],
 }
 
 /// A recipient that was refused for good.
@@ -47,6 +53,8 @@ pub struct Witness<'a> {
 pub struct Refused<'a> {
     /// A digest of the address.
     pub recipient: u64,
+    /// The address.
+    pub address: &'a str,
     /// Whether it is known to be there.
     pub known_good: bool,
     /// What the hop said.
@@ -66,6 +74,17 @@ struct GoodRefused {
     at_ms: u64,
     source: u64,
     recipient: u64,
+    /// A digest of its domain.
+    domain: u32,
+}
+
+/// What nothing more goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trip {
+    /// The hop, since that is so.
+    Hop(Cause),
+    /// The domain of the recipients that were refused now: those of others are taken.
+    Domain,
 }
 
 /// What a hop did with mail of late.
@@ -73,20 +92,28 @@ struct GoodRefused {
 pub(crate) struct Breaker {
     attempts: VecDeque<Attempted>,
     good_refused: VecDeque<GoodRefused>,
+    /// Domains of which recipients were taken, as digests, with the last moment.
+    taken: VecDeque<(u32, u64)>,
 }
 
 impl Breaker {
     /// Takes in an attempt. Tells why nothing more should go, if that follows.
-    pub(crate) fn take(&mut self, witness: Witness<'_>, now_ms: u64) -> Option<Cause> {
-        let Witness { source, refused } = witness;
+    pub(crate) fn take(&mut self, witness: Witness<'_>, now_ms: u64) -> Option<Trip> {
+        let Witness { source, refused, taken } = witness;
+        for address in taken {
+            let domain = digest(domain_of(address));
+            self.taken.retain(|(other, _)| *other != domain);
+            keep(&mut self.taken, (domain, now_ms), DOMAINS_MAX, DOMAINS_MAX, |_| true);
+        }
         let oddly_refused = refused.iter().any(|it| it.evidence.refusal() == Refusal::Odd);
         let attempted = Attempted { at_ms: now_ms, source, oddly_refused };
         keep(&mut self.attempts, attempted, ATTEMPTS_MAX, ATTEMPTS_PER_SOURCE, |it| it.source == source);
         let absent = |it: &&Refused<'_>| it.known_good && it.evidence.refusal() == Refusal::Recipient;
         let mut absentees = refused.iter().filter(absent).peekable();
-        let is_absent = absentees.peek().is_some();
-        for Refused { recipient, .. } in absentees {
-            let one = GoodRefused { at_ms: now_ms, source, recipient: *recipient };
+        let of_domain = absentees.peek().map(|it| digest(domain_of(it.address)));
+        for Refused { recipient, address, .. } in absentees {
+            let domain = digest(domain_of(address));
+            let one = GoodRefused { at_ms: now_ms, source, recipient: *recipient, domain };
             self.good_refused.retain(|it| it.source != source || it.recipient != *recipient);
             keep(&mut self.good_refused, one, REFUSALS_MAX, GOOD_REFUSED_PER_SOURCE, |it| {
                 it.source == source
@@ -95,12 +122,19 @@ impl Breaker {
         let from_ms = now_ms.saturating_sub(WINDOW_MS);
         self.attempts.retain(|it| it.at_ms >= from_ms);
         self.good_refused.retain(|it| it.at_ms >= from_ms);
-        if is_absent && self.are_good_refused() {
-            Some(Cause::GoodRefused)
-        } else if oddly_refused && self.are_many_refused() {
-            Some(Cause::ManyRefused)
-        } else {
-            None
+        self.taken.retain(|(_, at_ms)| *at_ms >= from_ms);
+        match of_domain {
+            Some(domain) if self.are_good_refused() => {
+                let is_alone = self.good_refused.iter().all(|it| it.domain == domain);
+                if !is_alone || self.taken.iter().all(|(other, _)| *other == domain) {
+                    return Some(Trip::Hop(Cause::GoodRefused));
+                }
+                // From now on it is known, and says nothing more of the hop.
+                self.good_refused.clear();
+                Some(Trip::Domain)
+            }
+            _ if oddly_refused && self.are_many_refused() => Some(Trip::Hop(Cause::ManyRefused)),
+            _ => None,
         }
     }
 
@@ -208,7 +242,12 @@ mod tests {
 
     fn refused(recipient: u64, known_good: bool, code: u16, text: &str) -> Refused<'_> {
         let event = Event::Reply(Reply::new(code, text));
-        Refused { recipient, known_good, evidence: Evidence { phase: Phase::Rcpt, event, accepted: 0 } }
+        let evidence = Evidence { phase: Phase::Rcpt, event, accepted: 0 };
+        Refused { recipient, address: "user@one.example", known_good, evidence }
+    }
+
+    fn witness<'a>(source: u64, refused: &'a [Refused<'a>]) -> Witness<'a> {
+        Witness { source, refused, taken: &[] }
     }
 
     fn absent(recipient: u64) -> Refused<'static> {
@@ -222,12 +261,31 @@ mod tests {
     #[test]
     fn five_known_recipients_from_three_sources_are_the_servers_fault() {
         let mut breaker = Breaker::default();
-        let mut say =
-            |source, recipient| breaker.take(Witness { source, refused: &[absent(recipient)] }, source);
+        let mut say = |source, recipient| breaker.take(witness(source, &[absent(recipient)]), source);
         for (source, recipient) in [(1, 1), (1, 2), (2, 3), (2, 4), (3, 4)] {
             assert_eq!(say(source, recipient), None, "{source} {recipient}");
         }
-        assert_eq!(say(3, 5), Some(Cause::GoodRefused));
+        assert_eq!(say(3, 5), Some(Trip::Hop(Cause::GoodRefused)));
+    }
+
+    #[test]
+    fn those_of_one_domain_say_nothing_of_a_server_that_takes_others() {
+        let of = |address: &'static str, recipient| Refused { address, ..absent(recipient) };
+        let trips = |taken: &[&str], addresses: [&'static str; 5]| {
+            let mut breaker = Breaker::default();
+            assert_eq!(breaker.take(Witness { source: 9, refused: &[], taken }, 1), None);
+            let trips =
+                (1..).zip(addresses).map(|(n, address)| breaker.take(witness(n, &[of(address, n)]), 2));
+            let trips: Vec<_> = trips.collect();
+            assert!(trips[..4].iter().all(Option::is_none));
+            (trips[4], breaker.take(witness(6, &[of(addresses[4], 6)]), 3))
+        };
+        let one = ["a@one.example", "b@one.example", "c@One.example", "d@one.example", "e@one.example"];
+        let hop = Some(Trip::Hop(Cause::GoodRefused));
+        assert_eq!(trips(&["a@two.example"], one), (Some(Trip::Domain), None), "and that is known then");
+        assert_eq!(trips(&["a@ONE.example"], one), (hop, hop), "it took none of another");
+        let two = ["a@one.example", "b@two.example", "c@one.example", "d@one.example", "e@one.example"];
+        assert_eq!(trips(&["a@three.example"], two), (hop, hop));
     }
 
     #[test]
@@ -240,7 +298,7 @@ mod tests {
                 refused(n, true, 552, "5.2.2 Mailbox full"),
                 refused(n, true, 550, "5.1.8 Sender address rejected"),
             ] {
-                assert_eq!(breaker.take(Witness { source: n, refused: &[one] }, 1), None);
+                assert_eq!(breaker.take(witness(n, &[one]), 1), None);
             }
         }
     }
@@ -249,8 +307,7 @@ mod tests {
     fn what_was_more_than_ten_minutes_ago_no_longer_counts() {
         let mut breaker = Breaker::default();
         for n in 0..30 {
-            let one = Witness { source: n, refused: &[absent(n)] };
-            assert_eq!(breaker.take(one, n * 3 * MINUTE), None);
+            assert_eq!(breaker.take(witness(n, &[absent(n)]), n * 3 * MINUTE), None);
         }
     }
 
@@ -258,9 +315,9 @@ mod tests {
     fn a_fifth_of_the_mail_refused_for_no_known_reason_is_too_much() {
         let mut breaker = Breaker::default();
         for n in 0..40 {
-            assert_eq!(breaker.take(Witness { source: n, refused: &[] }, n), None);
+            assert_eq!(breaker.take(witness(n, &[]), n), None);
         }
-        let trips = (40..).position(|n| breaker.take(Witness { source: n, refused: &[odd()] }, n).is_some());
+        let trips = (40..).position(|n| breaker.take(witness(n, &[odd()]), n).is_some());
         // Without any one of them ten of fifty would be a fifth and no more.
         assert_eq!(trips.map(|n| n + 1), Some(12));
     }
@@ -269,7 +326,7 @@ mod tests {
     fn it_holds_no_more_than_it_says() {
         let mut breaker = Breaker::default();
         for n in 0..5_000 {
-            breaker.take(Witness { source: n, refused: &[absent(n), absent(n + 1)] }, 1);
+            breaker.take(witness(n, &[absent(n), absent(n + 1)]), 1);
         }
         assert!(breaker.attempts.len() <= ATTEMPTS_MAX && breaker.good_refused.len() <= REFUSALS_MAX);
     }
@@ -289,7 +346,7 @@ mod tests {
             };
             let told = |breaker: &mut Breaker, source, recipient, kind| {
                 let refused = say(recipient, kind);
-                breaker.take(Witness { source, refused: refused.as_slice() }, 1)
+                breaker.take(witness(source, refused.as_slice()), 1)
             };
             let absentees: BTreeSet<_> = others.iter().filter(|it| it.2 == 0).map(|it| it.1).collect();
             prop_assume!(absentees.len() < GOOD_REFUSED - GOOD_REFUSED_PER_SOURCE);

@@ -14,6 +14,9 @@ const OUTSTANDING_MAX: usize = 16;
 /// minute or two.
 const MISSING_MS: u64 = 300_000;
 
+/// A mailbox that is missing is asked for again so long after the last canary to it: its report may have been lost.
+const ASK_AGAIN_MS: u64 = 3_600_000;
+
 /// A canary that the hop has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Canary {
@@ -50,6 +53,8 @@ pub(crate) struct Canaries {
     arrived_begun_ms: u64,
     /// Of each probe mailbox, since when one has been on its way to it.
     since_ms: [Option<u64>; PROBES_MAX as usize],
+    /// Of each, when the last one was begun.
+    begun_ms: [u64; PROBES_MAX as usize],
     /// Those to which one is missing, a bit each. Only an arrival ends it.
     missing: u16,
 }
@@ -83,17 +88,16 @@ impl Canaries {
         Self { missing, ..Self::default() }
     }
 
-    /// Looks at the clock. The probe mailboxes whose canaries are missing, a bit each.
-    pub(crate) fn look_for_missing(&mut self, now_ms: u64) -> u16 {
+    /// Looks at the clock.
+    pub(crate) fn look_for_missing(&mut self, now_ms: u64) {
         for (probe, since_ms) in self.since_ms.iter().enumerate() {
             if since_ms.is_some_and(|ms| ms + MISSING_MS <= now_ms) {
                 self.missing |= 1 << probe;
             }
         }
-        self.missing
     }
 
-    /// The probe mailboxes whose canaries were missing when somebody last looked.
+    /// The probe mailboxes whose canaries were missing when somebody last looked, a bit each.
     pub(crate) fn missing(&self) -> u16 {
         self.missing
     }
@@ -113,11 +117,38 @@ impl Canaries {
         self.since_ms.iter().enumerate().filter_map(in_time).min().map(|ms| ms + MISSING_MS)
     }
 
-    /// Begins one, to the probe mailbox whose turn it is.
-    pub(crate) fn begin(&mut self, id: u64, probes: u16, after: u64, load: Load, now_ms: u64) -> Canary {
-        let probe = self.last.map_or(0, |last| (last.probe + 1) % probes.max(1));
+    /// From when on a mailbox that is missing is to be asked for, if one is: at once where none is out to it that could come
+    /// back, as after a restart, else long after the last.
+    pub(crate) fn ask_from_ms(&self) -> Option<u64> {
+        let of = |(probe, (since_ms, begun_ms)): (usize, (&Option<u64>, &u64))| {
+            let is_missing = self.missing & (1 << probe) != 0;
+            is_missing.then(|| if since_ms.is_none() { 0 } else { begun_ms + ASK_AGAIN_MS })
+        };
+        self.since_ms.iter().zip(&self.begun_ms).enumerate().filter_map(of).min()
+    }
+
+    /// The probe mailbox whose turn it is, of so many; or of those that are missing and to be asked for now, if that is what
+    /// it is for.
+    pub(crate) fn turn(&self, probes: u16, asks_for_missing: bool, now_ms: u64) -> u16 {
+        let next = self.last.map_or(0, |last| (last.probe + 1) % probes.max(1));
+        let is_due = |probe: &u16| {
+            let (since_ms, begun_ms) =
+                (self.since_ms.get(usize::from(*probe)), self.begun_ms.get(usize::from(*probe)));
+            let is_out = since_ms.is_some_and(Option::is_some);
+            self.missing & (1 << probe) != 0
+                && (!is_out || begun_ms.is_some_and(|ms| ms + ASK_AGAIN_MS <= now_ms))
+        };
+        let mut from_next = (next..probes).chain(0..next);
+        if asks_for_missing { from_next.find(is_due).unwrap_or(next) } else { next }
+    }
+
+    /// Begins one.
+    pub(crate) fn begin(&mut self, id: u64, probe: u16, after: u64, load: Load, now_ms: u64) -> Canary {
         let canary = Canary { id, probe, begun_ms: now_ms, after, load };
         self.last = Some(canary);
+        if let Some(begun_ms) = self.begun_ms.get_mut(usize::from(probe)) {
+            *begun_ms = now_ms;
+        }
         self.unanswered = self.unanswered.saturating_add(1);
         self.going = Some(canary);
         canary
@@ -134,6 +165,23 @@ impl Canaries {
             if let Some(since_ms) = self.since_ms.get_mut(usize::from(canary.probe)) {
                 since_ms.get_or_insert(canary.begun_ms);
             }
+        }
+        true
+    }
+
+    /// One came back, and is not waited for any longer: its mailbox is missing, unless a younger one has arrived there. Tells
+    /// whether that is so.
+    pub(crate) fn failed(&mut self, id: u64) -> bool {
+        // Its report may be here before the reply to its end of data is.
+        let going = self.going.take_if(|going| going.id == id);
+        let Some(canary) = going.or_else(|| self.taken.iter().find(|taken| taken.id == id).copied()) else {
+            return false;
+        };
+        self.taken.retain(|taken| taken.id != id);
+        self.missing |= 1 << canary.probe;
+        let next = self.taken.iter().find(|taken| taken.probe == canary.probe).map(|taken| taken.begun_ms);
+        if let Some(since_ms) = self.since_ms.get_mut(usize::from(canary.probe)) {
+            *since_ms = next;
         }
         true
     }
@@ -163,8 +211,13 @@ mod tests {
 
     const LOAD: Load = Load { inside: 0, window: 1 };
 
+    fn missing(canaries: &mut Canaries, now_ms: u64) -> u16 {
+        canaries.look_for_missing(now_ms);
+        canaries.missing()
+    }
+
     fn send(canaries: &mut Canaries, id: u64, now_ms: u64) -> u16 {
-        let probe = canaries.begin(id, 2, 0, LOAD, now_ms).probe;
+        let probe = canaries.begin(id, canaries.turn(2, false, now_ms), 0, LOAD, now_ms).probe;
         assert!(canaries.ended(id, true));
         probe
     }
@@ -177,11 +230,49 @@ mod tests {
             if send(&mut canaries, id, now_ms) == 1 {
                 assert!(canaries.arrived(id).is_some());
             }
-            assert_eq!(canaries.look_for_missing(now_ms), u16::from(now_ms >= MISSING_MS));
+            assert_eq!(missing(&mut canaries, now_ms), u16::from(now_ms >= MISSING_MS));
         }
         // The last of those that stayed out comes after all.
         assert!(canaries.arrived(98).is_some());
-        assert_eq!(canaries.look_for_missing(2_000_000), 0);
+        assert_eq!(missing(&mut canaries, 2_000_000), 0);
+    }
+
+    #[test]
+    fn one_after_the_other_has_its_turn_and_of_those_that_are_missing_too() {
+        let mut canaries = Canaries::with_missing(0b1010);
+        assert_eq!((canaries.turn(4, false, 1), canaries.turn(4, true, 1)), (0, 1));
+        canaries.begin(1, 1, 0, LOAD, 1);
+        assert_eq!((canaries.turn(4, false, 1), canaries.turn(4, true, 1)), (2, 3));
+        canaries.begin(2, 3, 0, LOAD, 1);
+        assert_eq!((canaries.turn(4, false, 1), canaries.turn(4, true, 1)), (0, 1));
+        // The settings have fewer by now, and none of those is missing.
+        assert_eq!(Canaries::with_missing(0b1000).turn(3, true, 1), 0);
+    }
+
+    #[test]
+    fn a_missing_mailbox_is_asked_for_where_none_is_out_and_again_in_an_hour() {
+        let mut canaries = Canaries::with_missing(0b10);
+        assert_eq!(canaries.ask_from_ms(), Some(0));
+        canaries.begin(1, 1, 0, LOAD, 7);
+        assert!(canaries.ended(1, true));
+        assert_eq!((canaries.ask_from_ms(), canaries.turn(2, true, 8)), (Some(7 + ASK_AGAIN_MS), 0));
+        assert!(canaries.failed(1));
+        assert_eq!((canaries.ask_from_ms(), canaries.turn(2, true, 8)), (Some(0), 1));
+        assert_eq!(Canaries::default().ask_from_ms(), None);
+    }
+
+    #[test]
+    fn a_mailbox_whose_canary_came_back_is_missing_at_once_until_one_arrives() {
+        let mut canaries = Canaries::default();
+        for id in 0..5 {
+            send(&mut canaries, id, id + 1);
+        }
+        assert!(canaries.arrived(3).is_some());
+        assert!(!canaries.failed(1), "one that was sent later is there");
+        assert!(canaries.failed(2) && !canaries.failed(2));
+        assert_eq!((missing(&mut canaries, 6), canaries.oldest_in_order().map(|it| it.id)), (0b01, Some(4)));
+        assert!(canaries.arrived(4).is_some());
+        assert_eq!(missing(&mut canaries, 6), 0);
     }
 
     #[test]
@@ -198,10 +289,10 @@ mod tests {
     #[test]
     fn a_report_that_is_here_before_the_reply_counts_and_a_strange_one_does_not() {
         let mut canaries = Canaries::default();
-        canaries.begin(7, 1, 0, LOAD, 1);
+        canaries.begin(7, 0, 0, LOAD, 1);
         assert_eq!(canaries.arrived(8), None);
         assert!(canaries.arrived(7).is_some());
         assert!(!canaries.ended(7, true));
-        assert_eq!(canaries.look_for_missing(10 * MISSING_MS), 0);
+        assert_eq!(missing(&mut canaries, 10 * MISSING_MS), 0);
     }
 }

@@ -3,7 +3,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::HopId;
 use crate::error::Error;
+use crate::ways::{HopSet, WAYS_MAX};
 
 /// How many next hops there may be.
 pub const HOPS_MAX: usize = 16;
@@ -35,6 +37,9 @@ pub const PROBES_MAX: u16 = 16;
 pub struct Config {
     /// The destination: 1 to [`HOPS_MAX`] next hops.
     pub hops: Vec<HopConfig>,
+    /// Through which hops mail may go: the first way is that of all mail of which nothing else is said. 1 to
+    /// [`WAYS_MAX`](crate::WAYS_MAX), each with a hop at least.
+    pub ways: Vec<HopSet>,
     /// Connections to each hop at once, probes included.
     pub connections_max: u32,
     /// Messages begun in a minute, all hops together. `None`: [`BLIND_PER_MINUTE_MAX`] and a window for what had piled up,
@@ -64,7 +69,7 @@ pub struct Config {
 
 impl Config {
     /// # Errors
-    /// [`Error::Hops`], [`Error::Limits`].
+    /// [`Error::Hops`], [`Error::Ways`], [`Error::Limits`].
     pub(crate) fn check(&self) -> Result<(), Error> {
         let hops = &self.hops;
         let twins =
@@ -75,6 +80,10 @@ impl Config {
             || hops.iter().any(|hop| hop.weight == 0 || hop.probes > PROBES_MAX)
         {
             return Err(Error::Hops);
+        }
+        let is_way = |way: &HopSet| (0..hops.len()).any(|n| way.has(HopId(n as u8))); // at most HOPS_MAX
+        if !(1..=WAYS_MAX).contains(&self.ways.len()) || !self.ways.iter().all(is_way) {
+            return Err(Error::Ways);
         }
         let times = [
             self.probe_interval_ms,

@@ -32,6 +32,14 @@ pub enum Decision {
         /// Its number, which no other canary has until the next start.
         canary: u64,
     },
+    /// Ask this hop, in a session up to the answer to RCPT, whether it takes the recipient that stands for a domain that is
+    /// held there ([`held_domains`](crate::Release::held_domains)), and report with [`asked`](crate::Release::asked).
+    Ask {
+        /// Which hop.
+        hop: HopId,
+        /// The route of the domain.
+        route: u16,
+    },
     /// This message has left the queue and is the operator's: keep it, note why, and tell.
     SetAside {
         /// Which message.
@@ -90,6 +98,12 @@ pub enum Outcome<'a> {
         /// As above.
         delivered: bool,
     },
+    /// What is open of it is for recipients who have other hops. Tell with [`addressed`](crate::Release::addressed) before
+    /// that which ways theirs are.
+    Elsewhere {
+        /// As above.
+        delivered: bool,
+    },
     /// The caller could not try it at all. It keeps its place and comes up again at once.
     NotTried,
 }
@@ -98,9 +112,10 @@ impl Outcome<'_> {
     /// Whether the hop took custody for at least one recipient.
     pub(crate) fn is_delivered(&self) -> bool {
         match self {
-            Self::Done { delivered } | Self::Open { delivered, .. } | Self::Parked { delivered, .. } => {
-                *delivered
-            }
+            Self::Done { delivered }
+            | Self::Open { delivered, .. }
+            | Self::Parked { delivered, .. }
+            | Self::Elsewhere { delivered } => *delivered,
             Self::NotTried => false,
         }
     }

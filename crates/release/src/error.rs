@@ -14,6 +14,8 @@ pub enum Error {
     SavedVersion,
     /// `PS-R04`: a saved state that cannot be decoded.
     SavedCorrupt,
+    /// `PS-R05`: no way, more than [`WAYS_MAX`](crate::WAYS_MAX), or one without a next hop.
+    Ways,
 }
 
 impl Error {
@@ -24,6 +26,7 @@ impl Error {
             Self::Limits => "PS-R02",
             Self::SavedVersion => "PS-R03",
             Self::SavedCorrupt => "PS-R04",
+            Self::Ways => "PS-R05",
         }
     }
 }
@@ -37,6 +40,7 @@ impl fmt::Display for Error {
             }
             Self::SavedVersion => "the saved state of release is of a later version",
             Self::SavedCorrupt => "the saved state of release cannot be decoded",
+            Self::Ways => "there must be 1 to 16 ways for mail, each with a next hop",
         };
         write!(out, "{} {what}", self.code())
     }

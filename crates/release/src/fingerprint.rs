@@ -62,7 +62,7 @@ impl Greeting<'_> {
 }
 
 /// The digest of a word in lower case.
-fn digest(word: &str) -> u32 {
+pub(crate) fn digest(word: &str) -> u32 {
     fnv(word.bytes().map(|byte| byte.to_ascii_lowercase()))
 }
 

@@ -36,6 +36,12 @@ const DELAY_HIGH_MS: u64 = 4_000;
 /// … to what gives this one.
 const DELAY_TARGET_MS: u64 = 2_500;
 
+/// Between two readings of counters: as often as Exchange looks at its own queues …
+const COUNTING_INTERVAL_MS: u64 = 2_000;
+
+/// … and while the window doubles: a server that is idle again so soon can take more, and each reading shows whether it is.
+const COUNTING_STARTING_INTERVAL_MS: u64 = 500;
+
 /// Between two canaries while the window keeps mail back, at least.
 const CANARY_INTERVAL_MS: u64 = 2_000;
 
@@ -243,7 +249,9 @@ impl Flow {
             CANARY_FIRST_INTERVAL_MS
         } else if !self.is_at_work(now_ms) || self.grade(now_ms) == Grade::Counters {
             if since == 0 && self.proofs.without_proof(self.taken) == 0 {
-                return None;
+                // What a database that is missing holds up must not wait for other mail to go before it is asked for.
+                let ask_from_ms = canaries.ask_from_ms()?;
+                return Some(ask_from_ms.max(last.begun_ms + CANARY_IDLE_INTERVAL_MS));
             }
             CANARY_IDLE_INTERVAL_MS
         } else if since >= (u64::from(self.window) / CANARY_WINDOW_PARTS).max(CANARY_MESSAGES_MIN)
@@ -254,6 +262,11 @@ impl Flow {
             CANARY_INTERVAL_MAX_MS
         };
         Some(last.begun_ms + interval_ms)
+    }
+
+    /// Whether the next canary is to ask for a mailbox whose canaries are missing: no mail went that it could follow.
+    pub(crate) fn asks_for_missing(&self, canaries: &Canaries) -> bool {
+        self.is_proven && canaries.last().is_some_and(|last| last.after == self.taken)
     }
 
     /// Whether the window keeps mail back, now and then.
@@ -287,6 +300,15 @@ impl Flow {
         let delay_ms = (now_ms - oldest.begun_ms).saturating_sub(self.proofs.best_ms());
         if delay_ms > DELAY_HIGH_MS {
             self.adjust(oldest.load.window, delay_ms);
+        }
+    }
+
+    /// How often the queues are to be read while there is mail.
+    pub(crate) fn counting_interval_ms(&self, now_ms: u64) -> u64 {
+        if self.starting && self.is_at_work(now_ms) {
+            COUNTING_STARTING_INTERVAL_MS
+        } else {
+            COUNTING_INTERVAL_MS
         }
     }
 

@@ -10,6 +10,7 @@
 mod proof;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -88,7 +89,7 @@ impl State {
     }
 
     /// Whether a hop in this state answers and only does not take mail, or gets none: in these the operator's word counts.
-    pub const fn can_be_confirmed(self) -> bool {
+    pub(crate) const fn can_be_confirmed(self) -> bool {
         matches!(self, Self::Unproven | Self::Held | Self::Unconfigured | Self::Rejecting)
     }
 
@@ -169,8 +170,23 @@ pub struct HopStatus {
     pub cause: Option<Cause>,
     /// While it has to prove itself by canaries: how many have arrived since, and how many have to.
     pub canaries_arrived: Option<(u32, u32)>,
+    /// The probe mailboxes to which canaries are missing, a bit each: the mail of their databases waits.
+    pub missing: u16,
+    /// The domains whose mail waits, since it refuses recipients there who are known to be there.
+    pub domains: Vec<String>,
     /// What the operator can do, one sentence.
     pub advice: Option<&'static str>,
+}
+
+impl HopStatus {
+    /// Whether the operator's word counts: the hop answers, and does not get all mail, since it, or a database or a domain of
+    /// its, is in doubt.
+    pub fn can_be_confirmed(&self) -> bool {
+        match self.state {
+            State::Healthy => self.missing != 0 || !self.domains.is_empty(),
+            state => self.cause.is_some() && state.can_be_confirmed(),
+        }
+    }
 }
 
 /// A next hop.
@@ -285,6 +301,8 @@ impl Hop {
             unproven: self.flow.inside(now_ms),
             cause,
             canaries_arrived: proving.filter(|_| probes > 0).map(|_| self.trust.arrivals(probes)),
+            missing: self.missing(),
+            domains: Vec::new(),
             advice: proving.map(Cause::advice).or_else(|| self.state.trouble().map(Trouble::advice)),
         }
     }
@@ -330,11 +348,13 @@ impl Hop {
     /// A canary begins. Gives the probe mailbox that it goes to as well.
     pub(crate) fn begin_canary(&mut self, id: u64, now_ms: u64) -> (Attempt, u16) {
         let (after, load) = (self.flow.taken(), self.flow.load(now_ms));
-        let canary = self.canaries.begin(id, self.config.probes, after, load, now_ms);
+        let asks_for_missing = self.state == State::Healthy && self.flow.asks_for_missing(&self.canaries);
+        let probe = self.canaries.turn(self.config.probes, asks_for_missing, now_ms);
+        self.canaries.begin(id, probe, after, load, now_ms);
         if self.state.is_proving() {
             self.trust.canary_begun(id);
         }
-        (self.begin(now_ms), canary.probe)
+        (self.begin(now_ms), probe)
     }
 
     /// An attempt ended, however.

@@ -25,6 +25,7 @@ mod config;
 mod counters;
 mod custody;
 mod decision;
+mod domains;
 mod doubt;
 mod error;
 mod fingerprint;
@@ -45,26 +46,29 @@ mod text;
 mod through;
 mod transaction;
 mod trust;
+mod ways;
 
-pub use attempt::{Fated, MessageAttempt, Settled};
+pub use attempt::{Aside, Fated, MessageAttempt, Settled};
 pub use breaker::{Refused, Witness};
 pub use cause::Cause;
 pub use config::{BLIND_PER_MINUTE_MAX, Config, HOPS_MAX, HopConfig, PROBES_MAX};
 pub use counters::{Counters, Grade};
 pub use custody::{Trouble, Verdict};
 pub use decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
+pub use domains::ROUTES_OWN;
 pub use error::Error;
 pub use fingerprint::{Change, Faces, Fingerprint, Greeting};
 pub use found::Found;
 pub use hop::{HopStatus, State};
 pub use progress::{Progress, Stillness};
 pub use queue::{ATTEMPTS_MAX, Message, Priority};
-pub use release::{ROUTES_OWN, Release, route};
+pub use release::{Release, route};
 pub use reply::{Event, Evidence, Phase, Reply};
 pub use saved::{Mode, SAVED_BYTES_MAX, Saved, SavedHop};
 pub use text::{REPLY_TEXT_BYTES_MAX, ReplyText};
 pub use through::NotThrough;
 pub use transaction::{AfterEnvelope, End, Transaction};
+pub use ways::{HopSet, WAYS_MAX, WayId, WaySet};
 
 /// A next hop: its place in [`Config::hops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

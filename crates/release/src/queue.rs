@@ -23,6 +23,7 @@ pub(crate) use job::{Job, Secs};
 use ranks::Ranks;
 use row::Row;
 pub(crate) use spacing::End;
+pub(crate) use spacing::SAVED_MAX as SPARED_SAVED_MAX;
 use spacing::Spacing;
 use waiting::Waiting;
 
@@ -171,6 +172,9 @@ impl Queue {
         if !self.held_routes.contains(&route) {
             return self.put(job);
         }
+        if job.accepted_unix_s < self.none_expired.1 {
+            self.none_expired.0 = 0;
+        }
         self.bytes += u64::from(job.size_bytes);
         self.parked.entry(route).or_default().insert(job);
     }
@@ -204,21 +208,38 @@ impl Queue {
         ids
     }
 
-    /// Tells whose a message is of which that was not known.
-    pub(crate) fn learn(&mut self, id: u64, mailbox: u32, priority: Priority) {
+    /// Takes a message of which it is not known whose it is.
+    pub(crate) fn take_unknown(&mut self, id: u64) -> Option<Job> {
         let found = self.backlog.ready.remove_unknown(id).or_else(|| self.fresh.ready.remove_unknown(id));
-        found.into_iter().for_each(|job| self.make_ready(Job { mailbox, priority, ..job }));
+        found.map(|job| self.taken(job))
     }
 
-    /// A message that was taken has come to an end, for now: what that says of its mailbox.
-    pub(crate) fn ended(&mut self, job: &Job, end: End, now: Secs) {
+    /// Whether a message waits since the server may have taken it.
+    pub(crate) fn is_doubtful(&self, id: u64) -> bool {
+        self.unknown.iter().any(|job| job.id == id)
+    }
+
+    /// Mailboxes that are spared, with the seconds between two messages to each.
+    pub(crate) fn spared(&self) -> Vec<(u32, u16)> {
+        self.spacing.saved()
+    }
+
+    /// Spares those that were spared before a restart.
+    pub(crate) fn spare(&mut self, spared: &[(u32, u16)], now: Secs) {
+        self.spacing.restore(spared, now);
+    }
+
+    /// A message that was taken has come to an end, for now: what that says of its mailbox. Tells whether a mailbox is to be
+    /// spared more than before.
+    pub(crate) fn ended(&mut self, job: &Job, end: End, now: Secs) -> bool {
         let (id, mailbox) = (job.id, job.mailbox);
-        let mut freed = self.spacing.ended(mailbox, id, end, now);
+        let (mut freed, is_news) = self.spacing.ended(mailbox, id, end, now);
         freed.drain().for_each(|job| self.make_ready(job));
         if end == End::Throttled && mailbox != 0 {
             let aside = [&mut self.fresh, &mut self.backlog].map(|mail| mail.ready.take_mailbox(mailbox));
             aside.into_iter().flatten().for_each(|job| self.make_ready(job));
         }
+        is_news
     }
 
     /// Takes the message whose turn it is, of those of this kind that could go at once.
@@ -254,7 +275,7 @@ impl Queue {
     }
 
     /// Takes a message that was accepted before `oldest_unix_s`. Looks where the oldest come to lie: at the head of each
-    /// mailbox's mail that could go at once. Once a second, for what has not come meanwhile.
+    /// mailbox's mail that could go at once, and of what is parked. Once a second, for what has not come meanwhile.
     pub(crate) fn take_expired(&mut self, oldest_unix_s: u32, now: Secs) -> Option<Job> {
         self.turn(now);
         if self.none_expired.0 == now {
@@ -262,7 +283,12 @@ impl Queue {
         }
         let expired = |accepted: u32| accepted != 0 && accepted < oldest_unix_s;
         let found = self.backlog.ready.take_expired(expired);
-        match found.or_else(|| self.fresh.ready.take_expired(expired)) {
+        let found = found.or_else(|| self.fresh.ready.take_expired(expired));
+        let is_old = |row: &Row<Job>| row.front().is_some_and(|job| expired(job.accepted_unix_s));
+        let parked = |parked: &mut BTreeMap<u16, Row<Job>>| {
+            parked.values_mut().find(|row| is_old(row)).and_then(Row::pop_front)
+        };
+        match found.or_else(|| parked(&mut self.parked)) {
             Some(job) => {
                 self.spacing.gone(|id| id == job.id);
                 Some(self.taken(job))

@@ -21,6 +21,8 @@ struct Reading {
     queued: u64,
     /// Messages that have come out of the submission queue since the service started.
     done: u64,
+    /// What the server said.
+    counters: Counters,
     /// How many of our messages the hop had taken.
     taken: u64,
 }
@@ -61,7 +63,11 @@ impl Queues {
             (None, Some(completed)) => completed,
             (None, None) => return None,
         };
-        let reading = Reading { at_ms: now_ms, queued, done, taken };
+        let reading = Reading { at_ms: now_ms, queued, done, counters: *counters, taken };
+        if self.last.is_some_and(|last| last.counters == *counters && last.taken < taken) {
+            // It took mail meanwhile: what shows none of it was counted before that, and kept.
+            return None;
+        }
         let last = self.last.replace(reading).filter(|last| last.at_ms + STALE_MS >= now_ms);
         match last.map(|last| (done.checked_sub(last.done), now_ms - last.at_ms, last.queued)) {
             // The service has started anew, or nobody looked for a while.
@@ -129,6 +135,17 @@ mod tests {
         assert_eq!(queues.length(6_000), Some((30, 60)));
         assert_eq!(queues.done_in_ms(10), Some(2_000));
         assert_eq!(queues.length(4_000 + STALE_MS + 1), None);
+    }
+
+    #[test]
+    fn a_reading_that_does_not_know_of_the_mail_that_was_taken_meanwhile_is_an_old_one() {
+        let mut queues = Queues::default();
+        assert_eq!(queues.read(&reading(0, 1_000), 0, 0), Some(0));
+        assert_eq!(queues.read(&reading(0, 1_000), 0, 500), Some(0));
+        assert_eq!(queues.read(&reading(0, 1_000), 30, 1_000), None);
+        assert_eq!(queues.read(&reading(0, 1_030), 30, 1_500), Some(0));
+        queues.read(&reading(0, 1_030), 60, 1_500 + STALE_MS);
+        assert!(!queues.are_known(1_501 + STALE_MS));
     }
 
     #[test]

@@ -5,22 +5,28 @@ mod heard;
 mod next;
 mod through;
 
+use alloc::borrow::ToOwned as _;
 use alloc::vec::Vec;
 
 use crate::ceiling::Ceiling;
-use crate::config::{BLIND_PER_MINUTE_MAX, Config, HOPS_MAX, PROBES_MAX};
+use crate::config::{BLIND_PER_MINUTE_MAX, Config, PROBES_MAX};
 use crate::decision::Removed;
+use crate::domains::Domains;
 use crate::error::Error;
-use crate::hop::{Attempt, Hop};
+use crate::hop::{Attempt, Hop, State};
 use crate::progress::{Meter, Stillness};
-use crate::queue::{Job, Message, Priority, Queue, Secs};
+use crate::queue::{Job, Message, Queue, Secs};
 use crate::saved::{Mode, Saved};
+use crate::ways::{HopSet, WayId, WaySet, Ways};
 use crate::{HopId, Now};
 
 #[derive(Debug)]
 struct InFlight {
     job: Job,
     hop: HopId,
+    /// On which way it goes, and which its open recipients have.
+    way: WayId,
+    ways: WaySet,
     attempt: Attempt,
     /// Who it came from, if the caller has told.
     source: Option<u64>,
@@ -32,14 +38,16 @@ pub struct Release {
     config: Config,
     mode: Mode,
     hops: Vec<Hop>,
-    queue: Queue,
+    ways: Ways,
     /// At most connections × hops.
     in_flight: Vec<InFlight>,
     /// Probes in flight, by hop.
     probes: Vec<Option<Attempt>>,
-    /// Canaries in flight, by hop.
-    canary_attempts: Vec<Option<Attempt>>,
+    /// Canaries in flight with their numbers, by hop.
+    canary_attempts: Vec<Option<(u64, Attempt)>>,
     last_canary: u64,
+    /// Domains whose mail is held.
+    domains: Domains,
     ceiling: Ceiling,
     meter: Meter,
     base_ms: u64,
@@ -47,10 +55,6 @@ pub struct Release {
     changed: bool,
     /// Whether the recipients of a database can be held alone.
     knows_places: bool,
-    /// Whether mail has gone out since the start.
-    has_begun: bool,
-    /// Since when no hop has taken mail, after one did.
-    stands_since_ms: Option<u64>,
 }
 
 impl Release {
@@ -58,7 +62,7 @@ impl Release {
     /// nothing was saved.
     ///
     /// # Errors
-    /// [`Error::Hops`], [`Error::Limits`].
+    /// [`Error::Hops`], [`Error::Ways`], [`Error::Limits`].
     pub fn new(config: Config, saved: Option<&Saved>, initial: Mode, now: Now) -> Result<Self, Error> {
         config.check()?;
         let hops: Vec<_> = config
@@ -69,13 +73,23 @@ impl Release {
                 Hop::new(hop.clone(), known, &config, now)
             })
             .collect();
+        let mut ways = Ways::new(&config.ways);
+        // Which way a mailbox has is known when a message to it comes.
+        let spared = saved.map_or(&[][..], |saved| &saved.spared);
+        ways.iter_mut().for_each(|way| way.queue.spare(spared, 1));
+        let mut domains = Domains::default();
+        for (name, address) in saved.map_or(&[][..], |saved| &saved.domains) {
+            let hop = config.hops.iter().position(|hop| hop.name == *name).map(hop_id);
+            let route = hop.and_then(|hop| domains.hold(hop, address, now.mono_ms));
+            route.into_iter().for_each(|route| ways.iter_mut().for_each(|way| way.queue.hold_route(route)));
+        }
         Ok(Self {
             mode: saved.map_or(initial, |saved| saved.mode),
             probes: hops.iter().map(|_| None).collect(),
             canary_attempts: hops.iter().map(|_| None).collect(),
             last_canary: 0,
+            domains,
             hops,
-            queue: Queue::default(),
             in_flight: Vec::new(),
             ceiling: Ceiling::new(config.messages_per_minute_max.unwrap_or(BLIND_PER_MINUTE_MAX)),
             meter: Meter::new(now.mono_ms),
@@ -83,8 +97,7 @@ impl Release {
             now_ms: now.mono_ms,
             changed: saved.is_none(),
             knows_places: false,
-            has_begun: false,
-            stands_since_ms: None,
+            ways,
             config,
         })
     }
@@ -93,7 +106,13 @@ impl Release {
     /// most; that is the caller's to keep. It is fresh mail until what has piled up becomes backlog: when a server is
     /// found to be well again, or the operator lets mail go.
     pub fn offer(&mut self, message: Message) {
-        self.queue.put(Job::new(message, 0, true));
+        self.begin(message).put(Job::new(message, 0, true));
+    }
+
+    /// The queue of the way that a message begins on.
+    fn begin(&mut self, message: Message) -> &mut Queue {
+        let way = self.ways.choose(message.id, message.ways, goes(&self.hops));
+        self.ways.queue(way)
     }
 
     /// Takes in a message after a restart, with what the log knows: how many attempts it has had and for how long it
@@ -101,51 +120,60 @@ impl Release {
     pub fn recover(&mut self, message: Message, attempts: u32, waits_ms: u64) {
         let job = Job::new(message, attempts, false);
         let due = self.due_in(waits_ms);
-        if attempts == 0 || waits_ms == 0 { self.queue.put(job) } else { self.queue.put_waiting(job, due) }
+        let queue = self.begin(message);
+        if attempts == 0 || waits_ms == 0 { queue.put(job) } else { queue.put_waiting(job, due) }
     }
 
-    /// Tells which mailbox the first open recipient of a message has ([`Config::mailbox`]), and the message's priority:
-    /// where that was not known, or has become another while it was in flight. Whether a message in flight can go on: if
-    /// not, since the server asked for that mailbox to be spared, report [`Outcome::NotTried`](crate::Outcome::NotTried).
-    pub fn addressed(&mut self, message: u64, mailbox: u32, priority: Priority) -> bool {
-        match self.in_flight.iter_mut().find(|it| it.job.id == message) {
-            Some(it) => {
-                it.job.mailbox = mailbox;
-                it.job.priority = priority;
-            }
-            None => self.queue.learn(message, mailbox, priority),
-        }
-        !self.queue.spares(mailbox, message)
+    /// Tells what is known of a message now that it was looked at: whose it is, since when it is here, which ways its open
+    /// recipients have; where that was not known, or has become another while it was in flight. Whether a message in flight
+    /// can go on: if not, since the server asked for that mailbox to be spared, report
+    /// [`Outcome::NotTried`](crate::Outcome::NotTried).
+    pub fn addressed(&mut self, message: Message) -> bool {
+        let Some(it) = self.in_flight.iter_mut().find(|it| it.job.id == message.id) else {
+            self.ways.learn(message, goes(&self.hops));
+            return true;
+        };
+        it.job = it.job.known(message);
+        it.ways = message.ways;
+        self.ways.note(message.id, message.ways);
+        !self.ways.queue(it.way).spares(message.mailbox, message.id)
+    }
+
+    /// The way that a message in flight goes on: what it is to leave out are recipients who have others.
+    pub fn way_of(&self, message: u64) -> Option<WayId> {
+        self.in_flight.iter().find(|it| it.job.id == message).map(|it| it.way)
     }
 
     /// The first `count` messages from this id on of which it is not known whose they are; tell with
     /// [`addressed`](Self::addressed).
     pub fn unknown_from(&self, id: u64, count: usize) -> Vec<u64> {
-        self.queue.unknown_from(id, count)
+        self.ways.unknown_from(id, count)
     }
 
-    /// Holds the recipients of a route alone: those of a domain, say, numbered by the caller from [`ROUTES_OWN`] on; those
-    /// of a mailbox database are held by themselves while its canaries are missing. Messages to others go on; one whose open
-    /// recipients are all held is reported as [`Outcome::Parked`](crate::Outcome::Parked). It does not outlive a restart.
+    /// Holds the recipients of a route alone, numbered by the caller from [`ROUTES_OWN`](crate::ROUTES_OWN) on; those of a
+    /// mailbox database are held by themselves while its canaries are missing, those of a domain while they are refused
+    /// ([`held_domains`](Self::held_domains)). Messages to others go on; one whose open recipients are all held is reported as
+    /// [`Outcome::Parked`](crate::Outcome::Parked). What the caller holds does not outlive a restart.
     pub fn hold_route(&mut self, route: u16) {
-        self.queue.hold_route(route);
+        self.ways.iter_mut().for_each(|way| way.queue.hold_route(route));
     }
 
     /// Lets the recipients of a route have their mail again: what is parked for it is due at once.
     pub fn free_route(&mut self, route: u16) {
-        self.queue.free_route(route);
+        self.ways.iter_mut().for_each(|way| way.queue.free_route(route));
     }
 
     /// Whether the recipients of a route are held.
     pub fn is_route_held(&self, route: u16) -> bool {
-        self.queue.is_route_held(route)
+        self.ways.iter().any(|way| way.queue.is_route_held(route))
     }
 
     /// Takes a message out, if it is not in flight. Slow in a long queue (20 ms a million messages that wait).
     pub fn remove(&mut self, id: u64) -> Removed {
         if self.in_flight.iter().any(|it| it.job.id == id) {
             Removed::InFlight
-        } else if self.queue.remove(id).is_some() {
+        } else if self.ways.remove(id).is_some() {
+            self.ways.forget(id);
             Removed::Yes
         } else {
             Removed::Unknown
@@ -154,18 +182,14 @@ impl Release {
 
     /// Takes out all messages that `which` says, but for those in flight: what holds them cannot be reached now.
     pub fn take_out(&mut self, which: impl Fn(u64) -> bool) {
-        self.queue.take_out(which);
+        self.ways.take_out(which);
     }
 
     /// Ends the wait of one message. Tells whether it is in the queue.
     pub fn hasten(&mut self, id: u64) -> bool {
-        match self.queue.remove(id) {
-            Some(job) => {
-                self.queue.put(job);
-                true
-            }
-            None => false,
-        }
+        let Some((way, job)) = self.ways.remove(id) else { return false };
+        self.ways.queue(way).put(job);
+        true
     }
 
     /// The operator's mode.
@@ -178,10 +202,10 @@ impl Release {
         self.tick(now);
         if mode == Mode::Drain {
             let secs = self.secs();
-            self.queue.end_waits(secs);
+            self.ways.iter_mut().for_each(|way| way.queue.end_waits(secs));
         }
         if Stillness::of(self.mode).is_some() && Stillness::of(mode).is_none() {
-            self.queue.begin_afresh();
+            self.ways.iter_mut().for_each(|way| way.queue.begin_afresh());
         }
         self.changed |= self.mode != mode;
         self.mode = mode;
@@ -194,7 +218,10 @@ impl Release {
 
     /// What is to be kept over a restart.
     pub fn saved(&self) -> Saved {
-        Saved { mode: self.mode, hops: self.hops.iter().map(Hop::saved).collect() }
+        let hops = self.hops.iter().map(Hop::saved).collect();
+        let name = |hop: HopId| self.hops[usize::from(hop.0)].config.name.clone();
+        let domains = self.domains.saved().map(|(hop, address)| (name(hop), address.to_owned())).collect();
+        Saved { mode: self.mode, hops, spared: self.ways.spared(), domains }
     }
 
     /// Whether the caller knows the mailbox database of each recipient, and leaves out of an attempt those that a
@@ -210,7 +237,7 @@ impl Release {
     }
 
     /// The operator says that a hop is itself and its mailboxes are there. Tells whether that had been in doubt, of a hop
-    /// that answers ([`can_be_confirmed`](crate::State::can_be_confirmed)); if so, it gets mail from now on.
+    /// that answers ([`can_be_confirmed`](crate::HopStatus::can_be_confirmed)); if so, it gets all mail from now on.
     pub fn confirm(&mut self, hop: HopId, now: Now) -> bool {
         self.tick(now);
         let n = usize::from(hop.0);
@@ -218,7 +245,23 @@ impl Release {
         if confirmed {
             self.healed(n, true);
         }
-        confirmed
+        self.free_domains(hop, None) || confirmed
+    }
+
+    /// The domains whose mail is held at a hop, each with its route and a recipient that stands for it: refused, although it
+    /// is known to be there.
+    pub fn held_domains(&self, hop: HopId) -> impl Iterator<Item = (u16, &str)> {
+        self.domains.of(hop)
+    }
+
+    /// Lets the mail of domains that are held at a hop go again. Whether there were any.
+    fn free_domains(&mut self, hop: HopId, route: Option<u16>) -> bool {
+        let freed = self.domains.free(hop, route);
+        self.changed |= !freed.is_empty();
+        for route in &freed {
+            self.free_route(*route);
+        }
+        !freed.is_empty()
     }
 
     fn tick(&mut self, now: Now) {
@@ -244,9 +287,6 @@ impl Release {
     }
 }
 
-/// From here on routes are the caller's.
-pub const ROUTES_OWN: u16 = HOPS_MAX as u16 * PROBES_MAX;
-
 /// The route of those recipients for whom a probe mailbox of a hop stands: they are of the same mailbox database.
 pub const fn route(hop: HopId, probe: u16) -> u16 {
     hop.0 as u16 * PROBES_MAX + probe
@@ -254,4 +294,11 @@ pub const fn route(hop: HopId, probe: u16) -> u16 {
 
 fn hop_id(n: usize) -> HopId {
     HopId(n as u8) // at most HOPS_MAX
+}
+
+/// Whether mail goes to one of these hops.
+fn goes(hops: &[Hop]) -> impl Fn(HopSet) -> bool + use<> {
+    let healthy = hops.iter().enumerate().filter(|(_, hop)| hop.state() == State::Healthy);
+    let healthy: Vec<HopId> = healthy.map(|(n, _)| hop_id(n)).collect();
+    move |set| healthy.iter().any(|hop| set.has(*hop))
 }

@@ -1,5 +1,7 @@
 //! What outlives a restart: the operator's mode and what is known of each hop.
 
+mod earlier;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -7,19 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
 use crate::error::Error;
-use crate::fingerprint::{Faces, FacesWithoutCertificates};
+use crate::fingerprint::Faces;
 use crate::hop::State;
 use crate::text::ReplyText;
 
 /// The longest saved state, in bytes: 16 hops with the longest names and replies.
-pub const SAVED_BYTES_MAX: usize = 4_096;
+pub const SAVED_BYTES_MAX: usize = 8_192;
 
 /// The first byte of a saved state. A change of the structs below, of [`State`], [`Cause`] or [`Mode`] needs another.
 const VERSION: u8 = 3;
-/// The version from before certificates were looked at. Still read.
-const VERSION_2: u8 = 2;
-/// The version from before hops had to prove themselves. Still read.
-const VERSION_1: u8 = 1;
 
 /// What the operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,84 +63,6 @@ pub struct SavedHop {
     pub took_mail: bool,
 }
 
-/// A hop in [`VERSION_2`].
-#[derive(Deserialize)]
-struct SavedHop2 {
-    name: String,
-    state: State,
-    proved_by_mail: bool,
-    proves: bool,
-    missing: u16,
-    since_unix_ms: Option<u64>,
-    last_reply: Option<ReplyText>,
-    cause: Option<Cause>,
-    faces: FacesWithoutCertificates,
-    takes_probes: bool,
-    took_mail: bool,
-}
-
-#[derive(Deserialize)]
-struct Saved2 {
-    mode: Mode,
-    hops: Vec<SavedHop2>,
-}
-
-/// A hop in [`VERSION_1`]. Its state was one of the first seven.
-#[derive(Deserialize)]
-struct SavedHop1 {
-    name: String,
-    state: State,
-    proved_by_mail: bool,
-    since_unix_ms: Option<u64>,
-    last_reply: Option<ReplyText>,
-}
-
-#[derive(Deserialize)]
-struct Saved1 {
-    mode: Mode,
-    hops: Vec<SavedHop1>,
-}
-
-impl From<SavedHop2> for SavedHop {
-    fn from(hop: SavedHop2) -> Self {
-        let SavedHop2 { name, state, proved_by_mail, proves, missing, since_unix_ms, last_reply, .. } = hop;
-        let SavedHop2 { cause, faces, takes_probes, took_mail, .. } = hop;
-        let faces = faces.into();
-        Self {
-            name,
-            state,
-            proved_by_mail,
-            proves,
-            missing,
-            since_unix_ms,
-            last_reply,
-            cause,
-            faces,
-            takes_probes,
-            took_mail,
-        }
-    }
-}
-
-impl From<Saved2> for Saved {
-    fn from(Saved2 { mode, hops }: Saved2) -> Self {
-        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect() }
-    }
-}
-
-impl From<SavedHop1> for SavedHop {
-    fn from(hop: SavedHop1) -> Self {
-        let SavedHop1 { name, state, proved_by_mail, since_unix_ms, last_reply } = hop;
-        Self { name, state, proved_by_mail, since_unix_ms, last_reply, ..Self::default() }
-    }
-}
-
-impl From<Saved1> for Saved {
-    fn from(Saved1 { mode, hops }: Saved1) -> Self {
-        Self { mode, hops: hops.into_iter().map(SavedHop::from).collect() }
-    }
-}
-
 /// The mode and the hops.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
@@ -150,6 +70,11 @@ pub struct Saved {
     pub mode: Mode,
     /// Hops by name; those that the settings no longer have are forgotten.
     pub hops: Vec<SavedHop>,
+    /// Mailboxes that the server asked to spare ([`Config::mailbox`](crate::Config::mailbox)), with the seconds between two
+    /// messages to each.
+    pub spared: Vec<(u32, u16)>,
+    /// Domains whose mail is held: the name of the hop, and a recipient that stands for it.
+    pub domains: Vec<(String, String)>,
 }
 
 impl Saved {
@@ -170,8 +95,8 @@ impl Saved {
         }
         match *version {
             VERSION => whole(body),
-            VERSION_2 => whole::<Saved2>(body).map(Self::from),
-            VERSION_1 => whole::<Saved1>(body).map(Self::from),
+            earlier::VERSION_2 => whole::<earlier::Saved2>(body).map(Self::from),
+            earlier::VERSION_1 => whole::<earlier::Saved1>(body).map(Self::from),
             _ => Err(Error::SavedVersion),
         }
     }
@@ -191,7 +116,9 @@ mod tests {
 
     use super::*;
     use crate::config::HOPS_MAX;
+    use crate::domains::{ADDRESS_BYTES_MAX, DOMAINS_MAX};
     use crate::fingerprint::Change;
+    use crate::queue::SPARED_SAVED_MAX;
     use crate::text::REPLY_TEXT_BYTES_MAX;
 
     fn largest() -> Saved {
@@ -209,7 +136,12 @@ mod tests {
             takes_probes: true,
             took_mail: true,
         };
-        Saved { mode: Mode::Hold { until_unix_ms: Some(u64::MAX) }, hops: alloc::vec![hop; HOPS_MAX] }
+        Saved {
+            mode: Mode::Hold { until_unix_ms: Some(u64::MAX) },
+            hops: alloc::vec![hop; HOPS_MAX],
+            spared: alloc::vec![(u32::MAX, u16::MAX); SPARED_SAVED_MAX],
+            domains: alloc::vec![("n".repeat(32), "a".repeat(ADDRESS_BYTES_MAX)); DOMAINS_MAX],
+        }
     }
 
     #[test]
@@ -217,44 +149,6 @@ mod tests {
         let bytes = largest().to_bytes();
         assert!(bytes.len() <= SAVED_BYTES_MAX, "{}", bytes.len());
         assert_eq!(Saved::from_bytes(&bytes), Ok(largest()));
-    }
-
-    /// Bytes as version 1 wrote them: on hold, `exchange` unconfigured since then with a reply, `spare` down.
-    #[test]
-    fn what_version_1_saved_is_still_read() {
-        let mut bytes = alloc::vec![1, 1, 0, 2, 8];
-        bytes.extend(b"exchange");
-        bytes.extend([5, 1, 1, 0x80, 0xD0, 0x95, 0xFF, 0xBC, 0x31, 1, 8]);
-        bytes.extend(b"550 5.7.");
-        bytes.extend([5]);
-        bytes.extend(b"spare");
-        bytes.extend([3, 0, 0, 0]);
-        let saved = Saved::from_bytes(&bytes).unwrap();
-        assert_eq!(saved.mode, Mode::Hold { until_unix_ms: None });
-        let [exchange, spare] = &saved.hops[..] else { panic!("two hops") };
-        assert_eq!((exchange.name.as_str(), exchange.state), ("exchange", State::Unconfigured));
-        assert_eq!((exchange.proved_by_mail, exchange.since_unix_ms), (true, Some(1_700_000_000_000)));
-        assert_eq!(exchange.last_reply.map(|reply| reply.to_string()).as_deref(), Some("550 5.7."));
-        assert_eq!((spare.state, spare.cause, &spare.faces), (State::Down, None, &Faces::default()));
-        let again = Saved::from_bytes(&saved.to_bytes());
-        assert_eq!(again, Ok(saved));
-    }
-
-    /// Bytes as version 2 wrote them: `exchange` healthy, with one face that is known and one that is new.
-    #[test]
-    fn what_version_2_saved_is_still_read_with_faces_that_have_no_certificate_yet() {
-        let mut bytes = alloc::vec![2, 0, 1, 8];
-        bytes.extend(b"exchange");
-        bytes.extend([1, 0, 1, 0, 0, 0, 0, 1, 7, 9, 1, 8, 9, 0, 0, 1, 1]);
-        let saved = Saved::from_bytes(&bytes).unwrap();
-        let [exchange] = &saved.hops[..] else { panic!("one hop") };
-        assert_eq!(
-            (exchange.name.as_str(), exchange.state, exchange.proves),
-            ("exchange", State::Healthy, true)
-        );
-        assert!(exchange.takes_probes && exchange.took_mail);
-        let faces = postcard::to_allocvec(&exchange.faces).unwrap();
-        assert_eq!(faces, [1, 7, 9, 0, 1, 8, 9, 0, 0, 0], "known, shown, and neither flag");
     }
 
     #[test]

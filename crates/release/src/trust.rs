@@ -2,7 +2,7 @@
 //!
 //! Proof are canaries that were sent since the doubt arose, and arrived; or the operator's word.
 
-use crate::breaker::{Accusers, Behalf, Breaker, Witness};
+use crate::breaker::{Accusers, Behalf, Breaker, Trip, Witness};
 use crate::cause::Cause;
 use crate::fingerprint::{Faces, Greeting, Sight};
 use crate::reply::{Event, Evidence, Phase};
@@ -132,7 +132,7 @@ impl Trust {
     }
 
     /// Takes in what an attempt showed of recipients. Tells why nothing more should go, if that follows.
-    pub(crate) fn witnessed(&mut self, witness: Witness<'_>, now_ms: u64) -> Option<Cause> {
+    pub(crate) fn witnessed(&mut self, witness: Witness<'_>, now_ms: u64) -> Option<Trip> {
         self.breaker.take(witness, now_ms).filter(|_| self.cause.is_none())
     }
 

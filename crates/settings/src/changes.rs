@@ -13,6 +13,8 @@ use alloc::vec::Vec;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::secret::{KEPT, is_secret};
+
 /// The key by whose value the entries of a section that repeats are told apart.
 const NAME: &str = "name";
 
@@ -36,8 +38,18 @@ pub struct Change {
     pub to: Option<String>,
 }
 
-/// The keys that a file sets, in its order. What is no TOML is passed over.
+/// The keys that a file sets, in its order, with [`KEPT`] in the place of secrets. What is no TOML is passed over.
 pub fn entries(text: &str) -> Vec<Entry> {
+    let shown = |Entry { key, value }| Entry { value: shown(&key, value, KEPT), key };
+    raw_entries(text).into_iter().map(shown).collect()
+}
+
+/// A value as it may be shown: in the place of a secret stands a word.
+fn shown(key: &str, value: String, word: &str) -> String {
+    if is_secret(key) { format!("\"{word}\"") } else { value }
+}
+
+fn raw_entries(text: &str) -> Vec<Entry> {
     let (root, _) = DeTable::parse_recoverable(text);
     let mut found: Vec<(usize, Entry)> = Vec::new();
     for (section, value) in root.get_ref() {
@@ -80,18 +92,22 @@ fn entry(text: &str, key: String, value: &Spanned<DeValue<'_>>) -> Option<(usize
     Some((span.start, Entry { key, value }))
 }
 
-/// In what the second of two files differs from the first, by the path of the key.
+/// In what the second of two files differs from the first, by the path of the key. Of a secret only that it differs.
 pub fn changes(from: &str, to: &str) -> Vec<Change> {
     let mut all: BTreeMap<String, (Option<String>, Option<String>)> = BTreeMap::new();
-    for Entry { key, value } in entries(from) {
+    for Entry { key, value } in raw_entries(from) {
         all.entry(key).or_default().0 = Some(value);
     }
-    for Entry { key, value } in entries(to) {
+    for Entry { key, value } in raw_entries(to) {
         all.entry(key).or_default().1 = Some(value);
     }
     all.into_iter()
         .filter(|(_, (from, to))| from != to)
-        .map(|(key, (from, to))| Change { key, from, to })
+        .map(|(key, (from, to))| Change {
+            from: from.map(|value| shown(&key, value, KEPT)),
+            to: to.map(|value| shown(&key, value, "(another)")),
+            key,
+        })
         .collect()
 }
 

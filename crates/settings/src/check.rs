@@ -8,7 +8,7 @@ use crate::network::HopHost;
 use crate::problem::Code;
 use crate::proof::MailAddress;
 use crate::read::Sink;
-use crate::table::{BoxNetwork, HopTls, Settings};
+use crate::table::{BoxNetwork, HopTls, NextHop, Settings};
 
 /// A volume has at least this many segments: the log keeps some in reserve and writes to several at once.
 const SEGMENTS_MIN: u64 = 16;
@@ -55,6 +55,7 @@ impl Settings {
         self.check_volume(sink);
         self.check_listen(sink);
         self.check_domains(sink);
+        self.check_recipients(sink);
         self.check_client(sink);
         self.check_tls(sink);
         self.check_next_hops(hop_lines, sink);
@@ -117,6 +118,30 @@ impl Settings {
                 reason,
             );
         }
+        if listen.busy_data_per_minute_min < listen.data_per_minute_min {
+            let reason = format!(
+                "must be at least listen.data_per_minute_min ({}), which it takes the place of",
+                listen.data_per_minute_min
+            );
+            sink.clash(
+                &["listen.busy_data_per_minute_min", "listen.data_per_minute_min"],
+                Code::Contradiction,
+                reason,
+            );
+        }
+        for (name, own, all) in [
+            ("messages", listen.messages_per_minute_per_source_max, listen.messages_per_minute_max),
+            ("recipients", listen.recipients_per_minute_per_source_max, listen.recipients_per_minute_max),
+        ] {
+            if all > 0 && own > all {
+                let (own_key, all_key) = (
+                    format!("listen.{name}_per_minute_per_source_max"),
+                    format!("listen.{name}_per_minute_max"),
+                );
+                let reason = format!("{own} from one source is more than {all_key} ({all}) allows in all");
+                sink.clash(&[&own_key, &all_key], Code::Contradiction, reason);
+            }
+        }
         if listen.reserved_per_source_max > listen.reserved_max {
             let reason = format!(
                 "{} for one address is more than listen.reserved_max ({}) allows in all",
@@ -143,6 +168,33 @@ impl Settings {
             if accepted[..n].contains(domain) {
                 sink.clash(&["domains.accepted"], Code::Duplicate, format!("{domain} stands there twice"));
             }
+        }
+    }
+
+    fn check_recipients(&self, sink: &mut Sink) {
+        let ldap = &self.ldap;
+        let Some(url) = &ldap.url else { return };
+        if self.recipients.file.is_some() {
+            let reason =
+                "the list of recipients comes from one place: take recipients.file or this out".into();
+            sink.clash(&["ldap.url", "recipients.file"], Code::Contradiction, reason);
+        }
+        if ldap.base.as_str().is_empty() {
+            let reason = "must be set where ldap.url is, for example base = \"DC=example,DC=org\"".into();
+            sink.clash(&["ldap.base", "ldap.url"], Code::Contradiction, reason);
+        }
+        if ldap.user.as_str().is_empty() != ldap.password.is_none() {
+            let reason = "user and password go together: one of them is missing".into();
+            sink.clash(&["ldap.password", "ldap.user", "ldap.url"], Code::Contradiction, reason);
+        }
+        let has_tls = url.tls || ldap.starttls;
+        if !has_tls && !ldap.certificate_sha256.is_none() {
+            let reason = "nobody shows a certificate without TLS: write ldaps://, or starttls = true".into();
+            sink.clash(
+                &["ldap.certificate_sha256", "ldap.starttls", "ldap.url"],
+                Code::Contradiction,
+                reason,
+            );
         }
     }
 
@@ -176,6 +228,13 @@ impl Settings {
     }
 
     fn check_next_hops(&self, lines: &[u32], sink: &mut Sink) {
+        if let Some(line) = lines.last()
+            && self.next_hops.iter().all(NextHop::is_kept)
+        {
+            let reason =
+                "every next hop is kept for some domains or databases: one must be there for all other mail";
+            sink.section(*line, "next_hop.for_domains", Code::Contradiction, reason.into());
+        }
         for (n, (hop, line)) in self.next_hops.iter().zip(lines).enumerate() {
             let before = &self.next_hops[..n];
             if before.iter().any(|other| other.name == hop.name) {
@@ -192,6 +251,7 @@ impl Settings {
                 sink.section(*line, "next_hop.tls_pins", Code::Contradiction, reason);
             }
             self.check_probe_mailboxes(&hop.probe_mailboxes, *line, sink);
+            self.check_kept(hop, *line, sink);
             let HopHost::Ip(ip) = hop.address.host else { continue };
             let us = self.listen.addresses.iter().any(|address| {
                 let here =
@@ -202,6 +262,17 @@ impl Settings {
                 let reason =
                     format!("{} is where this box itself listens: mail would go in circles", hop.address);
                 sink.section(*line, "next_hop.address", Code::Contradiction, reason);
+            }
+        }
+    }
+
+    fn check_kept(&self, hop: &NextHop, line: u32, sink: &mut Sink) {
+        for domain in &hop.for_domains {
+            // A star that is wider than what is accepted means those below it that are.
+            let accepted = &self.domains.accepted;
+            if !accepted.iter().any(|ours| ours.meets(domain)) {
+                let reason = format!("{domain} is in none of domains.accepted: no mail for it comes");
+                sink.section(line, "next_hop.for_domains", Code::Contradiction, reason);
             }
         }
     }

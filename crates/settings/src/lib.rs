@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod changes;
 mod check;
+mod directory;
 mod mailboxes;
 mod names;
 mod network;
@@ -25,24 +26,27 @@ mod proof;
 mod read;
 mod record;
 mod schema;
+mod secret;
 mod table;
 mod units;
 mod value;
 
 pub use changes::{Change, Entry, changes, entries};
+pub use directory::{LdapUrl, Line, Sha256};
 pub use mailboxes::Mailboxes;
-pub use names::{AbsolutePath, Domain, HopName, HostName, Reserve};
-pub use network::{HopAddress, HopHost, InterfaceAddress, Network, Smarthost, TimeServer};
+pub use names::{AbsolutePath, DatabaseName, Domain, HopName, HostName, Reserve};
+pub use network::{HopAddress, HopHost, InterfaceAddress, NameServer, Network, Smarthost, TimeServer};
 pub use pin::Pin;
 pub use print::defaults_text;
 pub use problem::{Code, PROBLEMS_MAX, Problem, Problems};
 pub use proof::{HttpUrl, MailAddress};
 pub use record::{RECORD_HEADER_BYTES, Record, RecordError, newest_record};
 pub use schema::{Key, Preset, Section};
+pub use secret::{KEPT, Secret, with_kept, without_secrets};
 pub use table::{
-    BareNewlines, Bounce, BoxNetwork, Client, ClockChip, Domains, HopTls, InitialMode, Listen, LogFormat,
-    LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, PROBE_MAILBOXES_MAX, RelayedReports, Release, SECTIONS,
-    Settings, Site, System, Through, Tls, Volume,
+    Authenticity, Bounce, BoxNetwork, Client, ClockChip, Dns, Domains, HOP_NAMES_MAX, HopTls, InitialMode,
+    Ldap, Listen, LogFormat, LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, NotAllowed, PROBE_MAILBOXES_MAX,
+    Recipients, RelayedReports, Release, SECTIONS, Settings, Site, Subaddress, System, Through, Tls, Volume,
 };
 pub use units::{Bytes, DurationText};
 

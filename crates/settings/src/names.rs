@@ -24,6 +24,10 @@ pub struct Domain {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HopName(String);
 
+/// The name of a mailbox database of the next hop's: 1 to 64 characters, none of them a control character.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseName(String);
+
 /// A path from the root, of printable ASCII without quotes and backslashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbsolutePath(String);
@@ -68,6 +72,11 @@ impl HostName {
 }
 
 impl Domain {
+    /// Its name, if it is one domain and not all below one.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.below).then_some(self.name.as_str())
+    }
+
     /// Whether mail to `domain` is meant. The case of ASCII letters does not matter (RFC 5321 section 2.4), nor does
     /// one final dot.
     pub fn accepts(&self, domain: &str) -> bool {
@@ -86,9 +95,11 @@ impl Domain {
 }
 
 impl Domain {
-    /// The domain itself, if it is not every name below it that is meant.
-    pub fn exact(&self) -> Option<&str> {
-        (!self.below).then(|| self.name.as_str())
+    /// Whether there may be names that both mean.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        self.accepts(other.name.as_str())
+            || other.accepts(self.name.as_str())
+            || self.below == other.below && self.name == other.name
     }
 }
 
@@ -96,6 +107,19 @@ impl HopName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl DatabaseName {
+    /// Whether a database of this name is meant, whatever the case.
+    pub fn is(&self, name: &str) -> bool {
+        self.0.to_lowercase() == name.to_lowercase()
+    }
+}
+
+impl fmt::Display for DatabaseName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(&self.0)
     }
 }
 
@@ -197,6 +221,34 @@ impl Text for HopName {
 
     fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
         if is_short_name(text) { Ok(Self(text.into())) } else { Err(Refusal::Bad) }
+    }
+
+    fn to_text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The longest name of a database, in characters: what Exchange allows.
+const DATABASE_CHARS_MAX: usize = 64;
+
+impl Text for DatabaseName {
+    type Limits = ();
+    const EXAMPLE: &'static str = "\"DB01\"";
+
+    fn allowed((): &()) -> String {
+        alloc::format!("the name of a mailbox database, 1 to {DATABASE_CHARS_MAX} characters")
+    }
+
+    fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
+        let plain = !text.is_empty() && !text.contains(char::is_control) && text.trim() == text;
+        if !plain {
+            return Err(Refusal::Bad);
+        }
+        if text.chars().count() > DATABASE_CHARS_MAX {
+            Err(Refusal::OutOfRange)
+        } else {
+            Ok(Self(text.into()))
+        }
     }
 
     fn to_text(&self) -> String {
@@ -321,6 +373,18 @@ mod tests {
     }
 
     #[test]
+    fn domains_meet_where_a_name_is_in_both() {
+        let meet = |one: &str, other: &str| {
+            let (one, other) = (domain(one), domain(other));
+            assert_eq!(one.meets(&other), other.meets(&one));
+            one.meets(&other)
+        };
+        assert!(meet("example.org", "Example.org") && meet("*.example.org", "*.example.org"));
+        assert!(meet("*.example.org", "a.example.org") && meet("*.example.org", "*.a.example.org"));
+        assert!(!meet("example.org", "*.example.org") && !meet("example.org", "a.example.org"));
+    }
+
+    #[test]
     fn a_reserve_is_none_a_partition_or_a_path() {
         let reserve = |text: &str| Reserve::from_text(text, &4095).ok();
         for text in ["", "mtd:mail", "/dev/sdb", "/var/lib/penstock/reserve"] {
@@ -329,6 +393,15 @@ mod tests {
         assert_eq!(reserve("mtd:mail"), Some(Reserve::Partition("mail".into())));
         for text in ["mail", "mtd:", "mtd:Mail", "mtd:/dev/mtd9", "var/reserve"] {
             assert_eq!(reserve(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_database_is_known_by_its_name_in_any_case() {
+        let name = DatabaseName::from_text("Mailbox Database 1", &()).ok().unwrap();
+        assert!(name.is("MAILBOX database 1") && !name.is("Mailbox Database 10"));
+        for text in ["", " DB1", "DB\n1", "d".repeat(65).as_str()] {
+            assert!(DatabaseName::from_text(text, &()).is_err(), "{text:?}");
         }
     }
 

@@ -12,6 +12,8 @@ use crate::value::{Refusal, Text};
 const SMTP_PORT: u16 = 25;
 /// The port of NTP.
 const NTP_PORT: u16 = 123;
+/// The port of DNS.
+const DNS_PORT: u16 = 53;
 
 /// How many bits an address of this family has.
 const fn bits_of(address: IpAddr) -> u8 {
@@ -72,7 +74,9 @@ impl Text for Network {
         let (address, bits) = address_and_bits(text)?;
         let bits = bits.unwrap_or(bits_of(address));
         if bits == 0 {
-            return Err(Refusal::Because("a network of all addresses would lift the limit for everybody"));
+            return Err(Refusal::Because(
+                "a network of all addresses leaves nobody out, and there would be no use in a list",
+            ));
         }
         Ok(Self { address, bits })
     }
@@ -166,19 +170,51 @@ impl Text for TimeServer {
     }
 
     fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
-        let address = match text.parse::<SocketAddr>() {
-            Ok(address) => address,
-            Err(_) => SocketAddr::new(bare_ip(text).ok_or(Refusal::Bad)?, NTP_PORT),
-        };
-        if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
-            return Err(Refusal::Bad);
-        }
-        Ok(Self(address))
+        server_address(text, NTP_PORT).map(Self)
     }
 
     fn to_text(&self) -> String {
         self.to_string()
     }
+}
+
+/// Where a name server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameServer(pub SocketAddr);
+
+impl fmt::Display for NameServer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, out)
+    }
+}
+
+impl Text for NameServer {
+    type Limits = ();
+    const EXAMPLE: &'static str = "\"192.0.2.1\" or \"[2001:db8::1]:5353\"";
+
+    fn allowed((): &()) -> String {
+        format!("an IP address, with a port unless it is {DNS_PORT}")
+    }
+
+    fn from_text(text: &str, (): &()) -> Result<Self, Refusal> {
+        server_address(text, DNS_PORT).map(Self)
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// The address of a server, with its port unless that is the usual one.
+fn server_address(text: &str, usual_port: u16) -> Result<SocketAddr, Refusal> {
+    let address = match text.parse::<SocketAddr>() {
+        Ok(address) => address,
+        Err(_) => SocketAddr::new(bare_ip(text).ok_or(Refusal::Bad)?, usual_port),
+    };
+    if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+        return Err(Refusal::Bad);
+    }
+    Ok(address)
 }
 
 /// An IP address, with or without brackets.

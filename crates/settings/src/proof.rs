@@ -119,7 +119,7 @@ impl Text for Option<HttpUrl> {
         if authority.contains('@') {
             return Err(Refusal::Because("a user or a password has no place in it"));
         }
-        let (host, port) = host_and_port(authority)?;
+        let (host, port) = host_and_port(authority, HTTP_PORT)?;
         Ok(Some(HttpUrl { host, port, path: path_and_query(path)? }))
     }
 
@@ -128,7 +128,8 @@ impl Text for Option<HttpUrl> {
     }
 }
 
-fn host_and_port(authority: &str) -> Result<(HopHost, u16), Refusal> {
+/// A host, and a port that is the usual one if none stands there.
+pub(crate) fn host_and_port(authority: &str, usual: u16) -> Result<(HopHost, u16), Refusal> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (ip, port) = rest.split_once(']').ok_or(Refusal::Bad)?;
@@ -146,7 +147,7 @@ fn host_and_port(authority: &str) -> Result<(HopHost, u16), Refusal> {
     };
     let port = match port.strip_prefix(':') {
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(Refusal::Bad)?,
-        None if port.is_empty() => HTTP_PORT,
+        None if port.is_empty() => usual,
         None => return Err(Refusal::Bad),
     };
     Ok((host, port))

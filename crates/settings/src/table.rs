@@ -8,14 +8,16 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use crate::FILE_BYTES_MAX;
+use crate::directory::{LdapUrl, Line, Sha256};
 use crate::mailboxes::Mailboxes;
-use crate::names::{AbsolutePath, Domain, HopName, HostName, Reserve};
-use crate::network::{HopAddress, InterfaceAddress, Network, Smarthost, TimeServer};
+use crate::names::{AbsolutePath, DatabaseName, Domain, HopName, HostName, Reserve};
+use crate::network::{HopAddress, InterfaceAddress, NameServer, Network, Smarthost, TimeServer};
 use crate::pin::Pin;
 use crate::problem::Problems;
 use crate::proof::{HttpUrl, MailAddress};
 use crate::read::{Document, Sink};
 use crate::schema::{Group, Section, choice, default, group, required};
+use crate::secret::Secret;
 use crate::units::{Bytes, days, hours, mins, secs};
 
 /// How many next hops there may be.
@@ -23,6 +25,9 @@ pub const NEXT_HOPS_MAX: usize = 16;
 
 /// How many probe mailboxes a next hop may have.
 pub const PROBE_MAILBOXES_MAX: usize = 16;
+
+/// How many domains, or databases, a next hop may be kept for.
+pub const HOP_NAMES_MAX: usize = 100;
 
 choice! {
     /// How log lines look.
@@ -61,12 +66,12 @@ choice! {
 }
 
 choice! {
-    /// What happens to a message with a CR or LF that stands alone.
-    BareNewlines {
-        /// It is refused.
+    /// What is said to somebody who comes from none of the networks that are allowed.
+    NotAllowed {
+        /// That it may try again later (421).
+        PutOff = "put-off",
+        /// That it has no business here (554).
         Refuse = "refuse",
-        /// It is kept and passed on as it came.
-        Keep = "keep",
     }
 }
 
@@ -170,6 +175,16 @@ group! {
 }
 
 group! {
+    /// How names are looked up: what a client's address is called, and what domains say about mail that comes from them. Mail
+    /// is taken and released without a single answer; next hops that are given by name are looked up by the system.
+    "dns" => Dns {
+        /// The servers to ask. Without one it is those of `network.dns_servers` on the appliance, and on any other host those
+        /// in `/etc/resolv.conf`. One that finds names in the whole Internet is needed to check mail by SPF, DKIM and DMARC.
+        servers: Vec<NameServer> = default(Vec::new()), (0..=3, ());
+    }
+}
+
+group! {
     /// Where mail is kept.
     "volume" => Volume {
         /// A file, which is created if it does not exist, or a block device. A path below `/dev/` is a device.
@@ -220,15 +235,51 @@ group! {
     "listen" => Listen {
         /// Where to listen. `[::]:25` takes IPv6 and IPv4.
         addresses: Vec<SocketAddr> = default([SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 25)].into()), (1..=16, ());
-        /// How many sessions there may be at once; another one is answered with 421. 200 is ten busy senders at their
-        /// limit and some tens of KiB of memory each.
+        /// From which networks connections are taken, where something stands in front of the box through which all mail comes:
+        /// the ranges of a filter in the cloud, which its maker publishes. Empty takes them from everywhere.
+        /// `trusted_fronts`, and next hops that are given by address, may always come: Exchange itself hands in what
+        /// reports on canaries.
+        allowed: Vec<Network> = default(Vec::new()), (0..=512, ());
+        /// What others are told. `put-off` says 421, so that a sender tries again, by the MX that it should have taken;
+        /// and if a filter's maker adds a range that is not on the list yet, its mail is late and not returned. `refuse`
+        /// says 554, after which a sender gives up at once.
+        not_allowed: NotAllowed = default(NotAllowed::PutOff), ();
+        /// How many sessions there may be at once. 200 is ten busy senders at their limit and some tens of KiB of memory
+        /// each. When all are in use, who comes takes the place of a session that does nothing, or of a source that has
+        /// many; if there is none, the answer is 421.
         connections_max: u32 = default(200), 1..=10_000;
-        /// How many of them one address may hold, as Exchange has it. A sender's queue runner rarely opens more, and
-        /// nobody can fill the box alone.
+        /// How many of them one source may hold, as Exchange has it. A sender's queue runner rarely opens more, and
+        /// nobody can fill the box alone. A source is an IPv4 address or an IPv6 network of 64 bits, which is what one
+        /// machine is given; for an IPv6 network of 48 bits, which is what a site is given, all limits per source hold
+        /// four times over.
         connections_per_source_max: u32 = default(20), 1..=10_000;
         /// Addresses that stand in front of the box and bring everybody's mail (a spam filter, the firewall's proxy):
-        /// no limit per source holds for them.
+        /// no limit per source holds for them, they are never kept waiting, and no session of theirs has to make room.
         trusted_fronts: Vec<Network> = default(Vec::new()), (0..=64, ());
+        /// Messages that one source may begin in a minute; further ones are answered with 450 and come later. 600 is the
+        /// rate limit of Exchange's Edge role. So one sender who has gone mad needs a day to fill the box's index
+        /// (`volume.messages_max`), not minutes. 0 is no limit.
+        messages_per_minute_per_source_max: u32 = default(600), 0..=1_000_000;
+        /// The same for all together. No limit by default: whoever reached it would keep everybody's mail out, and what
+        /// the next hop can take is `[release]`'s to see to.
+        messages_per_minute_max: u32 = default(0), 0..=1_000_000;
+        /// Recipients that one source may name in a minute, good and bad, ten for each message that it may begin: who tries
+        /// names does not get far. 0 is no limit.
+        recipients_per_minute_per_source_max: u32 = default(6_000), 0..=10_000_000;
+        /// The same for all together. No limit by default, for the same reason as with messages.
+        recipients_per_minute_max: u32 = default(0), 0..=10_000_000;
+        /// Mistakes (what is no SMTP, recipients refused for good) that one source may make in a minute; then its session
+        /// ends, and new ones are answered with 421 until it is quiet. A list with many dead addresses stays below. 0 is no
+        /// limit.
+        errors_per_minute_per_source_max: u32 = default(100), 0..=1_000_000;
+        /// How long the answer to a mistake is kept back, as Exchange has it for those who do not log in: guessing gets slow.
+        /// 0 answers at once, as is done while sessions run short.
+        tarpit_delay: Duration = default(secs(5)), secs(0)..=mins(1);
+        /// Mistakes that one source has free in a minute before that begins. Everybody errs.
+        tarpit_errors: u32 = default(3), 0..=1_000;
+        /// Sessions that may be kept waiting so at once; with more of them the others are answered at once, so that mistakes
+        /// cannot fill the box.
+        tarpit_sessions_max: u32 = default(50), 0..=10_000;
         /// How long a client may take for its next command (RFC 5321 section 4.5.3.2.7 asks for 5 minutes).
         command_timeout: Duration = default(mins(5)), secs(10)..=hours(1);
         /// How long it may pause within a message (RFC 5321 section 4.5.3.2.5 asks for 3 minutes a block).
@@ -240,6 +291,9 @@ group! {
         /// What a client must send in every minute of a message, lest it hold a session with a byte now and then. A
         /// modem of 1995 is thirty times faster.
         data_per_minute_min: Bytes = default(Bytes::kib(6)), Bytes(1)..=Bytes::mib(1);
+        /// The same while the sessions run short, measured every 5 seconds too when somebody has to make room: a modem of
+        /// 1995 is still three times faster.
+        busy_data_per_minute_min: Bytes = default(Bytes::kib(60)), Bytes(1)..=Bytes::mib(16);
         /// The largest message, announced in EHLO as SIZE, unless a next hop has said that it takes less. 36 MiB is what a
         /// receive connector of Exchange announces;
         /// if the organisation's own limit (`MaxReceiveSize`, 10 MB unless raised) is lower, set that here, since what
@@ -259,14 +313,36 @@ group! {
         received_max: u32 = default(27), 5..=100;
         /// Commands that are no SMTP before the session is closed with 421, as Exchange has it.
         protocol_errors_max: u32 = default(5), 1..=100;
-        /// What to do with a message in which a CR or LF stands alone. RFC 5321 section 2.3.8 forbids it, and servers
-        /// that disagree about it let a sender smuggle a second message behind the first: it is refused. `keep` is for
-        /// a site with an old device that sends such mail.
-        bare_newlines: BareNewlines = default(BareNewlines::Refuse), ();
+        /// Old devices at the site that send mail in which a CR or LF stands alone. RFC 5321 section 2.3.8 forbids it, and
+        /// servers that disagree about it let a sender smuggle a second message behind the first, so from everybody else
+        /// such mail is refused. From these addresses each such CR or LF becomes CR LF, which the ledger tells.
+        bare_newlines_from: Vec<Network> = default(Vec::new()), (0..=64, ());
         /// Space of the volume that all messages on their way in may reserve; beyond it MAIL is answered with 452.
         reserved_max: Bytes = default(Bytes::gib(1)), Bytes::mib(1)..=Bytes::gib(1024);
         /// The share of it that one address may take, so that nobody can reserve everything and send nothing.
         reserved_per_source_max: Bytes = default(Bytes::mib(256)), Bytes::mib(1)..=Bytes::gib(1024);
+        /// Memory that must be left on the machine, or in the service's control group if that has less. Below it idle
+        /// sessions are ended and no more are added, before the kernel has to kill somebody; until there is half as much
+        /// again. 0 does not look.
+        memory_free_min: Bytes = default(Bytes::mib(16)), Bytes(0)..=Bytes::gib(1024);
+    }
+}
+
+group! {
+    /// Whether mail is from whom it says, by SPF, DKIM and DMARC. It is looked at when mail comes in, since the keys for it are
+    /// taken out of the DNS while mail may still be held, and told by `penstock show`. Nothing is ever refused or held for it.
+    "authenticity" => Authenticity {
+        /// Whether it is looked at. After the message was taken, so that no sender waits; messages that come while the name
+        /// servers do not answer are passed over, with the reason in the ledger.
+        evaluate: bool = default(true), ();
+        /// Whether messages get a field `Authentication-Results` with what was found, for a filter behind the box that reads
+        /// such fields and believes those of `system.hostname`. Then the sender waits for it, up to `time_limit`. A message
+        /// of more than 64 KiB goes to the volume before its end is known: its field has what SPF says, and no more.
+        header: bool = default(false), ();
+        /// Larger messages are not looked at: they are read once more from the volume for it.
+        size_max: Bytes = default(Bytes::mib(36)), Bytes::kib(64)..=Bytes::gib(2);
+        /// How long the look-ups for one message may take in all.
+        time_limit: Duration = default(secs(5)), secs(1)..=secs(10);
     }
 }
 
@@ -277,6 +353,78 @@ group! {
         /// name below `example.org`. There is no default: a box without domains refuses everything, and one that takes
         /// all is an open relay.
         accepted: Vec<Domain> = required("[\"example.org\"]"), (1..=1_000, ());
+    }
+}
+
+choice! {
+    /// What parts a mailbox from a tag behind it, as in `mia+news@example.org`.
+    Subaddress {
+        /// Nothing does: the whole local part is the mailbox.
+        None = "none",
+        /// A plus, as Exchange Online has it.
+        Plus = "+",
+        /// A hyphen, as qmail has it.
+        Hyphen = "-",
+        /// An equals sign.
+        Equals = "=",
+        /// An underscore.
+        Underscore = "_",
+    }
+}
+
+group! {
+    /// Who is known at the site, and what is said to mail for others. While a next hop is healthy its own answer counts.
+    /// While none is, a recipient that is not on the list of recipients is refused with 550 if the list was in step shortly
+    /// before, put off with 450 if it is older, and taken if there is none. What is decided by then holds until a next hop
+    /// is back: a directory that is being restored has nobody in it. The list comes from `penstock recipients import`, from
+    /// the file below, or from `[ldap]`; the last reading is kept on the volume.
+    "recipients" => Recipients {
+        /// A file with the list, which is read again whenever it changes: an export of Exchange or an address a line, as
+        /// `penstock recipients import --help` tells. Its time of change is the time of the list, so write it anew every
+        /// night even if nobody came or went.
+        file: Option<AbsolutePath> = default(None), 4095;
+        /// How old the list may have been when the last next hop went away, that unknown recipients are refused for good.
+        /// A day: with a nightly export, or a directory that is asked every hour, somebody who is missing is nobody.
+        fresh_for: Duration = default(hours(24)), hours(1)..=days(30);
+        /// What parts a tag from its mailbox where an address is looked for in the list: `mia+news` is taken for `mia` if
+        /// it is not there itself. Exchange on a site's own servers does not know tags unless a transport agent does it;
+        /// the plus is harmless there, since few names have one.
+        subaddress: Subaddress = default(Subaddress::Plus), ();
+        /// Whether to find out, daily and after each rebuild, whether a next hop looks at recipients at all: it is offered
+        /// a small message to a mailbox that cannot exist. Where it refuses that, whom it takes is known to be there; where
+        /// it takes it (Exchange does, unless recipient filtering is on), its 250 says nothing about recipients. The
+        /// report on that message comes to this box.
+        find_out: bool = default(true), ();
+    }
+}
+
+group! {
+    /// Where the list of recipients is read from Active Directory. It is asked for the addresses of all recipients and the
+    /// mailbox databases that they are in. A reading that lacks more than a third of those known before is not believed
+    /// before `penstock recipients reload --believe`; none is while no next hop is healthy.
+    "ldap" => Ldap {
+        /// The domain controller: `ldaps://dc1.example.org`, or `ldap://` with `starttls` below. None by default. One that
+        /// is not the mail server itself.
+        url: Option<LdapUrl> = default(None), ();
+        /// Whether TLS begins on a connection of `ldap://` before anything is said. Without it the password is there for
+        /// everybody on the way to read, and Active Directory refuses it unless its policy was weakened.
+        starttls: bool = default(true), ();
+        /// The SHA-256 of the server's certificate, 64 hexadecimal digits: no other is believed, and nobody has to have
+        /// signed this one. Empty believes what a public authority signed for the name in `url`. `penstock recipients
+        /// reload` tells the SHA-256 of one that it does not believe.
+        certificate_sha256: Sha256 = default(Sha256::none()), ();
+        /// Who asks: `penstock@example.org`, or a distinguished name. An ordinary account that may read is enough, and
+        /// should be all that it is. Empty asks without a name, which Active Directory refuses.
+        user: Line = default(Line::empty()), 256;
+        /// Its password. It is kept with the settings, and left out of what the box shows of them and of reports; where
+        /// it is shown as `(kept)`, that word stands for the one that the box has.
+        password: Secret = default(Secret::none()), ();
+        /// Below what to look, a distinguished name: `DC=example,DC=org`. Must be set where `url` is.
+        base: Line = default(Line::empty()), 512;
+        /// Who is a recipient.
+        filter: Line = default(Line::known("(proxyAddresses=*)")), 1024;
+        /// How often to ask.
+        interval: Duration = default(hours(1)), mins(5)..=days(1);
     }
 }
 
@@ -291,6 +439,14 @@ group! {
         priority: u32 = default(0), 0..=65_535;
         /// The share of the mail among hops of the same priority.
         weight: u32 = default(1), 1..=1_000;
+        /// Keeps this hop for the mail of some domains, which then goes to no other: `sales.example.org`, or
+        /// `*.example.org`. Several hops may be kept for the same ones, by priority and weight. A hop that is kept for
+        /// nothing takes everything else, and there has to be one.
+        for_domains: Vec<Domain> = default(Vec::new()), (0..=HOP_NAMES_MAX, ());
+        /// Keeps this hop for the mail of mailboxes in some databases, by the list of recipients (`penstock recipients`),
+        /// whatever their domains: where several servers have databases of their own, and a detour through another one is
+        /// not wanted. Recipients that are not on the list go by their domain.
+        for_databases: Vec<DatabaseName> = default(Vec::new()), (0..=HOP_NAMES_MAX, ());
         /// Mailboxes on this server to which the box sends small messages of its own, *canaries*, one for each mailbox
         /// database. Exchange answers 250 to mail for anybody, be the mailbox there or not: only its report that a
         /// canary lies in a mailbox proves that mail arrives. Without any the box goes by what SMTP says and stays slow.
@@ -312,6 +468,13 @@ group! {
         /// For `pinned`: SHA-256 of the certificate, or of its public key, which stays when a certificate is renewed with
         /// the same key. `penstock tls show` prints both for what the server shows.
         tls_pins: Vec<Pin> = default(Vec::new()), (0..=8, ());
+    }
+}
+
+impl NextHop {
+    /// Whether it takes the mail of some domains or databases and no other.
+    pub fn is_kept(&self) -> bool {
+        !self.for_domains.is_empty() || !self.for_databases.is_empty()
     }
 }
 
@@ -450,6 +613,19 @@ impl BoxNetwork {
     }
 }
 
+impl Subaddress {
+    /// The character, if there is one.
+    pub const fn delimiter(self) -> Option<char> {
+        match self {
+            Self::None => None,
+            Self::Plus => Some('+'),
+            Self::Hyphen => Some('-'),
+            Self::Equals => Some('='),
+            Self::Underscore => Some('_'),
+        }
+    }
+}
+
 impl Volume {
     /// Whether the volume is a block device, whose size is its own.
     pub fn is_device(&self) -> bool {
@@ -458,13 +634,17 @@ impl Volume {
 }
 
 /// Every section of the file, in the order of the document.
-pub static SECTIONS: [Section; 11] = [
+pub static SECTIONS: [Section; 15] = [
     System::SECTION,
     BoxNetwork::SECTION,
+    Dns::SECTION,
     Volume::SECTION,
     Site::SECTION,
     Listen::SECTION,
+    Authenticity::SECTION,
     Domains::SECTION,
+    Recipients::SECTION,
+    Ldap::SECTION,
     NextHop::SECTION,
     Client::SECTION,
     Tls::SECTION,
@@ -479,14 +659,22 @@ pub struct Settings {
     pub system: System,
     /// `[network]`
     pub network: BoxNetwork,
+    /// `[dns]`
+    pub dns: Dns,
     /// `[volume]`
     pub volume: Volume,
     /// `[site]`
     pub site: Site,
     /// `[listen]`
     pub listen: Listen,
+    /// `[authenticity]`
+    pub authenticity: Authenticity,
     /// `[domains]`
     pub domains: Domains,
+    /// `[recipients]`
+    pub recipients: Recipients,
+    /// `[ldap]`
+    pub ldap: Ldap,
     /// `[[next_hop]]`, at least one, in the order of the file, with different names and addresses.
     pub next_hops: Vec<NextHop>,
     /// `[client]`
@@ -517,10 +705,14 @@ impl Settings {
         let mut document = Document::parse(text, &SECTIONS, sink);
         let system = document.one();
         let network = document.one();
+        let dns = document.one();
         let volume = document.one();
         let site = document.one();
         let listen = document.one();
+        let authenticity = document.one();
         let domains = document.one();
+        let recipients = document.one();
+        let ldap = document.one();
         let next_hops = document.many(NEXT_HOPS_MAX);
         let client = document.one();
         let tls = document.one();
@@ -531,10 +723,14 @@ impl Settings {
         let settings = Self {
             system: system?,
             network: network?,
+            dns: dns?,
             volume: volume?,
             site: site?,
             listen: listen?,
+            authenticity: authenticity?,
             domains: domains?,
+            recipients: recipients?,
+            ldap: ldap?,
             next_hops,
             client: client?,
             tls: tls?,

@@ -163,6 +163,9 @@ fn settings_that_cannot_hold_together_are_refused() {
         ("[listen]\nconnections_max = 10\n", "listen.connections_per_source_max"),
         ("[listen]\nsize_max = \"2GiB\"\n", "listen.size_max"),
         ("[listen]\nreserved_max = \"36MiB\"\n", "listen.reserved_per_source_max"),
+        ("[listen]\nbusy_data_per_minute_min = \"1KiB\"\n", "listen.busy_data_per_minute_min"),
+        ("[listen]\nmessages_per_minute_max = 10\n", "listen.messages_per_minute_per_source_max"),
+        ("[listen]\nrecipients_per_minute_max = 10\n", "listen.recipients_per_minute_per_source_max"),
         ("[listen]\nreserved_per_source_max = \"35MiB\"\n", "listen.reserved_per_source_max"),
         ("[listen]\ncommand_timeout = \"10s\"\n", "listen.busy_timeout"),
         ("[volume]\nsize = \"128MiB\"\n", "volume.segment_size"),
@@ -324,6 +327,19 @@ fn a_probe_mailbox_is_one_of_the_site_and_stands_there_once() {
     let seventeen: Vec<_> = (0..17).map(|n| format!("\"probe-{n}@example.org\"")).collect();
     let code = problems(&with(&seventeen.join(",")))[0].2;
     assert_eq!(code, Code::OutOfRange);
+}
+
+#[test]
+fn a_hop_is_kept_for_domains_and_databases_and_one_takes_the_rest() {
+    let second = "[[next_hop]]\nname = \"sales\"\naddress = \"192.0.2.26\"\n";
+    let kept = |more: &str| format!("{LEAST}{second}{more}\n");
+    let two = Settings::parse(&kept("for_domains = [\"Example.org\"]\nfor_databases = [\"DB 2\"]")).unwrap();
+    assert!(!two.next_hops[0].is_kept() && two.next_hops[1].is_kept());
+    assert!(two.next_hops[1].for_databases[0].is("db 2"));
+    let elsewhere = problems(&kept("for_domains = [\"example.net\"]"));
+    assert_eq!(elsewhere, [(Some(9), "next_hop.for_domains".into(), Code::Contradiction)]);
+    let alone = problems(&format!("{LEAST}for_databases = [\"DB1\"]\n"));
+    assert_eq!(alone, [(Some(6), "next_hop.for_domains".into(), Code::Contradiction)], "who takes the rest?");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl<'a> Command<'a> {
         let verb_is = |name: &str| verb.eq_ignore_ascii_case(name);
         let plain = |command| if argument.is_empty() { Ok(command) } else { Err(replies::NO_ARGUMENT) };
         let has_address = ["MAIL", "RCPT", "VRFY"].into_iter().any(verb_is);
-        if !line.is_ascii() && !(utf8 && has_address) {
+        if !(line.is_ascii() || utf8 && has_address) {
             Err(replies::LINE_NOT_ASCII)
         } else if verb_is("MAIL") {
             mail(argument)

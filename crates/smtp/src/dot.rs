@@ -1,7 +1,9 @@
 //! Where a message ends: dot-stuffing and its undoing (RFC 5321 §4.5.2).
 //!
 //! Only CR LF counts as a line ending, here and there. A line that is a dot between bare newlines is text like any
-//! other: a server that takes it for an end, or a relay that makes CR LF of it, lets its users smuggle messages.
+//! other: a server that takes it for an end lets its users smuggle messages, and so does a relay that lets it through to one.
+//! Where bare newlines are normalised each becomes CR LF, after the end of the message was looked for and the dots were seen to:
+//! what was text stays text, and on the way out its dots are stuffed.
 
 use memchr::{memchr2, memmem};
 
@@ -11,6 +13,7 @@ use crate::output::Output;
 #[derive(Debug)]
 pub(crate) struct Unstuffer {
     at: Place,
+    normalise: bool,
     bare_newlines: bool,
 }
 
@@ -41,9 +44,9 @@ pub(crate) enum Unstuffed<'a> {
 }
 
 impl Unstuffer {
-    /// At the beginning of a message.
-    pub(crate) const fn new() -> Self {
-        Self { at: Place::LineStart, bare_newlines: false }
+    /// At the beginning of a message. `normalise` says whether each bare newline becomes CR LF.
+    pub(crate) const fn new(normalise: bool) -> Self {
+        Self { at: Place::LineStart, normalise, bare_newlines: false }
     }
 
     /// Whether a CR without LF, or a LF without CR, was seen so far.
@@ -70,7 +73,18 @@ impl Unstuffer {
                     // The dot was stuffed, and the CR was text: it is owed, and may no longer be in the input.
                     self.bare_newlines = true;
                     self.at = Place::Text;
-                    return Unstuffed::Text(b"\r");
+                    return Unstuffed::Text(if self.normalise { b"\r\n" } else { b"\r" });
+                }
+                (Place::Cr, other) if self.normalise && other != b'\n' => {
+                    self.bare_newlines = true;
+                    self.at = Place::Text;
+                    return Unstuffed::Text(b"\n");
+                }
+                (Place::LineStart | Place::Dot | Place::Text, b'\n') if self.normalise => {
+                    *input = rest;
+                    self.bare_newlines = true;
+                    self.at = Place::Text;
+                    return Unstuffed::Text(b"\r\n");
                 }
                 (Place::LineStart | Place::Dot | Place::Text | Place::Cr, _) => {
                     let len = self.text_len(input);
@@ -83,7 +97,7 @@ impl Unstuffer {
         }
     }
 
-    /// How many bytes of `input` are text: up to a dot at the start of a line, or all.
+    /// How many bytes of `input` are text that needs no change: up to a dot at the start of a line, or all.
     fn text_len(&mut self, input: &[u8]) -> usize {
         let after_cr = self.at == Place::Cr;
         self.at = Place::Text;
@@ -101,6 +115,9 @@ impl Unstuffer {
             let newline = at + found;
             at = newline + 1;
             if input.get(newline) == Some(&b'\n') {
+                if self.normalise {
+                    return newline;
+                }
                 self.bare_newlines = true;
                 continue;
             }
@@ -110,6 +127,10 @@ impl Unstuffer {
                     return at;
                 }
                 Some(b'\n') => at += 1,
+                Some(_) if self.normalise => {
+                    self.at = Place::Cr;
+                    return at;
+                }
                 Some(_) => {
                     self.bare_newlines = true;
                     continue;
@@ -197,7 +218,14 @@ mod tests {
     /// What came out of `input`, cut into pieces: the text, whether there were bare newlines, and what is left of the
     /// input behind the end of the message (`None`: it has not ended).
     fn unstuff(input: &[u8], piece_len: usize) -> (Vec<u8>, bool, Option<usize>) {
-        let mut unstuffer = Unstuffer::new();
+        unstuff_with(Unstuffer::new(false), input, piece_len)
+    }
+
+    fn unstuff_with(
+        mut unstuffer: Unstuffer,
+        input: &[u8],
+        piece_len: usize,
+    ) -> (Vec<u8>, bool, Option<usize>) {
         let mut text = Vec::new();
         let mut left = input.len();
         for piece in input.chunks(piece_len) {
@@ -269,6 +297,22 @@ mod tests {
         assert_unstuffed(b"a\rb\r\n.\r\n", b"a\rb\r\n", true, Some(0));
         assert_unstuffed(b"a\r\r\n.\r\n", b"a\r\r\n", true, Some(0));
         assert_unstuffed(b"a\0b\r\n.\r\n", b"a\0b\r\n", false, Some(0));
+    }
+
+    #[test]
+    fn normalised_newlines_change_nothing_else() {
+        for (input, text, bare) in [
+            (&b"a\nb\rc\r\n.\rd\r\n.\ne\r\n.\r\nx"[..], &b"a\r\nb\r\nc\r\n\r\nd\r\n\r\ne\r\n"[..], true),
+            (b"\n.\n\r.\r\r\n.\r\nx", b"\r\n.\r\n\r\n.\r\n\r\n", true),
+            (b"\n..\n\n\r\n.\r\nx", b"\r\n..\r\n\r\n\r\n", true),
+            (b"a\r\n..\r\n\r\nb\r\n.\r\nx", b"a\r\n.\r\n\r\nb\r\n", false),
+        ] {
+            for piece_len in 1..=input.len() {
+                let (came, flagged, left) = unstuff_with(Unstuffer::new(true), input, piece_len);
+                let (came, text) = (came.escape_ascii().to_string(), text.escape_ascii().to_string());
+                assert_eq!((came, flagged, left), (text, bare, Some(1)), "{}", input.escape_ascii());
+            }
+        }
     }
 
     #[test]

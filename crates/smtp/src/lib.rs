@@ -29,6 +29,7 @@ mod newlines;
 mod output;
 pub mod replies;
 mod reply;
+mod results;
 pub mod server;
 
 pub use address::Address;
@@ -36,3 +37,4 @@ pub use envelope::{BodyType, MailFrom, Notify, OriginalRecipient, Recipient, Ret
 pub use error::Error;
 pub use host_name::HostName;
 pub use reply::{Reply, ReplyBuf, Status};
+pub use results::ResultsFilter;

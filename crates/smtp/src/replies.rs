@@ -118,6 +118,18 @@ replies! {
     SHUTTING_DOWN, "The service stops; closes", 421 4 3 2, "Service stopping, try again later";
     CONNECTIONS_MAX, "Instead of the greeting, with too many connections; closes",
         421 4 7 0, "Too many connections, try again later";
+    RESOURCES_SHORT, "Instead of the greeting, when memory or file descriptors run short; closes",
+        421 4 3 2, "Short of resources, try again later";
+    NETWORK_PUT_OFF, "Instead of the greeting, from a network that is not allowed and may try elsewhere; closes",
+        421 4 7 1, "Your network does not send mail here; look up our MX";
+    NETWORK_REFUSED, "Instead of the greeting, from a network that is not allowed; closes",
+        554 5 7 1, "Your network does not send mail here";
+    SOURCE_ERRORS_MAX, "Too many errors from one source; closes",
+        421 4 7 0, "Too many errors from your address, try again later";
+    SOURCE_RATE_MAX, "MAIL or RCPT when its source has sent too much in the last minute",
+        450 4 7 1, "Too much at once from your address, try again later";
+    RATE_MAX, "MAIL or RCPT when all together have sent too much in the last minute",
+        450 4 3 2, "Too much mail at once, try again later";
     TIMED_OUT, "The peer was silent for too long; closes", 421 4 4 2, "Timed out, closing";
     ETRN_HELD, "ETRN while mail is held back", 458 4 3 2, "Mail is held by the operator";
     HOPS_MAX, "End of data of a message with too many Received lines", 554 5 4 6, "Too many hops, mail loop";

@@ -71,12 +71,12 @@ fn rows() -> impl Iterator<Item = [&'static str; 3]> {
     let mut in_table = false;
     PROTOCOL.lines().filter_map(move |line| {
         in_table = line.starts_with("| § |") || (in_table && line.starts_with('|'));
-        let cells: Vec<&str> = line.split(" | ").map(|cell| cell.trim_matches(['|', ' '])).collect();
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         match cells.as_slice() {
-            ["§", ..] => None,
+            ["§" | "---", ..] => None,
             [_, asks, place, shown] if in_table => Some([*asks, *place, *shown]),
             _ => {
-                assert!(!in_table || line.starts_with("|---"), "a row of another shape:\n{line}");
+                assert!(!in_table, "a row of another shape:\n{line}");
                 None
             }
         }

@@ -87,7 +87,10 @@ fn nothing_is_consumed_and_nothing_answered_before_the_verdict() {
     let session = &mut peer.session;
     let mut input = &b"x\r\n.\r\nNOOP\r\n"[..];
     assert_eq!(session.poll(&mut input), Event::Body(b"x\r\n"));
-    assert_eq!(session.poll(&mut input), Event::EndOfData { bytes: 3, received_lines: 0 });
+    assert_eq!(
+        session.poll(&mut input),
+        Event::EndOfData { bytes: 3, received_lines: 0, bare_newlines: false }
+    );
     for _ in 0..3 {
         assert_eq!(session.poll(&mut input), Event::Verdict);
     }
@@ -265,7 +268,7 @@ fn only_cr_lf_dot_cr_lf_ends_a_message() {
     for no_end in
         ["\n.\n", "\r.\r", "\n.\r\n", "\r\n.\n", "\r\n.\r", "\r.\r\n", "\r\n.\r\r\n", "\r\r\n.\n\r\n"]
     {
-        for bare_newlines in [BareNewlines::Refuse, BareNewlines::Keep] {
+        for bare_newlines in [BareNewlines::Refuse, BareNewlines::Normalise] {
             let config = Config { bare_newlines, ..config() };
             let smuggled =
                 format!("x{no_end}MAIL FROM:<evil@b>\r\nRCPT TO:<c@example.com>\r\nDATA\r\ny\r\n.\r\n");
@@ -280,18 +283,23 @@ fn only_cr_lf_dot_cr_lf_ends_a_message() {
 }
 
 #[test]
-fn bare_newlines_are_refused_at_the_end_of_the_message_or_kept_as_the_policy_says() {
-    for body in ["a\nb\r\n", "a\rb\r\n", "a\r\n.\rb\r\n", "\r\r\n"] {
+fn bare_newlines_are_refused_at_the_end_of_the_message_or_normalised_as_the_policy_says() {
+    for (body, normal) in [
+        ("a\nb\r\n", "a\r\nb\r\n"),
+        ("a\rb\r\n", "a\r\nb\r\n"),
+        ("a\r\n.\rb\r\n", "a\r\n\r\nb\r\n"),
+        ("\r\r\n", "\r\n\r\n"),
+    ] {
         let wire = format!("{body}.\r\n");
         let (reply, taken) = message_of(config(), wire.as_bytes());
         assert_eq!(
             (reply.as_str(), taken),
             ("550 5.6.11 Message has a bare CR or LF; lines end in CR LF", None)
         );
-        let keep = Config { bare_newlines: BareNewlines::Keep, ..config() };
-        let (reply, taken) = message_of(keep, wire.as_bytes());
+        let normalise = Config { bare_newlines: BareNewlines::Normalise, ..config() };
+        let (reply, taken) = message_of(normalise, wire.as_bytes());
         assert_eq!(reply, replies::MESSAGE_OK.to_string());
-        assert_eq!(taken.unwrap(), body.replace("\n.\r", "\n\r").as_bytes());
+        assert_eq!(taken.unwrap(), normal.as_bytes());
     }
     // The session goes on.
     let peer = converse(config(), format!("{ENVELOPE}DATA\r\na\nb\r\n.\r\nMAIL FROM:<x@y>\r\n"));

@@ -20,7 +20,7 @@ mod fluid;
 mod line;
 mod message;
 mod pressure;
-mod random;
+pub mod random;
 pub mod real;
 mod relay;
 mod replies;

@@ -109,7 +109,8 @@ impl Client {
     }
 }
 
-fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+/// A connection from an address of this machine.
+pub fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
     rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;

@@ -59,13 +59,28 @@ impl Settings {
             .set("system.hostname", "\"penstock.example\"")
             .set("system.log_level", "\"warn\"")
             .set("domains.accepted", "[\"example.com\"]")
+            // What comes at a sink is what was sent.
+            .set("recipients.find_out", "false")
             .set("volume.size", "\"512MiB\"")
             .set("volume.segment_size", "\"4MiB\"")
             .set("listen.connections_max", "500")
             .set("listen.connections_per_source_max", "500")
+            .set("listen.messages_per_minute_per_source_max", "0")
+            .set("listen.recipients_per_minute_per_source_max", "0")
+            .set("listen.errors_per_minute_per_source_max", "0")
+            .set("listen.tarpit_delay", "\"0s\"")
             .set("release.messages_per_minute_max", "60000")
             .set("release.probe_interval", "\"1s\"")
             .set("release.probe_slow_interval", "\"1s\"")
+            // Nobody is there: no test asks a name server of the outer world.
+            .set("dns.servers", "[\"127.0.0.1:9\"]")
+            .set("authenticity.evaluate", "false")
+    }
+
+    /// As shipped in what clients may do.
+    pub fn listening_as_shipped(mut self) -> Self {
+        self.values.retain(|key, _| !key.starts_with("listen."));
+        self
     }
 
     /// Sets one key, `section.key`, to a TOML value.
@@ -227,6 +242,11 @@ impl Daemon {
         pss_kib(self.id())
     }
 
+    /// Its file descriptors.
+    pub fn descriptors(&self) -> u64 {
+        fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count() as u64
+    }
+
     /// Its volume file.
     pub fn volume(&self) -> PathBuf {
         self.scratch.join("volume")
@@ -318,9 +338,26 @@ impl Daemon {
         alerts.iter().map(|alert| alert["code"].as_str().expect("an alert has a code").to_owned()).collect()
     }
 
+    /// Who connects, as `penstock clients` tells it.
+    pub fn clients(&self) -> Value {
+        self.ask(&["clients", "--limit", "1000"])
+    }
+
     /// What is known of the mail that the next hop took.
     pub fn proof(&self) -> Value {
         self.ask(&["status"])["hops"][0]["proof"].clone()
+    }
+
+    /// The list of recipients and what becomes of mail for others.
+    pub fn recipients(&self) -> Value {
+        self.ask(&["recipients", "status"])
+    }
+
+    /// Gives it a list of recipients, an address a line.
+    pub fn import_recipients(&self, list: &str) {
+        let file = self.scratch.join("recipients.txt");
+        fs::write(&file, list).unwrap();
+        self.command(&["recipients", "import", file.to_str().expect("a path that is text")]);
     }
 
     /// The canaries that were sent to it lately.

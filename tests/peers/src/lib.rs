@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod drain;
 pub mod envelope;
 pub mod exim;
+pub mod flood;
 pub mod group_commit;
 pub mod hop;
 pub mod ledger;

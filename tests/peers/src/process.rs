@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 /// How long anything may take before it counts as hung. No test is decided by it.
 pub const HANG_GUARD: Duration = Duration::from_secs(300);
@@ -77,6 +77,15 @@ impl Drop for Process {
 pub fn signal(id: u32, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
+}
+
+/// Limits the file descriptors of another process, and returns how many it had before.
+pub fn limit_descriptors(id: u32, most: u64) -> u64 {
+    let pid = Pid::from_raw(i32::try_from(id).unwrap());
+    // The hard limit is ours: the daemon's cannot be higher, since it was started from here.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let before = prlimit(pid, Resource::Nofile, Rlimit { current: Some(most), maximum }).unwrap();
+    before.current.unwrap_or(u64::MAX)
 }
 
 /// Runs a command to its end and returns what it printed; it must succeed.

@@ -3,10 +3,8 @@
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): small, fast, good enough to choose moments and sizes.
-pub struct Random {
-    state: u64,
-}
+/// What draws moments and sizes.
+pub struct Random(penstock_exchange::random::Random);
 
 impl Random {
     /// Seeded from `PENSTOCK_SEED` or else the clock. Prints the seed.
@@ -21,16 +19,12 @@ impl Random {
 
     /// Seeded with a number.
     pub fn seeded(seed: u64) -> Self {
-        Self { state: seed }
+        Self(penstock_exchange::random::Random::seeded(seed))
     }
 
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.bits()
     }
 
     /// A number in a range.

@@ -175,12 +175,13 @@ fn nothing_but_crlf_dot_crlf_lets_a_second_message_in() {
 }
 
 #[test]
-fn a_site_may_keep_bare_newlines_and_then_they_arrive_as_they_came() {
-    let (sink, daemon) = start(|settings| settings.set("listen.bare_newlines", "\"keep\""));
+fn bare_newlines_of_a_device_that_is_listed_arrive_as_cr_lf() {
+    let (sink, daemon) = start(|settings| settings.set("listen.bare_newlines_from", "[\"127.0.0.1\"]"));
     let message = b"Subject: old device\r\n\r\na\nb\rc\n.\nd\r\n";
+    let normal = b"Subject: old device\r\n\r\na\r\nb\r\nc\r\n.\r\nd\r\n";
     assert_eq!(greeted(&daemon).message("a@example.org", &["b@example.com"], message).code, 250);
     wait_until("it has arrived", || sink.count() == 1);
-    assert_eq!(sink.deliveries()[0].content, Content::of(message));
+    assert_eq!(sink.deliveries()[0].content, Content::of(normal));
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use penstock_exchange::simulated::{Party, World};
 use penstock_release::{
-    Config, Decision, Found, HopConfig, HopId, Message, MessageAttempt, Mode, Now, Priority, Release, Saved,
-    SetAside, State, Stillness, route,
+    Aside, Config, Decision, Found, HopConfig, HopId, HopSet, Message, MessageAttempt, Mode, Now, Priority,
+    Release, Saved, SetAside, State, Stillness, WaySet, route,
 };
 use penstock_smtp::client::Config as ClientConfig;
 
@@ -23,11 +23,11 @@ use crate::sending::{Job, Work};
 pub(crate) const HOP: HopId = HopId(0);
 /// How long a session is kept for the next message.
 pub(crate) const IDLE_MS_MAX: u64 = 10_000;
-/// How often the server's counters are read while there is mail, and while there is none.
-const COUNTERS_INTERVAL_MS: u64 = 2_000;
+/// How often the server's counters are read while there is no mail, and how soon when there is some again.
 const COUNTERS_IDLE_INTERVAL_MS: u64 = 60_000;
 /// How long a client waits for what the server says of its message.
 const THROUGH_WAIT_MS: u64 = 30_000;
+const COUNTERS_LOOK_INTERVAL_MS: u64 = 2_000;
 /// How often it is looked whether a canary's report came.
 pub(crate) const REPORTS_INTERVAL_MS: u64 = 1_000;
 /// Where canaries come from, and their reports go to.
@@ -99,6 +99,7 @@ pub fn config(probes: u16) -> Config {
     let minutes = |minutes: u64| minutes * 60_000;
     Config {
         hops: vec![HopConfig { name: "exchange".into(), priority: 10, weight: 1, probes }],
+        ways: vec![HopSet::ALL],
         connections_max: 5,
         messages_per_minute_max: None,
         retry_schedule_ms: [1, 5, 15, 30, 60].map(minutes).to_vec(),
@@ -180,6 +181,17 @@ impl Appliance {
         &self.states
     }
 
+    #[allow(missing_docs)]
+    pub fn debug(&mut self, now_ms: u64) -> String {
+        format!(
+            "{:?} {:?} {:?} out {}",
+            self.release.hops(at(now_ms)).collect::<Vec<_>>(),
+            self.release.stillness(at(now_ms)),
+            self.wake_ms,
+            self.canaries_out
+        )
+    }
+
     /// Canaries whose arrival was seen.
     pub fn canaries_arrived(&self) -> u64 {
         self.canaries_arrived
@@ -188,7 +200,7 @@ impl Appliance {
     fn take_in(&mut self, now_ms: u64) {
         while let Some(mail) = self.inflow.pop_front_if(|mail| mail.at_ms <= now_ms) {
             let id = self.held.len();
-            self.counters_at_ms = self.counters_at_ms.min(now_ms + COUNTERS_INTERVAL_MS);
+            self.counters_at_ms = self.counters_at_ms.min(now_ms + COUNTERS_LOOK_INTERVAL_MS);
             let waits = mail.waits && self.release.through(THROUGH_WAIT_MS, at(now_ms)).is_ok();
             self.held.push(Held::new(mail, now_ms));
             self.held[id].awaited_until_ms = if waits { now_ms + THROUGH_WAIT_MS } else { 0 };
@@ -204,6 +216,7 @@ impl Appliance {
             accepted_unix_ms: Some(EPOCH_MS + held.accepted_ms),
             mailbox: held.mail.to.first().map_or(0, |address| self.config.mailbox(address)),
             priority: Priority::Normal,
+            ways: WaySet::default(),
         }
     }
 
@@ -293,6 +306,7 @@ impl Appliance {
                 Decision::Canary { probe, canary, .. } => {
                     self.begin(world, Job::Canary { id: canary, probe }, MessageAttempt::new([0]));
                 }
+                Decision::Ask { .. } => unreachable!("nobody is known to be there, so no domain is held"),
                 Decision::Probe { .. } => self.begin(world, Job::Probe, MessageAttempt::new([])),
                 Decision::SetAside { message, why } => {
                     self.quarantine_open(message as usize, now_ms, reason(why));
@@ -315,7 +329,7 @@ impl Appliance {
                 let mut probes = self.knowledge.probes.iter();
                 let probe = probes.position(|probe| world.server.database_of(probe) == database)?;
                 let route = route(HOP, u16::try_from(probe).ok()?);
-                self.release.is_route_held(route).then_some(route)
+                self.release.is_route_held(route).then_some(Aside::Held { route })
             });
         }
         attempt
@@ -333,22 +347,26 @@ impl Appliance {
         let now_ms = world.now_ms();
         if self.knowledge.counters && self.counters_at_ms <= now_ms {
             let idle = self.release.stillness(at(now_ms)) == Some(Stillness::Empty);
-            self.counters_at_ms =
-                now_ms + if idle { COUNTERS_IDLE_INTERVAL_MS } else { COUNTERS_INTERVAL_MS };
             if world.server.accepts_connections()
                 && let Some(counters) = counters::read(&world.server.metrics())
             {
                 self.release.counted(HOP, &counters, at(now_ms));
             }
+            let busy_ms = self.release.counting_interval_ms(HOP, at(now_ms));
+            self.counters_at_ms = now_ms + if idle { COUNTERS_IDLE_INTERVAL_MS } else { busy_ms };
         }
         for mail in world.mail().get(self.reports_read..).unwrap_or_default() {
             if mail.to == CANARY_SENDER
-                && let Some((boot, id)) = canary_of(&mail.bytes)
+                && let Some((boot, id, has_arrived)) = canary_of(&mail.bytes)
                 && boot == self.boots
             {
                 self.canaries_out = self.canaries_out.saturating_sub(1);
-                self.canaries_arrived += 1;
-                self.release.canary_arrived(id, at(now_ms));
+                if has_arrived {
+                    self.canaries_arrived += 1;
+                    self.release.canary_arrived(id, at(now_ms));
+                } else {
+                    self.release.canary_failed(id, at(now_ms));
+                }
             }
         }
         self.reports_read = world.mail().len();
@@ -404,15 +422,16 @@ impl Party for Appliance {
     }
 }
 
-/// The boot and the number of the canary that a report says has arrived.
-fn canary_of(report: &[u8]) -> Option<(u64, u64)> {
+/// The boot and the number of the canary that a report is about, and whether it has arrived. Of delays it says nothing.
+fn canary_of(report: &[u8]) -> Option<(u64, u64, bool)> {
     let text = std::str::from_utf8(report).ok()?;
-    if !text.contains("\r\nAction: delivered\r\n") {
+    let has_arrived = text.contains("\r\nAction: delivered\r\n");
+    if !has_arrived && !text.contains("\r\nAction: failed\r\n") {
         return None;
     }
     let token = text.lines().find_map(|line| line.strip_prefix("Original-Envelope-Id: "))?;
     let (boot, id) = token.split_once('-')?;
-    Some((boot.parse().ok()?, id.parse().ok()?))
+    Some((boot.parse().ok()?, id.parse().ok()?, has_arrived))
 }
 
 pub(crate) fn reason(why: SetAside) -> &'static str {

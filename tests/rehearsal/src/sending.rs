@@ -194,15 +194,16 @@ impl Appliance {
     /// Where everybody was refused, and the client waits and can be told: so be it.
     fn tell_client(&mut self, id: usize, attempt: &mut MessageAttempt, now_ms: u64) {
         let Some(refused) = attempt.refusal_of_all() else { return };
+        let held = &mut self.held[id];
         let judged: Vec<_> = refused
             .iter()
             .map(|(number, found)| Refused {
                 recipient: u64::from(*number),
+                address: &held.mail.to[usize::from(*number)],
                 known_good: false,
                 evidence: found.evidence(),
             })
             .collect();
-        let held = &mut self.held[id];
         let waits = now_ms < held.awaited_until_ms && judged.len() == held.mail.to.len();
         if waits && self.release.can_tell(id as u64, &judged, at(now_ms)) {
             attempt.refuse_all();

@@ -5,6 +5,7 @@
 
 pub mod adopt;
 mod body;
+pub mod clients;
 pub mod envelope;
 mod error;
 mod id;

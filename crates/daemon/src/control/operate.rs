@@ -6,8 +6,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::adopt::{Adopted, AdoptedBelow, HandedOver};
+use super::clients::{ClientsFilter, ClientsPage};
 use super::quarantine::{BounceRequest, HeldFilter, HeldPage};
-use super::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
+use super::recipients::{
+    CheckedRecipient, FoundRecipient, ImportedView, RecipientsView, ReloadRequest, Upload,
+};
 use super::replay::{ReplayPage, ReplayRequest};
 use super::tls::{InstallRequest, TlsView};
 use super::types::{
@@ -126,6 +129,9 @@ pub trait Operate: Send + Sync + 'static {
     /// The canaries that were sent lately.
     fn canaries(&self, filter: CanaryFilter) -> impl Future<Output = Result<CanaryPage, Refusal>> + Send;
 
+    /// The clients that hold or do most.
+    fn clients(&self, filter: ClientsFilter) -> impl Future<Output = Result<ClientsPage, Refusal>> + Send;
+
     /// The settings that the service runs with.
     fn settings(&self) -> impl Future<Output = Result<SettingsView, Refusal>> + Send;
 
@@ -165,6 +171,19 @@ pub trait Operate: Send + Sync + 'static {
     /// Whether an address is on it.
     fn find_recipient(&self, address: String)
     -> impl Future<Output = Result<FoundRecipient, Refusal>> + Send;
+
+    /// What would be said to a recipient now, and why.
+    fn check_recipient(
+        &self,
+        address: String,
+    ) -> impl Future<Output = Result<CheckedRecipient, Refusal>> + Send;
+
+    /// Has the list read now from where it is read by itself.
+    fn reload_recipients(
+        &self,
+        request: ReloadRequest,
+        who: Who,
+    ) -> impl Future<Output = Result<RecipientsView, Refusal>> + Send;
 
     /// Puts the list in a file in its place, or only tells what would be. A file with mistakes changes nothing.
     fn import_recipients(

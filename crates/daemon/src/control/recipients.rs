@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::adopt::next;
+use super::types::ErrorBody;
 use super::{Refusal, Store};
 
 /// The largest file, in bytes.
@@ -23,6 +24,82 @@ pub struct RecipientsView {
     pub volumes: Vec<Store>,
     /// What should be looked at, a sentence each.
     pub warnings: Vec<String>,
+    /// What is said to recipients that nobody knows.
+    #[serde(default)]
+    pub policy: PolicyView,
+    /// Where the list is read from by itself; `null` if from nowhere.
+    #[serde(default)]
+    pub source: Option<SourceView>,
+}
+
+/// What is said to recipients, and what that goes by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyView {
+    /// Who decides, as one word: `next_hop`, `not_known_yet`; and while no next hop is there `list_in_step`, `older_list`
+    /// or `nobody`.
+    pub decides: String,
+    /// What becomes of mail for unknown recipients, a sentence.
+    pub unknown: String,
+    /// Since when no next hop is there.
+    pub away_since_unix_ms: Option<u64>,
+    /// When the list was last in step.
+    pub in_step_unix_ms: Option<u64>,
+    /// Whether it would count as in step if the last next hop went away now.
+    pub in_step: bool,
+    /// Which next hops look at recipients themselves.
+    pub validation: Vec<ValidationEntry>,
+}
+
+/// Whether a next hop looks at the recipients of a domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidationEntry {
+    /// The next hop.
+    pub hop: String,
+    /// The domain.
+    pub domain: String,
+    /// Whether it does; `null` if it is not known.
+    pub validates: Option<bool>,
+    /// The same as words that follow its name.
+    pub words: String,
+    /// When it was found out.
+    pub found_unix_ms: Option<u64>,
+}
+
+/// Where the list is read from by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceView {
+    /// The file, or the directory server.
+    pub place: String,
+    /// When it was last read without mistake.
+    pub read_unix_ms: Option<u64>,
+    /// What came of the last try, a sentence.
+    pub last: String,
+    /// What the matter is, if there is something the matter.
+    pub trouble: Option<ErrorBody>,
+}
+
+/// What would be said to a recipient now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedRecipient {
+    /// The address that was asked for.
+    pub address: String,
+    /// `take`, `later` or `refuse`.
+    pub answer: String,
+    /// The reply, with its codes.
+    pub reply: String,
+    /// Why, as one word.
+    pub reason: String,
+    /// Why, in sentences.
+    pub why: Vec<String>,
+}
+
+/// Whether to believe a reading that lacks many of those known before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReloadRequest {
+    /// Whether to.
+    pub believe: bool,
 }
 
 /// A list of recipients.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::MailId;
 use super::types::{ErrorBody, Refused};
 
-/// The longest mailbox or domain, in bytes: that of a forward-path.
+/// The longest mailbox, domain or database, in bytes: that of a forward-path.
 pub const ADDRESS_BYTES_MAX: usize = 256;
 
 /// Asks for a page of a replay.
@@ -56,6 +56,8 @@ pub enum Which {
     Domain(String),
     /// That to one recipient, whatever the case.
     Mailbox(String),
+    /// That to the recipients whose mailboxes lie in a database, by the list of recipients as it is now, whatever the case.
+    Database(String),
     /// These messages, at most [`IDS_MAX`](super::types::IDS_MAX).
     Ids(Vec<MailId>),
 }

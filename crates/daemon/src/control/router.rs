@@ -15,6 +15,7 @@
 //! | `POST /v1/remove` | [`RemoveRequest`] | `ActionResult` |
 //! | `GET /v1/events?message=&kind=&limit=` | | [`EventPage`](super::types::EventPage) |
 //! | `GET /v1/canaries?hop=` | | [`CanaryPage`](super::types::CanaryPage) |
+//! | `GET /v1/clients?limit=` | | [`ClientsPage`](super::clients::ClientsPage) |
 //! | `GET /v1/settings` | | [`SettingsView`](super::types::SettingsView) |
 //! | `PUT /v1/settings` | [`SettingsRequest`] | `SettingsView`, its trial running |
 //! | `GET /v1/volume?volume=` | | [`VolumeInfo`](super::volume::VolumeInfo) |
@@ -27,6 +28,8 @@
 //! | `PUT /v1/recipients?dry_run=` | the file | [`ImportedView`](super::recipients::ImportedView) |
 //! | `DELETE /v1/recipients` | | `ActionResult` |
 //! | `GET /v1/recipients/find?address=` | | [`FoundRecipient`](super::recipients::FoundRecipient) |
+//! | `GET /v1/recipients/check?address=` | | [`CheckedRecipient`](super::recipients::CheckedRecipient) |
+//! | `POST /v1/recipients/reload` | [`ReloadRequest`] | `RecipientsView` |
 //! | `GET /v1/tls` | | [`TlsView`](super::tls::TlsView) |
 //! | `POST /v1/tls/accept` | [`AcceptRequest`] | `ActionResult` |
 //! | `POST /v1/tls/reload` | | `ActionResult` |
@@ -51,8 +54,9 @@ use serde::de::DeserializeOwned;
 
 use super::adopt::{AdoptedOf, HandedOver};
 use super::body::ExportBody;
+use super::clients::ClientsFilter;
 use super::quarantine::{BounceRequest, HeldFilter};
-use super::recipients::{FindRecipient, ImportOptions, Upload};
+use super::recipients::{FindRecipient, ImportOptions, ReloadRequest, Upload};
 use super::replay::{ADDRESS_BYTES_MAX, ReplayRequest, Which};
 use super::tls::{AcceptRequest, InstallRequest};
 use super::types::{
@@ -87,6 +91,7 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
         .route("/v1/remove", post(remove::<O>))
         .route("/v1/events", get(events::<O>))
         .route("/v1/canaries", get(canaries::<O>))
+        .route("/v1/clients", get(clients::<O>))
         .route("/v1/adopt", post(adopt::<O>).layer(DefaultBodyLimit::disable()))
         .route("/v1/adopted", get(adopted::<O>))
         .route("/v1/settings", get(settings::<O>).put(put_settings::<O>))
@@ -100,6 +105,8 @@ pub fn router<O: Operate>(operate: Arc<O>) -> Router {
                 .layer(DefaultBodyLimit::disable()),
         )
         .route("/v1/recipients/find", get(find_recipient::<O>))
+        .route("/v1/recipients/check", get(check_recipient::<O>))
+        .route("/v1/recipients/reload", post(reload_recipients::<O>))
         .route("/v1/tls", get(tls::<O>))
         .route("/v1/tls/accept", post(accept_certificate::<O>))
         .route("/v1/tls/reload", post(reload_certificate::<O>))
@@ -198,6 +205,7 @@ async fn replay<O: Operate>(
         Which::Ids(ids) => Which::Ids(checked_ids(ids)?),
         Which::Domain(domain) => Which::Domain(checked_address(domain)?),
         Which::Mailbox(mailbox) => Which::Mailbox(checked_address(mailbox)?),
+        Which::Database(database) => Which::Database(checked_address(database)?),
         Which::All => Which::All,
     };
     operate.replay(request, who).await.map(Json)
@@ -225,6 +233,14 @@ async fn canaries<O: Operate>(
     Asked(filter): Asked<CanaryFilter>,
 ) -> Answer<impl Serialize> {
     operate.canaries(filter).await.map(Json)
+}
+
+async fn clients<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(mut filter): Asked<ClientsFilter>,
+) -> Answer<impl Serialize> {
+    filter.limit = page_rows(filter.limit);
+    operate.clients(filter).await.map(Json)
 }
 
 async fn settings<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
@@ -305,6 +321,21 @@ async fn find_recipient<O: Operate>(
     Asked(FindRecipient { address }): Asked<FindRecipient>,
 ) -> Answer<impl Serialize> {
     operate.find_recipient(address).await.map(Json)
+}
+
+async fn check_recipient<O: Operate>(
+    State(operate): State<Arc<O>>,
+    Asked(FindRecipient { address }): Asked<FindRecipient>,
+) -> Answer<impl Serialize> {
+    operate.check_recipient(address).await.map(Json)
+}
+
+async fn reload_recipients<O: Operate>(
+    State(operate): State<Arc<O>>,
+    who: Who,
+    Told(request): Told<ReloadRequest>,
+) -> Answer<impl Serialize> {
+    operate.reload_recipients(request, who).await.map(Json)
 }
 
 async fn tls<O: Operate>(State(operate): State<Arc<O>>) -> Answer<impl Serialize> {
@@ -397,7 +428,7 @@ fn checked_reason(reason: String) -> Result<String, Refusal> {
 fn checked_address(address: String) -> Result<String, Refusal> {
     if address.is_empty() || address.len() > ADDRESS_BYTES_MAX || address.contains(char::is_control) {
         return Err(Refusal::bad_request(format!(
-            "a mailbox or a domain has 1 to {ADDRESS_BYTES_MAX} bytes and no control characters"
+            "a mailbox, a domain or a database has 1 to {ADDRESS_BYTES_MAX} bytes and no control characters"
         )));
     }
     Ok(address)

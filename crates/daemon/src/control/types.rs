@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::MailId;
+use super::recipients::PolicyView;
 use super::volume::ScrubView;
 
 /// The longest reason, in bytes. With who gave it, it fits into one event of the ledger.
@@ -66,6 +67,9 @@ pub struct Status {
     pub volumes: Vec<VolumeView>,
     /// Sessions of clients.
     pub listener: ListenerView,
+    /// What is said to recipients that nobody knows.
+    #[serde(default)]
+    pub recipients: PolicyView,
 }
 
 /// Whether clients wait, at the end of their messages, for what a next hop says of them.
@@ -424,6 +428,12 @@ pub struct ListenerView {
     pub sessions: u32,
     /// How many there may be.
     pub sessions_max: u32,
+    /// Sources that have sessions.
+    pub sources: u32,
+    /// Sources that came to one of their limits within the last minute.
+    pub sources_at_limits: u32,
+    /// What the machine runs short of, so that idle sessions end: `memory` or `descriptors`.
+    pub short_of: Option<String>,
 }
 
 /// Which part of the queue.

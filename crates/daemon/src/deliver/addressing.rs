@@ -41,7 +41,8 @@ mod tests {
     #[test]
     fn a_message_goes_by_the_foremost_of_its_recipients_and_is_the_first_ones() {
         let settings = Settings::parse(SETTINGS).unwrap();
-        let config = super::super::config(&settings, 7);
+        let ways = super::super::Ways::new(&settings.next_hops);
+        let config = super::super::config(&settings, &ways, 7);
         let of = |addresses: &[&str]| {
             let recipients: Vec<_> = addresses
                 .iter()

@@ -3,7 +3,7 @@
 //! What became of recipients is durable before the session begins anything else, so that whatever happens then, at most
 //! the transaction in flight is repeated.
 
-use penstock_release::{Fated, Found, HopId, MessageAttempt, Outcome, Settled};
+use penstock_release::{Aside, Fated, Found, HopId, MessageAttempt, Outcome, Settled};
 use penstock_smtp::{Address, BodyType, MailFrom, Notify, OriginalRecipient, Return, Xtext};
 use penstock_spool::{Body, Envelope, Error, Fate, MessageId, Recipient, Ret};
 use tracing::{debug, error, info, warn};
@@ -37,8 +37,10 @@ pub(super) struct Attempt {
     pub(super) envelope: Envelope,
     pub(super) attempts: u16,
     pub(super) recipients: MessageAttempt,
-    /// What the server said when it took the message; the last of several.
-    pub(super) taken: Option<Found>,
+    /// Recipients for whom it was taken.
+    taken: Vec<u16>,
+    /// What the server said when it took it; the last of several.
+    pub(super) acceptance: Option<Found>,
     /// The refusal could not be recorded of which a client was to be told: it was told to come back.
     pub(super) is_renounced: bool,
     /// What it needs of a server.
@@ -77,7 +79,7 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> (Ended, 
             return (Ended::NotTried, None);
         }
     };
-    if !delivery.addressed(id, attempt.open()) {
+    if !delivery.addressed(id, attempt.envelope(), attempt.open()) {
         // Its mailbox is to be spared for now.
         return (Ended::NotTried, None);
     }
@@ -113,16 +115,27 @@ impl Attempt {
             envelope,
             attempts: attempts.saturating_add(1),
             recipients,
-            taken: None,
+            taken: Vec::new(),
+            acceptance: None,
             is_renounced: false,
             needs,
             unreported: Vec::new(),
         })
     }
 
-    /// Who it is from and for, and which recipients were refused for good.
-    pub(super) fn seen(&self) -> (&Envelope, &[(u16, Found)]) {
-        (&self.envelope, self.recipients.refused())
+    /// Who it is from and for.
+    pub(super) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Which recipients were refused for good.
+    pub(super) fn refused(&self) -> &[(u16, Found)] {
+        self.recipients.refused()
+    }
+
+    /// For which recipients it was taken.
+    pub(super) fn taken(&self) -> &[u16] {
+        &self.taken
     }
 
     /// Those whose sender is owed a report that no server gives, with what the server said when it took the message.
@@ -141,16 +154,25 @@ impl Attempt {
         self.recipients.kept_open().is_some_and(|found| found.evidence().is_unknown())
     }
 
-    /// Leaves out recipients whose mailbox database is known to be gone.
+    /// Leaves out recipients who have other hops, and those whose domain or mailbox database is held.
     fn hold_back(&mut self, delivery: &Delivery) {
-        let held = delivery.held_databases(self.hop);
-        if held.is_empty() {
+        let (hop, held) = (self.hop, delivery.held_databases(self.hop));
+        let domains = delivery.held_domains(hop);
+        if held.is_empty() && domains.is_empty() && delivery.ways.is_one() {
             return;
         }
         let recipients = &self.envelope.recipients;
         self.recipients.hold_back(|number| {
-            let database = delivery.directory.find(&recipients.get(usize::from(number))?.address)?.database?;
-            held.iter().find(|(of, _)| *of == database).map(|(_, route)| *route)
+            let address = &recipients.get(usize::from(number))?.address;
+            if !delivery.ways.has(&delivery.settings.next_hops, &delivery.directory, address, hop) {
+                return Some(Aside::Elsewhere);
+            }
+            let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+            if let Some((_, route)) = domains.iter().find(|(held, _)| held.eq_ignore_ascii_case(domain)) {
+                return Some(Aside::Held { route: *route });
+            }
+            let database = delivery.directory.find(address)?.database?;
+            held.iter().find(|(of, _)| *of == database).map(|(_, route)| Aside::Held { route: *route })
         });
     }
 
@@ -217,15 +239,20 @@ impl Attempt {
                 End::Damaged | End::Unrecordable => penstock_release::End::Cut(None),
             };
             let Settled { fates, goes_on } = self.recipients.settle(transaction, judged);
+            let taken = fates.iter().filter(|fated| fated.delivered);
+            self.taken.extend(taken.flat_map(|fated| &fated.recipients));
             if !connection.capabilities().dsn {
                 self.note_unreported(&fates);
             }
+            let taken = fates.iter().filter(|fated| fated.delivered).flat_map(|fated| &fated.recipients);
+            let taken = taken.filter_map(|number| self.envelope.recipients.get(usize::from(*number)));
+            delivery.took_mail_for(self.hop, taken);
             let peer = connection.peer();
             let written = match self.refuse_in_session(delivery, peer).await {
                 Some(written) => written,
                 None => {
-                    let taken = fates.iter().find(|fated| fated.delivered);
-                    self.taken = taken.map(|fated| fated.found.clone()).or(self.taken.take());
+                    let accepted = fates.iter().find(|fated| fated.delivered);
+                    self.acceptance = accepted.map(|fated| fated.found.clone()).or(self.acceptance.take());
                     let records = fates.into_iter().map(|fated| self.record(delivery, fated, peer)).collect();
                     self.write(delivery, records).await
                 }

@@ -339,7 +339,7 @@ impl SourceAddresses {
 }
 
 /// A TCP connection to the first address that answers.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     address: &HopAddress,
     from: SourceAddresses,
     timeout: Duration,

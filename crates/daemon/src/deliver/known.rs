@@ -1,9 +1,12 @@
 //! What a hop's answers have taught of recipients, and of their domains. In memory only and bounded: after a restart
 //! nothing is known, and what a server says is taken as seriously as that of one that is met for the first time.
 //!
-//! That a recipient was taken says nothing of a server that takes every name; one that has refused a recipient as not
-//! there looks at them, and whom it takes after that is there. A domain is known once a recipient in it was taken:
-//! Exchange refuses those of domains that it does not have at once.
+//! That a recipient was taken says nothing of a server that takes every name. Whether one looks at them is found out
+//! domain by domain (`validation`); where it is not known yet, one that has refused a recipient as not there does. Whom it
+//! takes after that is there, and so is whose mailbox a report says that mail lies in. A domain is known once a recipient
+//! in it was taken: Exchange refuses those of domains that it does not have at once.
+//!
+//! Nothing is learnt of who is there while the server may not be itself: what was known before the outage counts in it.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -13,6 +16,9 @@ use penstock_release::{Event, Found, Verdict};
 use penstock_settings::Network;
 use penstock_smtp::Address;
 use penstock_spool::Begin;
+
+use super::validation::Checks;
+use crate::directory::Mailbox;
 
 /// Recipients that are kept in mind; of more, some are forgotten.
 const RECIPIENTS_MAX: usize = 4_096;
@@ -33,6 +39,10 @@ struct Inner {
     domains: Vec<u64>,
     /// Whether it has refused a recipient as not there.
     looks_at_recipients: bool,
+    /// Digests of domains of which it was found out when it looks at their recipients.
+    found_out: Vec<(u64, Checks)>,
+    /// Whether the server may not be itself.
+    is_frozen: bool,
     /// Digests of recipients that are there, each at a place of its own; 0 where there is none.
     recipients: Vec<u64>,
     /// The last recipient that it would not take as none of its own, until it takes one.
@@ -51,12 +61,8 @@ impl Known {
             if !inner.domains.contains(&domain) && inner.domains.len() < DOMAINS_MAX {
                 inner.domains.push(domain);
             }
-            if inner.looks_at_recipients {
-                let recipient = self.recipient(address);
-                inner.recipients.resize(RECIPIENTS_MAX, 0);
-                if let Some(slot) = inner.recipients.get_mut(recipient as usize % RECIPIENTS_MAX) {
-                    *slot = recipient;
-                }
+            if inner.found_out(domain).map_or(inner.looks_at_recipients, |checks| checks == Checks::AtRcpt) {
+                inner.add_good(self.recipient(address));
             }
         } else if evidence.denies_relay() {
             if !inner.domains.is_empty() && !inner.domains.contains(&self.domain(address)) {
@@ -71,6 +77,36 @@ impl Known {
         found
     }
 
+    /// The hop took a message for this recipient.
+    pub(super) fn took(&self, address: &Address<'_>) {
+        let mut inner = self.inner();
+        if inner.found_out(self.domain(address)) == Some(Checks::AtEnd) {
+            inner.add_good(self.recipient(address));
+        }
+    }
+
+    /// It was found out when the hop looks at recipients of a domain; `None` if that is not known any more.
+    pub(super) fn set_found_out(&self, domain: &str, checks: Option<Checks>) {
+        let domain = self.digest_of_domain(domain);
+        let mut inner = self.inner();
+        inner.found_out.retain(|(found, _)| *found != domain);
+        if let Some(checks) = checks
+            && inner.found_out.len() < DOMAINS_MAX
+        {
+            inner.found_out.push((domain, checks));
+        }
+    }
+
+    /// Whether anything is to be learnt of who is there.
+    pub(super) fn set_learning(&self, is_itself: bool) {
+        self.inner().is_frozen = !is_itself;
+    }
+
+    /// A report says that mail lies in this mailbox.
+    pub(super) fn delivered(&self, address: &Address<'_>) {
+        self.inner().add_good(self.recipient(address));
+    }
+
     /// The recipient that a probe is to name: one that the hop would not take as none of its own.
     pub(super) fn denied(&self) -> Option<String> {
         self.inner().denied.clone()
@@ -82,13 +118,20 @@ impl Known {
         self.inner().recipients.get(recipient as usize % RECIPIENTS_MAX) == Some(&recipient)
     }
 
-    /// A digest of an address; never 0. Local parts of a site's own mailboxes are the same whatever their case.
+    /// A digest of an address; never 0. It is the same for all forms of one mailbox.
     pub(super) fn recipient(&self, address: &Address<'_>) -> u64 {
-        self.digests.hash_one(address.to_string().to_ascii_lowercase()).max(1)
+        match Mailbox::parse(address.as_str()) {
+            Some(mailbox) => self.digests.hash_one((mailbox.local(), mailbox.domain())).max(1),
+            None => self.digests.hash_one(address.as_str().to_ascii_lowercase()).max(1),
+        }
     }
 
     fn domain(&self, address: &Address<'_>) -> u64 {
-        self.digests.hash_one(address.domain().unwrap_or_default().to_ascii_lowercase())
+        self.digest_of_domain(address.domain().unwrap_or_default())
+    }
+
+    fn digest_of_domain(&self, domain: &str) -> u64 {
+        self.digests.hash_one(domain.strip_suffix('.').unwrap_or(domain).to_ascii_lowercase())
     }
 
     /// A digest of whoever is behind a message, as far as that is not the sender's to choose: the network that the client
@@ -117,8 +160,24 @@ impl Known {
     }
 }
 
+impl Inner {
+    fn found_out(&self, domain: u64) -> Option<Checks> {
+        self.found_out.iter().find(|(found, _)| *found == domain).map(|(_, checks)| *checks)
+    }
+
+    fn add_good(&mut self, recipient: u64) {
+        if self.is_frozen {
+            return;
+        }
+        self.recipients.resize(RECIPIENTS_MAX, 0);
+        if let Some(slot) = self.recipients.get_mut(recipient as usize % RECIPIENTS_MAX) {
+            *slot = recipient;
+        }
+    }
+}
+
 /// Whether a refusal says that there is no such mailbox (RFC 3463 section 3.2: X.1.1, and Exchange's X.1.10).
-fn is_no_such_user(event: &Event<'_>) -> bool {
+pub(super) fn is_no_such_user(event: &Event<'_>) -> bool {
     matches!(event, Event::Reply(reply) if matches!(reply.enhanced, Some((5, 1, 1 | 10))))
 }
 
@@ -167,6 +226,45 @@ mod tests {
         assert!(!known.is_good(&address("ann@one.example")));
         take(&known, "ann@one.example");
         assert!(known.is_good(&address("Ann@one.example")) && !known.is_good(&address("mia@one.example")));
+    }
+
+    #[test]
+    fn where_it_was_found_out_whether_recipients_are_looked_at_that_counts() {
+        let known = Known::default();
+        let is_good = |to: &str| known.is_good(&address(to));
+        known.set_found_out("one.example", Some(Checks::Never));
+        known.set_found_out("two.example", Some(Checks::AtRcpt));
+        known.set_found_out("four.example", Some(Checks::AtEnd));
+        say(&known, "nobody@one.example", 550, (5, 1, 1), "blocked");
+        for to in ["ann@one.example", "ann@Two.example", "ann@three.example", "ann@four.example"] {
+            take(&known, to);
+        }
+        assert!(!is_good("ann@four.example"), "it has not looked yet");
+        for to in ["ann@one.example", "ann@four.example"] {
+            known.took(&address(to));
+        }
+        assert!(is_good("ann@four.example"));
+        assert!(!is_good("ann@one.example"), "a single refusal does not make it look");
+        assert!(is_good("\"ann\"@two.example.") && is_good("ann@three.example"));
+        known.set_found_out("one.example", None);
+        take(&known, "ann@one.example");
+        assert!(is_good("ann@one.example"));
+    }
+
+    #[test]
+    fn nothing_is_learnt_of_who_is_there_while_the_server_may_not_be_itself() {
+        let known = Known::default();
+        known.set_found_out("one.example", Some(Checks::AtRcpt));
+        take(&known, "ann@one.example");
+        known.set_learning(false);
+        take(&known, "eve@one.example");
+        known.delivered(&address("leo@one.example"));
+        let is_good = |to: &str| known.is_good(&address(to));
+        assert!(is_good("ann@one.example"), "what was known before counts");
+        assert!(!is_good("eve@one.example") && !is_good("leo@one.example"));
+        known.set_learning(true);
+        known.delivered(&address("leo@one.example"));
+        assert!(is_good("leo@one.example"));
     }
 
     #[test]

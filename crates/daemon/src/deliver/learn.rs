@@ -54,7 +54,8 @@ impl Delivery {
         let envelope = tokio::time::timeout(STALLED_AFTER, read).await.ok()?.ok()?.ok()?;
         let to_try = fates.iter().filter(|(_, _, fate)| matches!(fate, Fate::Queued | Fate::Deferred));
         let to_try = to_try.flat_map(|(first, count, _)| *first..first.saturating_add(*count));
-        self.addressed(id, to_try.filter_map(|number| envelope.recipients.get(usize::from(number))));
+        let to_try = to_try.filter_map(|number| envelope.recipients.get(usize::from(number)));
+        self.addressed(id, &envelope, to_try);
         Some(())
     }
 }

@@ -4,9 +4,15 @@
 //! on when it is back. So it is kept over restarts. A hop that has never been met counts as one that takes what every Exchange
 //! has taken for twenty years, and nothing newer.
 
+use std::sync::{MutexGuard, PoisonError};
+
+use penstock_release::HopId;
 use penstock_settings::{NEXT_HOPS_MAX, NextHop};
 use penstock_smtp::client::Capabilities;
 use penstock_spool::META_VALUE_BYTES_MAX;
+use tracing::info;
+
+use super::Delivery;
 
 /// As `boxstate` knows it.
 pub(super) const KEY: &[u8] = b"ehlo";
@@ -175,6 +181,34 @@ fn read(hop: &[u8]) -> Option<(u32, Takes)> {
 /// FNV-1a: it tells a site's few hops apart, and is the same in every version.
 fn which(address: &str) -> u32 {
     address.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+impl Delivery {
+    /// What the next hops take: no more must be offered to clients.
+    pub(crate) fn takes(&self) -> Takes {
+        self.mirror().takes()
+    }
+
+    /// Takes note of what a hop takes, for the listener and for the next start.
+    pub(super) async fn heard(&self, hop: HopId, said: &Capabilities) {
+        let value = {
+            let mut mirror = self.mirror();
+            let Some(takes) = mirror.heard(usize::from(hop.0), said) else { return };
+            info!(
+                hop = self.hop_name(hop),
+                takes = takes.keywords(),
+                "what the next hop takes is offered to clients"
+            );
+            mirror.value()
+        };
+        let saved = self.state.put(&self.volumes, vec![(KEY.to_vec(), value)], false).await;
+        // What could not be written is, when it is heard again.
+        self.mirror().saved(saved.is_ok());
+    }
+
+    pub(super) fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]

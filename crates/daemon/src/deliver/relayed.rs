@@ -35,7 +35,7 @@ impl Delivery {
         let unreported = attempt.unreported().to_vec();
         let Some(storage) = self.volumes.of(id.store).filter(|_| !unreported.is_empty()) else { return };
         let numbers: Vec<u16> = unreported.iter().map(|(number, _)| *number).collect();
-        let (envelope, _) = attempt.seen();
+        let envelope = attempt.envelope();
         let (name, names) = (self.hop_name(hop), named(&envelope.recipients, &numbers));
         let told = match self.settings.bounce.relayed {
             RelayedReports::Never => Err("as bounce.relayed has it".to_owned()),

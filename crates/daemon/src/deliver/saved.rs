@@ -15,7 +15,7 @@ fn key(piece: usize) -> [u8; 6] {
     key
 }
 
-const _: () = assert!(PIECES == 4);
+const _: () = assert!(PIECES == 8);
 
 /// The values to be kept.
 pub(super) fn pieces(saved: &Saved) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -165,7 +165,7 @@ impl Delivery {
         if let Ended::Tried(attempt) = ended
             && matches!(ended.outcome(), Outcome::Done { delivered: true })
             && attempt.recipients.refused().is_empty()
-            && let Some(found) = &attempt.taken
+            && let Some(found) = &attempt.acceptance
         {
             // It may have gone meanwhile.
             let _ = client.send(Verdict::Taken(found.clone()));
@@ -176,15 +176,16 @@ impl Delivery {
     pub(super) fn refused<'f>(
         &self,
         hop: HopId,
-        envelope: &penstock_spool::Envelope,
+        envelope: &'f penstock_spool::Envelope,
         refused: &'f [(u16, Found)],
     ) -> Vec<Refused<'f>> {
         let Some(known) = self.known.get(usize::from(hop.0)) else { return Vec::new() };
         let of = |(number, found): &'f (u16, Found)| {
-            let address = &envelope.recipients.get(usize::from(*number))?.address;
-            let address = Address::parse(address).ok()?;
-            let known_good = known.is_good(&address) || self.directory.find(&address.to_string()).is_some();
-            Some(Refused { recipient: known.recipient(&address), known_good, evidence: found.evidence() })
+            let text = envelope.recipients.get(usize::from(*number))?.address.as_str();
+            let address = Address::parse(text).ok()?;
+            let known_good = known.is_good(&address) || self.directory.find(text).is_some();
+            let recipient = known.recipient(&address);
+            Some(Refused { recipient, address: text, known_good, evidence: found.evidence() })
         };
         refused.iter().filter_map(of).collect()
     }

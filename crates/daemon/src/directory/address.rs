@@ -1,32 +1,77 @@
 //! Addresses and names of mailbox databases as Exchange exports them.
 
+use std::borrow::Cow;
+
 use penstock_smtp::Address;
 
+/// The longest domain in bytes (RFC 5321 §4.5.3.1.2).
+const DOMAIN_BYTES_MAX: usize = 255;
+/// The longest local part with letters beyond ASCII, in bytes.
+const LOCAL_BYTES_MAX: usize = 256;
+
 /// An address in the form in which two that mean the same mailbox are equal: without quotes where they stood around the
-/// local part, and letters of ASCII in lower case, which is how Exchange compares them.
+/// local part, letters in lower case, which is how Exchange compares them, and the domain as the DNS has it (RFC 5891).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     pub(super) local: String,
     pub(super) domain: String,
 }
 
 impl Mailbox {
     /// `None` if it is no address, or one without a domain.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let address = Address::parse(text).ok()?;
-        let domain = address.domain()?;
-        let mut local = address.local_part().to_ascii_lowercase();
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        // A domain has no `@`; a quoted local part may.
+        let (local, domain) = text.rsplit_once('@')?;
+        let domain = ascii_domain(domain)?;
+        let mut local = if local.is_ascii() {
+            Address::parse(&format!("{local}@{domain}")).ok()?.local_part().to_ascii_lowercase()
+        } else if domain.len() <= DOMAIN_BYTES_MAX && is_utf8_local_part(local) {
+            local.to_lowercase()
+        } else {
+            return None;
+        };
         if let Some(quoted) = local.strip_prefix('"').and_then(|local| local.strip_suffix('"')) {
             local = unescaped(quoted);
         }
-        let domain = domain.strip_suffix('.').unwrap_or(domain).to_ascii_lowercase();
-        Some(Self { local, domain })
+        Some(Self { local, domain: domain.into_owned() })
+    }
+
+    /// The local part without quotes, in lower case.
+    pub(crate) fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// The domain in ASCII and lower case, without a final dot.
+    pub(crate) fn domain(&self) -> &str {
+        &self.domain
     }
 
     /// The mailbox without a subaddress (`user+tag`, RFC 5233), if there is one.
-    pub(super) fn without_tag(&self) -> Option<Self> {
-        let (user, _) = self.local.split_once('+')?;
+    pub(super) fn without_tag(&self, delimiter: Option<char>) -> Option<Self> {
+        let (user, _) = self.local.split_once(delimiter?)?;
         (!user.is_empty()).then(|| Self { local: user.to_owned(), domain: self.domain.clone() })
+    }
+}
+
+/// A domain as the DNS has it: ASCII, lower case, without a final dot. `None` if it is none.
+pub(crate) fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
+    if !domain.is_ascii() {
+        return (domain.len() <= DOMAIN_BYTES_MAX)
+            .then(|| idna::domain_to_ascii(domain).ok())?
+            .map(Cow::Owned);
+    }
+    let is_lower = !domain.bytes().any(|byte| byte.is_ascii_uppercase());
+    Some(if is_lower { Cow::Borrowed(domain) } else { Cow::Owned(domain.to_ascii_lowercase()) })
+}
+
+/// Whether a text with letters beyond ASCII is a local part (RFC 6531 §3.3).
+fn is_utf8_local_part(text: &str) -> bool {
+    let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !"()<>[]:;@\\,\"".contains(c);
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    match inner {
+        Some(inner) => !inner.is_empty() && !inner.contains(char::is_control),
+        None => text.len() <= LOCAL_BYTES_MAX && text.chars().all(is_plain),
     }
 }
 
@@ -104,17 +149,35 @@ mod tests {
         assert_eq!(mailbox("Mia.Meier@Example.ORG"), mailbox("mia.meier@example.org."));
         assert_eq!(mailbox("\"mia\\ \\\"m\"@example.org").local, "mia \"m");
         assert_eq!(mailbox("\"mia\"@example.org"), mailbox("mia@example.org"));
-        for text in ["", "mia", "postmaster", "mia@", "@example.org", "m ia@example.org", "mía@example.org"]
+        for text in ["", "mia", "postmaster", "mia@", "@example.org", "m ia@example.org", "m ía@example.org"]
         {
             assert_eq!(Mailbox::parse(text), None, "{text:?}");
         }
     }
 
     #[test]
+    fn letters_beyond_ascii_have_a_case_and_domains_another_form() {
+        let mailbox = |text: &str| Mailbox::parse(text).unwrap();
+        assert_eq!(mailbox("mia@B\u{fc}cher.example."), mailbox("MIA@xn--bcher-kva.EXAMPLE"));
+        assert_eq!(mailbox("M\u{cd}A@example.org"), mailbox("m\u{ed}a@example.org"));
+        assert_eq!(mailbox("\"m\u{ed}a x\"@example.org").local, "m\u{ed}a x");
+        for text in ["m\u{ed}a\u{a0}@example.org", "m\u{ed}a<@example.org", "mia@b\u{fc}..example"] {
+            assert_eq!(Mailbox::parse(text), None, "{text:?}");
+        }
+        assert_eq!(Mailbox::parse(&format!("mia@{}", "\u{fc}".repeat(4000))), None);
+        assert_eq!(ascii_domain("[192.0.2.1]").as_deref(), Some("[192.0.2.1]"));
+    }
+
+    #[test]
     fn a_subaddress_leads_to_its_user() {
-        let user = |text: &str| Mailbox::parse(text).unwrap().without_tag().map(|user| user.local);
-        assert_eq!(user("mia+news+x@example.org").as_deref(), Some("mia"));
-        assert_eq!((user("mia@example.org"), user("+x@example.org")), (None, None));
+        let user = |text: &str, by| Mailbox::parse(text).unwrap().without_tag(by).map(|user| user.local);
+        assert_eq!(user("mia+news+x@example.org", Some('+')).as_deref(), Some("mia"));
+        assert_eq!(user("mia-news@example.org", Some('-')).as_deref(), Some("mia"));
+        assert_eq!((user("mia@example.org", Some('+')), user("+x@example.org", Some('+'))), (None, None));
+        assert_eq!(
+            (user("mia-news@example.org", Some('+')), user("mia+news@example.org", None)),
+            (None, None)
+        );
     }
 
     #[test]

@@ -72,11 +72,10 @@ impl List {
         self.hashes.len()
     }
 
-    /// What is known of an address, as it stands in RCPT. `None` if it is not on the list.
-    pub(crate) fn find(&self, address: &str) -> Option<Entry> {
-        let mailbox = Mailbox::parse(address)?;
-        let exact = self.database_of(&mailbox);
-        let found = exact.or_else(|| self.database_of(&mailbox.without_tag()?))?;
+    /// What is known of a mailbox, where `delimiter` parts a tag from it. `None` if it is not on the list.
+    pub(crate) fn find(&self, mailbox: &Mailbox, delimiter: Option<char>) -> Option<Entry> {
+        let exact = self.database_of(mailbox);
+        let found = exact.or_else(|| self.database_of(&mailbox.without_tag(delimiter)?))?;
         Some(Entry { database: found.checked_sub(1), without_tag: exact.is_none() })
     }
 
@@ -85,9 +84,39 @@ impl List {
         self.databases.get(at).copied()
     }
 
+    /// What keys the hashes: a list that is made with the same key can be compared with this one.
+    pub(crate) fn key(&self) -> [u8; 16] {
+        self.about.key
+    }
+
+    /// Whether another list with the same key says the same.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        // The order in which a file names databases gives them their numbers.
+        let names = |list: &Self| -> Vec<Option<String>> {
+            let name = |of: &u16| Some(list.database(of.checked_sub(1)?)?.to_lowercase());
+            list.databases.iter().map(name).collect()
+        };
+        self.about.key == other.about.key
+            && self.hashes == other.hashes
+            && (self.about.databases == other.about.databases && self.databases == other.databases
+                || names(self) == names(other))
+    }
+
+    /// How many of these addresses another list with the same key lacks.
+    pub(crate) fn missing_from(&self, other: &Self) -> usize {
+        self.hashes.iter().filter(|hash| other.hashes.binary_search(hash).is_err()).count()
+    }
+
     /// The name of a database.
     pub(crate) fn database(&self, number: u16) -> Option<&str> {
         self.about.databases.get(usize::from(number)).map(|(name, _)| name.as_str())
+    }
+
+    /// The number of a database by its name, whatever the case.
+    pub(crate) fn database_named(&self, name: &str) -> Option<u16> {
+        let names = (0u16..).zip(&self.about.databases);
+        let is_it = |(_, (other, _)): &(u16, &(String, u32))| other.to_lowercase() == name.to_lowercase();
+        names.into_iter().find(is_it).map(|(number, _)| number)
     }
 
     /// The list as it is kept: a byte with the version; postcard of [`About`]; then the hashes, 8 bytes each,
@@ -243,7 +272,7 @@ pub(super) mod tests {
         let list =
             list([("Mia@Example.org", "DB01"), ("all@example.org", ""), ("leo+x@example.org", "db02")]);
         let database = |address: &str| {
-            let entry = list.find(address)?;
+            let entry = list.find(&Mailbox::parse(address)?, Some('+'))?;
             Some((entry.database.and_then(|number| list.database(number)).unwrap_or(""), entry.without_tag))
         };
         assert_eq!(database("mIA@eXAMPLE.ORG"), Some(("DB01", false)));
@@ -253,6 +282,16 @@ pub(super) mod tests {
         for unknown in ["leo@example.org", "leo+y@example.org", "mia@example.com", "mia", "", "postmaster"] {
             assert_eq!(database(unknown), None, "{unknown}");
         }
+    }
+
+    #[test]
+    fn two_lists_with_one_key_can_be_compared() {
+        let one = list([("a@x.org", "DB01"), ("b@x.org", "DB02"), ("c@x.org", "")]);
+        let same = list([("B@x.org", "db02"), ("c@x.org", ""), ("a@x.org", "DB01")]);
+        let moved = list([("a@x.org", "DB01"), ("b@x.org", "DB01"), ("c@x.org", "")]);
+        let other = list([("a@x.org", "DB01"), ("d@x.org", "")]);
+        assert!(one.says_the_same(&same) && !one.says_the_same(&moved) && !one.says_the_same(&other));
+        assert_eq!((one.missing_from(&same), one.missing_from(&other), other.missing_from(&one)), (0, 2, 1));
     }
 
     #[test]

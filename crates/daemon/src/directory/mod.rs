@@ -8,6 +8,7 @@
 //! that has room for it (`kept`). A list counts when all of it is on a volume, and until then the one before it does.
 
 mod address;
+mod gather;
 mod kept;
 mod list;
 mod reading;
@@ -24,7 +25,11 @@ use tracing::{error, info, warn};
 
 use crate::control::Store;
 use crate::storage::{Storage, Volumes};
+pub(crate) use address::{Mailbox, ascii_domain};
+pub(crate) use gather::Gather;
 use kept::{Content, Head, ToKeep, Wrote};
+#[cfg(test)]
+pub(crate) use list::tests::list;
 pub(crate) use list::{Entry, List};
 pub(crate) use reading::{FILE_BYTES_MAX, Mistakes, Read, Reading};
 
@@ -37,6 +42,8 @@ const LOOKS_TO_REST: u32 = 30;
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     state: RwLock<State>,
+    /// What parts a tag from its mailbox.
+    delimiter: Option<char>,
     /// Held while a volume is read or written.
     turn: Mutex<()>,
     /// Held by an operator who changes the list, from the first byte of a file on.
@@ -53,6 +60,8 @@ struct State {
     is_decided: bool,
     /// The volumes that were seen to have what counts.
     on: BTreeMap<Store, Wrote>,
+    /// When the list was taken in, in ms of this run; `None` if before it.
+    imported_mono_ms: Option<u64>,
 }
 
 /// Which lists a volume has, and the list itself if it can be had.
@@ -64,8 +73,8 @@ struct Found {
 
 impl Directory {
     /// The list as the volumes have it that can be read.
-    pub(crate) async fn load(volumes: &Volumes) -> Self {
-        let directory = Self::default();
+    pub(crate) async fn load(volumes: &Volumes, delimiter: Option<char>) -> Self {
+        let directory = Self { delimiter, ..Self::default() };
         for storage in volumes.all() {
             if let Some(found) = look(storage).await {
                 directory.take(storage.store(), found);
@@ -101,12 +110,33 @@ impl Directory {
     pub(crate) fn find(&self, address: &str) -> Option<Entry> {
         // Nobody waits for the one who hashes.
         let list = self.list()?;
-        list.find(address)
+        self.find_in(&list, &Mailbox::parse(address)?)
+    }
+
+    /// What a list says of a mailbox, which need not be the one that counts.
+    pub(crate) fn find_in(&self, list: &List, mailbox: &Mailbox) -> Option<Entry> {
+        list.find(mailbox, self.delimiter)
+    }
+
+    /// What parts a tag from a mailbox.
+    pub(crate) fn delimiter(&self) -> Option<char> {
+        self.delimiter
+    }
+
+    /// Has a list count that is on no volume.
+    #[cfg(test)]
+    pub(crate) fn set(&self, list: List) {
+        self.write().list = Some(Arc::new(list));
     }
 
     /// The list that counts.
     pub(crate) fn list(&self) -> Option<Arc<List>> {
         self.read().list.clone()
+    }
+
+    /// When the list that counts was imported, in ms of this run; `None` if before it.
+    pub(crate) fn imported_mono_ms(&self) -> Option<u64> {
+        self.read().imported_mono_ms
     }
 
     /// Whether there is a list that no volume gives out.
@@ -126,12 +156,17 @@ impl Directory {
         self.change.try_lock().ok()
     }
 
-    /// Puts another list in the place of this one, or none. It is durable on at least one volume when this returns
+    /// Puts another list in the place of this one, or none; of when it is in ms of this run. It is durable on at least one volume when this returns
     /// `Ok`.
     ///
     /// # Errors
     /// What the last volume said, if it is durable on none: then everything is as it was.
-    pub(crate) async fn replace(&self, volumes: &Volumes, list: Option<List>) -> Result<(), SpoolError> {
+    pub(crate) async fn replace(
+        &self,
+        volumes: &Volumes,
+        list: Option<List>,
+        imported_mono_ms: Option<u64>,
+    ) -> Result<(), SpoolError> {
         let _turn = self.turn.lock().await;
         let list = list.map(Arc::new);
         let count = self.read().count + 1;
@@ -160,7 +195,7 @@ impl Directory {
         }
         let mut state = self.write();
         if kept.is_ok() {
-            *state = State { count, list, is_unreadable: false, is_decided: true, on };
+            *state = State { count, list, is_unreadable: false, is_decided: true, on, imported_mono_ms };
         } else if is_in_doubt {
             // The volume is told again of the list that counts.
             state.count = count + 1;

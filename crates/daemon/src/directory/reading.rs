@@ -9,6 +9,8 @@
 //! that counts would be taken for unknown. What a file may rightly have and a list has no use for is passed over and
 //! counted.
 
+use std::fmt;
+
 use penstock_spool::Stamp;
 
 use super::address::{Mailbox, database_name, is_type_name, proxies};
@@ -40,6 +42,19 @@ pub(crate) struct Mistakes {
     pub(crate) more: u64,
 }
 
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, mistake) in self.told.iter().enumerate() {
+            f.write_str(if n == 0 { "" } else { "; " })?;
+            if let Some(line) = mistake.line {
+                write!(f, "line {line}: ")?;
+            }
+            f.write_str(&mistake.what)?;
+        }
+        if self.more == 0 { Ok(()) } else { write!(f, "; and {} more", self.more) }
+    }
+}
+
 /// Why something was passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -61,7 +76,7 @@ impl Why {
             Self::Comment => "a comment",
             Self::NoAddress => "without an SMTP address",
             Self::Repeated => "listed before",
-            Self::NotAscii => "an address that is not ASCII, which mail does not come to here",
+            Self::NotAscii => "an address with letters beyond ASCII that is none",
             Self::BadProxy => "a further address that is none",
         }
     }
@@ -240,10 +255,10 @@ impl Rows {
     /// A line of a plain list.
     fn address(&mut self, text: &str, line: u64) {
         let address = proxies(text).next().filter(|_| text.contains(':')).unwrap_or(text);
-        if !address.is_ascii() {
-            return self.skip(Why::NotAscii, line);
-        }
         let Some(mailbox) = Mailbox::parse(address) else {
+            if !address.is_ascii() {
+                return self.skip(Why::NotAscii, line);
+            }
             return self.mistake(line, format!("no address: {}", excerpt(text)));
         };
         match self.list.add(&mailbox, 0) {

@@ -7,15 +7,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use penstock_smtp::{BodyType, MailFrom, Recipient, Reply, Return, Status, replies};
-use penstock_spool::{Begin, Body, Error, HELO_BYTES_MAX, Notify, PATH_BYTES_MAX, RESERVE_STEP_BYTES, Ret};
+use penstock_smtp::{BodyType, MailFrom, Recipient, Reply, ResultsFilter, Return, Status, replies};
+use penstock_spool::{
+    Begin, Body, Error, HELO_BYTES_MAX, MessageId, Notify, PATH_BYTES_MAX, RESERVE_STEP_BYTES, Ret,
+};
 use tracing::warn;
 
 use super::Listening;
-use super::limits::Place;
+use super::limits::{Phase, Place, Refused};
 use super::report::ReportIntake;
-use super::trace::{Received, times_passed};
-use crate::control::Store;
+use super::trace::{Protocol, Received, times_passed};
+use crate::authenticity::{Findings, Sender};
+use crate::control::{MailId, Store};
+use crate::dns::ClientName;
+use crate::ledger::Kind;
 use crate::storage::{Draft, Incoming, NewMessage, RESERVE_MESSAGE_BYTES_MAX, Storage, Stored, Transaction};
 
 /// Up to this size a message is collected in memory.
@@ -40,12 +45,19 @@ pub(super) type Verdict<T = ()> = Result<T, Reply<'static>>;
 pub(super) struct Intake {
     listening: Arc<Listening>,
     client: SocketAddr,
+    client_name: ClientName,
     place: Place,
     helo: String,
     extended: bool,
     encrypted: bool,
     envelope: Option<Envelope>,
+    /// Who the message is from, for its judgement, from DATA on.
+    sender: Option<Sender>,
+    /// What was found, if that was looked at before the message was stored.
+    findings: Option<Findings>,
     content: Content,
+    /// Keeps what claims to be from us out of it.
+    filter: Option<ResultsFilter>,
     report: ReportIntake,
 }
 
@@ -75,9 +87,29 @@ enum Content {
     Refused(Reply<'static>),
 }
 
+impl Content {
+    fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::None | Self::Refused(_) => {}
+            Self::Small(draft) => draft.push(bytes),
+            Self::Streamed { piece, .. } => piece.extend_from_slice(bytes),
+        }
+    }
+
+    /// Whether there is more in memory than is to be kept there.
+    fn is_large(&self) -> bool {
+        match self {
+            Self::None | Self::Refused(_) => false,
+            Self::Small(draft) => draft.len() > SMALL_BYTES,
+            Self::Streamed { piece, .. } => piece.len() >= SMALL_BYTES,
+        }
+    }
+}
+
 impl Intake {
     pub(super) fn new(listening: Arc<Listening>, client: SocketAddr, place: Place) -> Self {
         Self {
+            client_name: listening.dns.client_name(client.ip()),
             listening,
             client,
             place,
@@ -85,14 +117,25 @@ impl Intake {
             extended: false,
             encrypted: false,
             envelope: None,
+            sender: None,
+            findings: None,
             content: Content::None,
+            filter: None,
             report: ReportIntake::default(),
         }
+    }
+
+    /// What the session holds.
+    pub(super) fn place(&mut self) -> &mut Place {
+        &mut self.place
     }
 
     /// Takes note of HELO or EHLO.
     pub(super) fn hello(&mut self, name: &str, extended: bool) {
         self.abandon();
+        if self.helo.is_empty() {
+            self.place.step(Phase::Idle);
+        }
         // The name is ASCII.
         self.helo.clear();
         self.helo.push_str(&name[..name.len().min(HELO_BYTES_MAX)]);
@@ -109,12 +152,28 @@ impl Intake {
     /// Gives up the transaction, if there is one.
     pub(super) fn abandon(&mut self) {
         self.envelope = None;
+        self.sender = None;
+        self.findings = None;
         self.content = Content::None;
+        self.filter = None;
         self.report = ReportIntake::default();
         self.place.release();
+        self.place.back();
+    }
+
+    /// What a source is told that has too much of something.
+    fn too_much(&self, refused: Refused) -> Reply<'static> {
+        self.listening.too_much(refused, self.client)
     }
 
     pub(super) fn mail(&mut self, mail: &MailFrom<'_>) -> Verdict {
+        self.place.message().map_err(|refused| self.too_much(refused))?;
+        self.sender(mail)?;
+        self.place.step(Phase::Envelope);
+        Ok(())
+    }
+
+    fn sender(&mut self, mail: &MailFrom<'_>) -> Verdict {
         let listening = &self.listening;
         if mail.sender.as_str().len() > PATH_BYTES_MAX {
             return Err(ADDRESS_TOO_LONG);
@@ -152,20 +211,19 @@ impl Intake {
     }
 
     pub(super) fn rcpt(&mut self, recipient: &Recipient<'_>) -> Verdict {
+        self.place.recipient().map_err(|refused| self.too_much(refused))?;
+        self.recipient(recipient)?;
+        self.place.step(Phase::Envelope);
+        Ok(())
+    }
+
+    fn recipient(&mut self, recipient: &Recipient<'_>) -> Verdict {
         let address = recipient.address;
         let others = self.envelope.as_ref().map_or(0, |envelope| envelope.recipients.len());
         if let Some(verdict) = self.report.rcpt(&self.listening.delivery, &address, others) {
             return verdict;
         }
-        let accepted = match address.domain() {
-            Some(domain) => self.listening.settings.domains.accepted.iter().any(|ours| ours.accepts(domain)),
-            // Postmaster without a domain is ours (RFC 5321 §4.5.1).
-            None => true,
-        };
-        if !accepted {
-            self.listening.metrics.refused_relay.add(1);
-            return Err(replies::RELAY_DENIED);
-        }
+        self.listening.policy.rcpt(&address, self.client.ip())?;
         if address.as_str().len() > PATH_BYTES_MAX {
             return Err(ADDRESS_TOO_LONG);
         }
@@ -185,6 +243,7 @@ impl Intake {
 
     /// DATA: the message begins, with our line on top.
     pub(super) fn data(&mut self) -> Verdict {
+        self.place.step(Phase::Body);
         if self.report.is_report() {
             return Ok(());
         }
@@ -196,8 +255,13 @@ impl Intake {
         let (before, behind) = Received {
             helo: &self.helo,
             client: self.client,
+            client_name: self.client_name.get(),
             host_name: self.listening.host_name(),
-            extended: self.extended,
+            protocol: Protocol {
+                extended: self.extended,
+                tls: envelope.begin.tls,
+                utf8: envelope.begin.smtputf8,
+            },
             recipient,
             unix_ms: envelope.begin.received.unix_ms,
         }
@@ -205,30 +269,39 @@ impl Intake {
         let declared = usize::try_from(envelope.declared_bytes.unwrap_or(0)).unwrap_or(SMALL_BYTES);
         let capacity = declared.clamp(FIRST_BYTES, SMALL_BYTES);
         self.content = Content::Small(Draft::new(&before, &behind, capacity));
+        self.filter = Some(ResultsFilter::new(self.listening.config.host_name.clone()));
+        self.sender = Some(Sender {
+            client: self.client.ip(),
+            helo: self.helo.clone(),
+            path: envelope.begin.sender.clone(),
+        });
+        self.findings = None;
         Ok(())
     }
 
     /// The next bytes of the message. Whether they have to be given on before more is read.
     pub(super) fn body(&mut self, bytes: &[u8]) -> bool {
+        self.place.body(bytes.len());
         if self.report.is_report() {
             self.report.body(bytes);
             return false;
         }
-        match &mut self.content {
-            Content::None | Content::Refused(_) => false,
-            Content::Small(draft) => {
-                draft.push(bytes);
-                draft.len() > SMALL_BYTES
-            }
-            Content::Streamed { piece, .. } => {
-                piece.extend_from_slice(bytes);
-                piece.len() >= SMALL_BYTES
-            }
+        let mut rest = bytes;
+        let Some(filter) = &mut self.filter else { return false };
+        while let Some(bytes) = filter.next(&mut rest) {
+            self.content.push(bytes);
         }
+        self.content.is_large()
     }
 
     /// Gives what was collected to the storage thread, and waits for room there.
     pub(super) async fn pass_on(&mut self) {
+        self.place.step(Phase::Ours);
+        self.give_on().await;
+        self.place.step(Phase::Body);
+    }
+
+    async fn give_on(&mut self) {
         match std::mem::replace(&mut self.content, Content::None) {
             Content::Small(draft) => self.content = self.begin(draft).await,
             Content::Streamed { incoming, piece, mut reserved_bytes, mut total_bytes, _transaction } => {
@@ -257,11 +330,14 @@ impl Intake {
     }
 
     /// Goes over from collecting to streaming.
-    async fn begin(&mut self, draft: Draft) -> Content {
+    async fn begin(&mut self, mut draft: Draft) -> Content {
         let Some(envelope) = self.envelope.take() else { return Content::Refused(replies::LOCAL_ERROR) };
         if self.goes_in_circles(&draft) {
             return Content::Refused(replies::HOPS_MAX);
         }
+        // The field stands on top, and the end of the message is not known yet: who sent it is.
+        self.judge(&mut draft, false).await;
+        self.findings = None;
         let reserved_bytes = envelope.declared_bytes.unwrap_or(0).max(RESERVE_STEP_BYTES);
         let total_bytes = draft.len() as u64;
         if !self.place.reserve(reserved_bytes) {
@@ -281,6 +357,16 @@ impl Intake {
         }
     }
 
+    /// Puts a field on top that says what is found about the message, if the settings ask for one.
+    async fn judge(&mut self, draft: &mut Draft, whole: bool) {
+        let authenticity = &self.listening.authenticity;
+        if let Some(sender) = self.sender.as_ref().filter(|_| authenticity.adds_header()) {
+            let findings = authenticity.judge_now(sender, draft.body(), whole).await;
+            draft.put_on_top(&findings.header(self.listening.host_name()));
+            self.findings = Some(findings);
+        }
+    }
+
     fn refuse(&mut self, error: Error) -> Content {
         self.place.release();
         Content::Refused(self.listening.refusal(error))
@@ -288,21 +374,57 @@ impl Intake {
 
     /// The end of the message: into custody with it, or, if it is a report, to who waits for that (`None`). Nothing is
     /// left of the transaction afterwards.
-    pub(super) async fn end(&mut self, received_lines: u32) -> Verdict<Option<Stored>> {
+    pub(super) async fn end(&mut self, received_lines: u32, bare_newlines: bool) -> Verdict<Option<Stored>> {
+        let removed = self.filter.take().map_or(0, |mut filter| {
+            self.content.push(filter.end());
+            filter.removed()
+        });
         let content = std::mem::replace(&mut self.content, Content::None);
         let envelope = self.envelope.take();
-        if let Some((token, message)) = self.report.take() {
-            self.listening.delivery.reported(token, &message).await;
-            return Ok(None);
-        }
-        let taken = self.take(content, envelope, received_lines).await;
+        self.place.step(Phase::Ours);
+        let taken = match self.report.take() {
+            Some((token, message)) => {
+                self.listening.delivery.reported(token, &message).await;
+                Ok(None)
+            }
+            None => self.take(content, envelope, received_lines).await.map(Some),
+        };
         self.place.release();
-        taken.map(Some)
+        match &taken {
+            Ok(_) => self.place.accepted(),
+            Err(_) => self.place.back(),
+        }
+        if let Ok(Some(Stored { id, .. })) = &taken {
+            self.tell(*id, removed, bare_newlines);
+        }
+        taken
+    }
+
+    /// Tells the ledger what there is to say about a message in custody, or has that found out.
+    fn tell(&mut self, id: MailId, removed: u32, bare_newlines: bool) {
+        let listening = &self.listening;
+        match (self.findings.take(), self.sender.take()) {
+            (Some(findings), _) => listening.authenticity.note(id, &findings),
+            (None, Some(sender)) => listening.authenticity.accepted(id, sender),
+            (None, None) => {}
+        }
+        let mut altered = Vec::new();
+        if bare_newlines {
+            altered.push(format!("bare CR or LF from {} became CR LF", self.client.ip().to_canonical()));
+        }
+        if removed > 0 {
+            altered.push(format!("Authentication-Results that claimed to be ours taken out: {removed}"));
+        }
+        if !altered.is_empty() {
+            let stamp = listening.clock.stamp();
+            let event = Kind::Altered.event(stamp, Some(MessageId(id.number)), altered.join("; "));
+            listening.notes.add(id.store, event);
+        }
     }
 
     async fn take(
         &mut self,
-        content: Content,
+        mut content: Content,
         envelope: Option<Envelope>,
         received_lines: u32,
     ) -> Verdict<Stored> {
@@ -310,13 +432,16 @@ impl Intake {
             self.listening.metrics.refused_loop.add(1);
             return Err(replies::HOPS_MAX);
         }
+        if let Content::Small(draft) = &mut content {
+            let may_circle = received_lines as usize > TIMES_PASSED_MAX;
+            if may_circle && self.goes_in_circles(draft) {
+                return Err(replies::HOPS_MAX);
+            }
+            self.judge(draft, true).await;
+        }
         let stored = match content {
             Content::Small(draft) => {
                 let Some(envelope) = envelope else { return Err(replies::LOCAL_ERROR) };
-                let may_circle = received_lines as usize > TIMES_PASSED_MAX;
-                if may_circle && self.goes_in_circles(&draft) {
-                    return Err(replies::HOPS_MAX);
-                }
                 match self.listening.volumes.for_mail(envelope.declared_bytes) {
                     Ok(storage) => {
                         let (new, _transaction) = envelope.with_head(draft, storage);
@@ -341,8 +466,7 @@ impl Intake {
     }
 
     fn goes_in_circles(&self, draft: &Draft) -> bool {
-        // Our own line is not in what follows the gap for its number, but for its end.
-        let circles = times_passed(draft.behind(), self.listening.host_name()) > TIMES_PASSED_MAX;
+        let circles = times_passed(draft.body(), self.listening.host_name()) > TIMES_PASSED_MAX;
         if circles {
             self.listening.metrics.refused_loop.add(1);
             warn!(

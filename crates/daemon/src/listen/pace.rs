@@ -85,7 +85,8 @@ impl Pace {
         if !in_message || now - self.span_from < PROGRESS_SPAN {
             return false;
         }
-        let too_slow = self.span_bytes < settings.data_per_minute_min.0;
+        let least = if busy { settings.busy_data_per_minute_min } else { settings.data_per_minute_min };
+        let too_slow = self.span_bytes < least.0;
         self.span_from = now;
         self.span_bytes = 0;
         too_slow

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -19,7 +19,7 @@ use tracing::{debug, info};
 
 use super::Listening;
 use super::intake::{Intake, Verdict};
-use super::limits::Place;
+use super::limits::{Erred, Place};
 use super::pace::Pace;
 use super::through::{self, Answer};
 use crate::stop;
@@ -42,7 +42,7 @@ enum Step {
     /// The intake has collected enough of the message to give it on.
     PassOn,
     /// The message has ended.
-    End { received_lines: u32 },
+    End { received_lines: u32, bare_newlines: bool },
     /// The client is about to begin a TLS handshake.
     Encrypt,
     /// The session is over.
@@ -56,6 +56,8 @@ enum Cut {
     Lost(io::Error),
     /// The client closed it.
     Eof,
+    /// Somebody else needs the place.
+    Displaced,
     /// There was no TLS handshake.
     NotEncrypted(tls::Failed),
     Stopping,
@@ -75,6 +77,8 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<
         intake: Intake::new(Arc::clone(&listening), client, place),
         input: Vec::new(),
         pace: Pace::new(),
+        refused: 0,
+        errors: 0,
         stream: Some(Stream::Plain(stream)),
         client,
         listening,
@@ -89,6 +93,9 @@ struct Connection {
     /// What was read and could not be used yet.
     input: Vec<u8>,
     pace: Pace,
+    /// What was refused for good, and how many mistakes of the client, that included, were accounted for.
+    refused: u64,
+    errors: u64,
     /// Not there during a handshake, and after one that failed.
     stream: Option<Stream>,
     client: SocketAddr,
@@ -100,6 +107,7 @@ impl Connection {
         let Err(cut) = self.converse().await else { return };
         let farewell = match &cut {
             Cut::Late => replies::TIMED_OUT,
+            Cut::Displaced => replies::CONNECTIONS_MAX,
             Cut::Stopping => replies::SHUTTING_DOWN,
             Cut::Lost(error) => return debug!(client = %self.client, %error, "connection lost"),
             Cut::Eof => return debug!(client = %self.client, "connection closed by the client"),
@@ -124,10 +132,16 @@ impl Connection {
         loop {
             step = match step {
                 Step::Read => {
+                    self.hold_back().await?;
                     self.flush().await?;
-                    poll_fn(|context| self.poll_read(context)).await?
+                    if self.session.awaits() == Awaits::Nothing {
+                        Step::Close
+                    } else {
+                        poll_fn(|context| self.poll_read(context)).await?
+                    }
                 }
                 Step::Flush => {
+                    self.hold_back().await?;
                     self.flush().await?;
                     self.go_on()
                 }
@@ -136,9 +150,9 @@ impl Connection {
                     self.pace.moved();
                     self.go_on()
                 }
-                Step::End { received_lines } => {
+                Step::End { received_lines, bare_newlines } => {
                     self.flush().await?;
-                    let answer = match self.intake.end(received_lines).await {
+                    let answer = match self.intake.end(received_lines, bare_newlines).await {
                         Ok(Some(stored)) => Ok(Some(through::answer(&self.listening, stored).await)),
                         Ok(None) => Ok(None),
                         Err(reply) => Err(reply),
@@ -171,8 +185,14 @@ impl Connection {
         let stream = {
             let (serving, stopping) =
                 (self.listening.delivery.tls().serving(), self.listening.stopping.clone());
+            let place = self.intake.place();
+            let displaced = poll_fn(|context| match place.is_displaced(context) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            });
             tokio::select! {
                 encrypted = serving.accept(stream) => encrypted.map_err(Cut::NotEncrypted)?,
+                () = displaced => return Err(Cut::Displaced),
                 () = stop::signalled(stopping) => return Err(Cut::Stopping),
             }
         };
@@ -193,10 +213,45 @@ impl Connection {
         step
     }
 
+    /// Accounts for the mistakes that are about to be answered. If there were too many the answer waits, or the session ends.
+    async fn hold_back(&mut self) -> Result<(), Cut> {
+        let errors = self.session.errors() + self.refused;
+        let new = u32::try_from(errors - std::mem::replace(&mut self.errors, errors)).unwrap_or(u32::MAX);
+        if new == 0 || self.session.awaits() == Awaits::Nothing {
+            return Ok(());
+        }
+        match self.intake.place().erred(new) {
+            Erred::Told => {}
+            Erred::Goes(refused) => {
+                self.intake.abandon();
+                self.session.close(self.listening.too_much(refused, self.client));
+            }
+            Erred::Waits(_tarpit) => {
+                self.listening.metrics.replies_held_back.add(1);
+                let mut delay = pin!(tokio::time::sleep(self.listening.settings.listen.tarpit_delay));
+                poll_fn(|context| {
+                    if self.intake.place().is_displaced(context) {
+                        return Poll::Ready(Err(Cut::Displaced));
+                    }
+                    if *self.listening.stopping.borrow() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    delay.as_mut().poll(context).map(Ok)
+                })
+                .await?;
+                self.pace.moved();
+            }
+        }
+        Ok(())
+    }
+
     /// Reads, and goes on with that.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Step, Cut>> {
         if *self.listening.stopping.borrow() && self.session.awaits() == Awaits::Command {
             return Poll::Ready(Err(Cut::Stopping));
+        }
+        if self.intake.place().is_displaced(context) {
+            return Poll::Ready(Err(Cut::Displaced));
         }
         READ_BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
@@ -235,6 +290,7 @@ impl Connection {
     async fn flush(&mut self) -> Result<(), Cut> {
         poll_fn(|context| match self.poll_flush(context) {
             Poll::Ready(flushed) => Poll::Ready(flushed.map_err(Cut::from)),
+            Poll::Pending if self.intake.place().is_displaced(context) => Poll::Ready(Err(Cut::Displaced)),
             Poll::Pending => self.poll_late(context).map(|()| Err(Cut::Late)),
         })
         .await
@@ -275,10 +331,13 @@ impl Connection {
                     }
                     continue;
                 }
-                Event::EndOfData { received_lines, .. } => return Step::End { received_lines },
+                Event::EndOfData { received_lines, bare_newlines, .. } => {
+                    return Step::End { received_lines, bare_newlines };
+                }
                 Event::Reset { why } => {
                     if why != ResetReason::Rset {
                         self.listening.metrics.refused_form.add(1);
+                        self.refused += 1;
                     }
                     self.intake.abandon();
                     continue;
@@ -287,11 +346,7 @@ impl Connection {
                     let released = self.listening.delivery.release_now();
                     if released { Ok(()) } else { Err(replies::ETRN_HELD) }
                 }
-                // It is not offered.
-                Event::StartTls => {
-                    self.session.close(replies::LOCAL_ERROR);
-                    return Step::Close;
-                }
+                Event::StartTls => return Step::Encrypt,
                 Event::Close { why } => {
                     if why != CloseReason::Quit {
                         debug!(client = %self.client, ?why, "session ended");
@@ -306,7 +361,10 @@ impl Connection {
     fn answer(&mut self, verdict: Verdict) {
         let answered = match verdict {
             Ok(()) => self.session.accept(),
-            Err(reply) => self.session.refuse(reply),
+            Err(reply) => {
+                self.refused += u64::from(reply.is_permanent());
+                self.session.refuse(reply)
+            }
         };
         debug_assert!(answered.is_ok(), "it was asked, and refusals are 4xx or 5xx");
     }
@@ -325,6 +383,7 @@ impl Connection {
             }
             Err(reply) => {
                 info!(client = %self.client.ip(), reply = reply.code, text = reply.text, "message refused");
+                self.refused += u64::from(reply.is_permanent());
                 self.session.refuse(*reply)
             }
         };

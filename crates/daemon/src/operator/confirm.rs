@@ -1,4 +1,4 @@
-//! The operator's word that a next hop is itself.
+//! The operator's word that a next hop is itself and its mailbox databases are there.
 
 use penstock_release::{HopId, HopStatus};
 
@@ -7,7 +7,7 @@ use crate::control::types::ActionResult;
 use crate::control::{Kind as Fault, Refusal, Who};
 use crate::ledger::Kind;
 
-/// Lets mail go to a hop that has to prove itself, or to all such. It is durable when this returns.
+/// Lets mail go to a hop that has to prove itself, or of which a database has to, or to all such. It is durable when this returns.
 pub(super) async fn confirm(
     operator: &Operator,
     hop: Option<String>,
@@ -16,15 +16,19 @@ pub(super) async fn confirm(
     let hops: Vec<HopStatus> = operator.delivery.release().hops(operator.delivery.now()).collect();
     let named: Vec<HopStatus> =
         hops.into_iter().filter(|it| hop.as_ref().is_none_or(|hop| it.name == *hop)).collect();
-    let waits = |hop: &HopStatus| hop.cause.is_some() && hop.state.can_be_confirmed();
-    let (waiting, others): (Vec<_>, Vec<_>) = named.into_iter().partition(waits);
+    let (waiting, others): (Vec<_>, Vec<_>) = named.into_iter().partition(HopStatus::can_be_confirmed);
     if waiting.is_empty() {
         return Err(nothing_to_confirm(hop, &others));
     }
-    for HopStatus { id, name, cause, .. } in &waiting {
+    for hop in &waiting {
+        let HopStatus { id, name, cause, .. } = hop;
         // Who said so is on record before anything goes.
-        let why = cause.map(|cause| format!("; it had to prove itself, since {}", cause.as_str()));
-        let text = format!("{name} confirmed by {who}{}", why.unwrap_or_default());
+        let why = match cause {
+            Some(cause) => format!("it had to prove itself, since {}", cause.as_str()),
+            None if hop.missing == 0 => format!("the mail of {} waited", hop.domains.join(", ")),
+            None => format!("mail waited for canaries to {}", operator.delivery.missing_mailboxes(hop)),
+        };
+        let text = format!("{name} confirmed by {who}; {why}");
         let event = Kind::Confirmed.event(operator.clock.stamp(), None, text);
         operator.volumes.record(event).await.map_err(unavailable)?;
         confirm_one(operator, *id);

@@ -7,6 +7,8 @@ use penstock_release::{HopId, HopStatus};
 use super::{Operator, proof};
 use crate::control::Store;
 use crate::control::types::ProofView;
+use crate::listen::Shortage;
+use crate::policy::{Answer, Reason};
 
 pub(super) fn text(operator: &Operator) -> String {
     let metrics = &operator.metrics;
@@ -20,6 +22,10 @@ pub(super) fn text(operator: &Operator) -> String {
     for (name, help, value) in [
         ("sessions", "Connections from clients", &metrics.sessions),
         ("sessions_refused", "Connections refused because there were too many", &metrics.sessions_refused),
+        ("sessions_not_allowed", "Connections refused for their network", &metrics.sessions_not_allowed),
+        ("sessions_displaced", "Sessions ended to make room", &metrics.sessions_displaced),
+        ("replies_held_back", "Times that a client waited for its mistakes", &metrics.replies_held_back),
+        ("refused_rate", "Messages and recipients put off as too many at once", &metrics.refused_rate),
         ("sessions_timed_out", "Sessions cut for silence or lack of progress", &metrics.sessions_timed_out),
         ("sessions_encrypted", "Sessions that went over to TLS", &metrics.sessions_encrypted),
         ("handshakes_failed", "TLS handshakes with clients that came to nothing", &metrics.handshakes_failed),
@@ -32,7 +38,6 @@ pub(super) fn text(operator: &Operator) -> String {
         ),
         ("accepted_messages", "Messages taken into custody", &metrics.accepted),
         ("accepted_bytes", "Their bytes", &metrics.accepted_bytes),
-        ("refused_relay", "Recipients refused as not ours", &metrics.refused_relay),
         ("refused_full", "Transactions refused for lack of room", &metrics.refused_full),
         ("refused_loop", "Messages refused for going in circles", &metrics.refused_loop),
         ("refused_form", "Messages refused for their form or size", &metrics.refused_form),
@@ -75,8 +80,23 @@ pub(super) fn text(operator: &Operator) -> String {
     ] {
         page.add(&format!("{name}_total"), "counter", help, value.get());
     }
+    let limits = operator.listening.limits();
+    let (clients, reading) = (limits.figures(), limits.reading());
+    let short = |what| u64::from(limits.shortage() == Some(what));
     for (name, help, value) in [
-        ("sessions_open", "Connections from clients now", u64::from(operator.listening.sessions())),
+        ("sessions_open", "Connections from clients now", u64::from(clients.sessions)),
+        (
+            "sessions_held_back",
+            "Sessions that wait for the answer to mistakes",
+            u64::from(limits.tarpitted()),
+        ),
+        ("sources_open", "Sources that have sessions", u64::from(clients.sources)),
+        ("sources_at_limits", "Sources that came to a limit lately", u64::from(clients.sources_at_limits)),
+        ("sources_remembered", "Sources of which something is remembered", u64::from(clients.remembered)),
+        ("reserved_bytes", "Space reserved for messages coming in", clients.reserved_bytes),
+        ("descriptors_open", "File descriptors that are open", reading.descriptors),
+        ("short_of_descriptors", "Whether file descriptors run short", short(Shortage::Descriptors)),
+        ("short_of_memory", "Whether memory runs short", short(Shortage::Memory)),
         ("release_messages", "Messages to be released", progress.messages),
         ("release_bytes", "Their bytes", progress.bytes),
         ("release_in_flight", "Messages on their way", u64::from(progress.in_flight)),
@@ -84,6 +104,15 @@ pub(super) fn text(operator: &Operator) -> String {
     ] {
         page.add(name, "gauge", help, value);
     }
+    for (name, help, value) in [
+        ("descriptors_max", "File descriptors that may be open", reading.descriptors_max),
+        ("memory_free_bytes", "Memory that could be had", reading.memory_free_bytes),
+    ] {
+        if let Some(value) = value {
+            page.add(name, "gauge", help, value);
+        }
+    }
+    recipients(operator, &mut page);
     volumes(operator, &mut page);
     proof(operator, &hops, &mut page);
     certificates(operator, &mut page);
@@ -93,6 +122,26 @@ pub(super) fn text(operator: &Operator) -> String {
         page.line(&format!("hop_healthy{{hop=\"{}\"}}", hop.name), healthy);
     }
     page.0
+}
+
+/// What was said to recipients, and by what.
+fn recipients(operator: &Operator, page: &mut Page) {
+    let decided: Vec<_> = operator.policy.decided().collect();
+    let not_ours =
+        decided.iter().find(|(reason, _)| *reason == Reason::NotOurs).map_or(0, |(_, count)| *count);
+    page.add("refused_relay_total", "counter", "Recipients refused as not ours", not_ours);
+    page.head("recipients_decided_total", "counter", "Recipients that were answered, by answer and reason");
+    for (reason, count) in decided {
+        let answer = match reason.answer() {
+            Answer::Take => "take",
+            Answer::Later => "later",
+            Answer::Refuse => "refuse",
+        };
+        let reason = reason.as_str();
+        page.line(&format!("recipients_decided_total{{answer=\"{answer}\",reason=\"{reason}\"}}"), count);
+    }
+    let in_step = u64::from(operator.policy.standing().is_in_step);
+    page.add("recipients_in_step", "gauge", "Whether the list of recipients is in step", in_step);
 }
 
 /// What is known of the mail that each next hop took. What is not known has no line.

@@ -1,8 +1,10 @@
 //! What the daemon does for its operator: the control interface's [`Operate`] on listener, storage and release.
 
 mod adopt;
+mod clients;
 mod confirm;
 mod figures;
+mod judging;
 pub(crate) mod mode;
 mod proof;
 mod quarantine;
@@ -23,8 +25,11 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::control::adopt::{Adopted, AdoptedBelow, HandedOver};
+use crate::control::clients::{ClientsFilter, ClientsPage};
 use crate::control::quarantine::{BounceRequest, HeldFilter, HeldPage};
-use crate::control::recipients::{FoundRecipient, ImportedView, RecipientsView, Upload};
+use crate::control::recipients::{
+    CheckedRecipient, FoundRecipient, ImportedView, RecipientsView, ReloadRequest, Upload,
+};
 use crate::control::replay::{ReplayPage, ReplayRequest};
 use crate::control::tls::{InstallRequest, TlsView};
 use crate::control::types::{
@@ -38,7 +43,9 @@ use crate::directory::Directory;
 use crate::ledger::Kind;
 use crate::listen::Listening;
 use crate::metrics::Metrics;
+use crate::policy::Policy;
 use crate::run::Options;
+use crate::source::Sources;
 use crate::storage::{Recovered, ScrubOrder, Source, Storage, Volumes};
 use crate::volume::Spool;
 
@@ -57,6 +64,8 @@ pub(crate) struct Operator {
     pub(crate) listening: Arc<Listening>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) sources: Arc<Sources>,
     pub(crate) started: Instant,
     /// Held while a message of another volume is taken over.
     pub(crate) adopting: tokio::sync::Mutex<()>,
@@ -149,6 +158,10 @@ impl Operate for Operator {
         proof::canaries(self, filter)
     }
 
+    async fn clients(&self, filter: ClientsFilter) -> Result<ClientsPage, Refusal> {
+        Ok(clients::page(self, filter))
+    }
+
     async fn settings(&self) -> Result<SettingsView, Refusal> {
         settings::view(self).await
     }
@@ -207,6 +220,14 @@ impl Operate for Operator {
 
     async fn find_recipient(&self, address: String) -> Result<FoundRecipient, Refusal> {
         Ok(recipients::find(self, address))
+    }
+
+    async fn check_recipient(&self, address: String) -> Result<CheckedRecipient, Refusal> {
+        judging::check(self, address)
+    }
+
+    async fn reload_recipients(&self, request: ReloadRequest, who: Who) -> Result<RecipientsView, Refusal> {
+        recipients::reload(self, request.believe, &who).await
     }
 
     async fn import_recipients(

@@ -12,14 +12,14 @@ use tracing::warn;
 
 use super::settings::cut;
 use super::view::blocking;
-use super::{Operator, unavailable};
+use super::{Operator, judging, unavailable};
 use crate::control::recipients::{
     DatabaseView, DomainView, FILE_BYTES_MAX, FoundRecipient, ImportedView, ListView, RecipientsView,
     SkippedView, Upload,
 };
-use crate::control::types::ActionResult;
+use crate::control::types::{ActionResult, ErrorBody};
 use crate::control::{Kind as Fault, Refusal, Store, Who};
-use crate::directory::{List, Mistakes, Read, Reading};
+use crate::directory::{List, Mailbox, Mistakes, Read, Reading};
 use crate::ledger::Kind;
 use crate::storage::{Storage, Volumes};
 
@@ -45,6 +45,34 @@ pub(super) fn view(operator: &Operator) -> RecipientsView {
         list: list.map(|list| list_view(&list, &operator.settings)),
         unreadable: directory.is_unreadable(),
         volumes: directory.volumes(),
+        policy: judging::view(operator),
+        source: operator.sources.view(),
+    }
+}
+
+/// Has the list read from where it is read by itself.
+pub(super) async fn reload(operator: &Operator, believe: bool, who: &Who) -> Result<RecipientsView, Refusal> {
+    if operator.policy.is_frozen() && !believe {
+        return Err(Refusal::new(
+            Fault::Conflict,
+            "PS-D279",
+            "the list is not read while no next hop is there: the directory may be as much away as the mail server",
+            "`penstock recipients reload --believe` reads it all the same. Whom it names is then taken; who is refused \
+             stays as it was when the outage began.",
+        ));
+    }
+    match operator.sources.reload(believe, Some(&who.to_string())).await {
+        Ok(Some(_)) => Ok(view(operator)),
+        Ok(None) => Err(Refusal::new(
+            Fault::Conflict,
+            "PS-D279",
+            "the list of recipients is read from nowhere by itself",
+            "Set recipients.file or ldap.url, or use `penstock recipients import`.",
+        )),
+        Err(trouble) => {
+            let ErrorBody { code, message, help } = trouble.body;
+            Err(Refusal::new(Fault::Conflict, &code, message, help))
+        }
     }
 }
 
@@ -100,6 +128,12 @@ pub(super) async fn import(
     let volumes = if dry_run { Vec::new() } else { operator.directory.volumes() };
     let all = operator.volumes.all().map(Storage::store).filter(|_| !dry_run);
     warnings.extend(all.filter(|store| !volumes.contains(store)).map(|store| not_on(store).to_owned()));
+    warnings.extend(operator.sources.view().map(|source| {
+        format!(
+            "The list is read from {} by itself: what is read there next takes the place of this one.",
+            source.place
+        )
+    }));
     let skipped = skipped.iter().map(|skipped| SkippedView {
         why: skipped.why.as_str().to_owned(),
         count: skipped.count,
@@ -115,6 +149,8 @@ pub(super) async fn import(
             unreadable: false,
             volumes,
             warnings,
+            policy: judging::view(operator),
+            source: operator.sources.view(),
         },
     })
 }
@@ -242,7 +278,8 @@ fn probe_warnings<'a>(list: &List, probes: impl Iterator<Item = &'a str>) -> Vec
     let mut probed = Vec::new();
     let mut warnings = Vec::new();
     for probe in probes {
-        match list.find(probe) {
+        let known = Mailbox::parse(probe).and_then(|mailbox| list.find(&mailbox, None));
+        match known {
             Some(entry) => probed.extend(entry.database),
             None => warnings.push(format!("The probe mailbox {probe} is not on the list.")),
         }
@@ -272,9 +309,10 @@ fn summary(view: &ListView) -> String {
 /// Puts another list in the place of this one and tells the ledger, whether or not who asked waits for it.
 async fn replace(operator: &Operator, list: Option<List>, text: String) -> Result<(), Refusal> {
     let (directory, volumes) = (Arc::clone(&operator.directory), operator.volumes.clone());
+    let now_ms = operator.clock.mono_ms();
     let event = Kind::Recipients.event(operator.clock.stamp(), None, cut(text));
     let replacing = tokio::spawn(async move {
-        directory.replace(&volumes, list).await?;
+        directory.replace(&volumes, list, Some(now_ms)).await?;
         record(&volumes, event).await;
         Ok(())
     });
@@ -289,16 +327,7 @@ async fn record(volumes: &Volumes, event: Event) {
 
 /// `PS-D295`: the file is not right.
 fn wrong(mistakes: &Mistakes) -> Refusal {
-    let told: Vec<String> = mistakes
-        .told
-        .iter()
-        .map(|mistake| match mistake.line {
-            Some(line) => format!("line {line}: {}", mistake.what),
-            None => mistake.what.clone(),
-        })
-        .collect();
-    let more = if mistakes.more == 0 { String::new() } else { format!("; and {} more", mistakes.more) };
-    let message = format!("the list of recipients is not right: {}{more}", told.join("; "));
+    let message = format!("the list of recipients is not right: {mistakes}");
     Refusal::new(Fault::BadRequest, "PS-D295", message, "Nothing was changed: the list from before counts.")
 }
 

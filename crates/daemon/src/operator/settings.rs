@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use penstock_settings::{Change, FILE_BYTES_MAX, Problems, Settings, changes};
+use penstock_settings::{Change, FILE_BYTES_MAX, Problems, Settings, changes, with_kept, without_secrets};
 use penstock_spool::EVENT_TEXT_BYTES_MAX;
 
 use super::Operator;
@@ -20,7 +20,7 @@ pub(super) async fn view(operator: &Operator) -> Result<SettingsView, Refusal> {
         let file = operator.options.settings_file.clone();
         let text = blocking(move || read(&file)).await??;
         let place = operator.options.settings_file.display().to_string();
-        return Ok(SettingsView { text, place, changeable: false, trial: None });
+        return Ok(SettingsView { text: without_secrets(&text), place, changeable: false, trial: None });
     };
     ask(keeper, Request::Settings).await.and_then(of_box)
 }
@@ -35,8 +35,9 @@ pub(super) async fn put(operator: &Operator, text: String, who: &Who) -> Result<
             "Change them there, see what `penstock settings check` says of them, and start the service again.",
         ));
     };
-    Settings::parse(&text).map_err(|problems| wrong(&problems))?;
     let before: Kept = ask(keeper.clone(), Request::Settings).await?;
+    let text = with_kept(&text, before.text.as_deref().unwrap_or_default());
+    Settings::parse(&text).map_err(|problems| wrong(&problems))?;
     let changed = changes(before.text.as_deref().unwrap_or_default(), &text);
     let said = format!("tried for {who}: {}", summary(&changed));
     let event = Kind::Settings.event(operator.clock.stamp(), None, cut(said));
@@ -48,7 +49,7 @@ pub(super) async fn put(operator: &Operator, text: String, who: &Who) -> Result<
 }
 
 fn of_box(kept: Kept) -> Result<SettingsView, Refusal> {
-    let text = kept.text.unwrap_or_default();
+    let text = without_secrets(&kept.text.unwrap_or_default());
     Ok(SettingsView { text, place: "flash".to_owned(), changeable: true, trial: kept.trial })
 }
 

@@ -1,13 +1,13 @@
 //! How everything stands.
 
-use penstock_release::{HopStatus, State as HopState};
+use penstock_release::{Cause, HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
-use super::{Operator, mode, proof, tls};
+use super::{Operator, clients, judging, mode, proof, tls};
 use crate::control::Refusal;
 use crate::control::types::{
-    Alert, ErrorBody, Estimate, Health, HopView, ListenerView, MailView, Progress, Proof, Severity, Status,
-    ThroughView, VolumeView,
+    Alert, ErrorBody, Estimate, Health, HopView, MailView, Progress, Proof, Severity, Status, ThroughView,
+    VolumeView,
 };
 use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
 
@@ -93,8 +93,12 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
         delivered: metrics.released.get(),
     };
     let volumes: Vec<VolumeView> = operator.volumes.all().map(|storage| volume(operator, storage)).collect();
-    let mut alerts = alerts(&mail, &volumes, &hops, stamp.trusted);
+    let mut alerts = alerts(operator, &mail, &volumes, &hops, stamp.trusted);
     alerts.extend(hops.iter().filter_map(|hop| proof::alert(operator, hop)));
+    alerts.extend(clients::alerts(operator));
+    if let Some(what) = operator.sources.view().and_then(|source| source.trouble) {
+        alerts.push(Alert { severity: Severity::Warning, what });
+    }
     alerts.extend(tls::alerts(operator));
     // Of those that are as bad the order is that of above.
     alerts.sort_by_key(|alert| alert.severity);
@@ -121,11 +125,8 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
         hops: hops.into_iter().map(|hop| hop_view(operator, hop)).collect(),
         through: through(operator),
         volumes,
-        listener: ListenerView {
-            addresses: operator.settings.listen.addresses.iter().map(ToString::to_string).collect(),
-            sessions: operator.listening.sessions(),
-            sessions_max: operator.settings.listen.connections_max,
-        },
+        listener: clients::listener(operator),
+        recipients: judging::view(operator),
     })
 }
 
@@ -258,7 +259,13 @@ fn volume_alert(
 }
 
 /// What needs somebody, the worst first.
-fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_trusted: bool) -> Vec<Alert> {
+fn alerts(
+    operator: &Operator,
+    mail: &MailView,
+    volumes: &[VolumeView],
+    hops: &[HopStatus],
+    clock_trusted: bool,
+) -> Vec<Alert> {
     let mut alerts = Vec::new();
     let mut add = |severity, code: &str, message: String, help: &str| {
         let what = ErrorBody { code: code.to_owned(), message, help: help.to_owned() };
@@ -292,9 +299,25 @@ fn alerts(mail: &MailView, volumes: &[VolumeView], hops: &[HopStatus], clock_tru
             let said = hop.last_reply.map(|reply| format!(": {reply}")).unwrap_or_default();
             let message = format!("The next hop {} is {}{said}.", hop.name, hop.state.as_str());
             // It refuses the whole site, and that is no sender's doing.
-            let refuses = hop.cause.is_some() && hop.state.can_be_confirmed();
+            let refuses = hop.can_be_confirmed();
             let severity = if refuses { Severity::Critical } else { Severity::Warning };
             add(severity, "PS-D232", message, hop.advice.unwrap_or_default());
+        }
+        if hop.missing != 0 && hop.state == HopState::Healthy {
+            let message = format!(
+                "At the next hop {} the mail of some mailbox databases waits, since canaries do not arrive: {}.",
+                hop.name,
+                operator.delivery.missing_mailboxes(hop)
+            );
+            add(Severity::Critical, "PS-D234", message, Cause::CanaryMissing.advice());
+        }
+        if !hop.domains.is_empty() {
+            let message = format!(
+                "The next hop {} refuses recipients who are known to be there: the mail of {} waits.",
+                hop.name,
+                hop.domains.join(", ")
+            );
+            add(Severity::Critical, "PS-D236", message, Cause::GoodRefused.advice());
         }
     }
     if mail.held > 0 {

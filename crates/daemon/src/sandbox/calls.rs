@@ -170,7 +170,7 @@ fn arch() -> Compiled<TargetArch> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::ErrorKind;
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::process::ExitStatusExt as _;
@@ -186,13 +186,18 @@ mod tests {
     /// In the process that the second test starts, what it shall do.
     const PART: &str = "PENSTOCK_TEST_PART";
 
+    /// Leaves this thread, and those that it starts, what the daemon keeps.
+    pub(crate) fn restrict_this_thread() {
+        apply_filter(&allowed().unwrap()).unwrap();
+    }
+
     #[test]
     fn a_call_that_is_not_listed_is_not_known_and_the_rest_works() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             // One thread only: the others belong to the tests.
-            apply_filter(&allowed().unwrap()).unwrap();
+            restrict_this_thread();
             assert_eq!(rustix::process::getpriority_process(None), Err(Errno::NOSYS));
             let netlink = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, None);
             assert_eq!(netlink.unwrap_err(), Errno::NOSYS);

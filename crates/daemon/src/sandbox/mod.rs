@@ -71,3 +71,9 @@ pub(crate) fn restrict_calls() {
         }
     }
 }
+
+/// Gives up the same calls for one thread, and those that it starts.
+#[cfg(test)]
+pub(crate) fn restrict_calls_of_this_thread() {
+    calls::tests::restrict_this_thread();
+}

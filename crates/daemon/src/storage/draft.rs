@@ -14,6 +14,8 @@ pub(crate) struct Draft {
     bytes: Vec<u8>,
     /// Where the gap ends; 0 where there is none.
     gap_end: usize,
+    /// Where the message as it came begins.
+    body_at: usize,
 }
 
 impl Draft {
@@ -24,7 +26,8 @@ impl Draft {
         bytes.resize(before.len() + NUMBER_BYTES_MAX, b' ');
         let gap_end = bytes.len();
         bytes.extend_from_slice(behind.as_bytes());
-        Self { bytes, gap_end }
+        let body_at = bytes.len();
+        Self { bytes, gap_end, body_at }
     }
 
     /// Nothing of our own stands on top: the message is another box's, with its lines.
@@ -42,9 +45,16 @@ impl Draft {
         self.bytes.len()
     }
 
-    /// Everything after the number: the rest of the line, and the body.
-    pub(crate) fn behind(&self) -> &[u8] {
-        &self.bytes[self.gap_end..]
+    /// The message without our line.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[self.body_at..]
+    }
+
+    /// Puts more lines of ours on top of what is there.
+    pub(crate) fn put_on_top(&mut self, lines: &str) {
+        self.bytes.splice(..0, lines.bytes());
+        self.gap_end += lines.len();
+        self.body_at += lines.len();
     }
 
     /// Fills the gap, and gives all of it.
@@ -68,10 +78,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_put_on_top_stands_there_and_the_number_in_its_place() {
+        let mut draft = Draft::new("id ", ";\r\n", 0);
+        draft.push(b"body");
+        draft.put_on_top("more\r\n");
+        assert_eq!(draft.body(), b"body");
+        assert_eq!(draft.with_number(MailId::disk(7)), b"more\r\nid d-7;\r\nbody");
+    }
+
+    #[test]
     fn the_number_closes_the_gap_whatever_its_length() {
         for (id, text) in [(7, "id d-7;\r\nbody"), (u64::MAX, "id d-18446744073709551615;\r\nbody")] {
             let mut draft = Draft::new("id ", ";\r\n", 0);
             draft.push(b"body");
+            assert_eq!(draft.body(), b"body");
             assert_eq!(draft.with_number(MailId::disk(id)), text.as_bytes());
         }
     }

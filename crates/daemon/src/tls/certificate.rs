@@ -45,12 +45,12 @@ impl Facts {
         let certificate = parse(der)?;
         let mut names: Vec<String> = host_names(&certificate).take(NAMES_MAX).map(bounded).collect();
         if names.is_empty() {
-            names.push(bounded(&called(certificate.subject())));
+            names.push(bounded(called(certificate.subject())));
         }
         let validity = certificate.validity();
         Ok(Self {
             names,
-            issuer: bounded(&called(certificate.issuer())),
+            issuer: bounded(called(certificate.issuer())),
             is_self_signed: certificate.issuer().as_raw() == certificate.subject().as_raw(),
             not_before_unix_s: validity.not_before.timestamp(),
             not_after_unix_s: validity.not_after.timestamp(),

@@ -80,7 +80,7 @@ impl Material {
         } else {
             in_pfx(certificate, password)?
         };
-        let chain = in_order(found, &key)?;
+        let chain = in_order(&found, &key)?;
         Ok(Self { origin, chain, key })
     }
 
@@ -179,7 +179,7 @@ fn in_pfx(bytes: &[u8], password: &str) -> Result<Found, String> {
 /// The certificate of a key, followed by those of its issuers: tools write them in any order. A root at the end is left
 /// out, since who trusts it has it.
 fn in_order(
-    found: Vec<CertificateDer<'static>>,
+    found: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
 ) -> Result<Vec<CertificateDer<'static>>, String> {
     if found.is_empty() {
@@ -189,7 +189,7 @@ fn in_order(
     let key = key.map_err(|error| format!("the private key cannot be used: {error}"))?;
     let public = key.public_key().ok_or("the private key cannot be used")?;
     let mut parsed = Vec::new();
-    for der in &found {
+    for der in found {
         parsed.push(parse(der)?);
     }
     let own = parsed.iter().position(|it| it.public_key().raw == public.as_ref());

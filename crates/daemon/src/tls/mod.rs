@@ -119,7 +119,7 @@ impl Tls {
 
     /// Shows what is in the file that the settings name, if they name one. Whether they do.
     fn load_file(&self) -> Result<bool, String> {
-        let Some(read) = self.serving.from_file() else { return Ok(false) };
+        let Some(read) = self.serving.read_file() else { return Ok(false) };
         let shown = read.and_then(|material| self.serving.show(&material));
         self.own().trouble = shown.as_ref().err().cloned();
         shown.map(|()| true)

@@ -142,7 +142,7 @@ impl Serving {
     }
 
     /// Reads the certificate that the settings name; `None` if they name none.
-    pub(super) fn from_file(&self) -> Option<Result<Material, String>> {
+    pub(super) fn read_file(&self) -> Option<Result<Material, String>> {
         let certificate = self.settings.certificate_file.as_ref()?;
         let read = || {
             let key = self

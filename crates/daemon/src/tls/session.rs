@@ -105,7 +105,7 @@ impl Session {
             scratch[..held].copy_from_slice(&self.incoming);
             self.incoming = Vec::new();
             let whole = &mut scratch[..held + read];
-            let used = self.process(whole, Job::Read);
+            let used = self.process(whole, &Job::Read);
             let used = used.inspect_err(|_| self.take_alert())?;
             self.incoming = whole[used..].to_vec();
             Poll::Ready(Ok(()))
@@ -113,7 +113,7 @@ impl Session {
     }
 
     /// Looks at records, and does a job when they allow it. How many bytes of them are used up.
-    fn process(&mut self, input: &mut [u8], job: Job<'_>) -> io::Result<usize> {
+    fn process(&mut self, input: &mut [u8], job: &Job<'_>) -> io::Result<usize> {
         let Self { tls, plain, outgoing, ended, .. } = self;
         let mut used = 0;
         loop {
@@ -142,7 +142,7 @@ impl Session {
                     true
                 }
                 ConnectionState::WriteTraffic(traffic) => {
-                    put(traffic, &job, outgoing)?;
+                    put(traffic, job, outgoing)?;
                     false
                 }
                 ConnectionState::BlockedHandshake => false,
@@ -158,7 +158,7 @@ impl Session {
     }
 
     /// The same with what came before.
-    fn process_held(&mut self, job: Job<'_>) -> io::Result<()> {
+    fn process_held(&mut self, job: &Job<'_>) -> io::Result<()> {
         let mut held = std::mem::take(&mut self.incoming);
         let used = self.process(&mut held, job)?;
         held.drain(..used);
@@ -250,7 +250,7 @@ impl AsyncWrite for Session {
         // What is encrypted goes first, so that no more than a record waits.
         ready!(this.poll_send(context))?;
         let piece = &bytes[..bytes.len().min(RECORD_BYTES)];
-        this.process_held(Job::Write(piece))?;
+        this.process_held(&Job::Write(piece))?;
         if let Poll::Ready(Err(error)) = this.poll_send(context) {
             return Poll::Ready(Err(error));
         }
@@ -263,7 +263,7 @@ impl AsyncWrite for Session {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.process_held(Job::Close)?;
+        this.process_held(&Job::Close)?;
         ready!(this.poll_send(context))?;
         Pin::new(&mut this.stream).poll_shutdown(context)
     }

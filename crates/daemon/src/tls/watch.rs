@@ -33,8 +33,8 @@ impl Expiry {
         match days {
             _ if !now.trusted => None,
             ..0 => Some(Self::Over),
-            0..=URGENT_DAYS => Some(Self::Urgent),
-            ..=SOON_DAYS => Some(Self::Soon),
+            days if days <= URGENT_DAYS => Some(Self::Urgent),
+            days if days <= SOON_DAYS => Some(Self::Soon),
             _ => None,
         }
     }

@@ -3,6 +3,8 @@
 //! The daemon is this test's own executable: [`serve_if_asked`] turns it into one. So it can be killed as a power cut or
 //! the kernel would do it.
 
+pub(crate) mod dns;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -17,6 +19,8 @@ use penstock_settings::Settings;
 use tempfile::TempDir;
 
 const SETTINGS_VARIABLE: &str = "PENSTOCK_TEST_SETTINGS";
+/// A name server that is not there, and says so at once: no test asks one of the outer world.
+const NOBODY: &str = "127.0.0.1:9";
 /// A guard against hanging, far above what anything takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -107,6 +111,16 @@ impl Site {
         Self::with("", listen, "")
     }
 
+    /// A site that asks this name server and checks mail, with these settings of `[listen]` and `[authenticity]`.
+    pub(crate) fn with_names(server: &dns::NameServer, listen: &str, authenticity: &str) -> Self {
+        let site = Self::with("", listen, "");
+        let settings = site.directory.path().join("settings.toml");
+        let text = std::fs::read_to_string(&settings).unwrap();
+        let text = text.replace(NOBODY, &server.address.to_string());
+        std::fs::write(settings, text.replace("evaluate = false\n", authenticity)).unwrap();
+        site
+    }
+
     fn with(volume: &str, listen: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (port, hop_port) = (free_port(), free_port());
@@ -114,15 +128,25 @@ impl Site {
         let (at, socket) = (path("volume"), path("control.sock"));
         let settings = format!(
             "[system]\nhostname = \"mx.example.org\"\ncontrol_socket = \"{socket}\"\n\
+             [dns]\nservers = [\"{NOBODY}\"]\n\
              [volume]\npath = \"{at}\"\nsize = \"64MiB\"\nsegment_size = \"1MiB\"\n{volume}\
              [domains]\naccepted = [\"example.org\"]\n\
+             [recipients]\nfind_out = false\n\
              [[next_hop]]\nname = \"exchange\"\naddress = \"127.0.0.1:{hop_port}\"\n\
              [listen]\naddresses = [\"127.0.0.1:{port}\"]\nsize_max = \"16MiB\"\n\
              reserved_max = \"64MiB\"\nreserved_per_source_max = \"64MiB\"\n{listen}\
+             [authenticity]\nevaluate = false\n\
              [release]\nmessages_per_minute_max = 60000\nprobe_interval = \"1s\"\n{more}"
         );
         std::fs::write(directory.path().join("settings.toml"), settings).unwrap();
         Self { directory, port, hop_port, faults: String::new(), daemon: None }
+    }
+
+    /// Changes the text of the settings.
+    pub(crate) fn edit(&self, change: impl FnOnce(String) -> String) {
+        let settings = self.directory.path().join("settings.toml");
+        let text = std::fs::read_to_string(&settings).unwrap();
+        std::fs::write(settings, change(text)).unwrap();
     }
 
     pub(crate) fn start(&mut self) {

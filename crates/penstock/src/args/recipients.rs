@@ -33,7 +33,7 @@ Examples:
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Tell which list there is: of when, how many addresses, in which domains and databases
+    /// Tell which list there is, and what becomes of mail for those who are not on it
     #[command(after_help = "\
 Examples:
   penstock recipients status
@@ -54,6 +54,35 @@ Examples:
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Tell what would be said to an address now, and why
+    #[command(after_help = "\
+While a next hop is there its own answer counts. While none is, whoever is not on the list of recipients is refused with
+550 if the list was in step when the last one went away, put off with 450 if it was older, and taken if there was none.
+
+Examples:
+  penstock recipients check mia@example.org
+  penstock recipients check mia@example.org --json | jq -r .answer")]
+    Check {
+        /// The address
+        address: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Read the list now from where it is read by itself: recipients.file, or the directory in [ldap]
+    #[command(after_help = "\
+A reading that lacks more than a third of the addresses known before is not taken, and none is while no next hop is
+there, unless --believe says so.
+
+Examples:
+  penstock recipients reload
+  penstock recipients reload --believe")]
+    Reload {
+        /// Take what is read however much is missing in it
+        #[arg(long)]
+        believe: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Do away with the list
     #[command(after_help = "\
 Examples:
@@ -70,6 +99,8 @@ impl Recipients {
             Self::Import { daemon, .. }
             | Self::Status { daemon }
             | Self::Find { daemon, .. }
+            | Self::Check { daemon, .. }
+            | Self::Reload { daemon, .. }
             | Self::Clear { daemon } => daemon,
         }
     }

@@ -19,6 +19,9 @@ pub(crate) struct Replay {
     /// All mail that was delivered to addresses in this domain
     #[arg(long, value_name = "DOMAIN", group = "which")]
     pub(crate) domain: Option<String>,
+    /// All mail that was delivered to mailboxes in this database, by the list of recipients (`penstock recipients`)
+    #[arg(long, value_name = "DATABASE", group = "which")]
+    pub(crate) database: Option<String>,
     /// All mail that was delivered
     #[arg(long, group = "which")]
     pub(crate) all: bool,

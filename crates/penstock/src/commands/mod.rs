@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod canary;
+mod clients;
 mod docs;
 mod events;
 mod export;
@@ -26,6 +27,7 @@ pub(crate) use serve::{
 
 use std::io::Write;
 
+use penstock_daemon::control::clients::ClientsFilter;
 use penstock_daemon::control::types::{
     ActionResult, CanaryFilter, ConfirmRequest, EventFilter, Mode, ModeRequest, RemoveRequest, Selection,
 };
@@ -68,6 +70,7 @@ impl Ask {
             | Self::Remove { daemon, .. }
             | Self::Export { daemon, .. }
             | Self::Canary { daemon, .. }
+            | Self::Clients { daemon, .. }
             | Self::Events { daemon, .. }
             | Self::Watch { daemon, .. }
             | Self::Top { daemon, .. } => daemon,
@@ -149,6 +152,7 @@ async fn ask(what: Ask, screen: &mut Screen) -> Result<(), Failure> {
             export::run(&client, id, reason, output.as_deref(), json, screen).await
         }
         Ask::Canary { hop, .. } => canary::run(&client, &CanaryFilter { hop }, json, screen).await,
+        Ask::Clients { limit, .. } => clients::run(&client, ClientsFilter { limit }, json, screen).await,
         Ask::Recipients(what) => recipients::run(&client, what, json, screen).await,
         Ask::Tls(what) => tls::run(&client, what, json, screen).await,
         Ask::Events { message, kind, limit, .. } => {

@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use penstock_daemon::control::Store;
 use penstock_daemon::control::recipients::{
-    FILE_BYTES_MAX, FoundRecipient, ImportedView, ListView, RecipientsView,
+    CheckedRecipient, FILE_BYTES_MAX, FoundRecipient, ImportedView, ListView, RecipientsView,
 };
 
 use super::{acted, write_json};
@@ -38,6 +38,14 @@ pub(super) async fn run(
         Recipients::Find { address, .. } => {
             let found = client.find_recipient(address).await?;
             if json { write_json(&found, screen) } else { tell_found(&found, screen) }
+        }
+        Recipients::Check { address, .. } => {
+            let checked = client.check_recipient(address).await?;
+            if json { write_json(&checked, screen) } else { tell_checked(&checked, screen) }
+        }
+        Recipients::Reload { believe, .. } => {
+            let view = client.reload_recipients(believe).await?;
+            if json { write_json(&view, screen) } else { status(&view, screen) }
         }
         Recipients::Clear { .. } => acted(&client.clear_recipients().await?, json, screen),
     }
@@ -133,9 +141,51 @@ fn status(view: &RecipientsView, screen: &mut Screen) -> Result<(), Failure> {
             writeln!(screen, "There is no list of recipients. `penstock recipients import FILE` gives one.")?;
         }
     }
+    judging(view, screen)?;
     for warning in &view.warnings {
         let warning = plain(warning);
         writeln!(screen, "{}", screen.paint(Style::Warning, &warning))?;
+    }
+    Ok(())
+}
+
+/// What becomes of mail for those who are not on the list, and what that goes by.
+fn judging(view: &RecipientsView, screen: &mut Screen) -> Result<(), Failure> {
+    let now = view.now_unix_ms;
+    if let Some(source) = &view.source {
+        let when = source.read_unix_ms.map(|then| format!(", last {} ago", since(now, then)));
+        let (place, when) = (plain(&source.place), when.unwrap_or_default());
+        writeln!(screen, "\n{}by itself from {place}{when}", label("Read", screen))?;
+        writeln!(screen, "{:12}{}", "", plain(&source.last))?;
+        if let Some(trouble) = &source.trouble {
+            let told = plain(&trouble.to_string());
+            writeln!(screen, "{:12}{}", "", screen.paint(Style::Warning, &told))?;
+            writeln!(screen, "{:12}{}", "", plain(&trouble.help))?;
+        }
+    }
+    let policy = &view.policy;
+    if policy.unknown.is_empty() {
+        return Ok(());
+    }
+    writeln!(screen, "\n{}{}", label("Unknown", screen), plain(&policy.unknown))?;
+    if let Some(then) = policy.away_since_unix_ms {
+        writeln!(screen, "{:12}no next hop has been there for {}", "", since(now, then))?;
+    }
+    if let Some(then) = policy.in_step_unix_ms {
+        let fresh = if policy.in_step { "in step" } else { "not in step any more" };
+        writeln!(screen, "{:12}the list is {fresh}: as of {} ago", "", since(now, then))?;
+    }
+    for entry in &policy.validation {
+        let when = entry.found_unix_ms.map(|then| format!(", found out {} ago", since(now, then)));
+        writeln!(
+            screen,
+            "{:12}{} {}{}: {}",
+            "",
+            plain(&entry.hop),
+            plain(&entry.words),
+            when.unwrap_or_default(),
+            plain(&entry.domain)
+        )?;
     }
     Ok(())
 }
@@ -194,4 +244,17 @@ fn tell_found(found: &FoundRecipient, screen: &mut Screen) -> Result<(), Failure
         }
     };
     Ok(writeln!(screen, "{line}")?)
+}
+
+fn tell_checked(checked: &CheckedRecipient, screen: &mut Screen) -> Result<(), Failure> {
+    let what = match checked.answer.as_str() {
+        "take" => "would be taken",
+        "later" => "would be put off",
+        _ => "would be refused",
+    };
+    writeln!(screen, "{} {what}: {}", plain(&checked.address), plain(&checked.reply))?;
+    for sentence in &checked.why {
+        writeln!(screen, "{}", plain(sentence))?;
+    }
+    Ok(())
 }

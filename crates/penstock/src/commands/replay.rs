@@ -85,8 +85,20 @@ pub(super) async fn run(client: &Client, asked: Replay, screen: &mut Screen) -> 
 }
 
 fn request(asked: Replay) -> Result<ReplayRequest, Failure> {
-    let Replay { ids, mailbox, domain, all: _, from, until, as_attachment, dry_run, again, reason, .. } =
-        asked;
+    let Replay {
+        ids,
+        mailbox,
+        domain,
+        database,
+        all: _,
+        from,
+        until,
+        as_attachment,
+        dry_run,
+        again,
+        reason,
+        ..
+    } = asked;
     let time = |option: &str, text: Option<String>| {
         text.map(|text| moment(option, &text, Day::Last, TIME_HELP)).transpose()
     };
@@ -95,9 +107,10 @@ fn request(asked: Replay) -> Result<ReplayRequest, Failure> {
         let message = "--until is not after --from: nothing lies between";
         return Err(Failure::new(Exit::Usage, "PS-D308", message, TIME_HELP));
     }
-    let which = match (mailbox, domain) {
-        (Some(mailbox), _) => Which::Mailbox(mailbox),
-        (_, Some(domain)) => Which::Domain(domain),
+    let which = match (mailbox, domain, database) {
+        (Some(mailbox), ..) => Which::Mailbox(mailbox),
+        (_, Some(domain), _) => Which::Domain(domain),
+        (.., Some(database)) => Which::Database(database),
         _ if !ids.is_empty() => Which::Ids(ids),
         _ => Which::All,
     };

@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use penstock_daemon::control::recipients::{PolicyView, ValidationEntry};
 use penstock_daemon::control::types::{
-    Alert, Health, HopView, MailView, Mode, ModeView, Progress, Severity, Status, ThroughView, VolumeView,
+    Alert, Health, HopView, ListenerView, MailView, Mode, ModeView, Progress, Severity, Status, ThroughView,
+    VolumeView,
 };
 
 use penstock_daemon::control::volume::ScrubView;
@@ -93,8 +95,10 @@ fn facts(status: &Status) -> Vec<Fact> {
         facts.push(fact);
     }
     facts.push(senders(&status.through));
+    facts.extend(unknown(&status.recipients));
     facts.push(release(&status.mode, still, now));
     facts.extend(done(&status.progress));
+    facts.push(clients(&status.listener));
     facts.extend(status.volumes.iter().map(|volume| room(volume, now)));
     if !status.clock_trusted {
         let text = "not known to be right: nothing expires, and a hold does not end by itself";
@@ -193,6 +197,23 @@ fn senders(through: &ThroughView) -> Fact {
     fact
 }
 
+/// What becomes of mail for unknown recipients? A server that decides itself is worth a line only where it does not.
+fn unknown(policy: &PolicyView) -> Option<Fact> {
+    let takes_all = |entry: &&ValidationEntry| entry.validates == Some(false);
+    let takes_all: Vec<String> =
+        policy.validation.iter().filter(takes_all).map(|entry| plain(&entry.hop)).collect();
+    if policy.decides != "next_hop" {
+        let is_told = !policy.unknown.is_empty() && policy.decides != "not_known_yet";
+        return is_told.then(|| Fact::new("Unknown", None, plain(&policy.unknown)));
+    }
+    let hop = takes_all.first()?;
+    Some(Fact::new(
+        "Unknown",
+        None,
+        format!("{hop} takes mail for every name: its 250 says nothing of recipients"),
+    ))
+}
+
 /// What is being done about it, and who wanted that?
 fn release(view: &ModeView, still: &str, now: u64) -> Fact {
     let (style, mut first) = match view.mode {
@@ -275,6 +296,25 @@ fn room(volume: &VolumeView, now: u64) -> Fact {
         ));
     }
     fact.lines.extend(checked(&volume.scrub, now));
+    fact
+}
+
+/// Who brings mail?
+fn clients(listener: &ListenerView) -> Fact {
+    let sessions = counted(listener.sessions.into(), "session");
+    let mut first = format!("{sessions} of {}", count(listener.sessions_max.into()));
+    if listener.sources > 0 {
+        first += &format!(", from {}", counted(listener.sources.into(), "source"));
+    }
+    let mut fact = Fact::new("Clients", None, first);
+    if let Some(short_of) = &listener.short_of {
+        fact.style = Some(Style::Bad);
+        fact.lines.push(format!("the machine runs short of {}: idle sessions end", plain(short_of)));
+    }
+    if listener.sources_at_limits > 0 {
+        let sources = counted(listener.sources_at_limits.into(), "source");
+        fact.lines.push(format!("{sources} came to a limit within the last minute: penstock clients"));
+    }
     fact
 }
 

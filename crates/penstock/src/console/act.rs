@@ -40,8 +40,8 @@ fn ask(request: &Request, screen: &mut Screen) -> Result<(), Failure> {
     Ok(writeln!(screen, "{}", plain(&done.summary))?)
 }
 
-/// Everything that support asks for first, closed by a checksum. There are no secrets in settings or log, and no text of a
-/// message: whoever adds a setting that is a secret leaves it out here and in `config export`.
+/// Everything that support asks for first, closed by a checksum. There are no secrets in it and in the log, and no text of
+/// a message.
 pub(super) fn report(screen: &mut Screen) -> Result<(), Failure> {
     let daemon = || Daemon { socket: None, json: false };
     let mut kept = Screen::keeping();
@@ -51,7 +51,7 @@ pub(super) fn report(screen: &mut Screen) -> Result<(), Failure> {
         ("clock", look::clock),
         ("mem", look::memory),
         ("net", net::interfaces),
-        ("config", |screen| config::current().and_then(|text| Ok(screen.write_all(text.as_bytes())?))),
+        ("config", |screen| config::shown().and_then(|text| Ok(screen.write_all(text.as_bytes())?))),
         ("journal", |screen| look::journal(REPORT_LOG_LINES, screen)),
     ];
     for (name, write) in own {

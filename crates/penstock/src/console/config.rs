@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use penstock_daemon::keeper::{self, Kept, Request};
-use penstock_settings::{Change, Code, Settings, changes, entries};
+use penstock_settings::{Change, Code, Settings, changes, entries, with_kept, without_secrets};
 
 use super::editor::Lines;
 use super::failure;
@@ -37,7 +37,7 @@ impl Draft {
     pub(super) fn show(&self, key: Option<&str>, screen: &mut Screen) -> Result<(), Failure> {
         let held = current()?;
         let Some(path) = key else {
-            for line in held.lines() {
+            for line in without_secrets(&held).lines() {
                 writeln!(screen, "{}", printable(line))?;
             }
             if self.0.is_some() {
@@ -152,10 +152,15 @@ impl Draft {
     }
 }
 
-/// Writes the settings that hold, in a block that `import` takes.
+/// Writes the settings that hold, in a block that `import` takes. Secrets are left out, which means there: as they are.
 pub(super) fn export(screen: &mut Screen) -> Result<(), Failure> {
-    let text: String = current()?.lines().map(|line| printable(line) + "\n").collect();
+    let text: String = shown()?.lines().map(|line| printable(line) + "\n").collect();
     Ok(screen.write_all(SETTINGS.wrap(&text).as_bytes())?)
+}
+
+/// The settings that hold, without secrets.
+pub(super) fn shown() -> Result<String, Failure> {
+    current().map(|text| without_secrets(&text))
 }
 
 /// The settings that hold: as the first process has them, or where there is none as they stand in the file.
@@ -175,6 +180,8 @@ pub(super) fn current() -> Result<String, Failure> {
 
 /// Has the box run with settings, and waits whether it keeps them.
 pub(super) fn apply(text: &str, screen: &mut Screen) -> Result<(), Failure> {
+    // Settings that were exported have no secrets, and mean those that the box has.
+    let text = &with_kept(text, &current().unwrap_or_default());
     let settings = Settings::parse(text).map_err(|problems| edit::wrong(&problems))?;
     let said =
         "The service starts with these settings. They are kept once it has been well for some seconds.";
@@ -186,11 +193,11 @@ pub(super) fn apply(text: &str, screen: &mut Screen) -> Result<(), Failure> {
     screen.flush()?;
     let first = Path::new(keeper::SOCKET);
     // What an operator does is in the ledger, which the service writes. Where it does not run it cannot.
-    let through_service = await_it(async { Client::new(None).put_settings(text.to_owned()).await })?;
+    let through_service = await_it(async { Client::new(None).put_settings(text.clone()).await })?;
     let trial = match through_service {
         Ok(view) => view.trial,
         Err(Failure::Told(Exit::Unreachable, _)) => {
-            let request = Request::Try { text: text.to_owned(), by: String::new() };
+            let request = Request::Try { text: text.clone(), by: String::new() };
             keeper::ask::<Kept>(first, &request).map_err(|why| Failure::Told(Exit::Failed, why))?.trial
         }
         Err(other) => return Err(other),

@@ -158,7 +158,7 @@ pub(super) enum Config {
     Apply,
     /// Forget the draft
     Discard,
-    /// Write the settings in a block that `import` takes; there are no secrets in them
+    /// Write the settings in a block that `import` takes; secrets are left out, and stay as they are where it is imported
     Export,
     /// Read settings up to a line "--- settings end", and apply them
     Import,
@@ -219,7 +219,7 @@ pub(super) fn understand(line: &str) -> Result<Meaning, Failure> {
         Ok(Typed::Ask(Ask::Recipients(Recipients::Import { .. }))) => Err(failure(
             "PS-K005",
             "a list of recipients does not fit through the console",
-            "`penstock recipients import` on the network takes it; `recipients status` and `find` work here.",
+            "`penstock recipients import` on the network takes it; `recipients status`, `check` and `reload` work here.",
         )),
         Ok(Typed::Ask(Ask::Tls(Tls::Install { file: Some(_), .. }))) => Err(failure(
             "PS-K006",

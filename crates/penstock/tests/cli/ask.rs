@@ -1,6 +1,7 @@
 //! Commands that ask.
 
 use penstock_daemon::control::MailId;
+use penstock_daemon::control::clients::{ClientView, ClientsPage};
 use penstock_daemon::control::types::*;
 use serde_json::json;
 
@@ -23,6 +24,7 @@ Senders   are told 250 as soon as their mail is safe: the next hop is down
 Release   auto: mail goes as the next hop takes it
           The next hop does not answer. Check that the server is up.
 Done      1,204 messages (312.5 MiB) to go; how long is not known while none goes
+Clients   3 sessions of 200, from 2 sources
 Room      2.7 GiB free of 3.0 GiB on the disk: enough for 10 d at today's rate (270.0 MiB a day)
 "
     );
@@ -145,6 +147,81 @@ exchange
     assert_eq!(daemon.run(&["canary", "other"]).printed(), "");
     let page: CanaryPage = serde_json::from_str(daemon.run(&["canary", "--json"]).printed()).unwrap();
     assert_eq!(page.hops[0].canaries[0].state, CanaryState::Failed);
+}
+
+#[test]
+fn status_tells_when_clients_are_too_many_for_the_machine() {
+    let mut world = outage();
+    world.status.listener.sources_at_limits = 1;
+    world.status.listener.short_of = Some("memory".into());
+    let told = Daemon::with(world).run(&["status"]).printed().to_owned();
+    let lines = "\
+Clients   3 sessions of 200, from 2 sources
+          the machine runs short of memory: idle sessions end
+          1 source came to a limit within the last minute: penstock clients
+";
+    assert!(told.contains(lines), "{told}");
+}
+
+#[test]
+fn clients_are_listed_with_what_they_send_and_their_limits() {
+    let mut world = outage();
+    let client = ClientView {
+        source: "192.0.2.7".into(),
+        sessions: 20,
+        messages_per_minute: 600,
+        ..ClientView::default()
+    };
+    world.clients = ClientsPage {
+        sessions: 21,
+        sessions_max: 200,
+        connections: 1_300,
+        refused: 12,
+        displaced: 3,
+        busy: true,
+        held_back: 1,
+        sources: 2,
+        remembered: 9,
+        descriptors: 45,
+        descriptors_max: Some(16_384),
+        memory_free_bytes: Some(100 << 20),
+        reserved_bytes_max: 1 << 30,
+        gateway: Some("10.0.0.1".into()),
+        rows: vec![
+            ClientView {
+                limits: vec!["connections".into(), "messages".into()],
+                recipients_per_minute: 1_250,
+                errors_per_minute: 2,
+                messages: 5_000,
+                refused: 12,
+                seen_ms_ago: 3_000,
+                ..client.clone()
+            },
+            ClientView { source: "2001:db8::/64".into(), sessions: 1, trusted: true, ..client },
+        ],
+        ..ClientsPage::default()
+    };
+    let daemon = Daemon::with(world);
+    assert_eq!(
+        daemon.run(&["clients"]).printed(),
+        "\
+21 sessions of 200 from 2 sources
+since the start 1,300 connections, 12 refused, 0 from networks that are not allowed, 3 ended to make room
+sessions run short: idle ones end sooner
+1 session kept waiting for mistakes
+nearly all connections come from 10.0.0.1: a filter in front belongs into listen.trusted_fronts
+45 of 16,384 file descriptors open, 100.0 MiB of memory free, 0 B of 1.0 GiB reserved for mail
+
+SOURCE         SESSIONS  MSGS/MIN  RCPTS/MIN  ERRORS/MIN  ACCEPTED  REFUSED     SEEN  LIMITS
+192.0.2.7            20       600      1,250           2     5,000       12  3 s ago  connections, messages
+2001:db8::/64         1       600          0           0         0        0  0 s ago  trusted front
+"
+    );
+    let page = daemon.run(&["clients", "--limit", "1", "--json"]).json();
+    assert_eq!(
+        (page["rows"].as_array().unwrap().len(), &page["rows"][0]["source"]),
+        (1, &json!("192.0.2.7"))
+    );
 }
 
 #[test]

@@ -7,9 +7,11 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use penstock_daemon::control::adopt::{Adopted, AdoptedBelow, HandedOver};
+use penstock_daemon::control::clients::{ClientsFilter, ClientsPage};
 use penstock_daemon::control::quarantine::{BounceRequest, HeldFilter, HeldPage, HeldRow};
 use penstock_daemon::control::recipients::{
-    DatabaseView, DomainView, FoundRecipient, ImportedView, ListView, RecipientsView, SkippedView, Upload,
+    CheckedRecipient, DatabaseView, DomainView, FoundRecipient, ImportedView, ListView, PolicyView,
+    RecipientsView, ReloadRequest, SkippedView, SourceView, Upload, ValidationEntry,
 };
 use penstock_daemon::control::replay::{ReplayPage, ReplayRequest};
 use penstock_daemon::control::types::*;
@@ -33,6 +35,8 @@ pub(crate) struct World {
     pub events: Vec<EventView>,
     /// The canaries of each hop.
     pub canaries: Vec<CanaryView>,
+    /// Who connects.
+    pub clients: ClientsPage,
     /// Volumes that do not answer.
     pub unreachable: Vec<String>,
     pub settings: SettingsView,
@@ -82,6 +86,12 @@ impl Operate for Fake {
             canaries: world.canaries.clone(),
         });
         Ok(CanaryPage { now_unix_ms: NOW, hops: hops.collect() })
+    }
+
+    async fn clients(&self, filter: ClientsFilter) -> Result<ClientsPage, Refusal> {
+        let mut page = self.0.lock().unwrap().clients.clone();
+        page.rows.truncate(filter.limit as usize);
+        Ok(page)
     }
 
     async fn show(&self, id: MailId) -> Result<MessageView, Refusal> {
@@ -293,6 +303,21 @@ impl Operate for Fake {
         })
     }
 
+    async fn check_recipient(&self, address: String) -> Result<CheckedRecipient, Refusal> {
+        Ok(CheckedRecipient {
+            address,
+            answer: "later".into(),
+            reply: "450 4.1.1 User cannot be checked now".into(),
+            reason: "unknown_by_old_list".into(),
+            why: vec!["It is not on the list.".into(), "That is old.".into()],
+        })
+    }
+
+    async fn reload_recipients(&self, request: ReloadRequest, who: Who) -> Result<RecipientsView, Refusal> {
+        self.0.lock().unwrap().told.push(format!("uid {}: reload, believe {}", who.uid, request.believe));
+        Ok(recipients())
+    }
+
     async fn import_recipients(
         &self,
         mut file: Upload,
@@ -349,6 +374,30 @@ fn recipients() -> RecipientsView {
         unreadable: false,
         volumes: vec![Store::Disk, Store::Nor],
         warnings: vec!["No probe mailbox is configured for the database Sales.".into()],
+        policy: PolicyView {
+            decides: "older_list".into(),
+            unknown: "No next hop is there: unknown recipients are put off with 450.".into(),
+            away_since_unix_ms: Some(NOW - 5 * HOUR),
+            in_step_unix_ms: Some(NOW - 26 * HOUR),
+            in_step: false,
+            validation: vec![ValidationEntry {
+                hop: "exchange".into(),
+                domain: "example.org".into(),
+                validates: Some(false),
+                words: "takes mail for every name".into(),
+                found_unix_ms: Some(NOW - 7 * HOUR),
+            }],
+        },
+        source: Some(SourceView {
+            place: "ldaps://dc1.example.org".into(),
+            read_unix_ms: Some(NOW - 26 * HOUR),
+            last: "It was not taken: of 2345 addresses 900 are missing.".into(),
+            trouble: Some(ErrorBody {
+                code: "PS-D288".into(),
+                message: "of 2345 addresses 900 are missing".into(),
+                help: "Look whether it is whole.".into(),
+            }),
+        }),
     }
 }
 
@@ -517,7 +566,15 @@ pub(crate) fn outage() -> World {
                 erase_count_max: 3,
                 scrub: ScrubView::default(),
             }],
-            listener: ListenerView { addresses: vec!["[::]:25".into()], sessions: 3, sessions_max: 200 },
+            listener: ListenerView {
+                addresses: vec!["[::]:25".into()],
+                sessions: 3,
+                sessions_max: 200,
+                sources: 2,
+                sources_at_limits: 0,
+                short_of: None,
+            },
+            recipients: PolicyView::default(),
         },
         rows: vec![
             QueueRow {
@@ -551,6 +608,7 @@ pub(crate) fn outage() -> World {
         readable_bytes: usize::MAX,
         unreachable: Vec::new(),
         canaries: Vec::new(),
+        clients: ClientsPage::default(),
         events: vec![
             EventView {
                 at_unix_ms: NOW - 312 * MINUTE,

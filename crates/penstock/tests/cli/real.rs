@@ -37,6 +37,8 @@ impl Appliance {
 [system]
 hostname = \"mx.example.org\"
 control_socket = \"{here}/control.sock\"
+[dns]
+servers = [\"127.0.0.1:9\"]
 [volume]
 path = \"{here}/volume\"
 size = \"64MiB\"

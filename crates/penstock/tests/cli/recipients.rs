@@ -18,6 +18,16 @@ DOMAIN       ADDRESSES
 example.org      2,300
 example.net         40  mail for it is not taken here
 (others)             5
+
+Read        by itself from ldaps://dc1.example.org, last 1 d 2 h ago
+            It was not taken: of 2345 addresses 900 are missing.
+            of 2345 addresses 900 are missing (PS-D288)
+            Look whether it is whole.
+
+Unknown     No next hop is there: unknown recipients are put off with 450.
+            no next hop has been there for 5 h
+            the list is not in step any more: as of 1 d 2 h ago
+            exchange takes mail for every name, found out 7 h ago: example.org
 No probe mailbox is configured for the database Sales.
 ";
 
@@ -78,4 +88,24 @@ fn a_recipient_is_found_with_its_database() {
     assert_eq!(find("all@example.org"), "all@example.org is on the list, in no database\n");
     assert_eq!(find("eve@example.org"), "eve@example.org is not on the list\n");
     assert_eq!(daemon.run(&["recipients", "clear"]).printed(), "cleared\n");
+}
+
+#[test]
+fn what_would_be_said_to_an_address_is_told_with_why() {
+    let daemon = Daemon::with(outage());
+    let checked = daemon.run(&["recipients", "check", "eve@example.org"]);
+    assert_eq!(
+        checked.printed(),
+        "eve@example.org would be put off: 450 4.1.1 User cannot be checked now\nIt is not on the list.\nThat is old.\n"
+    );
+    assert_eq!(daemon.run(&["recipients", "check", "eve@example.org", "--json"]).json()["answer"], "later");
+}
+
+#[test]
+fn a_reload_is_asked_for_and_tells_how_the_list_stands() {
+    let daemon = Daemon::with(outage());
+    assert_eq!(daemon.run(&["recipients", "reload"]).printed(), STATUS);
+    daemon.run(&["recipients", "reload", "--believe"]);
+    let told: Vec<_> = daemon.told().iter().map(|line| line.split_once(": ").unwrap().1.to_owned()).collect();
+    assert_eq!(told, ["reload, believe false", "reload, believe true"]);
 }

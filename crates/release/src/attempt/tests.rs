@@ -141,9 +141,23 @@ fn a_session_that_had_gone_stale_has_cost_nothing() {
 }
 
 #[test]
+fn recipients_who_have_other_hops_are_left_to_them() {
+    let mut attempt = MessageAttempt::new(0..3);
+    attempt.hold_back(|number| (number == 1).then_some(Aside::Elsewhere));
+    let (batch, _) = play(&mut attempt, 9, OK, |_| OK, OK);
+    assert_eq!((batch, attempt.open()), (vec![0, 2], vec![1]));
+    assert_eq!(attempt.outcome(), Outcome::Elsewhere { delivered: true });
+    // None of them is for this hop.
+    let mut attempt = MessageAttempt::new(0..3);
+    attempt.hold_back(|_| Some(Aside::Elsewhere));
+    assert!(!attempt.has_next());
+    assert_eq!(attempt.outcome(), Outcome::Elsewhere { delivered: false });
+}
+
+#[test]
 fn recipients_that_are_held_alone_wait_and_the_others_have_their_mail() {
     let mut attempt = MessageAttempt::new(0..3);
-    attempt.hold_back(|number| (number == 1).then_some(7));
+    attempt.hold_back(|number| (number == 1).then_some(Aside::Held { route: 7 }));
     let (batch, settled) = play(&mut attempt, 9, OK, |_| OK, OK);
     assert_eq!((batch, fates(&settled)), (vec![0, 2], vec![(vec![0, 2], true)]));
     assert_eq!(attempt.open(), [1]);
@@ -151,7 +165,7 @@ fn recipients_that_are_held_alone_wait_and_the_others_have_their_mail() {
 
     // While another waits for its own reason the message waits for that.
     let mut attempt = MessageAttempt::new(0..2);
-    attempt.hold_back(|number| (number == 1).then_some(7));
+    attempt.hold_back(|number| (number == 1).then_some(Aside::Held { route: 7 }));
     play(&mut attempt, 9, OK, |_| "450 4.2.1 busy", OK);
     assert!(matches!(attempt.outcome(), Outcome::Open { delivered: false, .. }));
 }

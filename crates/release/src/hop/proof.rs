@@ -2,7 +2,7 @@
 
 use super::{Hop, LONG_DOWN_MS, State};
 use crate::Now;
-use crate::breaker::Witness;
+use crate::breaker::{Trip, Witness};
 use crate::cause::Cause;
 use crate::config::{Config, PROBES_MAX};
 use crate::fingerprint::Greeting;
@@ -43,33 +43,50 @@ impl Hop {
         is_new
     }
 
-    /// The operator says that it is itself. Tells whether that had been in doubt and it is believed now. Of a hop that
+    /// The operator says that it is itself, and that its databases are there. Tells whether either had been in doubt and is believed now. Of a hop that
     /// does not answer he cannot say anything; one that refuses is tried with mail, and may refuse that.
     pub(crate) fn confirm(&mut self, now: Now) -> bool {
+        if self.state == State::Healthy && self.missing() != 0 {
+            self.give_up_canaries();
+            return true;
+        }
         if self.trust.cause().is_none() || !self.state.can_be_confirmed() {
             return false;
         }
         // He has vouched for it: from now on it takes more than one sender to have it doubted.
         self.trust.mail_taken();
-        // Canaries that stay out may have been the reason: nobody waits for them any longer.
+        self.give_up_canaries();
+        self.take_mail(now)
+    }
+
+    /// Nobody waits any longer for canaries that stay out, which may have been the reason for doubt.
+    fn give_up_canaries(&mut self) {
         self.canaries.give_up();
         self.flow.confirmed();
-        self.take_mail(now)
     }
 
     /// Looks whether mail that it took stays inside it. Tells the probe mailboxes to which canaries are missing, a bit each.
     /// `knows_places` if the mail of their databases can be held alone; else all of it has to wait.
     pub(crate) fn look_inside(&mut self, knows_places: bool, now: Now) -> u16 {
-        // Those of probe mailboxes that the settings no longer have are forgotten.
-        let all = ((1_u32 << self.config.probes.min(PROBES_MAX)) - 1) as u16;
-        // Where none ever came home, their reports may have no way back: that proves nothing either way.
-        let missing = if self.flow.proves() { self.canaries.look_for_missing(now.mono_ms) & all } else { 0 };
-        if missing != 0 && (missing == all || !knows_places) {
+        self.canaries.look_for_missing(now.mono_ms);
+        let missing = self.missing();
+        if missing != 0 && (missing == self.all_probes() || !knows_places) {
             self.require_proof(Cause::CanaryMissing, now);
         } else if self.config.probes == 0 && self.flow.is_retry_queue_rising(now.mono_ms) {
             self.require_proof(Cause::RetryQueue, now);
         }
         missing
+    }
+
+    /// The probe mailboxes to which canaries are missing, a bit each. Where none ever came home, their reports may have no way
+    /// back: that proves nothing either way. Those of probe mailboxes that the settings no longer have are forgotten.
+    pub(crate) fn missing(&self) -> u16 {
+        if self.flow.proves() { self.canaries.missing() & self.all_probes() } else { 0 }
+    }
+
+    /// A bit for each probe mailbox.
+    fn all_probes(&self) -> u16 {
+        ((1_u32 << self.config.probes.min(PROBES_MAX)) - 1) as u16
     }
 
     /// A canary has arrived. Tells whether the hop has proved itself with it.
@@ -114,10 +131,9 @@ impl Hop {
         }
     }
 
-    /// What an attempt showed of recipients. Tells whether nothing more goes for that.
-    pub(crate) fn witnessed(&mut self, witness: Witness<'_>, now: Now) -> bool {
-        let cause = self.trust.witnessed(witness, now.mono_ms);
-        cause.is_some_and(|cause| self.require_proof(cause, now))
+    /// What an attempt showed of recipients. Tells to what nothing more should go for that.
+    pub(crate) fn witnessed(&mut self, witness: Witness<'_>, now: Now) -> Option<Trip> {
+        self.trust.witnessed(witness, now.mono_ms)
     }
 
     /// It took a message. Tells whether that is news to be saved.

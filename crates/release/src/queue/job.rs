@@ -1,6 +1,7 @@
 //! A message, as its caller hands it in and as the queue keeps it.
 
 use super::Kind;
+use crate::ways::WaySet;
 
 /// Attempts are counted up to here.
 pub const ATTEMPTS_MAX: u32 = u8::MAX as u32;
@@ -18,6 +19,15 @@ pub struct Message {
     pub mailbox: u32,
     /// What the operator said of its recipients.
     pub priority: Priority,
+    /// The ways of its open recipients; empty if they are not known, which is taken for the first.
+    pub ways: WaySet,
+}
+
+impl Message {
+    /// When it was accepted, in seconds since 1970; 0 if that is not known.
+    fn accepted_unix_s(&self) -> u32 {
+        self.accepted_unix_ms.map_or(0, |ms| u32::try_from(ms / 1_000).unwrap_or(u32::MAX))
+    }
 }
 
 /// Which mail goes before other mail, by what the operator said of its mailboxes.
@@ -76,11 +86,10 @@ const _: () = assert!(size_of::<Untried>() == 20 && size_of::<Job>() == 36);
 
 impl Job {
     pub(crate) fn new(message: Message, attempts: u32, is_fresh_mail: bool) -> Self {
-        let accepted = message.accepted_unix_ms.map_or(0, |ms| u32::try_from(ms / 1_000).unwrap_or(u32::MAX));
         Self {
             id: message.id,
             size_bytes: message.size_bytes,
-            accepted_unix_s: accepted,
+            accepted_unix_s: message.accepted_unix_s(),
             mailbox: message.mailbox,
             due: 0,
             failed: 0,
@@ -90,6 +99,13 @@ impl Job {
             priority: message.priority,
             is_fresh_mail,
         }
+    }
+
+    /// The same, now that it is known whose it is, and since when it is here.
+    pub(crate) fn known(self, message: Message) -> Self {
+        let accepted_unix_s =
+            if self.accepted_unix_s == 0 { message.accepted_unix_s() } else { self.accepted_unix_s };
+        Self { mailbox: message.mailbox, priority: message.priority, accepted_unix_s, ..self }
     }
 
     pub(super) fn kind(&self) -> Kind {

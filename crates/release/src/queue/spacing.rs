@@ -2,6 +2,8 @@
 //! lies aside and goes one by one, with time between, while other mailboxes go on.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use super::job::{Job, Numbered, Secs};
 use super::row::Row;
@@ -14,6 +16,9 @@ const SPACING_S_MAX: u32 = 300;
 
 /// So many mailboxes at once. Of more, the one that could go soonest is no longer spared.
 const MAILBOXES_MAX: usize = 256;
+
+/// So many mailboxes are spared yet after a restart, those first that were to be spared most.
+pub(crate) const SAVED_MAX: usize = 64;
 
 /// What became of a message, as far as its mailbox is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,25 @@ pub(super) struct Spacing {
 }
 
 impl Spacing {
+    /// What is to be kept over a restart: mailboxes, and the seconds between two messages to each.
+    pub(super) fn saved(&self) -> Vec<(u32, u16)> {
+        let spacing = |spared: &Spared| u16::try_from(spared.spacing_s).unwrap_or(u16::MAX);
+        let mut saved: Vec<(u32, u16)> =
+            self.mailboxes.iter().map(|(mailbox, spared)| (*mailbox, spacing(spared))).collect();
+        saved.sort_unstable_by_key(|(mailbox, spacing_s)| (Reverse(*spacing_s), *mailbox));
+        saved.truncate(SAVED_MAX);
+        saved
+    }
+
+    /// Spares the mailboxes that were spared before a restart, as if they had just had a message.
+    pub(super) fn restore(&mut self, saved: &[(u32, u16)], now: Secs) {
+        for (mailbox, spacing_s) in saved.iter().take(SAVED_MAX).filter(|(mailbox, _)| *mailbox != 0) {
+            let spacing_s = u32::from(*spacing_s).clamp(1, SPACING_S_MAX);
+            let from = now.saturating_add(spacing_s);
+            self.mailboxes.insert(*mailbox, Spared { aside: Row::default(), spacing_s, from, out: None });
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.mailboxes.values().map(|spared| spared.aside.len()).sum()
     }
@@ -85,9 +109,9 @@ impl Spacing {
         })
     }
 
-    /// A message came to an end, for now. Gives back what need not lie aside any longer. The caller hands in the mail of a
-    /// mailbox that is newly spared, with [`put`](Self::put).
-    pub(super) fn ended(&mut self, mailbox: u32, id: u64, end: End, now: Secs) -> Row<Job> {
+    /// A message came to an end, for now. Gives back what need not lie aside any longer, and whether a mailbox is to be
+    /// spared more than before. The caller hands in the mail of one that is newly spared, with [`put`](Self::put).
+    pub(super) fn ended(&mut self, mailbox: u32, id: u64, end: End, now: Secs) -> (Row<Job>, bool) {
         // A second more, since the present one has begun already.
         let after = |spacing_s: u32| now.saturating_add(spacing_s).saturating_add(1);
         let mut freed = Row::default();
@@ -106,8 +130,9 @@ impl Spacing {
             }
         }
         // What was on its way to a mailbox before it was spared says nothing new.
-        if end != End::Throttled || mailbox == 0 || self.mailboxes.contains_key(&mailbox) {
-            return freed;
+        let is_spared = self.mailboxes.contains_key(&mailbox);
+        if end != End::Throttled || mailbox == 0 || is_spared {
+            return (freed, end == End::Throttled && is_spared);
         }
         let soonest =
             self.mailboxes.iter().min_by_key(|(_, spared)| spared.from).map(|(mailbox, _)| *mailbox);
@@ -117,7 +142,7 @@ impl Spacing {
         let spared =
             Spared { aside: Row::default(), spacing_s: SPACING_S, from: after(SPACING_S), out: None };
         self.mailboxes.insert(mailbox, spared);
-        freed
+        (freed, true)
     }
 
     fn forget(&mut self, mailbox: u32) -> Row<Job> {

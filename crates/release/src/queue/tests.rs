@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ways::WaySet;
 
 extern crate std;
 
@@ -15,7 +16,14 @@ fn job(id: u64) -> Job {
 
 /// A message of the backlog to a mailbox.
 fn to(mailbox: u32, id: u64) -> Job {
-    let message = Message { id, size_bytes: 10, accepted_unix_ms: None, mailbox, priority: Priority::Normal };
+    let message = Message {
+        id,
+        size_bytes: 10,
+        accepted_unix_ms: None,
+        mailbox,
+        priority: Priority::Normal,
+        ways: WaySet::default(),
+    };
     Job::new(message, 0, false)
 }
 
@@ -107,16 +115,39 @@ fn mail_to_unknown_mailboxes_goes_by_age_among_the_others() {
     assert_eq!(take_all(&mut queue, 1), [100, 5, 6, 10, 11]);
 }
 
+/// Tells whose a message is.
+fn learn(queue: &mut Queue, id: u64, mailbox: u32, priority: Priority) {
+    if let Some(job) = queue.take_unknown(id) {
+        queue.put(Job { mailbox, priority, ..job });
+    }
+}
+
+#[test]
+fn what_is_parked_expires_like_other_mail() {
+    let mut queue = Queue::default();
+    queue.hold_route(3);
+    let accepted = |id: u64, accepted_unix_s: u32| Job { accepted_unix_s, ..to(1, id) };
+    queue.park(accepted(1, 100), 3);
+    queue.park(accepted(2, 200), 3);
+    assert_eq!(queue.take_expired(100, 1).map(|job| job.id), None);
+    assert_eq!(queue.take_expired(101, 2).map(|job| job.id), Some(1));
+    assert_eq!(queue.take_expired(101, 2).map(|job| job.id), None);
+    // What comes to lie there is looked at, too, within the same second.
+    queue.park(accepted(0, 99), 3);
+    assert_eq!(queue.take_expired(101, 2).map(|job| job.id), Some(0));
+    assert_eq!((queue.len(), queue.bytes()), (1, 10));
+}
+
 #[test]
 fn what_is_learnt_later_counts_from_then_on() {
     let mut queue = queue([1, 2, 3, 4, 5, 7].map(job));
     queue.put(failed(6, 1));
     assert_eq!(queue.unknown_from(0, 2), [1, 2]);
     assert_eq!(queue.unknown_from(4, 3), [4, 5, 6]);
-    (1..=5).for_each(|id| queue.learn(id, 1, Priority::Normal));
-    queue.learn(6, 2, Priority::Normal);
-    queue.learn(7, 2, Priority::First);
-    queue.learn(99, 2, Priority::Normal);
+    (1..=5).for_each(|id| learn(&mut queue, id, 1, Priority::Normal));
+    learn(&mut queue, 6, 2, Priority::Normal);
+    learn(&mut queue, 7, 2, Priority::First);
+    learn(&mut queue, 99, 2, Priority::Normal);
     assert_eq!((queue.unknown_from(0, 9), queue.len()), (Vec::new(), 7));
     assert_eq!(take_all(&mut queue, 1), [7, 1, 6, 2, 3, 4, 5]);
 }
@@ -375,7 +406,7 @@ proptest! {
                         }
                     }
                 }
-                Op::Learn(id, mailbox) => queue.learn(id, mailbox, Priority::Last),
+                Op::Learn(id, mailbox) => learn(&mut queue, id, mailbox, Priority::Last),
                 Op::Hold(route) => queue.hold_route(route),
                 Op::Free(route) => queue.free_route(route),
                 Op::Afresh => queue.begin_afresh(),

@@ -1,7 +1,8 @@
 //! What follows from what happened: to a message, a canary, a probe, and to the hop that it was sent through.
 
-use super::{InFlight, Release};
-use crate::breaker::{Behalf, Witness};
+use super::{InFlight, Release, goes, hop_id};
+use crate::breaker::{Behalf, Trip, Witness};
+use crate::cause::Cause;
 use crate::counters::Counters;
 use crate::custody::{Trouble, Verdict};
 use crate::decision::{CanaryOutcome, Fate, Outcome, SetAside};
@@ -10,6 +11,7 @@ use crate::hop::{Attempt, State};
 use crate::queue::{End, Job, Secs};
 use crate::reply::{Event, Evidence, Phase, Reply};
 use crate::saved::Mode;
+use crate::ways::WayId;
 use crate::{HopId, Now};
 
 /// A message that a server may have taken is not sent again before this, whatever happens.
@@ -22,9 +24,11 @@ impl Release {
     /// A canary that was to be sent has come to an end.
     pub fn canary_ended(&mut self, canary: u64, outcome: CanaryOutcome<'_>, now: Now) {
         self.tick(now);
-        let taken = outcome == CanaryOutcome::Taken;
-        let Some(n) = self.hops.iter_mut().position(|hop| hop.canaries.ended(canary, taken)) else { return };
-        let Some(attempt) = self.canary_attempts[n].take() else { return };
+        let is_it = |going: &Option<(u64, Attempt)>| going.is_some_and(|(id, _)| id == canary);
+        let Some(n) = self.canary_attempts.iter().position(is_it) else { return };
+        let Some((_, attempt)) = self.canary_attempts[n].take() else { return };
+        // Its report may have been here before: there is nothing more to wait for then.
+        self.hops[n].canaries.ended(canary, outcome == CanaryOutcome::Taken);
         self.hops[n].end(attempt);
         match outcome {
             CanaryOutcome::Taken if attempt.trial => self.recover_hop(n, now),
@@ -50,13 +54,23 @@ impl Release {
         self.tick(now);
         for n in 0..self.hops.len() {
             let hop = &mut self.hops[n];
+            let missing_before = hop.canaries.missing();
             if let Some(arrived) = hop.canaries.arrived(canary) {
-                self.changed |= !hop.flow.proves();
+                self.changed |= !hop.flow.proves() || hop.canaries.missing() != missing_before;
                 hop.flow.arrived(&arrived, self.now_ms);
                 if hop.canary_arrived(arrived.id, arrived.probe, now) {
                     self.healed(n, true);
                 }
             }
+        }
+    }
+
+    /// A canary that was taken came back: the server says that it did not and will not reach its mailbox. It is missing from
+    /// now on, as if it had been waited for.
+    pub fn canary_failed(&mut self, canary: u64, now: Now) {
+        self.tick(now);
+        for hop in &mut self.hops {
+            self.changed |= hop.canaries.failed(canary);
         }
     }
 
@@ -83,8 +97,40 @@ impl Release {
         self.tick(now);
         let Some(flying) = self.in_flight.iter_mut().find(|it| it.job.id == message) else { return };
         flying.source = Some(witness.source);
-        let n = usize::from(flying.hop.0);
-        self.changed |= self.hops[n].witnessed(witness, now);
+        let hop = flying.hop;
+        let n = usize::from(hop.0);
+        let cause = match self.hops[n].witnessed(witness, now) {
+            None => return,
+            Some(Trip::Hop(cause)) => cause,
+            Some(Trip::Domain) => {
+                let good = witness.refused.iter().find(|it| it.known_good);
+                let route = good.and_then(|it| self.domains.hold(hop, it.address, self.now_ms));
+                if let Some(route) = route {
+                    self.hold_route(route);
+                    self.changed = true;
+                    return;
+                }
+                // There are more of them than a server that is itself would refuse.
+                Cause::GoodRefused
+            }
+        };
+        self.changed |= self.hops[n].require_proof(cause, now);
+    }
+
+    /// A hop was asked whether it takes the recipient that stands for a domain that is held: if so, its mail goes again.
+    pub fn asked(&mut self, hop: HopId, route: u16, is_taken: bool, now: Now) {
+        self.tick(now);
+        if is_taken {
+            self.free_domains(hop, Some(route));
+        } else {
+            self.domains.refused_again(hop, route, self.now_ms);
+        }
+    }
+
+    /// How often the counters of a hop are to be read while there is mail, in ms.
+    pub fn counting_interval_ms(&self, hop: HopId, now: Now) -> u64 {
+        let n = usize::from(hop.0).min(self.hops.len() - 1); // there is one at least
+        self.hops[n].flow.counting_interval_ms(now.mono_ms)
     }
 
     /// The counters of a hop were read.
@@ -132,7 +178,7 @@ impl Release {
     pub fn finished(&mut self, message: u64, outcome: Outcome<'_>, now: Now) -> Option<Fate> {
         self.tick(now);
         let at = self.in_flight.iter().position(|it| it.job.id == message)?;
-        let InFlight { job, hop, attempt, source } = self.in_flight.swap_remove(at);
+        let InFlight { job, hop, way, ways, attempt, source } = self.in_flight.swap_remove(at);
         let n = usize::from(hop.0);
         self.hops[n].end(attempt);
         if !matches!(outcome, Outcome::NotTried | Outcome::Parked { .. }) {
@@ -140,14 +186,26 @@ impl Release {
         }
         let secs = self.secs();
         self.hops[n].flow.end(outcome.is_delivered());
-        self.queue.ended(&job, end(&outcome), secs);
+        self.changed |= self.ways.queue(way).ended(&job, end(&outcome), secs);
         Some(match outcome {
-            Outcome::NotTried => self.keep(job),
+            Outcome::NotTried => self.keep(job, way),
             Outcome::Parked { route, delivered } => {
                 if delivered {
                     self.passed(n, attempt, now);
                 }
-                self.queue.park(job, route);
+                // Those of another way need not lie aside with the others.
+                match self.ways.after_parking(job.id, ways, way) {
+                    Some(other) => self.ways.queue(other).put(job),
+                    None => self.ways.queue(way).park(job, route),
+                }
+                Fate::Kept
+            }
+            Outcome::Elsewhere { delivered } => {
+                if delivered {
+                    self.passed(n, attempt, now);
+                }
+                let on = ways.other_than(way).unwrap_or_default();
+                self.ways.queue(on).put(job);
                 Fate::Kept
             }
             Outcome::Done { delivered } => {
@@ -155,10 +213,17 @@ impl Release {
                     self.passed(n, attempt, now);
                     self.meter.delivered(u64::from(job.size_bytes), self.now_ms);
                 }
+                self.ways.forget(job.id);
                 Fate::Done
             }
             Outcome::Open { evidence, delivered } => {
-                self.left_open(n, job, (&evidence, source), delivered, attempt, now)
+                // Those of another way have not been tried yet.
+                let on = ways.other_than(way).unwrap_or(way);
+                let fate = self.left_open(n, job, on, (&evidence, source), delivered, attempt, now);
+                if matches!(fate, Fate::SetAside(_)) {
+                    self.ways.forget(job.id);
+                }
+                fate
             }
         })
     }
@@ -171,7 +236,7 @@ impl Release {
         } else if self.hops[n].state() != State::Healthy {
             return; // an attempt from before the trouble: it proves nothing about now
         } else if self.hops[n].doubt.passed() {
-            self.queue.forgive(self.hops[n].last_pass, secs);
+            self.forgive(n, secs);
         }
         let hop = &mut self.hops[n];
         self.changed |= hop.took_mail();
@@ -179,11 +244,19 @@ impl Release {
         hop.pace.delivered(self.now_ms);
     }
 
-    /// Some recipients are open yet.
+    /// What failed since the hop last took a message was not to blame.
+    fn forgive(&mut self, n: usize, secs: Secs) {
+        let since = self.hops[n].last_pass;
+        self.ways.of_hop_mut(hop_id(n)).for_each(|way| way.queue.forgive(since, secs));
+    }
+
+    /// Some recipients are open yet. It goes on, in time, on the way `on`.
+    #[allow(clippy::too_many_arguments, reason = "all that is known of one attempt")]
     fn left_open(
         &mut self,
         n: usize,
         job: Job,
+        on: WayId,
         (evidence, source): (&Evidence<'_>, Option<u64>),
         delivered: bool,
         attempt: Attempt,
@@ -204,13 +277,13 @@ impl Release {
             _ => {}
         }
         // A message that only asked how a hop is owes nothing, where another hop takes mail.
-        let elsewhere = attempt.trial && self.hops.iter().any(|hop| hop.state() == State::Healthy);
+        let elsewhere = attempt.trial && goes(&self.hops)(self.ways.hops(on));
         if elsewhere && about_hop || !involves_message(evidence) || is_throttled(evidence) {
-            self.keep(job)
+            self.keep(job, on)
         } else {
             // What a hop says that is not itself, of a message that asked whether it is again, is no harm by the message.
             let is_harmful = evidence.is_harmful() && !(attempt.trial && about_hop);
-            self.wait(job, evidence, is_harmful, passes_before)
+            self.wait(job, on, evidence, is_harmful, passes_before)
         }
     }
 
@@ -227,11 +300,11 @@ impl Release {
         self.look_whether_it_stands();
     }
 
-    /// Takes down since when no hop takes mail.
+    /// Takes down since when no hop takes mail, on each way.
     pub(super) fn look_whether_it_stands(&mut self) {
-        if self.has_begun && self.hops.iter().all(|hop| hop.state() != State::Healthy) {
-            self.stands_since_ms.get_or_insert(self.now_ms);
-        }
+        let goes = goes(&self.hops);
+        self.ways.iter_mut().for_each(|way| way.look(goes(way.hops), self.now_ms));
+        self.ways.change_over(goes);
     }
 
     /// A trial of a hop succeeded.
@@ -248,24 +321,28 @@ impl Release {
     pub(super) fn healed(&mut self, n: usize, was_real: bool) {
         if was_real {
             let secs = self.secs();
-            self.queue.forgive(self.hops[n].last_pass, secs);
+            self.forgive(n, secs);
         }
-        let stood_since_ms = self.stands_since_ms.take();
-        if stood_since_ms.is_some_and(|ms| self.now_ms - ms >= PILE_UP_MS) || !self.has_begun {
-            self.queue.begin_afresh();
-        }
-        self.has_begun = true;
+        self.ways.of_hop_mut(hop_id(n)).for_each(|way| way.begin(PILE_UP_MS, self.now_ms));
+        self.ways.change_over(goes(&self.hops));
         self.hops[n].doubt.passed();
         self.changed = true;
     }
 
-    fn keep(&mut self, job: Job) -> Fate {
-        self.queue.put_back(job);
+    fn keep(&mut self, job: Job, on: WayId) -> Fate {
+        self.ways.queue(on).put_back(job);
         Fate::Kept
     }
 
     /// A message failed by itself: it waits, or it is poison.
-    fn wait(&mut self, mut job: Job, evidence: &Evidence<'_>, is_harmful: bool, passes_before: Secs) -> Fate {
+    fn wait(
+        &mut self,
+        mut job: Job,
+        on: WayId,
+        evidence: &Evidence<'_>,
+        is_harmful: bool,
+        passes_before: Secs,
+    ) -> Fate {
         let secs = self.secs();
         if is_harmful {
             if job.harms == 0 {
@@ -287,9 +364,9 @@ impl Release {
         let for_ms = self.config.retry_wait_ms(job.id, step).max(least_ms);
         let due = self.due_in(for_ms);
         if evidence.is_unknown() {
-            self.queue.put_unknown(job, due);
+            self.ways.queue(on).put_unknown(job, due);
         } else {
-            self.queue.put_waiting(job, due);
+            self.ways.queue(on).put_waiting(job, due);
         }
         Fate::Waits { for_ms, attempts }
     }

@@ -7,6 +7,7 @@ use crate::flow::Room;
 use crate::hop::{Hop, State, Wish};
 use crate::queue::{Job, Kind};
 use crate::saved::Mode;
+use crate::ways::{WayId, WaySet};
 use crate::{HopId, Now};
 
 impl Release {
@@ -28,10 +29,10 @@ impl Release {
             return Decision::SetAside { message, why: SetAside::Expired };
         }
         let secs = self.secs();
-        let mail = releasing && self.queue.has_any(secs);
+        let mail = releasing && self.ways.has_any(secs);
         if releasing
             && !mail
-            && let Some(due) = self.queue.next_due()
+            && let Some(due) = self.ways.next_due()
         {
             wake.at(self.ms(due));
         }
@@ -41,6 +42,12 @@ impl Release {
         }
         if let Some(decision) = self.next_canary(&mut wake) {
             return decision;
+        }
+        let hops = &self.hops;
+        let takes_mail = |hop: HopId| hops[usize::from(hop.0)].state() == State::Healthy;
+        match self.domains.next_ask(takes_mail, self.now_ms) {
+            Ok((hop, route)) => return Decision::Ask { hop, route },
+            Err(at_ms) => at_ms.into_iter().for_each(|at_ms| wake.at(at_ms)),
         }
         if mail && let Some(decision) = self.next_mail(&mut wake) {
             return decision;
@@ -61,10 +68,10 @@ impl Release {
                     at if at > self.now_ms => wake.at(at),
                     _ => {
                         let secs = self.secs();
-                        if let Some(job) = self.queue.take_any(secs) {
-                            return Some(self.send(job, hop, Why::Trial));
+                        if let Some((way, job)) = self.ways.take_any(hop, secs) {
+                            return Some(self.send(job, way, hop, Why::Trial));
                         }
-                        self.queue.next_due().into_iter().for_each(|due| wake.at(self.ms(due)));
+                        self.ways.next_due().into_iter().for_each(|due| wake.at(self.ms(due)));
                     }
                 },
                 Wish::Canary => return Some(self.begin_canary(n)),
@@ -90,9 +97,9 @@ impl Release {
             for probe in 0..hop.config.probes {
                 let route = route(hop_id(n), probe);
                 match missing & (1 << probe) != 0 {
-                    is_held if is_held == self.queue.is_route_held(route) => {}
-                    true => self.queue.hold_route(route),
-                    false => self.queue.free_route(route),
+                    is_held if is_held == self.is_route_held(route) => {}
+                    true => self.hold_route(route),
+                    false => self.free_route(route),
                 }
             }
         }
@@ -127,19 +134,32 @@ impl Release {
         self.last_canary += 1;
         let canary = self.last_canary;
         let (attempt, probe) = self.hops[n].begin_canary(canary, self.now_ms);
-        self.canary_attempts[n] = Some(attempt);
+        self.canary_attempts[n] = Some((canary, attempt));
         Decision::Canary { hop: hop_id(n), probe, canary }
     }
 
-    /// Mail for a healthy hop.
+    /// Mail for a healthy hop: of each way in turn.
     fn next_mail(&mut self, wake: &mut Wake) -> Option<Decision> {
-        let n = self.choose_hop()?;
+        let secs = self.secs();
+        for way in self.ways.turns() {
+            if self.ways.queue(way).has_any(secs)
+                && let Some(decision) = self.next_mail_of(way, wake)
+            {
+                self.ways.served(way);
+                return Some(decision);
+            }
+        }
+        None
+    }
+
+    fn next_mail_of(&mut self, way: WayId, wake: &mut Wake) -> Option<Decision> {
+        let n = self.choose_hop(way)?;
         let secs = self.secs();
         let turn = match self.room(n) {
-            Room::Any => self.queue.turn(secs),
+            Room::Any => self.ways.queue(way).turn(secs),
             Room::FreshOnly { backlog_from_ms } => {
                 wake.at(backlog_from_ms);
-                if !self.queue.has_due(Kind::Fresh, secs) {
+                if !self.ways.queue(way).has_due(Kind::Fresh, secs) {
                     return None;
                 }
                 Some(Kind::Fresh)
@@ -152,10 +172,11 @@ impl Release {
             }
         };
         if turn.is_none() {
-            if let Some(due) = self.queue.next_due() {
+            if let Some(due) = self.ways.queue(way).next_due() {
                 wake.at(self.ms(due));
             }
-            let early_from_ms = self.hops[n].doubt.early_from_ms(self.queue.waiting_len())?;
+            let waiting_len = self.ways.queue(way).waiting_len();
+            let early_from_ms = self.hops[n].doubt.early_from_ms(waiting_len)?;
             if early_from_ms > self.now_ms {
                 wake.at(early_from_ms);
                 return None;
@@ -167,37 +188,36 @@ impl Release {
             return None;
         }
         let (job, why) = match turn {
-            Some(kind) => (self.queue.take(kind, secs)?, Why::Turn),
-            None => (self.queue.take_earliest()?, Why::Early),
+            Some(kind) => (self.ways.queue(way).take(kind, secs)?, Why::Turn),
+            None => (self.ways.queue(way).take_earliest()?, Why::Early),
         };
-        self.charge(n);
-        Some(self.send(job, hop_id(n), why))
+        self.charge(n, way);
+        Some(self.send(job, way, hop_id(n), why))
     }
 
-    /// The hop for the next message: of those of the best priority at which one is healthy, and that have a connection
+    /// The hop for the next message of a way: of those of the best priority at which one is healthy, and that have a connection
     /// free, the one with the greatest claim.
-    pub(super) fn choose_hop(&self) -> Option<usize> {
-        let healthy = self.hops.iter().filter(|hop| hop.state() == State::Healthy);
-        let priority = healthy.map(|hop| hop.config.priority).min()?;
+    pub(super) fn choose_hop(&self, way: WayId) -> Option<usize> {
+        let of_way = self.ways.hops(way);
+        let hops = || self.hops.iter().enumerate().filter(|(n, _)| of_way.has(hop_id(*n)));
+        let healthy = hops().filter(|(_, hop)| hop.state() == State::Healthy);
+        let priority = healthy.map(|(_, hop)| hop.config.priority).min()?;
         let free = |(_, hop): &(usize, &Hop)| {
             hop.config.priority == priority
                 && hop.wish(self.config.connections_max, self.now_ms) == Wish::Mail
         };
         let claim = |hop: &Hop| hop.credit + i64::from(hop.config.weight);
-        self.hops
-            .iter()
-            .enumerate()
-            .filter(free)
-            .max_by_key(|(n, hop)| (claim(hop), usize::MAX - n))
-            .map(|(n, _)| n)
+        hops().filter(free).max_by_key(|(n, hop)| (claim(hop), usize::MAX - n)).map(|(n, _)| n)
     }
 
     /// Smooth weighted round robin, as nginx has it: all that could have had the message gain a claim by their weight,
     /// the one that gets it pays for all.
-    fn charge(&mut self, chosen: usize) {
+    fn charge(&mut self, chosen: usize, way: WayId) {
+        let of_way = self.ways.hops(way);
         let priority = self.hops[chosen].config.priority;
         let mut total = 0;
-        for hop in &mut self.hops {
+        let hops = self.hops.iter_mut().enumerate().filter(|(n, _)| of_way.has(hop_id(*n)));
+        for (_, hop) in hops {
             let free = hop.wish(self.config.connections_max, self.now_ms) == Wish::Mail;
             if hop.config.priority == priority && free {
                 hop.credit += i64::from(hop.config.weight);
@@ -228,19 +248,20 @@ impl Release {
         self.config.messages_per_minute_max.is_some() || self.hops[n].flow.grade(self.now_ms) == Grade::Blind
     }
 
-    fn send(&mut self, job: Job, hop: HopId, why: Why) -> Decision {
+    fn send(&mut self, job: Job, way: WayId, hop: HopId, why: Why) -> Decision {
         self.ceiling.begin(self.now_ms);
         let n = usize::from(hop.0);
         let attempt = self.hops[n].begin(self.now_ms);
         self.hops[n].flow.begin(!job.is_fresh_mail, self.now_ms);
-        self.in_flight.push(InFlight { job, hop, attempt, source: None });
+        let ways = WaySet::of([way]);
+        self.in_flight.push(InFlight { job, hop, way, ways, attempt, source: None });
         Decision::Send { message: job.id, hop, why }
     }
 
     fn take_expired(&mut self, now: Now) -> Option<u64> {
         let oldest_ms = now.unix_ms?.checked_sub(self.config.expire_after_ms)?;
         let secs = self.secs();
-        self.queue.take_expired(u32::try_from(oldest_ms / 1_000).unwrap_or(u32::MAX), secs).map(|job| job.id)
+        self.ways.take_expired(u32::try_from(oldest_ms / 1_000).unwrap_or(u32::MAX), secs).map(|job| job.id)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Stories of servers that are not themselves, and of senders who would have them look so.
 
 use penstock_release::{
-    Cause, Change, Config, Fate, Greeting, HopConfig, HopId, Mode, Phase, Saved, State, Stillness,
+    Cause, Change, Config, Fate, Greeting, HopConfig, HopId, Mode, Phase, Release, Saved, State, Stillness,
 };
 use proptest::prelude::*;
 
@@ -248,6 +248,44 @@ fn when_known_recipients_of_several_senders_are_refused_nothing_more_goes() {
     assert!(world.confirm());
     world.run_until(3 * HOUR);
     assert_eq!(world.delivered.len() + world.refused.len(), 500);
+}
+
+#[test]
+fn a_domain_that_is_refused_while_others_are_taken_has_its_mail_held_alone_until_it_is_taken_again() {
+    // Of six messages one is for the domain that the server has lost.
+    let is_lost = |id: u64| id.is_multiple_of(6);
+    let mended = 2 * HOUR;
+    let mut world = World::with(with_probes(0), None, move |_, message, now| match message {
+        Some(id) if is_lost(id) && (MINUTE..mended).contains(&now) => Answer::Refuses,
+        _ => Answer::Takes,
+    });
+    world.source = |id| id % 11;
+    world.address =
+        |id| if id.is_multiple_of(6) { format!("{id}@lost.example") } else { format!("{id}@kept.example") };
+    world.refusal = (550, "5.1.10 RESOLVER.ADR.RecipientNotFound", true);
+    world.takes_again_ms = mended;
+    world.offer(1..=1_200);
+    // What the daemon does: mail whose recipients are all held is parked.
+    world.parks_domain = Some(|address| address.ends_with("@lost.example"));
+    world.run_until(HOUR);
+    assert_eq!((world.state(), cause(&world)), (State::Healthy, None), "the others go on");
+    let refused = world.refused.len();
+    assert!((5..=10).contains(&refused), "{refused} were set aside before that");
+    assert!((1..=1_200).filter(|id| !is_lost(*id)).all(|id| world.delivered_ids().contains(&id)));
+    let status = world.release.hops(world.now()).next().unwrap();
+    assert_eq!((&status.domains[..], status.can_be_confirmed()), (&["lost.example".to_owned()][..], true));
+    assert!(world.asked_ms.windows(2).all(|pair| pair[1] - pair[0] >= MINUTE));
+
+    // It is held yet after a restart, and let go by the operator's word too.
+    let saved = Saved::from_bytes(&world.release.saved().to_bytes()).unwrap();
+    let mut again = Release::new(with_probes(0), Some(&saved), Mode::Auto, world.now()).unwrap();
+    let held: Vec<_> = again.held_domains(HopId(0)).map(|(route, _)| route).collect();
+    assert!(held.len() == 1 && again.is_route_held(held[0]));
+    assert!(again.confirm(HopId(0), world.now()) && !again.is_route_held(held[0]));
+
+    world.run_until(mended + 10 * MINUTE);
+    assert_eq!(world.delivered_ids().len() + refused, 1_200);
+    assert!(world.release.hops(world.now()).next().unwrap().domains.is_empty());
 }
 
 #[test]

@@ -128,7 +128,9 @@ pub(crate) fn drain(knows: Knows, messages: u64, per_s: impl Fn(u64) -> f64) -> 
                     Some(Item::Canary(canary))
                 }
                 Decision::Probe { .. } => None,
-                Decision::SetAside { .. } => panic!("nothing is wrong with any message"),
+                Decision::SetAside { .. } | Decision::Ask { .. } => {
+                    panic!("nothing is wrong with any message")
+                }
                 Decision::Wait { .. } => break,
             };
             going.push_back((now_ms + TRANSACTION_MS, item));
@@ -247,7 +249,9 @@ fn work(
                     }
                 }
                 Decision::Probe { hop } => release.probed(hop, None, now),
-                Decision::SetAside { .. } => panic!("nothing is wrong with any message"),
+                Decision::SetAside { .. } | Decision::Ask { .. } => {
+                    panic!("nothing is wrong with any message")
+                }
                 Decision::Wait { .. } => break,
             }
         }

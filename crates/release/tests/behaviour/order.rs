@@ -1,11 +1,11 @@
 //! In which order mail goes: fresh mail and backlog, mailboxes among each other, priorities, and what is spared or held.
 
 use penstock_release::{
-    Config, Decision, Event, Evidence, Fate, HopId, Message, Mode, Now, Outcome, Phase, Priority, Release,
-    Reply, Stillness,
+    Config, Decision, Event, Evidence, Fate, Message, Mode, Now, Outcome, Phase, Priority, Release, Reply,
+    Saved, Stillness,
 };
 
-use crate::world::{Answer, HOUR, MINUTE, SECOND, World, config, message};
+use crate::world::{Answer, HOUR, MINUTE, SECOND, World, config, find_well, message};
 
 /// Messages to one mailbox.
 fn to(mailbox: u32, ids: impl Iterator<Item = u64>) -> impl Iterator<Item = Message> {
@@ -149,8 +149,7 @@ fn now(mono_ms: u64) -> Now {
 /// Release with a server that was found to be well.
 fn releasing() -> Release {
     let mut release = Release::new(config(), None, Mode::Auto, now(0)).unwrap();
-    assert_eq!(release.next(now(0)), Decision::Probe { hop: HopId(0) });
-    release.probed(HopId(0), None, now(0));
+    find_well(&mut release, now(0));
     release
 }
 
@@ -166,22 +165,45 @@ fn after_a_restart_a_message_to_a_spared_mailbox_is_not_sent_once_it_is_known_wh
     let mut release = releasing();
     (1..=3).for_each(|id| release.recover(message(id), 0, 0));
     assert_eq!(sent(&mut release, 0), 1);
-    assert!(release.addressed(1, 7, Priority::Normal));
+    assert!(release.addressed(Message { mailbox: 7, ..message(1) }));
     let event = Event::Reply(Reply::new(432, "4.3.2 STOREDRV.Storage"));
     let evidence = Evidence { phase: Phase::Rcpt, event, accepted: 0 };
     let outcome = Outcome::Open { evidence, delivered: false };
     assert_eq!(release.finished(1, outcome, now(50)), Some(Fate::Kept));
     // Another one of it: seen when its envelope is read. It does not come up again before its time.
     assert_eq!(sent(&mut release, 100), 2);
-    assert!(!release.addressed(2, 7, Priority::Normal));
+    assert!(!release.addressed(Message { mailbox: 7, ..message(2) }));
     assert_eq!(release.finished(2, Outcome::NotTried, now(100)), Some(Fate::Kept));
     assert_eq!(sent(&mut release, 200), 3);
-    assert!(release.addressed(3, 8, Priority::Normal));
+    assert!(release.addressed(Message { mailbox: 8, ..message(3) }));
     release.finished(3, Outcome::Done { delivered: true }, now(200));
     let Decision::Wait { until_ms: Some(at) } = release.next(now(300)) else { panic!("it waits") };
     assert!((10_050..=12_000).contains(&at), "{at}");
     assert_eq!(sent(&mut release, at), 1);
-    assert!(release.addressed(1, 7, Priority::Normal), "it is its turn");
+    assert!(release.addressed(Message { mailbox: 7, ..message(1) }), "it is its turn");
+}
+
+#[test]
+fn a_mailbox_is_spared_yet_after_a_restart() {
+    let mut release = releasing();
+    release.offer(Message { mailbox: 7, ..message(1) });
+    assert_eq!(sent(&mut release, 0), 1);
+    release.take_changed();
+    let event = Event::Reply(Reply::new(432, "4.3.2 STOREDRV.Storage"));
+    let outcome =
+        Outcome::Open { evidence: Evidence { phase: Phase::Rcpt, event, accepted: 0 }, delivered: false };
+    release.finished(1, outcome, now(50));
+    assert!(release.take_changed());
+    let saved = Saved::from_bytes(&release.saved().to_bytes()).unwrap();
+    let mut release = Release::new(config(), Some(&saved), Mode::Auto, now(0)).unwrap();
+    (1..=2).for_each(|id| release.recover(Message { mailbox: 7, ..message(id) }, 0, 0));
+    release.recover(Message { mailbox: 8, ..message(3) }, 0, 0);
+    find_well(&mut release, now(0));
+    assert_eq!(sent(&mut release, 100), 3, "the others do not notice");
+    release.finished(3, Outcome::Done { delivered: true }, now(200));
+    let Decision::Wait { until_ms: Some(at) } = release.next(now(300)) else { panic!("it waits") };
+    assert!((9_000..=12_000).contains(&at), "{at}");
+    assert_eq!(sent(&mut release, at), 1);
 }
 
 #[test]

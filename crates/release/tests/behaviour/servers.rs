@@ -5,7 +5,7 @@ use penstock_release::{
     SetAside, State, Stillness,
 };
 
-use crate::world::{Answer, DAY, HOUR, MINUTE, SECOND, World, config, message};
+use crate::world::{Answer, DAY, HOUR, MINUTE, SECOND, World, config, find_well, message};
 
 #[test]
 fn mail_to_a_healthy_server_goes_at_once_and_in_order() {
@@ -362,8 +362,7 @@ fn two_in_flight(config: Config) -> Release {
     let at = |mono_ms| Now { mono_ms, unix_ms: None };
     let mut release = Release::new(config, None, Mode::Auto, at(0)).unwrap();
     (0..=9).for_each(|id| release.offer(message(id)));
-    assert_eq!(release.next(at(0)), Decision::Probe { hop: HopId(0) });
-    release.probed(HopId(0), None, at(0));
+    find_well(&mut release, at(0));
     assert!(matches!(release.next(at(0)), Decision::Send { message: 0, .. }));
     release.finished(0, Outcome::Done { delivered: true }, at(0));
     for (n, id) in [1, 2].into_iter().enumerate() {

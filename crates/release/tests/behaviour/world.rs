@@ -2,8 +2,8 @@
 //! that happened. Every attempt takes some milliseconds, so that attempts overlap.
 
 use penstock_release::{
-    CanaryOutcome, Config, Decision, Event, Evidence, Fate, Greeting, HopConfig, HopId, Message, Mode, Now,
-    Outcome, Phase, Priority, Refused, Release, Reply, Saved, SetAside, State, Witness,
+    CanaryOutcome, Config, Decision, Event, Evidence, Fate, Greeting, HopConfig, HopId, HopSet, Message,
+    Mode, Now, Outcome, Phase, Priority, Refused, Release, Reply, Saved, SetAside, State, WaySet, Witness,
 };
 
 pub(crate) const SECOND: u64 = 1_000;
@@ -77,6 +77,13 @@ pub(crate) struct World {
     pub(crate) face: Option<Face>,
     /// Who a message came from. Here everything comes from one.
     pub(crate) source: fn(u64) -> u64,
+    /// Whom a message is for. Here everything is for one.
+    pub(crate) address: fn(u64) -> String,
+    /// Which recipients are of a domain that release may hold.
+    pub(crate) parks_domain: Option<fn(&str) -> bool>,
+    /// From when on a server takes the recipient of a domain that is held; and when it was asked.
+    pub(crate) takes_again_ms: u64,
+    pub(crate) asked_ms: Vec<u64>,
     /// What a server says that refuses, and whether the recipients are known to be there.
     pub(crate) refusal: (u16, &'static str, bool),
     /// Whether a canary arrives, by probe mailbox and time.
@@ -94,6 +101,7 @@ pub(crate) struct World {
 pub(crate) fn config() -> Config {
     Config {
         hops: vec![HopConfig { name: "exchange".into(), priority: 0, weight: 1, probes: 0 }],
+        ways: vec![HopSet::ALL],
         connections_max: 5,
         messages_per_minute_max: Some(600),
         retry_schedule_ms: [1, 5, 15, 30, 60].map(|min| min * MINUTE).into(),
@@ -114,9 +122,24 @@ pub(crate) fn now_at(ms: u64) -> Now {
     Now { mono_ms: ms, unix_ms: Some(UNIX_START_MS + ms) }
 }
 
+/// Has every hop asked, and found well.
+pub(crate) fn find_well(release: &mut Release, now: Now) {
+    for _ in release.hops(now).collect::<Vec<_>>() {
+        let Decision::Probe { hop } = release.next(now) else { panic!("a hop is asked before it gets mail") };
+        release.probed(hop, None, now);
+    }
+}
+
 /// A message of which little is known.
 pub(crate) fn message(id: u64) -> Message {
-    Message { id, size_bytes: 1, accepted_unix_ms: None, mailbox: 0, priority: Priority::Normal }
+    Message {
+        id,
+        size_bytes: 1,
+        accepted_unix_ms: None,
+        mailbox: 0,
+        priority: Priority::Normal,
+        ways: WaySet::default(),
+    }
 }
 
 impl World {
@@ -144,6 +167,10 @@ impl World {
             in_flight: Vec::new(),
             face: None,
             source: |_| 1,
+            address: |_| "user@example.com".into(),
+            parks_domain: None,
+            takes_again_ms: 0,
+            asked_ms: Vec::new(),
             refusal: (550, "5.1.1 User unknown", false),
             arrives: Box::new(|_, _| true),
             canaries: Vec::new(),
@@ -199,6 +226,12 @@ impl World {
                 }
                 Decision::Probe { hop } => {
                     self.begin(None, hop);
+                    continue;
+                }
+                Decision::Ask { hop, route } => {
+                    self.asked_ms.push(self.now_ms);
+                    let is_taken = self.now_ms >= self.takes_again_ms;
+                    self.release.asked(hop, route, is_taken, self.now());
                     continue;
                 }
                 Decision::SetAside { message, why } => {
@@ -307,12 +340,22 @@ impl World {
             self.release.finished(message, Outcome::NotTried, self.now()).unwrap();
             return;
         }
+        let held = self.release.held_domains(hop).map(|(route, _)| route).next();
+        if let (Some(route), Some(of_domain)) = (held, self.parks_domain)
+            && of_domain(&(self.address)(message))
+        {
+            let parked = Outcome::Parked { route, delivered: false };
+            self.release.finished(message, parked, self.now()).unwrap();
+            return;
+        }
         if evidence.is_some_and(|evidence| evidence.denies_relay()) && !self.denied.contains(&hop) {
             self.denied.push(hop);
         }
         let (code, text, known_good) = self.refusal;
+        let address = (self.address)(message);
         let refused = Refused {
             recipient: message,
+            address: &address,
             known_good,
             evidence: Evidence {
                 phase: Phase::Rcpt,
@@ -324,7 +367,8 @@ impl World {
         if self.release.can_tell(message, refused, self.now()) {
             self.told.push(message);
         }
-        let witness = Witness { source: (self.source)(message), refused };
+        let taken: &[&str] = if answer == Answer::Takes { &[&address] } else { &[] };
+        let witness = Witness { source: (self.source)(message), refused, taken };
         self.release.witnessed(message, witness, self.now());
         let outcome = match (answer, evidence) {
             (Answer::TakesPart, Some(evidence)) => Outcome::Open { evidence, delivered: true },

@@ -12,8 +12,9 @@ pub enum BareNewlines {
     /// servers make of it cannot be foreseen.
     #[default]
     Refuse,
-    /// Keep it as it came.
-    Keep,
+    /// Make CR LF of each. For devices at the site that know no better: never for strangers, since a signature does not outlive
+    /// it. (To keep them as they are is no choice: a next hop may take for an end of data what is none.)
+    Normalise,
 }
 
 /// What the greeting says after the host name: at most [`GREETING_BYTES_MAX`] bytes of printable ASCII.

@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::replies;
 use crate::reply::Reply;
 
-use super::config::Config;
+use super::config::{BareNewlines, Config};
 use super::event::{CloseReason, Event, ResetReason};
 use super::receiving::{Chunk, Framing, Message, Use};
 
@@ -35,6 +35,7 @@ pub(super) struct Dialogue {
     pub(super) closed: Option<CloseReason>,
     pub(super) commands: u64,
     errors: u32,
+    pub(super) errors_in_all: u64,
     idle_commands: u32,
     /// Transactions that were begun.
     transactions: u32,
@@ -89,6 +90,7 @@ impl Dialogue {
             closed: None,
             commands: 0,
             errors: 0,
+            errors_in_all: 0,
             idle_commands: 0,
             transactions: 0,
             ignored_bytes: 0,
@@ -460,7 +462,11 @@ impl Dialogue {
             return Event::Reset { why };
         }
         self.question = Some(Question::EndOfData);
-        Event::EndOfData { bytes: message.bytes, received_lines: message.received.lines() }
+        Event::EndOfData {
+            bytes: message.bytes,
+            received_lines: message.received.lines(),
+            bare_newlines: message.has_normalised(),
+        }
     }
 
     pub(super) fn accept(&mut self, reply: Option<Reply<'_>>) -> Result<(), Error> {
@@ -479,7 +485,9 @@ impl Dialogue {
             Question::Data => {
                 let is_binary = self.transaction.is_some_and(|transaction| transaction.binary);
                 let framing = match self.chunk {
-                    None => Framing::Dot(Unstuffer::new()),
+                    None => {
+                        Framing::Dot(Unstuffer::new(self.config.bare_newlines == BareNewlines::Normalise))
+                    }
                     Some(_) if is_binary => Framing::BinaryChunks,
                     Some(_) => Framing::Chunks(NewlineWatch::default()),
                 };
@@ -538,6 +546,7 @@ impl Dialogue {
     /// Answers what should not have been sent.
     pub(super) fn error(&mut self, reply: Reply<'_>) -> Event<'static> {
         self.errors += 1;
+        self.errors_in_all += 1;
         self.answer(reply)
     }
 

@@ -36,6 +36,8 @@ pub enum Event<'a> {
         bytes: u64,
         /// How many Received fields the header section has. Whether that is a loop is for the caller to decide.
         received_lines: u32,
+        /// Whether it had bare newlines, each of which has become CR LF.
+        bare_newlines: bool,
     },
     /// ETRN (RFC 1985). Asks for a verdict: whether what waits for this node is sent now.
     Etrn {

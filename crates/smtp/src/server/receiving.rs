@@ -39,15 +39,23 @@ impl Message {
         !matches!(self.framing, Framing::Dot(_))
     }
 
+    /// Whether bare newlines in it have become CR LF, if it is taken.
+    pub(super) fn has_normalised(&self) -> bool {
+        matches!(&self.framing, Framing::Dot(unstuffer) if unstuffer.has_bare_newlines())
+    }
+
     /// Why it cannot be taken, as far as it has come. Both reasons are for good once they hold, and which of them wins at
     /// the end does not depend on how the input was cut into pieces.
     pub(super) fn refusal(&self, config: &Config, ended: bool) -> Option<(ResetReason, Reply<'static>)> {
-        let has_bare_newlines = match &self.framing {
-            Framing::Dot(unstuffer) => unstuffer.has_bare_newlines(),
+        let is_forbidden = match &self.framing {
+            Framing::Dot(unstuffer) => {
+                unstuffer.has_bare_newlines() && config.bare_newlines == BareNewlines::Refuse
+            }
+            // No device that knows no better knows this.
             Framing::Chunks(watch) => watch.has_bare(ended),
             Framing::BinaryChunks => false,
         };
-        if has_bare_newlines && config.bare_newlines == BareNewlines::Refuse {
+        if is_forbidden {
             Some((ResetReason::BareNewline, replies::BARE_NEWLINE))
         } else if self.bytes > config.size_bytes_max {
             Some((ResetReason::TooLarge, replies::MESSAGE_TOO_LARGE))

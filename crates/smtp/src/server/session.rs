@@ -151,6 +151,12 @@ impl Session {
         self.dialogue.commands
     }
 
+    /// How many of these were errors in the protocol. Unlike what [`Config::errors_max`] counts they are not forgotten
+    /// with a message that is accepted.
+    pub fn errors(&self) -> u64 {
+        self.dialogue.errors_in_all
+    }
+
     /// How many bytes of the message that is being received came so far, refused or not, or of a chunk that belongs to
     /// none; 0 between messages.
     pub fn body_bytes(&self) -> u64 {

@@ -92,7 +92,7 @@ impl Peer {
                     assert!(!bytes.is_empty());
                     self.envelope.message.extend_from_slice(bytes);
                 }
-                Event::EndOfData { bytes, received_lines } => {
+                Event::EndOfData { bytes, received_lines, .. } => {
                     let mut taken = std::mem::take(&mut self.envelope);
                     taken.received_lines = received_lines;
                     assert_eq!(taken.message.len() as u64, bytes);

@@ -18,7 +18,7 @@ pub(crate) struct Token(u128);
 
 impl Token {
     /// A new one; `None` where the system has no random bytes, which is the case only in the first moments of a boot.
-    pub(super) fn draw() -> Option<Self> {
+    pub(in crate::deliver) fn draw() -> Option<Self> {
         let mut bytes = [0; 16];
         let flags = rustix::rand::GetRandomFlags::NONBLOCK;
         let drawn = rustix::rand::getrandom(&mut bytes, flags).ok()?;
@@ -26,7 +26,7 @@ impl Token {
     }
 
     /// The return path of its canary.
-    pub(super) fn return_path(self, host_name: &str) -> String {
+    pub(in crate::deliver) fn return_path(self, host_name: &str) -> String {
         format!("{LOCAL_PART}+{self}@{host_name}")
     }
 

@@ -10,7 +10,7 @@ mod report;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use penstock_release::{CanaryOutcome, Found, HopId, Phase};
+use penstock_release::{CanaryOutcome, Found, HopId, HopStatus, PROBES_MAX, Phase};
 use penstock_smtp::{Address, MailFrom, Notify, OriginalRecipient, Recipient, Return, Xtext};
 use tracing::{debug, info, warn};
 
@@ -22,6 +22,7 @@ use book::{Book, Reported};
 pub(crate) use book::{Canary, Fate, OfHop};
 pub(crate) use message::Token;
 pub(crate) use report::REPORT_BYTES_MAX;
+pub(super) use report::Verdict as ReportVerdict;
 
 /// The canaries of all hops.
 #[derive(Debug)]
@@ -165,14 +166,18 @@ impl Delivery {
 
     /// Whether a report on a canary may come.
     pub(crate) fn awaits_report(&self) -> bool {
-        self.canaries.book().awaits_any(self.clock.mono_ms())
+        let now_ms = self.clock.mono_ms();
+        self.canaries.book().awaits_any(now_ms) || self.validations.awaits_any(now_ms)
     }
 
     /// Which canary's return path this is.
     pub(crate) fn return_path(&self, address: &Address<'_>) -> ReturnPath {
+        let now_ms = self.clock.mono_ms();
         match Token::of_return_path(address, self.settings.system.hostname.as_str()) {
             None => ReturnPath::NoCanarys,
-            Some(token) if self.canaries.book().knows(token, self.clock.mono_ms()) => {
+            Some(token)
+                if self.canaries.book().knows(token, now_ms) || self.validations.awaits(token, now_ms) =>
+            {
                 ReturnPath::Awaited(token)
             }
             Some(_) => ReturnPath::Unknown,
@@ -182,6 +187,9 @@ impl Delivery {
     /// Something was sent to the return path of a canary: its report, most likely.
     pub(crate) async fn reported(&self, token: Token, message: &[u8]) {
         let verdict = report::verdict(message);
+        if self.reported_nobody(token, &verdict) {
+            return;
+        }
         let reported = self.canaries.book().reported(token, verdict, self.clock.mono_ms());
         let Some(Reported { hop, id, probe, fate, is_news }) = reported else { return };
         let mailbox = self.probe_mailbox(hop, probe);
@@ -189,6 +197,11 @@ impl Delivery {
         let told = match &fate {
             Fate::Arrived { sojourn_ms } => {
                 self.release().canary_arrived(id, self.now());
+                if let (Some(known), Ok(address)) =
+                    (self.known.get(usize::from(hop.0)), Address::parse(mailbox))
+                {
+                    known.delivered(&address);
+                }
                 self.wake();
                 debug!(hop = name, mailbox, sojourn_ms, "a canary has arrived");
                 is_news.then(|| {
@@ -196,10 +209,20 @@ impl Delivery {
                     format!("{name}: a canary lies in {mailbox}, {sojourn_ms} ms after it was sent")
                 })
             }
-            Fate::Failed(why) => is_news.then(|| {
-                warn!(code = "PS-D291", hop = name, mailbox, why, "a canary was taken and did not arrive");
-                format!("{name}: a canary to {mailbox} was taken and did not arrive: {why}")
-            }),
+            Fate::Failed(why) => {
+                self.release().canary_failed(id, self.now());
+                self.wake();
+                is_news.then(|| {
+                    warn!(
+                        code = "PS-D291",
+                        hop = name,
+                        mailbox,
+                        why,
+                        "a canary was taken and did not arrive"
+                    );
+                    format!("{name}: a canary to {mailbox} was taken and did not arrive: {why}")
+                })
+            }
             _ => None,
         };
         if let Some(text) = told {
@@ -207,6 +230,14 @@ impl Delivery {
             let _ =
                 self.volumes.record(Kind::Hop.event(self.clock.stamp(), None, super::bounded(text))).await;
         }
+    }
+
+    /// The probe mailboxes of a hop whose canaries are missing, as a text.
+    pub(crate) fn missing_mailboxes(&self, hop: &HopStatus) -> String {
+        let is_missing = |probe: &u16| hop.missing & (1 << probe) != 0;
+        let missing: Vec<&str> =
+            (0..PROBES_MAX).filter(is_missing).map(|probe| self.probe_mailbox(hop.id, probe)).collect();
+        missing.join(", ")
     }
 
     pub(crate) fn probe_mailbox(&self, hop: HopId, probe: u16) -> &str {

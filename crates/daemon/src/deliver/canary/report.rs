@@ -12,7 +12,7 @@ const WHY_BYTES_MAX: usize = 200;
 
 /// What has become of a message, by its report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::deliver) enum Verdict {
     /// It lies in the mailbox.
     Delivered,
     /// It will never lie there: why, in one line.

@@ -17,12 +17,12 @@ use tracing::{info, warn};
 use super::Delivery;
 use crate::stop;
 
-/// How often counters are read while mail waits or is on its way: as often as Exchange looks at its own queues.
-const BUSY_INTERVAL_MS: u64 = 2_000;
-/// How often while there is none.
+/// How often counters are read while there is no mail. While there is some, `release` says how often.
 const IDLE_INTERVAL_MS: u64 = 30_000;
-/// Counters stand still when so many readings have the same totals …
-const STILL_READINGS: u32 = 5;
+/// How often it is looked whether there is.
+const LOOK_INTERVAL_MS: u64 = 2_000;
+/// Counters stand still when they have had the same totals for so long …
+const STILL_MS: u64 = 10_000;
 /// … and the hop took so many messages meanwhile.
 const STILL_MESSAGES: u64 = 20;
 
@@ -37,8 +37,8 @@ pub(crate) struct Known {
     pub(crate) trouble: Option<String>,
     /// Messages that the hop took since the start.
     taken: u64,
-    /// How many readings had the totals of the last one, and how many messages it had taken at the first of them.
-    still_readings: u32,
+    /// Since when they have had the totals of the last reading although it took mail, and how many messages it had taken then.
+    still_since_ms: u64,
     still_since_taken: u64,
     last_totals: Option<(Option<u64>, Option<u64>)>,
 }
@@ -54,7 +54,7 @@ enum News {
 impl Known {
     /// Takes a reading. What is to be told.
     fn take(&mut self, reading: Result<Counters, String>, now_ms: u64) -> News {
-        let checked = reading.and_then(|counters| self.check_moving(&counters).map(|()| counters));
+        let checked = reading.and_then(|counters| self.check_moving(&counters, now_ms).map(|()| counters));
         let before = (self.trouble.is_some(), self.read_mono_ms.is_some());
         match checked {
             Ok(counters) => {
@@ -69,15 +69,19 @@ impl Known {
     }
 
     /// Whether totals grow when mail is taken; those of an old exporter, which has none, cannot be held to it.
-    fn check_moving(&mut self, counters: &Counters) -> Result<(), String> {
+    fn check_moving(&mut self, counters: &Counters, now_ms: u64) -> Result<(), String> {
         let totals = (counters.submitted_total, counters.completed_total);
         if totals == (None, None) || self.last_totals != Some(totals) {
-            (self.last_totals, self.still_readings, self.still_since_taken) = (Some(totals), 0, self.taken);
+            (self.last_totals, self.still_since_ms, self.still_since_taken) =
+                (Some(totals), now_ms, self.taken);
             return Ok(());
         }
-        self.still_readings = self.still_readings.saturating_add(1);
         let messages = self.taken - self.still_since_taken;
-        if self.still_readings >= STILL_READINGS && messages >= STILL_MESSAGES {
+        if messages == 0 {
+            // Nothing had to move.
+            self.still_since_ms = now_ms;
+        }
+        if now_ms >= self.still_since_ms + STILL_MS && messages >= STILL_MESSAGES {
             return Err(format!("they stand still, although the server took {messages} messages meanwhile"));
         }
         Ok(())
@@ -122,13 +126,15 @@ impl Delivery {
             let mut due_ms = 0;
             loop {
                 let began_ms = self.clock.mono_ms();
-                if let Some(interval_ms) = self.counting_interval_ms()
-                    && (began_ms >= due_ms || interval_ms == BUSY_INTERVAL_MS)
+                let interval_ms = self.counting_interval_ms(hop);
+                if let Some(interval_ms) = interval_ms
+                    && (began_ms >= due_ms || interval_ms <= LOOK_INTERVAL_MS)
                 {
                     self.read_counters(hop, &url).await;
                     due_ms = began_ms + interval_ms;
                 }
-                self.sleep_until(Some(began_ms + BUSY_INTERVAL_MS)).await;
+                let look_ms = interval_ms.map_or(LOOK_INTERVAL_MS, |ms| ms.min(LOOK_INTERVAL_MS));
+                self.sleep_until(Some(began_ms + look_ms)).await;
             }
         };
         tokio::select! {
@@ -138,7 +144,7 @@ impl Delivery {
     }
 
     /// How often to read now; `None` while the servers are to be left alone.
-    fn counting_interval_ms(&self) -> Option<u64> {
+    fn counting_interval_ms(&self, hop: HopId) -> Option<u64> {
         let now = self.now();
         let mut release = self.release();
         let progress = release.progress(now);
@@ -146,7 +152,7 @@ impl Delivery {
             Mode::Stop => None,
             Mode::Hold { .. } => Some(IDLE_INTERVAL_MS),
             Mode::Auto | Mode::Drain if progress.messages > 0 || progress.in_flight > 0 => {
-                Some(BUSY_INTERVAL_MS)
+                Some(release.counting_interval_ms(hop, now))
             }
             Mode::Auto | Mode::Drain => Some(IDLE_INTERVAL_MS),
         }
@@ -212,13 +218,14 @@ mod tests {
     #[test]
     fn counters_that_stand_still_while_mail_is_taken_are_of_no_use() {
         let mut known = Known::default();
-        for n in 0..2 * u64::from(STILL_READINGS) {
-            known.take(totals(7, 7), n);
+        for n in 0..10 {
+            known.take(totals(7, 7), n * STILL_MS);
         }
         assert_eq!(known.trouble, None, "no mail, and nothing moves");
         known.taken += STILL_MESSAGES;
-        assert_eq!(known.take(totals(7, 7), 100), News::Trouble);
-        assert_eq!(known.take(totals(8, 7), 101), News::Well);
+        assert_eq!(known.take(totals(7, 7), 10 * STILL_MS - 1), News::None);
+        assert_eq!(known.take(totals(7, 7), 10 * STILL_MS), News::Trouble);
+        assert_eq!(known.take(totals(8, 7), 10 * STILL_MS + 1), News::Well);
     }
 
     #[test]

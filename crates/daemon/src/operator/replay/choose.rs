@@ -1,6 +1,7 @@
 //! Which messages a page of a replay is about, and which of their recipients.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use penstock_spool::{Envelope, Fate, MessageId, Recipient, Summary};
 
@@ -9,11 +10,14 @@ use super::times::{self, Place};
 use crate::control::replay::{ReplayPage, ReplayRequest, Which};
 use crate::control::types::Refused;
 use crate::control::{Kind as Fault, MailId, Refusal};
+use crate::directory::{Directory, List, Mailbox};
 use crate::storage::{OpenMessage, Storage};
 use crate::volume::Spool;
 
 /// Messages that a page looks at.
 const LOOKED_AT_PER_PAGE: usize = 4096;
+/// Databases that are named to who asked for one that is not there.
+const NAMES_TOLD: usize = 20;
 /// Envelopes that are opened in one step of the storage thread.
 const OPENED_PER_STEP: usize = 32;
 
@@ -75,12 +79,13 @@ impl Candidate {
 pub(super) async fn choose(
     storage: &Storage,
     request: &ReplayRequest,
+    meant: Option<&Meant>,
     range: Range<MessageId>,
     page: &mut ReplayPage,
 ) -> Result<Found, Refusal> {
     let (candidates, next) = match &request.which {
         Which::Ids(ids) => (named(storage, ids, range, page).await?, None),
-        Which::All | Which::Domain(_) | Which::Mailbox(_) => all(storage, range).await?,
+        Which::All | Which::Domain(_) | Which::Mailbox(_) | Which::Database(_) => all(storage, range).await?,
     };
     let has_range = request.from_unix_ms.is_some() || request.until_unix_ms.is_some();
     let times = if has_range || request.dry_run {
@@ -98,8 +103,8 @@ pub(super) async fn choose(
             place => wanted.push((candidate, place == Place::Unknown)),
         }
     }
-    let chosen = match &request.which {
-        Which::All | Which::Ids(_) => wanted
+    let chosen = match meant {
+        None => wanted
             .into_iter()
             .map(|(Candidate { summary, delivered }, is_undated)| Chosen {
                 id: summary.id,
@@ -109,8 +114,7 @@ pub(super) async fn choose(
                 is_undated,
             })
             .collect(),
-        Which::Domain(domain) => addressed(storage, wanted, Meant::Domain(domain.clone()), page).await?,
-        Which::Mailbox(mailbox) => addressed(storage, wanted, Meant::Mailbox(mailbox.clone()), page).await?,
+        Some(meant) => addressed(storage, wanted, meant, page).await?,
     };
     Ok(Found { chosen, next })
 }
@@ -180,17 +184,37 @@ pub(super) fn nothing_delivered(id: MailId) -> Refusal {
     )
 }
 
-/// Whose mail is replayed.
+/// Whose mail is replayed, where that is not everybody's.
 #[derive(Clone, Debug)]
-enum Meant {
+pub(super) enum Meant {
     Domain(String),
     Mailbox(String),
+    /// The list that counted when the page began, the database's number on it, and what parts a tag from a mailbox.
+    Database(Arc<List>, u16, Option<char>),
 }
 
 impl Meant {
+    /// Whose mail a request is about.
+    pub(super) fn by(which: &Which, directory: &Directory) -> Result<Option<Self>, Refusal> {
+        Ok(match which {
+            Which::All | Which::Ids(_) => None,
+            Which::Domain(domain) => Some(Self::Domain(domain.clone())),
+            Which::Mailbox(mailbox) => Some(Self::Mailbox(mailbox.clone())),
+            Which::Database(name) => {
+                let list = directory.list().ok_or_else(without_list)?;
+                let number = list.database_named(name).ok_or_else(|| no_such_database(name, &list))?;
+                Some(Self::Database(list, number, directory.delimiter()))
+            }
+        })
+    }
+
     fn is(&self, address: &str) -> bool {
         match self {
             Self::Mailbox(mailbox) => address.eq_ignore_ascii_case(mailbox),
+            Self::Database(list, number, delimiter) => {
+                let entry = Mailbox::parse(address).and_then(|mailbox| list.find(&mailbox, *delimiter));
+                entry.is_some_and(|entry| entry.database == Some(*number))
+            }
             Self::Domain(wanted) => {
                 address.rsplit_once('@').is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(wanted))
             }
@@ -214,11 +238,36 @@ impl Meant {
     }
 }
 
+fn without_list() -> Refusal {
+    Refusal::new(
+        Fault::Conflict,
+        "PS-D258",
+        "which mailboxes lie in a database is not known: there is no list of recipients",
+        "Import one with `penstock recipients import`; its help says how Exchange writes it.",
+    )
+}
+
+fn no_such_database(name: &str, list: &List) -> Refusal {
+    let names: Vec<&str> = list.about.databases.iter().map(|(name, _)| name.as_str()).collect();
+    let help = if names.is_empty() {
+        "The list of recipients names no databases: export it with them, and import it again.".to_owned()
+    } else {
+        let more = if names.len() > NAMES_TOLD { " and others" } else { "" };
+        format!("It has {}{more}.", names[..names.len().min(NAMES_TOLD)].join(", "))
+    };
+    Refusal::new(
+        Fault::NotFound,
+        "PS-D259",
+        format!("no recipient on the list lies in a database {name}"),
+        help,
+    )
+}
+
 /// Those messages that have a recipient who is meant, which only their envelopes tell.
 async fn addressed(
     storage: &Storage,
     wanted: Vec<(Candidate, bool)>,
-    meant: Meant,
+    meant: &Meant,
     page: &mut ReplayPage,
 ) -> Result<Vec<Chosen>, Refusal> {
     let mut chosen = Vec::new();
@@ -271,6 +320,7 @@ async fn envelopes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::list;
 
     fn recipients(addresses: &[&str]) -> Vec<Recipient> {
         let recipient = |address: &&str| Recipient { address: (*address).to_owned(), ..Recipient::default() };
@@ -294,6 +344,18 @@ mod tests {
         assert_eq!(meant(site(), &[(0, 5)]), [(0, 2), (4, 1)]);
         assert_eq!(meant(site(), &[(1, 1), (4, 1)]), [(1, 1), (4, 1)]);
         assert_eq!(meant(Meant::Domain("ample.org".into()), &[(0, 5)]), [], "a whole domain");
+    }
+
+    #[test]
+    fn a_database_is_those_whose_mailboxes_the_list_puts_there() {
+        let directory = Directory::default();
+        let of = |name: &str| Meant::by(&Which::Database(name.into()), &directory);
+        assert_eq!(of("DB1").unwrap_err().body.code, "PS-D258");
+        directory.set(list([("mia@example.org", "DB1"), ("tom@example.org", "DB2")]));
+        assert!(of("DB3").unwrap_err().body.help.contains("DB1, DB2"));
+        let meant = of("db2").unwrap().unwrap();
+        let all = recipients(&["mia@example.org", "Tom@Example.org", "new@example.org", "tom+x@example.org"]);
+        assert_eq!(meant.among(&all, &[(0, 4)]), [(1, 1), (3, 1)]);
     }
 
     #[test]

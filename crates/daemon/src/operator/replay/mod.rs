@@ -27,7 +27,7 @@ use crate::control::{Kind as Fault, MailId, Refusal, Store, Who};
 use crate::ledger::{Kind, META_REPLAY};
 use crate::storage::{Recovered, Storage};
 use crate::volume::Spool;
-use choose::Chosen;
+use choose::{Chosen, Meant};
 
 /// The key under which a volume keeps how far a replay has come there.
 const RUN: &[u8] = b"run";
@@ -76,6 +76,7 @@ pub(super) async fn page(
     request: ReplayRequest,
     who: &Who,
 ) -> Result<ReplayPage, Refusal> {
+    let meant = Meant::by(&request.which, &operator.directory)?;
     let run = run_of(&request);
     let mut page = ReplayPage::default();
     let (mut position, mut below) = (request.position, request.below);
@@ -100,8 +101,8 @@ pub(super) async fn page(
             page.unreachable.push(storage.store().as_str().to_owned());
             continue;
         }
-        let replaying =
-            Replaying { operator, storage, request: &request, run: run.as_ref(), who, below: page.below };
+        let (request, meant, run, below) = (&request, meant.as_ref(), run.as_ref(), page.below);
+        let replaying = Replaying { operator, storage, request, meant, run, who, below };
         let left = replaying.go(MessageId(from), &mut page).await?;
         if let Some(next) = left {
             page.next = Some(MailId { store: storage.store(), number: next.0 });
@@ -164,6 +165,8 @@ struct Replaying<'a> {
     operator: &'a Operator,
     storage: &'a Storage,
     request: &'a ReplayRequest,
+    /// Whose mail, where that is not everybody's.
+    meant: Option<&'a Meant>,
     run: Option<&'a ReplayRequest>,
     who: &'a Who,
     /// Messages with lower numbers only.
@@ -173,7 +176,8 @@ struct Replaying<'a> {
 impl Replaying<'_> {
     /// Does it. Where there is more, the first message that was not looked at.
     async fn go(&self, from: MessageId, page: &mut ReplayPage) -> Result<Option<MessageId>, Refusal> {
-        let found = choose::choose(self.storage, self.request, from..MessageId(self.below), page).await?;
+        let found =
+            choose::choose(self.storage, self.request, self.meant, from..MessageId(self.below), page).await?;
         if self.request.dry_run {
             for chosen in &found.chosen {
                 page.count(chosen);

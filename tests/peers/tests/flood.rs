@@ -1,0 +1,159 @@
+//! A hostile run: everything at once that comes to a port 25 which faces the internet, with ordinary mail going on. Mail is
+//! taken throughout, memory stays bounded, and all is free again afterwards.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
+
+use penstock_peers::client::Client;
+use penstock_peers::daemon::{Daemon, Settings};
+use penstock_peers::flood::{Flood, address};
+use penstock_peers::memory::peak_pss_kib;
+use penstock_peers::process::wait_until;
+use penstock_peers::sink::Sink;
+
+/// In KiB, as the kernel counts.
+const MIB: u64 = 1024;
+const IDLE: usize = 5_000;
+const SLOW: usize = 500;
+const RECIPIENTS: u64 = 1_000_000;
+/// Ordinary messages at least, and the pause after each try.
+const MESSAGES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
+fn before(sink: &Sink) -> Settings {
+    // What the flood names as recipients is nobody's; what counts is that mail for the others comes through.
+    Settings::before(sink.address()).listening_as_shipped().set("system.log_level", "\"warn\"")
+}
+
+/// Sends a message as a mail server does that has an address of its own, and tries again if it is put off. How often.
+fn send(daemon: &Daemon, n: usize) -> u32 {
+    for attempt in 1.. {
+        let text = format!("Subject: {n}\r\n\r\nordinary\r\n");
+        if tried(daemon, n, text.as_bytes()) == Some(250) {
+            return attempt;
+        }
+        thread::sleep(PAUSE);
+    }
+    unreachable!("it goes on until it is taken, or until the hang guard")
+}
+
+/// The last code of one try; nothing if the connection ended before.
+fn tried(daemon: &Daemon, n: usize, text: &[u8]) -> Option<u16> {
+    let mut client = Client::try_connect_from(Some(address(0, n)), daemon.address())?;
+    if client.banner.code != 220 {
+        return Some(client.banner.code);
+    }
+    let recipient = format!("RCPT TO:<ordinary-{n}@example.com>\r\n");
+    let steps =
+        ["EHLO ordinary.example\r\n", "MAIL FROM:<someone@example.net>\r\n", recipient.as_str(), "DATA\r\n"];
+    for step in steps {
+        let sent = client.try_send(step.as_bytes());
+        let reply = client.try_reply().filter(|_| sent)?;
+        if reply.code >= 400 {
+            return Some(reply.code);
+        }
+    }
+    let sent = client.try_send(&[text, b".\r\n"].concat());
+    client.try_reply().filter(|_| sent).map(|reply| reply.code)
+}
+
+/// How often each message was tried.
+struct Tries(Vec<u32>);
+
+impl Tries {
+    fn at_once(&self) -> usize {
+        self.0.iter().filter(|tries| **tries == 1).count()
+    }
+
+    fn most(&self) -> u32 {
+        self.0.iter().copied().max().unwrap_or(0)
+    }
+}
+
+/// The whole of the hostile run, with ordinary mail until the last recipient was named.
+fn hostile_run(daemon: &Daemon) -> (Flood, Tries) {
+    let flood = Flood::against(daemon.address())
+        .idle(IDLE)
+        .slow(SLOW)
+        .half_open_tls(100)
+        .garbage(4)
+        .endless()
+        .recipients(8);
+    let mut tries = Vec::new();
+    while tries.len() < MESSAGES || flood.done().recipients.load(Relaxed) < RECIPIENTS {
+        tries.push(send(daemon, tries.len()));
+        thread::sleep(PAUSE);
+    }
+    (flood, Tries(tries))
+}
+
+fn arrived(sink: &Sink) -> usize {
+    let ordinary = |address: &str| address.starts_with("ordinary-");
+    sink.deliveries().iter().filter(|delivery| delivery.to.iter().any(|to| ordinary(&to.address))).count()
+}
+
+/// Waits until nothing is left of the flood but memory of its sources.
+fn assert_all_is_free_again(daemon: &Daemon, descriptors: u64, pss_kib: u64) {
+    wait_until("no session is left", || daemon.metric("penstock_sessions_open") == 0);
+    assert_eq!(daemon.metric("penstock_reserved_bytes"), 0);
+    assert_eq!(daemon.metric("penstock_sessions_held_back"), 0);
+    wait_until("descriptors are closed", || daemon.descriptors() <= descriptors + 8);
+    let clients = daemon.clients();
+    let holding = clients["rows"].as_array().unwrap().iter().filter(|row| row["sessions"] != 0).count();
+    assert_eq!(holding, 0, "{clients}");
+    println!("memory: {} KiB after, {pss_kib} KiB before", daemon.pss_kib());
+    wait_until("memory is given back", || daemon.pss_kib() < pss_kib + 8 * MIB);
+}
+
+fn assert_survives(daemon: &Daemon, sink: &Sink, idle_kib_max: u64) -> Tries {
+    let (descriptors, idle_kib) = (daemon.descriptors(), daemon.pss_kib());
+    let mut outcome = None;
+    let peak_kib = peak_pss_kib(daemon, || {
+        let (flood, tries) = hostile_run(daemon);
+        println!("{:?}", flood.done());
+        println!("at its height: {}", summary(daemon));
+        outcome = Some(tries);
+    });
+    let tries = outcome.unwrap();
+    println!(
+        "{} ordinary messages, {} of them at the first try, {} tries at most; peak {peak_kib} KiB, idle {idle_kib} KiB",
+        tries.0.len(),
+        tries.at_once(),
+        tries.most()
+    );
+    assert!(peak_kib < idle_kib_max, "{peak_kib} KiB");
+    wait_until("all ordinary mail has arrived", || arrived(sink) >= tries.0.len());
+    assert_eq!(arrived(sink), tries.0.len());
+    assert_all_is_free_again(daemon, descriptors, idle_kib);
+    assert_eq!(tried(daemon, 1, b"after\r\n"), Some(250));
+    tries
+}
+
+fn summary(daemon: &Daemon) -> String {
+    let mut clients = daemon.clients();
+    clients["rows"].take();
+    clients.to_string()
+}
+
+#[test]
+fn with_two_hundred_sessions_nobody_who_does_nothing_keeps_mail_out() {
+    let sink = Sink::start(0, 1);
+    let daemon = Daemon::start(before(&sink));
+    let tries = assert_survives(&daemon, &sink, 64 * MIB);
+    // A mail server tries again for days; here hardly anybody has to.
+    assert!(tries.at_once() * 10 >= tries.0.len() * 8, "{} of {} at once", tries.at_once(), tries.0.len());
+    assert!(daemon.metric("penstock_sessions_displaced_total") > 0);
+}
+
+#[test]
+fn with_room_for_all_of_them_memory_stays_below_64_mib() {
+    let sink = Sink::start(0, 1);
+    let daemon = Daemon::start(
+        before(&sink).set("listen.connections_max", "6000").set("listen.connections_per_source_max", "40"),
+    );
+    let tries = assert_survives(&daemon, &sink, 64 * MIB);
+    assert!(tries.at_once() * 10 >= tries.0.len() * 8, "{} of {} at once", tries.at_once(), tries.0.len());
+}
