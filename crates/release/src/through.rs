@@ -61,6 +61,8 @@ pub enum NotThrough {
     Held,
     /// No next hop takes mail; how the first in line stands.
     NextHop(State),
+    /// Its recipients are not all behind the same hops.
+    SeveralWays,
     /// It takes mail again and has not taken a message since: nobody knows yet what its refusals are worth.
     Untested,
     /// It failed several messages in a row and named no cause.
@@ -79,7 +81,7 @@ pub enum NotThrough {
 impl NotThrough {
     /// Whether those who wait already wait in vain: what they wait for is not about to come.
     pub const fn ends_waits(self) -> bool {
-        !matches!(self, Self::Window | Self::Queue { .. } | Self::Untested)
+        !matches!(self, Self::Window | Self::Queue { .. } | Self::Untested | Self::SeveralWays)
     }
 }
 
@@ -93,6 +95,7 @@ impl fmt::Display for NotThrough {
                 Some(_) => write!(out, "the next hop is {}", state.as_str()),
                 None => out.write_str("the next hop is about to be tried"),
             },
+            Self::SeveralWays => out.write_str("its recipients are on several servers"),
             Self::Untested => out.write_str("the next hop has not taken a message since it is well again"),
             Self::Doubt => out.write_str("the next hop fails message after message"),
             Self::AskedForLess => out.write_str("the next hop asked for less mail"),

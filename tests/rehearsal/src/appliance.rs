@@ -201,7 +201,8 @@ impl Appliance {
         while let Some(mail) = self.inflow.pop_front_if(|mail| mail.at_ms <= now_ms) {
             let id = self.held.len();
             self.counters_at_ms = self.counters_at_ms.min(now_ms + COUNTERS_LOOK_INTERVAL_MS);
-            let waits = mail.waits && self.release.through(THROUGH_WAIT_MS, at(now_ms)).is_ok();
+            let waits =
+                mail.waits && self.release.through(WaySet::default(), THROUGH_WAIT_MS, at(now_ms)).is_ok();
             self.held.push(Held::new(mail, now_ms));
             self.held[id].awaited_until_ms = if waits { now_ms + THROUGH_WAIT_MS } else { 0 };
             self.release.offer(self.message(id));

@@ -165,7 +165,7 @@ impl Delivery {
     fn take_out(&self, store: Store) {
         self.release().take_out(|key| MailId::from_key(key).store == store);
         let notes = self.notes();
-        self.through.dismiss(|id| id.store == store && !notes.is_in_flight(id));
+        self.through.dismiss(|id, _| id.store == store && !notes.is_in_flight(id));
     }
 
     /// A message is not to be: it came to be on its volume after its sender was told to come back.

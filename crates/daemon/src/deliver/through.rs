@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use penstock_release::{Found, HopId, NotThrough, Outcome, Refused};
+use penstock_release::{Found, HopId, NotThrough, Outcome, Refused, WaySet};
 use penstock_settings::{Release as Settings, Through as Wanted};
 use penstock_smtp::Address;
-use penstock_spool::Fate;
+use penstock_spool::{Fate, Recipient};
 use tokio::sync::{oneshot, watch};
 
 use super::Delivery;
@@ -48,10 +48,18 @@ pub(crate) enum Waited {
 
 /// The clients that wait, by message.
 #[derive(Debug, Default)]
-struct Waiting(Mutex<HashMap<MailId, oneshot::Sender<Verdict>>>);
+struct Waiting(Mutex<HashMap<MailId, Client>>);
+
+/// A client that waits.
+#[derive(Debug)]
+struct Client {
+    /// Which way its message has.
+    ways: WaySet,
+    told: oneshot::Sender<Verdict>,
+}
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, HashMap<MailId, oneshot::Sender<Verdict>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<MailId, Client>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,9 +82,9 @@ impl Through {
     }
 
     /// Lets the client of a message wait.
-    fn open(&self, id: MailId, wait: Duration) -> Awaited {
-        let (sender, verdict) = oneshot::channel();
-        self.waiting.lock().insert(id, sender);
+    fn open(&self, id: MailId, ways: WaySet, wait: Duration) -> Awaited {
+        let (told, verdict) = oneshot::channel();
+        self.waiting.lock().insert(id, Client { ways, told });
         Awaited { id, verdict, wait, waiting: Arc::clone(&self.waiting) }
     }
 
@@ -86,12 +94,12 @@ impl Through {
 
     /// Takes it upon oneself to tell a client. `None` if it does not wait, or no longer.
     fn claim(&self, id: MailId) -> Option<oneshot::Sender<Verdict>> {
-        self.waiting.lock().remove(&id)
+        self.waiting.lock().remove(&id).map(|client| client.told)
     }
 
     /// Lets go those who wait for messages that `which` says: they are told 250.
-    pub(super) fn dismiss(&self, which: impl Fn(MailId) -> bool) {
-        self.waiting.lock().retain(|id, _| !which(*id));
+    pub(super) fn dismiss(&self, which: impl Fn(MailId, WaySet) -> bool) {
+        self.waiting.lock().retain(|id, client| !which(*id, client.ways));
     }
 }
 
@@ -134,14 +142,15 @@ impl Delivery {
     /// Why not; `None` if the settings say so.
     pub(crate) fn through(&self) -> Result<(), Option<NotThrough>> {
         let wait = self.through.wait.ok_or(None)?;
-        self.release().through(millis(wait), self.now()).map_err(Some)
+        self.release().through(WaySet::default(), millis(wait), self.now()).map_err(Some)
     }
 
     /// The next hop's word on a message that is about to be offered, if that can be expected in time.
-    pub(crate) fn await_verdict(&self, id: MailId) -> Option<Awaited> {
+    pub(crate) fn await_verdict(&self, id: MailId, recipients: &[Recipient]) -> Option<Awaited> {
         let wait = self.through.wait?;
-        self.release().through(millis(wait), self.now()).ok()?;
-        Some(self.through.open(id, wait))
+        let ways = self.ways.of(&self.settings.next_hops, &self.directory, recipients);
+        self.release().through(ways, millis(wait), self.now()).ok()?;
+        Some(self.through.open(id, ways, wait))
     }
 
     /// Lets go those who wait for what is not about to come.
@@ -149,11 +158,20 @@ impl Delivery {
         if self.through.waiting.lock().is_empty() {
             return;
         }
-        let Err(why) = self.release().through(u64::MAX, self.now()) else { return };
-        if why.ends_waits() {
-            let notes = self.notes();
-            self.through.dismiss(|id| !notes.is_in_flight(id));
-        }
+        let (notes, mut release, now) = (self.notes(), self.release(), self.now());
+        let mut known: Vec<(WaySet, bool)> = Vec::new();
+        self.through.waiting.lock().retain(|id, client| {
+            if notes.is_in_flight(*id) {
+                return true;
+            }
+            if let Some((_, waits)) = known.iter().find(|(ways, _)| *ways == client.ways) {
+                return *waits;
+            }
+            let why = release.through(client.ways, u64::MAX, now).err();
+            let waits = !why.is_some_and(NotThrough::ends_waits);
+            known.push((client.ways, waits));
+            waits
+        });
     }
 
     /// An attempt has ended. Its client is told if all recipients were taken, and else let go.
@@ -265,7 +283,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_told_nothing_in_time_goes_and_nobody_can_tell_it_any_more() {
         let (through, (_stop, stopping)) = (through(), watch::channel(false));
-        let awaited = through.open(ID, Duration::from_millis(1));
+        let awaited = through.open(ID, WaySet::default(), Duration::from_millis(1));
         assert!(matches!(awaited.wait(stopping).await, Waited::Late));
         assert!(through.claim(ID).is_none(), "what is refused from now on is the operator's");
     }
@@ -273,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_that_is_being_written_down_is_waited_for_whatever_the_time() {
         let (through, (_stop, stopping)) = (through(), watch::channel(false));
-        let awaited = through.open(ID, Duration::from_millis(1));
+        let awaited = through.open(ID, WaySet::default(), Duration::from_millis(1));
         let client = through.claim(ID).unwrap();
         let writes = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -286,22 +304,22 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_any_longer_when_the_daemon_stops_or_nothing_is_to_come() {
         let (through, (stop, stopping)) = (through(), watch::channel(false));
-        let awaited = through.open(ID, Duration::from_secs(30));
+        let awaited = through.open(ID, WaySet::default(), Duration::from_secs(30));
         let waits = tokio::spawn(awaited.wait(stopping.clone()));
         tokio::task::yield_now().await;
         stop.send(true).unwrap();
         assert!(matches!(waits.await.unwrap(), Waited::Late));
 
         let (_stop, stopping) = watch::channel(false);
-        let awaited = through.open(ID, Duration::from_secs(30));
-        through.dismiss(|id| id == ID);
+        let awaited = through.open(ID, WaySet::default(), Duration::from_secs(30));
+        through.dismiss(|id, _| id == ID);
         assert!(matches!(awaited.wait(stopping).await, Waited::Untold));
     }
 
     #[test]
     fn a_client_that_does_not_wait_leaves_nothing_behind() {
         let through = through();
-        drop(through.open(ID, Duration::from_secs(30)));
+        drop(through.open(ID, WaySet::default(), Duration::from_secs(30)));
         assert!(through.waiting.lock().is_empty());
     }
 }

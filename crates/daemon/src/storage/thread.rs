@@ -88,7 +88,7 @@ impl Answered {
             Self::Stored(answer, Ok(accepted)) => {
                 let id = accepted.id;
                 // Before it is offered: how long it waits depends on what is there already.
-                let verdict = delivery.await_verdict(id);
+                let verdict = delivery.await_verdict(id, &accepted.recipients);
                 if answer.send(Ok(Stored { id, verdict })).is_ok() {
                     delivery.offer(accepted);
                 } else {

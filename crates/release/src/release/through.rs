@@ -1,6 +1,6 @@
 //! Whether a client can wait for the verdict on its message, and be told it.
 
-use super::Release;
+use super::{Release, hop_id};
 use crate::Now;
 use crate::breaker::Refused;
 use crate::custody::Refusal;
@@ -8,27 +8,36 @@ use crate::hop::{Hop, State};
 use crate::progress::Stillness;
 use crate::queue::Kind;
 use crate::through::NotThrough;
+use crate::ways::WaySet;
 
 impl Release {
-    /// Whether a message that comes now can be expected to have its verdict within so long: a next hop is well, bears more
-    /// mail, and what goes first takes less. To be asked before the message is [`offer`](Self::offer)ed.
+    /// Whether a message that comes now, for recipients of these ways, can be expected to have its verdict within so long: a
+    /// next hop is well, bears more mail, and what goes first takes less. To be asked before the message is
+    /// [`offer`](Self::offer)ed.
     ///
     /// # Errors
     /// Why not. The message is as welcome; its client is told 250 without waiting.
-    pub fn through(&mut self, within_ms: u64, now: Now) -> Result<(), NotThrough> {
+    pub fn through(&mut self, ways: WaySet, within_ms: u64, now: Now) -> Result<(), NotThrough> {
         self.tick(now);
         if Stillness::of(self.mode).is_some() {
             return Err(NotThrough::Held);
         }
-        let healthy = self.hops.iter().filter(|hop| hop.state() == State::Healthy);
+        if ways.is_mixed() {
+            return Err(NotThrough::SeveralWays);
+        }
+        let of_way = self.ways.hops(ways.first());
+        let hops =
+            || self.hops.iter().enumerate().filter(|(n, _)| of_way.has(hop_id(*n))).map(|(_, hop)| hop);
+        let healthy = hops().filter(|hop| hop.state() == State::Healthy);
         let Some(priority) = healthy.map(|hop| hop.config.priority).min() else {
-            let first = self.hops.iter().min_by_key(|hop| hop.config.priority);
+            let first = hops().min_by_key(|hop| hop.config.priority);
             return Err(NotThrough::NextHop(first.map_or(State::Untried, Hop::state)));
         };
         let mut why = None;
         for n in 0..self.hops.len() {
             let hop = &self.hops[n];
-            if hop.state() != State::Healthy || hop.config.priority != priority {
+            let is_of_way = of_way.has(hop_id(n));
+            if !is_of_way || hop.state() != State::Healthy || hop.config.priority != priority {
                 continue;
             }
             match self.through_hop(n, within_ms) {
@@ -68,13 +77,15 @@ impl Release {
     /// In how long a message that comes now would have its verdict, by how long the last ones took.
     fn verdict_in_ms(&mut self, n: usize) -> u64 {
         let secs = self.secs();
-        let fresh = self.queue.ready_len(Kind::Fresh) as u64;
+        let (mut fresh, mut backlog) = (0, 0);
+        for way in self.ways.of_hop_mut(hop_id(n)) {
+            fresh += way.queue.ready_len(Kind::Fresh) as u64;
+            if way.queue.has_due(Kind::Backlog, secs) {
+                backlog += way.queue.ready_len(Kind::Backlog) as u64;
+            }
+        }
         // Where both wait they take turns.
-        let backlog = if self.queue.has_due(Kind::Backlog, secs) {
-            (self.queue.ready_len(Kind::Backlog) as u64).min(fresh + 1)
-        } else {
-            0
-        };
+        let backlog = backlog.min(fresh + 1);
         let before = fresh + backlog;
         let hop = &self.hops[n];
         let rounds = (before + u64::from(hop.in_flight)) / u64::from(hop.pace.connections().max(1)) + 1;

@@ -1,7 +1,7 @@
 //! When a client waits for the verdict on its message, and when a refusal can be told it.
 
 use penstock_release::{
-    Config, Counters, Greeting, HopConfig, HopId, Message, Mode, NotThrough, Phase, State,
+    Config, Counters, Greeting, HopConfig, HopId, Message, Mode, NotThrough, Phase, State, WaySet,
 };
 
 use crate::world::{Answer, DAY, HOUR, MINUTE, SECOND, World, config, message};
@@ -11,7 +11,7 @@ const WAIT_MS: u64 = 30 * SECOND;
 
 fn through(world: &mut World) -> Result<(), NotThrough> {
     let now = world.now();
-    world.release.through(WAIT_MS, now)
+    world.release.through(WaySet::default(), WAIT_MS, now)
 }
 
 /// A world whose server has taken a message and takes more.
