@@ -207,7 +207,7 @@ fn everybody_is_refused_only_when_nobody_was_taken_put_off_or_left_out() {
         assert_eq!(attempt.refusal_of_all().is_some(), all, "{of_two}");
     }
     let mut attempt = MessageAttempt::new(0..3);
-    attempt.hold_back(|number| (number == 0).then_some(7));
+    attempt.hold_back(|number| (number == 0).then_some(Aside::Held { route: 7 }));
     play(&mut attempt, 10, OK, |_| refused, OK);
     assert_eq!(attempt.refusal_of_all(), None);
 }
