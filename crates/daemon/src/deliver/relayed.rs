@@ -117,7 +117,7 @@ async fn spf_passed(storage: &Storage, message: MessageId) -> Option<bool> {
     let events = storage.look(Spool::events).await.ok()?;
     let found = tokio::task::spawn_blocking(move || {
         let of_it = events.into_iter().filter(|event| event.message == Some(message));
-        let mut findings = of_it.filter(|event| Kind::name_of(event.code) == "authenticity");
+        let mut findings = of_it.filter(|event| event.code == Kind::Authenticity as u16);
         findings.next().map(|event| is_pass(&event.text))
     });
     found.await.ok()?

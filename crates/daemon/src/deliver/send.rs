@@ -46,8 +46,11 @@ impl Delivery {
             // The operator gave recipients back while the others were on their way.
             self.offer_again(id).await;
         }
-        if let Ended::Tried(attempt) = &mut ended {
-            self.tell_unreported(id, hop, attempt).await;
+        if let Ended::Tried(attempt) = &mut ended
+            && !attempt.unreported().is_empty()
+        {
+            // It is rare, and holds a connection of its own: not in the space of every attempt.
+            Box::pin(self.tell_unreported(id, hop, attempt)).await;
         }
     }
 
