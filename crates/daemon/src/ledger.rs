@@ -42,6 +42,8 @@ pub(crate) enum Kind {
     Repaired = 14,
     /// It came to be safe after its sender had been told to come back.
     TooLate = 15,
+    /// A next hop refused it while its client waited, who was told so: it is nobody's any more.
+    Refused = 16,
     /// A next hop took it that sends no report of its delivery, which its sender had asked for.
     Relayed = 17,
     /// The operator removed it.
@@ -91,6 +93,7 @@ impl Kind {
         Self::Damaged,
         Self::Repaired,
         Self::TooLate,
+        Self::Refused,
         Self::Relayed,
         Self::Removed,
         Self::Exported,
@@ -123,6 +126,7 @@ impl Kind {
             Self::Damaged => "damaged",
             Self::Repaired => "repaired",
             Self::TooLate => "too_late",
+            Self::Refused => "refused",
             Self::Relayed => "relayed",
             Self::Removed => "removed",
             Self::Exported => "exported",

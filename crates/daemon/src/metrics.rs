@@ -77,6 +77,13 @@ pub(crate) struct Metrics {
     pub(crate) held: Counter,
     /// Messages that the next hop took for at least one recipient.
     pub(crate) released: Counter,
+    /// Messages whose clients waited for the next hop's word: it took them; refused them, and the client was told; said
+    /// nothing in time; or nothing that could be told. And how long they waited together, in ms.
+    pub(crate) through_taken: Counter,
+    pub(crate) through_refused: Counter,
+    pub(crate) through_late: Counter,
+    pub(crate) through_untold: Counter,
+    pub(crate) through_waited_ms: Counter,
     /// What came in over the last day.
     pub(crate) inflow: Inflow,
 }

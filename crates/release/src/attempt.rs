@@ -30,6 +30,12 @@ pub struct MessageAttempt {
     /// Offer them one by one, since one of them may have spoilt it for all.
     split: bool,
     delivered: bool,
+    /// How many recipients it is for.
+    all: usize,
+    /// Who was refused for good, and how.
+    refused: Vec<(u16, Found)>,
+    /// What the message was refused with that had been offered to all at once, where that judges what is in it.
+    refused_whole: Option<Found>,
     /// What kept recipients open; the last of several.
     kept_open: Option<Found>,
 }
@@ -69,8 +75,12 @@ pub struct Settled {
 impl MessageAttempt {
     /// An attempt for these recipients, who are open.
     pub fn new(open: impl IntoIterator<Item = u16>) -> Self {
+        let to_offer: VecDeque<u16> = open.into_iter().collect();
         Self {
-            to_offer: open.into_iter().collect(),
+            all: to_offer.len(),
+            refused: Vec::new(),
+            refused_whole: None,
+            to_offer,
             batch: Vec::new(),
             put_off: Vec::new(),
             parked: Vec::new(),
@@ -164,6 +174,9 @@ impl MessageAttempt {
         open.append(&mut unsaid);
         open.sort_unstable();
         open.into_iter().rev().for_each(|number| self.to_offer.push_front(number));
+        for Fated { recipients, found, .. } in fates.iter().filter(|fated| !fated.delivered) {
+            self.refused.extend(recipients.iter().map(|number| (*number, found.clone())));
+        }
         Settled { fates, goes_on }
     }
 
@@ -177,6 +190,9 @@ impl MessageAttempt {
             Verdict::Held => fates.push(Fated { recipients, delivered: false, found }),
             Verdict::SplitRecipients => {
                 self.split = true;
+                if recipients.len() == self.all && found.evidence().judges_message() {
+                    self.refused_whole = Some(found);
+                }
                 recipients.into_iter().rev().for_each(|number| self.to_offer.push_front(number));
             }
             Verdict::Accepted
@@ -188,6 +204,28 @@ impl MessageAttempt {
                 self.kept_open = Some(found);
             }
         }
+    }
+
+    /// Who was refused for good so far, and how.
+    pub fn refused(&self) -> &[(u16, Found)] {
+        &self.refused
+    }
+
+    /// Where everybody was refused, what was said to each: to one after the other, or of the message to all of them at once.
+    /// In the latter case they are offered one by one next, in case it was about one of them, unless
+    /// [`refuse_all`](Self::refuse_all) says that this is the end of it.
+    pub fn refusal_of_all(&self) -> Option<Vec<(u16, Found)>> {
+        if self.refused.len() == self.all {
+            return Some(self.refused.clone());
+        }
+        let whole = self.refused_whole.as_ref().filter(|_| self.to_offer.len() == self.all)?;
+        Some(self.to_offer.iter().map(|number| (*number, whole.clone())).collect())
+    }
+
+    /// Ends it with everybody refused, as [`refusal_of_all`](Self::refusal_of_all) says: the sender is told.
+    pub fn refuse_all(&mut self) {
+        self.refused = self.refusal_of_all().unwrap_or_default();
+        self.close();
     }
 
     /// All that are open have another fate now, given by the caller.

@@ -143,15 +143,25 @@ impl Breaker {
         *self = Self::default();
     }
 
+    /// Whether more than one recipient that is known to be there was refused lately. One may have left the site since.
+    pub(crate) fn is_directory_in_doubt(&self, now_ms: u64) -> bool {
+        self.good_refused_len(now_ms.saturating_sub(WINDOW_MS)) > 1
+    }
+
     /// Whether enough different recipients were refused that are known to be there.
     fn are_good_refused(&self) -> bool {
+        self.good_refused_len(0) >= GOOD_REFUSED
+    }
+
+    /// How many different ones were since then.
+    fn good_refused_len(&self, from_ms: u64) -> usize {
         let mut counted: Vec<&GoodRefused> = Vec::new();
-        for one in &self.good_refused {
+        for one in self.good_refused.iter().filter(|it| it.at_ms >= from_ms) {
             if !counted.iter().any(|it| it.recipient == one.recipient) {
                 counted.push(one);
             }
         }
-        counted.len() >= GOOD_REFUSED
+        counted.len()
     }
 
     /// Whether too much was refused for no known reason, whichever source is left out.

@@ -24,6 +24,11 @@ impl Ceiling {
         self.next_us.saturating_sub(self.slack_us()).div_ceil(1_000)
     }
 
+    /// From when on one may begin that has so many before it.
+    pub(crate) fn ready_after_ms(&self, messages: u64) -> u64 {
+        self.ready_at_ms().saturating_add(messages.saturating_mul(self.interval_us) / 1_000)
+    }
+
     /// Takes down that one begins.
     pub(crate) fn begin(&mut self, now_ms: u64) {
         self.next_us = self.next_us.max(now_ms * 1_000) + self.interval_us;

@@ -29,9 +29,14 @@ impl Doubt {
         self.early_from_ms = now_ms + (interval_ms << doublings);
     }
 
+    /// Whether so many failed in a row that it may be the hop.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.in_row >= IN_ROW
+    }
+
     /// The hop took a message. Tells whether there was doubt.
     pub(crate) fn passed(&mut self) -> bool {
-        let was_raised = self.in_row >= IN_ROW;
+        let was_raised = self.is_raised();
         *self = Self::default();
         was_raised
     }
@@ -39,6 +44,6 @@ impl Doubt {
     /// From when on one of `waiting` messages may be tried before its time, in monotonic ms. A few stubborn messages
     /// alone are their own explanation.
     pub(crate) fn early_from_ms(&self, waiting: usize) -> Option<u64> {
-        (self.in_row >= IN_ROW && waiting >= IN_ROW as usize).then_some(self.early_from_ms)
+        (self.is_raised() && waiting >= IN_ROW as usize).then_some(self.early_from_ms)
     }
 }

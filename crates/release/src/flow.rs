@@ -199,6 +199,12 @@ impl Flow {
                 || self.inside(now_ms) >= u64::from(self.window) && self.proofs.is_silent(now_ms))
     }
 
+    /// Whether it has what it bears, as far as is known.
+    pub(crate) fn is_full(&self, now_ms: u64) -> bool {
+        self.grade(now_ms) != Grade::Blind
+            && (!self.is_proven || self.inside(now_ms) >= u64::from(self.window))
+    }
+
     /// How much may go. `unbounded` if the operator has said how much.
     pub(crate) fn room(&mut self, canaries: &Canaries, unbounded: bool, now_ms: u64) -> Room {
         let grade = self.grade(now_ms);
@@ -215,10 +221,10 @@ impl Flow {
         if !self.is_proven {
             return Room::Full { until_ms: None };
         }
-        let inside = self.inside(now_ms);
-        if inside < u64::from(self.window) {
+        if !self.is_full(now_ms) {
             return Room::Any;
         }
+        let inside = self.inside(now_ms);
         self.limited = true;
         self.limited_ms = Some(now_ms);
         let too_many = inside + 1 - u64::from(self.window);

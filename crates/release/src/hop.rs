@@ -27,6 +27,7 @@ use crate::queue::Secs;
 use crate::reply::{Event, Evidence, Phase};
 use crate::saved::SavedHop;
 use crate::text::ReplyText;
+use crate::through::Took;
 use crate::trust::{Trust, canary_interval_ms};
 use crate::{HopId, Now};
 
@@ -137,7 +138,7 @@ pub(crate) enum Wish {
 /// An attempt in flight, as its hop knows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
-    begun_ms: u64,
+    pub(crate) begun_ms: u64,
     /// Whether it is to find out how the hop is.
     pub(crate) trial: bool,
 }
@@ -201,10 +202,15 @@ pub(crate) struct Hop {
     /// When it last took a message.
     pub(crate) last_pass: Secs,
     pub(crate) doubt: Doubt,
+    pub(crate) took: Took,
     state: State,
     since_unix_ms: Option<u64>,
     /// When the present state began, here or before a restart.
     since_ms: u64,
+    /// Since when it has not been healthy, after it was.
+    unwell_since: Option<Now>,
+    /// From when on it is believed of recipients that they are not there.
+    directory_from_ms: u64,
     proof: Proof,
     /// From when on. A trial that proves nothing, since its message was at fault, leaves it, so that another follows at
     /// once.
@@ -233,6 +239,7 @@ impl Hop {
             in_flight: 0,
             last_pass: 0,
             doubt: Doubt::default(),
+            took: Took::default(),
             state,
             since_unix_ms: if state == State::Untried {
                 now.unix_ms
@@ -240,6 +247,10 @@ impl Hop {
                 saved.and_then(|it| it.since_unix_ms)
             },
             since_ms: now.mono_ms,
+            unwell_since: saved
+                .filter(|_| state != State::Untried)
+                .map(|it| Now { unix_ms: it.since_unix_ms, ..now }),
+            directory_from_ms: 0,
             proof: if saved.is_some_and(|it| it.proved_by_mail) { Proof::Mail } else { Proof::Session },
             next_trial_ms: now.mono_ms,
             in_trial: false,
@@ -252,6 +263,11 @@ impl Hop {
 
     pub(crate) fn state(&self) -> State {
         self.state
+    }
+
+    /// When the present state began, in monotonic ms.
+    pub(crate) fn since_ms(&self) -> u64 {
+        self.since_ms
     }
 
     pub(crate) fn saved(&self) -> SavedHop {
@@ -447,6 +463,9 @@ impl Hop {
     }
 
     fn enter(&mut self, state: State, now: Now) {
+        if self.state == State::Healthy {
+            self.unwell_since.get_or_insert(now);
+        }
         self.state = state;
         self.since_ms = now.mono_ms;
         self.since_unix_ms = now.unix_ms;

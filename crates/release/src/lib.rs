@@ -43,6 +43,7 @@ mod release;
 mod reply;
 mod saved;
 mod text;
+mod through;
 mod transaction;
 mod trust;
 mod ways;
@@ -65,6 +66,7 @@ pub use release::{Release, route};
 pub use reply::{Event, Evidence, Phase, Reply};
 pub use saved::{Mode, SAVED_BYTES_MAX, Saved, SavedHop};
 pub use text::{REPLY_TEXT_BYTES_MAX, ReplyText};
+pub use through::NotThrough;
 pub use transaction::{AfterEnvelope, End, Transaction};
 pub use ways::{HopSet, WAYS_MAX, WayId, WaySet};
 

@@ -122,6 +122,14 @@ impl Queue {
         !self.mail(kind).ready.is_empty()
     }
 
+    /// How many of this kind lie ready, of which none waits for its next attempt.
+    pub(crate) fn ready_len(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Fresh => self.fresh.ready.len(),
+            Kind::Backlog => self.backlog.ready.len(),
+        }
+    }
+
     /// Whose turn it is, of what could go at once. Where both wait they take turns: fresh mail waits for one message of
     /// the backlog, and the backlog has half of the turns at least.
     pub(crate) fn turn(&mut self, now: Secs) -> Option<Kind> {

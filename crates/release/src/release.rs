@@ -3,6 +3,7 @@
 mod figures;
 mod heard;
 mod next;
+mod through;
 
 use alloc::borrow::ToOwned as _;
 use alloc::vec::Vec;

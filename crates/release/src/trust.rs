@@ -136,6 +136,11 @@ impl Trust {
         self.breaker.take(witness, now_ms).filter(|_| self.cause.is_none())
     }
 
+    /// Whether it refused more than one recipient lately that is known to be there.
+    pub(crate) fn is_directory_in_doubt(&self, now_ms: u64) -> bool {
+        self.breaker.is_directory_in_doubt(now_ms)
+    }
+
     /// The hop is in another state: who had brought it into the last one is of no more interest.
     pub(crate) fn forget_accusers(&mut self) {
         self.accusers.clear();

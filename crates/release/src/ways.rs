@@ -60,11 +60,11 @@ impl WaySet {
         (0..WAYS_MAX as u8).filter(move |way| known & bit(*way) != 0).map(WayId)
     }
 
-    fn first(self) -> WayId {
+    pub(crate) fn first(self) -> WayId {
         self.iter().next().unwrap_or_default()
     }
 
-    fn is_mixed(self) -> bool {
+    pub(crate) fn is_mixed(self) -> bool {
         self.0.count_ones() > 1
     }
 

@@ -110,6 +110,16 @@ choice! {
 }
 
 choice! {
+    /// Whether a client waits for the next hop's word on its message.
+    Through {
+        /// It does, while the next hop is well.
+        Auto = "auto",
+        /// It never does.
+        Off = "off",
+    }
+}
+
+choice! {
     /// Whether the time that the appliance's chip keeps is believed by itself.
     ClockChip {
         /// It is not: it may have been without a battery.
@@ -522,6 +532,15 @@ group! {
         /// Whether a new volume releases mail at once. Afterwards `penstock hold` and `penstock release` decide, and
         /// their decision outlives a restart.
         initial_mode: InitialMode = default(InitialMode::Auto), ();
+        /// Whether a client waits, at the end of its message, for what the next hop says of it, as long as that is well. The
+        /// message is in the volume first. If the next hop refuses it for good the client is told so, as if it had spoken
+        /// to it directly: spam and mail for nobody come to nothing there, and neither the box nor the next hop has to
+        /// report them to a sender who is forged. Whatever else is said, and when nothing is in time, the client is told
+        /// 250 and the box delivers. With `off` everything is taken at once, and what is refused is set aside for you.
+        through: Through = default(Through::Auto), ();
+        /// How long it waits at most. The next hop's own filters and its pause of 5 seconds before a refusal fit in; mail
+        /// servers wait ten minutes (RFC 5321 section 4.5.3.2.6), some devices hardly more than half of one.
+        through_wait: Duration = default(secs(30)), secs(1)..=mins(5);
         /// Connections to each next hop at once. A server that has just come up chokes on more; Exchange allows 20 from
         /// one address.
         connections_max: u32 = default(5), 1..=20;

@@ -25,6 +25,8 @@ pub(crate) const HOP: HopId = HopId(0);
 pub(crate) const IDLE_MS_MAX: u64 = 10_000;
 /// How often the server's counters are read while there is no mail, and how soon when there is some again.
 const COUNTERS_IDLE_INTERVAL_MS: u64 = 60_000;
+/// How long a client waits for what the server says of its message.
+const THROUGH_WAIT_MS: u64 = 30_000;
 const COUNTERS_LOOK_INTERVAL_MS: u64 = 2_000;
 /// How often it is looked whether a canary's report came.
 pub(crate) const REPORTS_INTERVAL_MS: u64 = 1_000;
@@ -188,7 +190,10 @@ impl Appliance {
         while let Some(mail) = self.inflow.pop_front_if(|mail| mail.at_ms <= now_ms) {
             let id = self.held.len();
             self.counters_at_ms = self.counters_at_ms.min(now_ms + COUNTERS_LOOK_INTERVAL_MS);
+            let waits =
+                mail.waits && self.release.through(WaySet::default(), THROUGH_WAIT_MS, at(now_ms)).is_ok();
             self.held.push(Held::new(mail, now_ms));
+            self.held[id].awaited_until_ms = if waits { now_ms + THROUGH_WAIT_MS } else { 0 };
             self.release.offer(self.message(id));
         }
     }
@@ -243,6 +248,7 @@ impl Appliance {
             connection.close(world);
         }
         self.canaries_out = 0;
+        self.held.iter_mut().for_each(|held| held.awaited_until_ms = 0);
     }
 
     fn boot(&mut self, now_ms: u64) {

@@ -15,6 +15,8 @@ pub struct Judgement {
     pub recipients: usize,
     /// Whose copy lies in the mailbox.
     pub in_mailbox: usize,
+    /// Whose copy was refused while the client waited.
+    pub told: usize,
     /// Whose copy is in quarantine.
     pub quarantined: usize,
     /// Whose copy the appliance has yet.
@@ -61,6 +63,7 @@ pub fn judge(appliance: &Appliance, world: &World) -> Judgement {
             judgement.doubled += usize::from(copies > 1);
             match fate {
                 _ if copies > 0 => judgement.in_mailbox += 1,
+                Fate::Told { .. } => judgement.told += 1,
                 Fate::Queued => judgement.queued += 1,
                 Fate::Quarantined { .. } => judgement.quarantined += 1,
                 Fate::Delivered { .. } if reports > 0 => judgement.reported += 1,

@@ -15,6 +15,8 @@ pub struct Mail {
     pub mark: Option<String>,
     /// When it comes in.
     pub at_ms: u64,
+    /// Whether its client waits for what the server says of it, where that can be had.
+    pub waits: bool,
 }
 
 /// What became of a recipient's copy, as the appliance knows it.
@@ -32,6 +34,13 @@ pub enum Fate {
         /// Since when.
         at_ms: u64,
         /// What the server said, or what the appliance found.
+        why: String,
+    },
+    /// The server refused it while its client waited, who was told.
+    Told {
+        /// When.
+        at_ms: u64,
+        /// What the server said.
         why: String,
     },
 }
@@ -52,17 +61,25 @@ pub struct Held {
     pub in_doubt: u32,
     /// Attempts that are on record for the time after a restart.
     pub(crate) noted_attempts: u32,
+    /// Until when its client waits.
+    pub(crate) awaited_until_ms: u64,
 }
 
 impl Mail {
     /// A message of 2 KiB for one recipient, there from the beginning.
     pub fn numbered(number: u64, to: impl Into<String>) -> Self {
-        Self { number, to: vec![to.into()], len_bytes: 2048, mark: None, at_ms: 0 }
+        Self { number, to: vec![to.into()], len_bytes: 2048, mark: None, at_ms: 0, waits: false }
     }
 
     /// The same, when it comes in.
     pub fn at_ms(mut self, at_ms: u64) -> Self {
         self.at_ms = at_ms;
+        self
+    }
+
+    /// The same, with a client that waits for what the server says.
+    pub fn awaited(mut self) -> Self {
+        self.waits = true;
         self
     }
 
@@ -99,13 +116,18 @@ impl Mail {
 impl Held {
     pub(crate) fn new(mail: Mail, accepted_ms: u64) -> Self {
         let fates = mail.to.iter().map(|_| Fate::Queued).collect();
-        Self { mail, accepted_ms, fates, attempts: 0, in_doubt: 0, noted_attempts: 0 }
+        Self { mail, accepted_ms, fates, attempts: 0, in_doubt: 0, noted_attempts: 0, awaited_until_ms: 0 }
     }
 
     /// The numbers of the recipients that are open.
     pub(crate) fn open(&self) -> Vec<u16> {
         let open = self.fates.iter().enumerate().filter(|(_, fate)| **fate == Fate::Queued);
         open.filter_map(|(number, _)| u16::try_from(number).ok()).collect()
+    }
+
+    /// Whether its client was told that it is refused.
+    pub(crate) fn is_told(&self) -> bool {
+        self.fates.iter().any(|fate| matches!(fate, Fate::Told { .. }))
     }
 
     /// Whether every recipient has its fate.

@@ -1,7 +1,9 @@
 //! What the appliance has in flight: messages, canaries and probes, each on a connection, as the daemon's attempts are.
 
 use penstock_exchange::simulated::World;
-use penstock_release::{CanaryOutcome, End, Fate as Follows, Found, MessageAttempt, Outcome, Transaction};
+use penstock_release::{
+    CanaryOutcome, End, Fate as Follows, Found, MessageAttempt, Outcome, Refused, Transaction,
+};
 
 use crate::appliance::{Appliance, CANARY_SENDER, HOP, IDLE_MS_MAX, REPORTS_INTERVAL_MS, at, reason};
 use crate::connection::{Connection, Happened, Letter};
@@ -164,9 +166,12 @@ impl Appliance {
         }
         let settled = work.attempt.settle(transaction, end);
         if let Job::Mail(id) = work.job {
+            self.held[id].in_doubt += u32::from(in_doubt);
+            self.tell_client(id, &mut work.attempt, now_ms);
             let held = &mut self.held[id];
-            held.in_doubt += u32::from(in_doubt);
-            for fated in settled.fates {
+            // What was told is final.
+            let fates = if held.is_told() { Vec::new() } else { settled.fates };
+            for fated in fates {
                 for number in &fated.recipients {
                     held.fates[usize::from(*number)] = match fated.delivered {
                         true => Fate::Delivered { at_ms: now_ms },
@@ -183,6 +188,28 @@ impl Appliance {
         } else {
             work.connection.close(world);
             self.finish(world, &work.job, &work.attempt);
+        }
+    }
+
+    /// Where everybody was refused, and the client waits and can be told: so be it.
+    fn tell_client(&mut self, id: usize, attempt: &mut MessageAttempt, now_ms: u64) {
+        let Some(refused) = attempt.refusal_of_all() else { return };
+        let held = &mut self.held[id];
+        let judged: Vec<_> = refused
+            .iter()
+            .map(|(number, found)| Refused {
+                recipient: u64::from(*number),
+                address: &held.mail.to[usize::from(*number)],
+                known_good: false,
+                evidence: found.evidence(),
+            })
+            .collect();
+        let waits = now_ms < held.awaited_until_ms && judged.len() == held.mail.to.len();
+        if waits && self.release.can_tell(id as u64, &judged, at(now_ms)) {
+            attempt.refuse_all();
+            for (number, found) in refused {
+                held.fates[usize::from(number)] = Fate::Told { at_ms: now_ms, why: found.to_string() };
+            }
         }
     }
 
@@ -207,14 +234,18 @@ impl Appliance {
                 }
                 self.release.canary_ended(*id, outcome, at(now_ms));
             }
-            Job::Mail(id) => match self.release.finished(*id as u64, attempt.outcome(), at(now_ms)) {
-                Some(Follows::Waits { attempts, .. }) => self.held[*id].noted_attempts = attempts,
-                Some(Follows::SetAside(why)) => {
-                    let said = attempt.kept_open().map_or(String::new(), ToString::to_string);
-                    self.quarantine_open(*id, now_ms, &format!("{}: {said}", reason(why)));
+            Job::Mail(id) => {
+                // Its client has its answer now.
+                self.held[*id].awaited_until_ms = 0;
+                match self.release.finished(*id as u64, attempt.outcome(), at(now_ms)) {
+                    Some(Follows::Waits { attempts, .. }) => self.held[*id].noted_attempts = attempts,
+                    Some(Follows::SetAside(why)) => {
+                        let said = attempt.kept_open().map_or(String::new(), ToString::to_string);
+                        self.quarantine_open(*id, now_ms, &format!("{}: {said}", reason(why)));
+                    }
+                    Some(Follows::Done | Follows::Kept) | None => {}
                 }
-                Some(Follows::Done | Follows::Kept) | None => {}
-            },
+            }
         }
     }
 

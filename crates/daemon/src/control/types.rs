@@ -58,6 +58,9 @@ pub struct Status {
     pub mode: ModeView,
     /// The servers that take the mail, in the order of the settings.
     pub hops: Vec<HopView>,
+    /// Whether clients wait for what these say of their messages.
+    #[serde(default)]
+    pub through: ThroughView,
     /// How far release has come.
     pub progress: Progress,
     /// Where mail is kept.
@@ -67,6 +70,24 @@ pub struct Status {
     /// What is said to recipients that nobody knows.
     #[serde(default)]
     pub recipients: PolicyView,
+}
+
+/// Whether clients wait, at the end of their messages, for what a next hop says of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ThroughView {
+    /// Whether they do now.
+    pub on: bool,
+    /// Why not; `null` while they do.
+    pub why_not: Option<String>,
+    /// Messages since the daemon started that a next hop took meanwhile.
+    pub taken: u64,
+    /// Messages that it refused, of which clients were told.
+    pub refused: u64,
+    /// Messages whose clients waited in vain, and those of which it said what clients are not told.
+    pub late: u64,
+    /// As above.
+    pub untold: u64,
 }
 
 /// Something that needs somebody.

@@ -29,18 +29,20 @@ pub(super) enum Ended {
 
 /// A message with what is known of its recipients.
 pub(super) struct Attempt {
-    id: MailId,
+    pub(super) id: MailId,
     /// The volume that it is on.
     storage: Storage,
-    hop: HopId,
+    pub(super) hop: HopId,
     source: Source,
-    envelope: Envelope,
-    attempts: u16,
-    recipients: MessageAttempt,
-    /// Recipients that were refused for good.
-    refused: Vec<(u16, Found)>,
+    pub(super) envelope: Envelope,
+    pub(super) attempts: u16,
+    pub(super) recipients: MessageAttempt,
     /// Recipients for whom it was taken.
     taken: Vec<u16>,
+    /// What the server said when it took it; the last of several.
+    pub(super) acceptance: Option<Found>,
+    /// The refusal could not be recorded of which a client was to be told: it was told to come back.
+    pub(super) is_renounced: bool,
     /// What it needs of a server.
     needs: Needs,
     /// Those a server took it for that cannot report it, although its sender asked for that, with what the server said.
@@ -113,8 +115,9 @@ impl Attempt {
             envelope,
             attempts: attempts.saturating_add(1),
             recipients,
-            refused: Vec::new(),
             taken: Vec::new(),
+            acceptance: None,
+            is_renounced: false,
             needs,
             unreported: Vec::new(),
         })
@@ -127,7 +130,7 @@ impl Attempt {
 
     /// Which recipients were refused for good.
     pub(super) fn refused(&self) -> &[(u16, Found)] {
-        &self.refused
+        self.recipients.refused()
     }
 
     /// For which recipients it was taken.
@@ -241,17 +244,20 @@ impl Attempt {
             if !connection.capabilities().dsn {
                 self.note_unreported(&fates);
             }
-            let refused = fates.iter().filter(|fated| !fated.delivered);
-            self.refused.extend(
-                refused
-                    .flat_map(|fated| fated.recipients.iter().map(|number| (*number, fated.found.clone()))),
-            );
             let taken = fates.iter().filter(|fated| fated.delivered).flat_map(|fated| &fated.recipients);
             let taken = taken.filter_map(|number| self.envelope.recipients.get(usize::from(*number)));
             delivery.took_mail_for(self.hop, taken);
             let peer = connection.peer();
-            let records = fates.into_iter().map(|fated| self.record(delivery, fated, peer)).collect();
-            if !(self.write(delivery, records).await && goes_on) {
+            let written = match self.refuse_in_session(delivery, peer).await {
+                Some(written) => written,
+                None => {
+                    let accepted = fates.iter().find(|fated| fated.delivered);
+                    self.acceptance = accepted.map(|fated| fated.found.clone()).or(self.acceptance.take());
+                    let records = fates.into_iter().map(|fated| self.record(delivery, fated, peer)).collect();
+                    self.write(delivery, records).await
+                }
+            };
+            if !(written && goes_on) {
                 return None;
             }
             connection.carried();
@@ -354,7 +360,7 @@ impl Attempt {
     }
 
     /// Makes records durable. Whether that worked: if not, nothing more may be sent.
-    async fn write(&self, delivery: &Delivery, records: Vec<Record>) -> bool {
+    pub(super) async fn write(&self, delivery: &Delivery, records: Vec<Record>) -> bool {
         if records.is_empty() {
             return true;
         }
@@ -410,6 +416,7 @@ fn tell(delivery: &Delivery, record: &Record) {
             metrics.held.add(count);
             warn!(code = "PS-D230", %id, text, "held for the operator: `penstock show {id}`, then release or remove it");
         }
+        Fate::RefusedInSession => debug!(%id, text, "refused"),
         Fate::Deferred => {
             metrics.deferred.add(count);
             info!(%id, text, "deferred");

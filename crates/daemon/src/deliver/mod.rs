@@ -24,6 +24,7 @@ mod saved;
 mod send;
 mod sessions;
 mod states;
+mod through;
 mod transaction;
 mod validation;
 mod ways;
@@ -63,6 +64,8 @@ use notes::Notes;
 use places::Places;
 pub(crate) use presence::Presence;
 use states::Told;
+use through::Through;
+pub(crate) use through::{Awaited, Verdict as ThroughVerdict, Waited};
 use validation::Validations;
 pub(crate) use validation::{Checks, ValidationView};
 use ways::Ways;
@@ -100,6 +103,8 @@ pub(crate) struct Delivery {
     ways: Ways,
     places: Places,
     notes: Mutex<Notes>,
+    /// Clients that wait for what is said of their messages.
+    through: Through,
     /// What the next hops take.
     mirror: Mutex<Mirror>,
     canaries: Canaries,
@@ -154,6 +159,7 @@ impl Delivery {
         let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
         let known: Vec<Arc<Known>> = config.hops.iter().map(|_| Arc::default()).collect();
         let validations = Validations::load(&state.kept(), &settings, &known);
+        let through = Through::new(&settings.release);
         let mirror = Mutex::new(Mirror::new(&settings.next_hops, state.kept().value(mirror::KEY)));
         let delivery = Self {
             settings,
@@ -172,6 +178,7 @@ impl Delivery {
             ways,
             places: Places::default(),
             notes: Mutex::default(),
+            through,
             mirror,
             canaries,
             validations,
@@ -241,6 +248,7 @@ impl Delivery {
                 self.tell_states(&mut states).await;
                 unsaved = failed || self.save().await.is_err();
             }
+            self.end_vain_waits();
             let knows_places = self.knows_places();
             self.release().set_knows_places(knows_places);
             // Without a record of what was sent nothing may be sent.

@@ -164,6 +164,8 @@ impl Delivery {
 
     fn take_out(&self, store: Store) {
         self.release().take_out(|key| MailId::from_key(key).store == store);
+        let notes = self.notes();
+        self.through.dismiss(|id, _| id.store == store && !notes.is_in_flight(id));
     }
 
     /// A message is not to be: it came to be on its volume after its sender was told to come back.

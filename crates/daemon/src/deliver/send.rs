@@ -1,7 +1,8 @@
 //! One message on its way: sent, and written down what came of it.
 
-use penstock_release::{Fate as Follows, HopId, Outcome, Refused, Removed, SetAside, Witness};
-use penstock_smtp::Address;
+use std::sync::Arc;
+
+use penstock_release::{Fate as Follows, HopId, Outcome, Removed, SetAside, Witness};
 use penstock_spool::{Fate, MessageId};
 use tracing::{error, warn};
 
@@ -14,12 +15,13 @@ use crate::storage::Storage;
 
 impl Delivery {
     /// Sends one message and reports what came of it.
-    pub(super) async fn send(&self, id: MailId, hop: HopId) {
+    pub(super) async fn send(self: &Arc<Self>, id: MailId, hop: HopId) {
         let (mut ended, connection) = attempt::run(self, id, hop).await;
         // First of all, so that it is there for the next message: what was delivered is on flash by now.
         if let Some(connection) = connection {
             self.keep(hop, connection);
         }
+        self.tell_client(id, &ended);
         self.notes().end(id);
         if let Ended::Tried(attempt) = &ended {
             self.witness(id, hop, attempt);
@@ -58,16 +60,7 @@ impl Delivery {
         let (envelope, refused) = (attempt.envelope(), attempt.refused());
         let address = |number: u16| Some(envelope.recipients.get(usize::from(number))?.address.as_str());
         let taken: Vec<&str> = attempt.taken().iter().filter_map(|number| address(*number)).collect();
-        let refused: Vec<Refused<'_>> = refused
-            .iter()
-            .filter_map(|(number, found)| {
-                let text = address(*number)?;
-                let address = Address::parse(text).ok()?;
-                let known_good = known.is_good(&address) || self.directory.find(text).is_some();
-                let recipient = known.recipient(&address);
-                Some(Refused { recipient, address: text, known_good, evidence: found.evidence() })
-            })
-            .collect();
+        let refused = self.refused(hop, envelope, refused);
         let source = known.source(&envelope.begin, &self.settings.listen.trusted_fronts);
         self.release().witnessed(id.key(), Witness { source, refused: &refused, taken: &taken }, self.now());
     }

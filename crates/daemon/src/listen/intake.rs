@@ -21,7 +21,7 @@ use crate::authenticity::{Findings, Sender};
 use crate::control::{MailId, Store};
 use crate::dns::ClientName;
 use crate::ledger::Kind;
-use crate::storage::{Draft, Incoming, NewMessage, RESERVE_MESSAGE_BYTES_MAX, Storage, Transaction};
+use crate::storage::{Draft, Incoming, NewMessage, RESERVE_MESSAGE_BYTES_MAX, Storage, Stored, Transaction};
 
 /// Up to this size a message is collected in memory.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -374,7 +374,7 @@ impl Intake {
 
     /// The end of the message: into custody with it, or, if it is a report, to who waits for that (`None`). Nothing is
     /// left of the transaction afterwards.
-    pub(super) async fn end(&mut self, received_lines: u32, bare_newlines: bool) -> Verdict<Option<MailId>> {
+    pub(super) async fn end(&mut self, received_lines: u32, bare_newlines: bool) -> Verdict<Option<Stored>> {
         let removed = self.filter.take().map_or(0, |mut filter| {
             self.content.push(filter.end());
             filter.removed()
@@ -394,8 +394,8 @@ impl Intake {
             Ok(_) => self.place.accepted(),
             Err(_) => self.place.back(),
         }
-        if let Ok(Some(id)) = taken {
-            self.tell(id, removed, bare_newlines);
+        if let Ok(Some(Stored { id, .. })) = &taken {
+            self.tell(*id, removed, bare_newlines);
         }
         taken
     }
@@ -427,7 +427,7 @@ impl Intake {
         mut content: Content,
         envelope: Option<Envelope>,
         received_lines: u32,
-    ) -> Verdict<MailId> {
+    ) -> Verdict<Stored> {
         if received_lines > self.listening.settings.listen.received_max {
             self.listening.metrics.refused_loop.add(1);
             return Err(replies::HOPS_MAX);

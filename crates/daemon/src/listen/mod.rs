@@ -6,6 +6,7 @@ mod pace;
 mod report;
 mod resources;
 mod session;
+mod through;
 mod trace;
 
 use std::io;

@@ -11,8 +11,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use penstock_smtp::replies;
 use penstock_smtp::server::{Awaits, CloseReason, Event, ResetReason, Session};
-use penstock_smtp::{Reply, Status, replies};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 use tracing::{debug, info};
@@ -21,7 +21,7 @@ use super::Listening;
 use super::intake::{Intake, Verdict};
 use super::limits::{Erred, Place};
 use super::pace::Pace;
-use crate::control::MailId;
+use super::through::{self, Answer};
 use crate::stop;
 use crate::tls::{self, Stream};
 
@@ -152,8 +152,12 @@ impl Connection {
                 }
                 Step::End { received_lines, bare_newlines } => {
                     self.flush().await?;
-                    let taken = self.intake.end(received_lines, bare_newlines).await;
-                    self.end(taken);
+                    let answer = match self.intake.end(received_lines, bare_newlines).await {
+                        Ok(Some(stored)) => Ok(Some(through::answer(&self.listening, stored).await)),
+                        Ok(None) => Ok(None),
+                        Err(reply) => Err(reply),
+                    };
+                    self.end(&answer);
                     self.pace.moved();
                     self.go_on()
                 }
@@ -367,24 +371,32 @@ impl Connection {
         debug_assert!(answered.is_ok(), "it was asked, and refusals are 4xx or 5xx");
     }
 
-    /// Tells the client what has become of its message.
-    fn end(&mut self, taken: Verdict<Option<MailId>>) {
-        let answered = match taken {
-            // A report on a canary of ours.
+    /// Tells the client what has become of its message; of a report on a canary of ours there is nothing to say.
+    fn end(&mut self, ended: &Verdict<Option<Answer>>) {
+        let answered = match ended {
             Ok(None) => self.session.accept(),
-            Ok(Some(id)) => {
-                if let Some(untold) = self.listening.lines.take() {
-                    info!(%id, client = %self.client.ip(), untold, "message accepted");
-                }
-                let text = format!("queued as {id}");
-                self.session.accept_with(Reply::new(250, Status::new(2, 0, 0), &text))
+            Ok(Some(answer)) if answer.as_reply().is_success() => {
+                self.tell("message accepted", answer);
+                self.session.accept_with(answer.as_reply())
+            }
+            Ok(Some(answer)) => {
+                self.tell("message refused while its client waited", answer);
+                self.session.refuse(answer.as_reply())
             }
             Err(reply) => {
                 info!(client = %self.client.ip(), reply = reply.code, text = reply.text, "message refused");
                 self.refused += u64::from(reply.is_permanent());
-                self.session.refuse(reply)
+                self.session.refuse(*reply)
             }
         };
         debug_assert!(answered.is_ok(), "it was asked, and refusals are 4xx or 5xx");
+    }
+
+    /// One line for a message, as long as they are not too many.
+    fn tell(&self, what: &str, answer: &Answer) {
+        if let Some(untold) = self.listening.lines.take() {
+            let reply = answer.as_reply();
+            info!(id = %answer.id, client = %self.client.ip(), reply = reply.code, untold, "{what}");
+        }
     }
 }

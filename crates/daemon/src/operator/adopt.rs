@@ -53,7 +53,7 @@ pub(super) async fn adopt(
             "the message is not as long as it was said to be: nothing is kept of it",
         ));
     }
-    let taken = incoming.commit().await.map_err(refusal)?;
+    let taken = incoming.commit().await.map_err(refusal)?.id;
     let theirs = MailId::disk(id);
     let text = format!("taken over by {who} from volume {volume}, where it was {theirs}");
     let event = Kind::Adopted.event(operator.clock.stamp(), Some(MessageId(taken.number)), text);

@@ -50,6 +50,31 @@ pub(super) fn text(operator: &Operator) -> String {
         ("scrub_rotten_records", "Records and headers found unreadable", &metrics.scrub_rot),
         ("released_messages", "Messages of which a next hop took custody", &metrics.released),
         ("delivered_recipients", "Recipients of which a next hop took custody", &metrics.delivered),
+        (
+            "through_taken_messages",
+            "Messages that a next hop took while their clients waited",
+            &metrics.through_taken,
+        ),
+        (
+            "through_refused_messages",
+            "Messages that a next hop refused, and clients were told",
+            &metrics.through_refused,
+        ),
+        (
+            "through_late_messages",
+            "Messages whose clients waited in vain for a next hop's word",
+            &metrics.through_late,
+        ),
+        (
+            "through_untold_messages",
+            "Messages of which a next hop said what clients are not told",
+            &metrics.through_untold,
+        ),
+        (
+            "through_waited_milliseconds",
+            "How long clients waited for a next hop's word",
+            &metrics.through_waited_ms,
+        ),
         ("deferred_recipients", "Recipients put off", &metrics.deferred),
         ("held_recipients", "Recipients set aside for the operator", &metrics.held),
     ] {

@@ -6,7 +6,8 @@ use penstock_spool::{Info, MessageId};
 use super::{Operator, clients, judging, mode, proof, tls};
 use crate::control::Refusal;
 use crate::control::types::{
-    Alert, ErrorBody, Estimate, Health, HopView, MailView, Progress, Proof, Severity, Status, VolumeView,
+    Alert, ErrorBody, Estimate, Health, HopView, MailView, Progress, Proof, Severity, Status, ThroughView,
+    VolumeView,
 };
 use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
 
@@ -122,10 +123,25 @@ pub(super) async fn status(operator: &Operator) -> Result<Status, Refusal> {
             still: still.map(|still| still.to_string()),
         },
         hops: hops.into_iter().map(|hop| hop_view(operator, hop)).collect(),
+        through: through(operator),
         volumes,
         listener: clients::listener(operator),
         recipients: judging::view(operator),
     })
+}
+
+fn through(operator: &Operator) -> ThroughView {
+    let metrics = &operator.metrics;
+    let why_not = operator.delivery.through().err();
+    ThroughView {
+        on: why_not.is_none(),
+        why_not: why_not
+            .map(|why| why.map_or_else(|| "the settings say so".to_owned(), |why| why.to_string())),
+        taken: metrics.through_taken.get(),
+        refused: metrics.through_refused.get(),
+        late: metrics.through_late.get(),
+        untold: metrics.through_untold.get(),
+    }
 }
 
 fn hop_view(operator: &Operator, hop: HopStatus) -> HopView {

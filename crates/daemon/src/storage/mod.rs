@@ -36,7 +36,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 pub(crate) use draft::Draft;
 use numbers::Numbers;
 use queue::{Command, Queue};
-pub(crate) use queue::{NewMessage, ScrubAnswer, ScrubOrder};
+pub(crate) use queue::{NewMessage, ScrubAnswer, ScrubOrder, Stored};
 pub(crate) use source::Source;
 pub(crate) use thread::{Accepted, Answered, Arrived, Recovered, refuse};
 pub(crate) use volumes::{RESERVE_MESSAGE_BYTES_MAX, Volumes};
@@ -357,11 +357,11 @@ impl Storage {
     ///
     /// # Errors
     /// As `Spool::begin`, `write`, `commit` and `sync`: the message is then not there, or will not be delivered.
-    pub(crate) async fn store_whole(&self, new: Box<NewMessage>) -> Result<MailId, Error> {
+    pub(crate) async fn store_whole(&self, new: Box<NewMessage>) -> Result<Stored, Error> {
         let permit = self.permit(new.head.len()).await?;
         let (answer, answered) = oneshot::channel();
         self.ask(Command::Store(new, permit, answer))?;
-        self.answered(answered).await?.map(|id| self.mail_id(id))
+        self.answered(answered).await?
     }
 
     /// Begins a message that comes in pieces.
@@ -472,13 +472,13 @@ impl Incoming {
     ///
     /// # Errors
     /// Whatever went wrong since it was begun: the message is then not there.
-    pub(crate) async fn commit(mut self) -> Result<MailId, Error> {
+    pub(crate) async fn commit(mut self) -> Result<Stored, Error> {
         let (answer, answered) = oneshot::channel();
         if let Some(ticket) = self.ticket {
             self.storage.ask(Command::Commit(ticket, answer))?;
             self.ticket = None;
         }
-        self.storage.answered(answered).await?.map(|id| self.storage.mail_id(id))
+        self.storage.answered(answered).await?
     }
 }
 

@@ -3,10 +3,12 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use penstock_spool::{Begin, Error, MessageId, Recipient, ScrubMode};
+use penstock_spool::{Begin, Error, Recipient, ScrubMode};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::draft::Draft;
+use crate::control::MailId;
+use crate::deliver::Awaited;
 use crate::volume::Spool;
 
 /// A message with its envelope, as it came.
@@ -18,6 +20,14 @@ pub(crate) struct NewMessage {
     pub(crate) declared_bytes: Option<u64>,
     /// The message, or as much of it as has come.
     pub(crate) head: Draft,
+}
+
+/// A message that is in custody.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) id: MailId,
+    /// The next hop's word on it, where that can be expected soon.
+    pub(crate) verdict: Option<Awaited>,
 }
 
 /// Tells what has become of a change, once its sync has ended.
@@ -35,7 +45,7 @@ pub(crate) enum ScrubOrder {
 
 /// The number of the pass that was begun, or of the one that is in its way; of no pass to stop nothing.
 pub(crate) type ScrubAnswer = Result<u64, Option<u64>>;
-pub(super) type StoreAnswer = oneshot::Sender<Result<MessageId, Error>>;
+pub(super) type StoreAnswer = oneshot::Sender<Result<Stored, Error>>;
 
 /// What the storage thread is asked.
 pub(super) enum Command {

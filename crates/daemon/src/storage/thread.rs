@@ -11,7 +11,7 @@ use penstock_spool::{
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
-use super::queue::{Command, NewMessage, ScrubAnswer, ScrubOrder, Settle, StoreAnswer, Ticket};
+use super::queue::{Command, NewMessage, ScrubAnswer, ScrubOrder, Settle, StoreAnswer, Stored, Ticket};
 use super::scrub::{STEP_BYTES, Watch};
 use super::{Shared, State, waiting};
 use penstock_settings::Volume as Settings;
@@ -85,15 +85,20 @@ impl Answered {
     /// Tells who waits for it, and release of what there is to be released.
     pub(crate) fn deliver(self, delivery: &Arc<Delivery>) {
         match self {
-            Self::Stored(answer, stored) => {
-                let id = stored.as_ref().map(|accepted| MessageId(accepted.id.number));
-                let told = answer.send(id.map_err(|error| *error)).is_ok();
-                match stored {
-                    Ok(accepted) if told => delivery.offer(accepted),
+            Self::Stored(answer, Ok(accepted)) => {
+                let id = accepted.id;
+                // Before it is offered: how long it waits depends on what is there already.
+                let verdict = delivery.await_verdict(id, &accepted.recipients);
+                if answer.send(Ok(Stored { id, verdict })).is_ok() {
+                    delivery.offer(accepted);
+                } else {
                     // It took so long that the sender was told to come back, and will.
-                    Ok(accepted) => delivery.renounce(accepted.id),
-                    Err(_) => {}
+                    delivery.renounce(id);
                 }
+            }
+            Self::Stored(answer, Err(error)) => {
+                // Who asked may have gone meanwhile.
+                let _ = answer.send(Err(error));
             }
             Self::Settled(settle, synced) => settle(synced),
             Self::Mended(message) => delivery.give_back_mended(message),

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use penstock_daemon::control::recipients::{PolicyView, ValidationEntry};
 use penstock_daemon::control::types::{
-    Alert, Health, HopView, ListenerView, MailView, Mode, ModeView, Progress, Severity, Status, VolumeView,
+    Alert, Health, HopView, ListenerView, MailView, Mode, ModeView, Progress, Severity, Status, ThroughView,
+    VolumeView,
 };
 
 use penstock_daemon::control::volume::ScrubView;
@@ -93,6 +94,7 @@ fn facts(status: &Status) -> Vec<Fact> {
         fact.lines.extend(hop.proof.trouble.as_deref().filter(|trouble| !told(trouble)).map(plain));
         facts.push(fact);
     }
+    facts.push(senders(&status.through));
     facts.extend(unknown(&status.recipients));
     facts.push(release(&status.mode, still, now));
     facts.extend(done(&status.progress));
@@ -175,6 +177,22 @@ fn next_hop(hop: &HopView, still: &str, now: u64) -> Fact {
     // The sentence about why nothing moves mostly ends with the same advice.
     if let Some(advice) = hop.advice.as_deref().filter(|advice| !still.contains(advice)) {
         fact.lines.push(plain(advice));
+    }
+    fact
+}
+
+/// What are senders told, and when?
+fn senders(through: &ThroughView) -> Fact {
+    let mut fact = match &through.why_not {
+        None if through.on => Fact::new("Senders", None, "are told what the next hop says of their mail"),
+        why => {
+            let why = why.as_deref().map(|why| format!(": {}", plain(why))).unwrap_or_default();
+            Fact::new("Senders", None, format!("are told 250 as soon as their mail is safe{why}"))
+        }
+    };
+    if through.refused > 0 {
+        let refused = counted(through.refused, "message");
+        fact.lines.push(format!("{refused} refused by it since the start, of which they were told"));
     }
     fact
 }

@@ -20,6 +20,7 @@ Mail      safe: 1,204 messages, 312.5 MiB, the oldest from 5 h 12 min ago
 Next hop  exchange (192.0.2.25:25) has been down for 5 h 13 min
           last trouble: connect: Connection refused
           tried again in 5 s
+Senders   are told 250 as soon as their mail is safe: the next hop is down
 Release   auto: mail goes as the next hop takes it
           The next hop does not answer. Check that the server is up.
 Done      1,204 messages (312.5 MiB) to go; how long is not known while none goes
@@ -40,6 +41,7 @@ fn status_tells_a_drain_with_its_end_and_a_hold_with_who_and_why() {
         advice: None,
         ..world.status.hops[0].clone()
     };
+    world.status.through = ThroughView { on: true, refused: 12, ..ThroughView::default() };
     world.status.progress = Progress {
         messages_per_minute: 80,
         bytes_per_minute: 21_000_000,
@@ -54,11 +56,13 @@ fn status_tells_a_drain_with_its_end_and_a_hold_with_who_and_why() {
         reason: Some("restoring".into()),
     };
     let status = Daemon::with(world).run(&["status"]);
-    let lines: Vec<_> = status.printed().lines().skip(4).take(4).collect();
+    let lines: Vec<_> = status.printed().lines().skip(4).take(6).collect();
     assert_eq!(
         lines,
         [
             "Next hop  exchange (192.0.2.25:25) has been healthy for 5 h 13 min",
+            "Senders   are told what the next hop says of their mail",
+            "          12 messages refused by it since the start, of which they were told",
             "Release   on hold until 06:00 (for another 4 h): no mail goes; set by mia 20 min ago",
             "          because: restoring",
             "Done      in 12 min to 25 min: 1,204 messages (312.5 MiB) to go, 80 messages (20.0 MiB) a minute",

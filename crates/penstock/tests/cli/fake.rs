@@ -593,6 +593,7 @@ pub(crate) fn outage() -> World {
                 cause: None,
                 proving: None,
             }],
+            through: ThroughView { why_not: Some("the next hop is down".into()), ..ThroughView::default() },
             progress: Progress {
                 left_messages: 1204,
                 left_bytes: 327_680_000,

@@ -169,3 +169,45 @@ fn recipients_that_are_held_alone_wait_and_the_others_have_their_mail() {
     play(&mut attempt, 9, OK, |_| "450 4.2.1 busy", OK);
     assert!(matches!(attempt.outcome(), Outcome::Open { delivered: false, .. }));
 }
+
+#[test]
+fn a_refusal_of_what_is_in_a_message_is_everybodys_and_one_of_a_recipient_is_found_out_one_by_one() {
+    for (said, whole) in [
+        ("550 5.7.1 Message rejected as spam by Content Filtering.", true),
+        ("550 5.1.1 User unknown", false),
+        ("550 5.2.2 Mailbox full", false),
+        ("550 5.7.57 Client was not authenticated", false),
+    ] {
+        let mut attempt = MessageAttempt::new(0..3);
+        let (_, settled) = play(&mut attempt, 10, OK, |_| OK, said);
+        assert!(settled.fates.is_empty() && attempt.has_next(), "{said}");
+        let numbers = attempt.refusal_of_all().map(|all| all.iter().map(|it| it.0).collect::<Vec<_>>());
+        assert_eq!(numbers, whole.then(|| vec![0, 1, 2]), "{said}");
+        if whole {
+            attempt.refuse_all();
+            assert!(!attempt.has_next() && attempt.open().is_empty() && attempt.refused().len() == 3);
+            assert_eq!(attempt.outcome(), Outcome::Done { delivered: false });
+        } else {
+            // The second is the one.
+            for number in 0..3 {
+                let end = if number == 1 { said } else { OK };
+                play(&mut attempt, 10, OK, |_| OK, end);
+            }
+            assert_eq!((attempt.refusal_of_all(), attempt.refused().len()), (None, 1), "{said}");
+        }
+    }
+}
+
+#[test]
+fn everybody_is_refused_only_when_nobody_was_taken_put_off_or_left_out() {
+    let refused = "550 5.1.1 User unknown";
+    for (of_two, all) in [(refused, true), ("450 4.2.1 Mailbox busy", false), (OK, false)] {
+        let mut attempt = MessageAttempt::new(0..3);
+        play(&mut attempt, 10, OK, |number| if number == 2 { of_two } else { refused }, OK);
+        assert_eq!(attempt.refusal_of_all().is_some(), all, "{of_two}");
+    }
+    let mut attempt = MessageAttempt::new(0..3);
+    attempt.hold_back(|number| (number == 0).then_some(Aside::Held { route: 7 }));
+    play(&mut attempt, 10, OK, |_| refused, OK);
+    assert_eq!(attempt.refusal_of_all(), None);
+}

@@ -8,11 +8,18 @@ use crate::config::{Config, PROBES_MAX};
 use crate::fingerprint::Greeting;
 use crate::reply::Evidence;
 
+/// In less than so long no server is restored …
+const LONG_UNWELL_MS: u64 = 30 * 60_000;
+
+/// … and within so long all of its directory is back.
+const DIRECTORY_DOUBT_MS: u64 = 24 * 3_600_000;
+
 impl Hop {
     /// It takes mail from now on. Tells whether there had been a trouble that was real.
     pub(super) fn take_mail(&mut self, now: Now) -> bool {
         let was_real = core::mem::take(&mut self.confirmed) | self.trust.believe();
         self.flow.restart(self.state, now.mono_ms);
+        self.see_unwell(now);
         self.enter(State::Healthy, now);
         self.last_reply = None;
         self.pace.restart();
@@ -106,6 +113,22 @@ impl Hop {
     /// Why it gets no mail before there is proof, if that is so.
     pub(crate) fn cause(&self) -> Option<Cause> {
         self.trust.cause()
+    }
+
+    /// Whether it may be without a part of its directory: it was away for long of late, or refuses recipients, more than
+    /// one, that are known to be there.
+    pub(crate) fn is_directory_in_doubt(&self, now_ms: u64) -> bool {
+        now_ms < self.directory_from_ms || self.trust.is_directory_in_doubt(now_ms)
+    }
+
+    /// It is well again. If that took long it may have been restored, and not all of it yet.
+    fn see_unwell(&mut self, now: Now) {
+        let Some(since) = self.unwell_since.take() else { return };
+        let by_calendar = now.unix_ms.zip(since.unix_ms).map(|(now, since)| now.saturating_sub(since));
+        let for_ms = now.mono_ms.saturating_sub(since.mono_ms).max(by_calendar.unwrap_or_default());
+        if for_ms > LONG_UNWELL_MS {
+            self.directory_from_ms = now.mono_ms + DIRECTORY_DOUBT_MS;
+        }
     }
 
     /// What an attempt showed of recipients. Tells to what nothing more should go for that.

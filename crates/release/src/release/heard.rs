@@ -181,6 +181,9 @@ impl Release {
         let InFlight { job, hop, way, ways, attempt, source } = self.in_flight.swap_remove(at);
         let n = usize::from(hop.0);
         self.hops[n].end(attempt);
+        if !matches!(outcome, Outcome::NotTried | Outcome::Parked { .. }) {
+            self.hops[n].took.add(self.now_ms - attempt.begun_ms);
+        }
         let secs = self.secs();
         self.hops[n].flow.end(outcome.is_delivered());
         self.changed |= self.ways.queue(way).ended(&job, end(&outcome), secs);

@@ -237,9 +237,16 @@ impl Release {
 
     /// From when on the ceiling lets a message begin. Without the operator's, only a hop of which little is known has one.
     fn ceiling_ms(&self, n: usize) -> u64 {
-        let bound = self.config.messages_per_minute_max.is_some()
-            || self.hops[n].flow.grade(self.now_ms) == Grade::Blind;
-        if bound { self.ceiling.ready_at_ms() } else { 0 }
+        if self.is_bound(n) { self.ceiling.ready_at_ms() } else { 0 }
+    }
+
+    /// The same for a message that has so many before it.
+    pub(super) fn ceiling_after_ms(&self, n: usize, messages: u64) -> u64 {
+        if self.is_bound(n) { self.ceiling.ready_after_ms(messages) } else { 0 }
+    }
+
+    fn is_bound(&self, n: usize) -> bool {
+        self.config.messages_per_minute_max.is_some() || self.hops[n].flow.grade(self.now_ms) == Grade::Blind
     }
 
     fn send(&mut self, job: Job, way: WayId, hop: HopId, why: Why) -> Decision {

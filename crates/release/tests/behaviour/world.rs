@@ -68,6 +68,8 @@ pub(crate) struct World {
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) delivered: Vec<(u64, u64)>,
     pub(crate) refused: Vec<u64>,
+    /// Those among them whose senders could be told.
+    pub(crate) told: Vec<u64>,
     pub(crate) set_aside: Vec<(u64, SetAside)>,
     pub(crate) fates: Vec<(u64, Fate)>,
     pub(crate) in_flight: Vec<(u64, Attempt)>,
@@ -159,6 +161,7 @@ impl World {
             attempts: Vec::new(),
             delivered: Vec::new(),
             refused: Vec::new(),
+            told: Vec::new(),
             set_aside: Vec::new(),
             fates: Vec::new(),
             in_flight: Vec::new(),
@@ -361,6 +364,9 @@ impl World {
             },
         };
         let refused: &[Refused<'_>] = if answer == Answer::Refuses { &[refused] } else { &[] };
+        if self.release.can_tell(message, refused, self.now()) {
+            self.told.push(message);
+        }
         let taken: &[&str] = if answer == Answer::Takes { &[&address] } else { &[] };
         let witness = Witness { source: (self.source)(message), refused, taken };
         self.release.witnessed(message, witness, self.now());

@@ -60,6 +60,25 @@ fn spam_that_the_server_refuses_by_the_thousand_is_held_with_its_reason_and_the_
 }
 
 #[test]
+fn spam_and_mail_for_nobody_are_refused_while_their_clients_wait_and_the_operator_sees_none_of_it() {
+    for face in ["frontend", "direct"] {
+        let mut world = world(&format!("face {face}\nspam casino\nfilter on\nunknown nobody@example.com"));
+        let mut mail: Vec<_> = mail(3000, SECOND).into_iter().map(Mail::awaited).collect();
+        for (n, mail) in mail.iter_mut().enumerate() {
+            match n % 3 {
+                1 => mail.mark = Some("casino".into()),
+                2 if n % 2 == 0 => mail.to = vec!["nobody@example.com".into()],
+                _ => {}
+            }
+        }
+        let mut appliance = blind(mail);
+        let judgement = play(&mut world, &mut appliance, DAY);
+        let expected = Judgement { recipients: 3000, in_mailbox: 1500, told: 1500, ..Judgement::default() };
+        assert_eq!(judgement, expected, "{face}");
+    }
+}
+
+#[test]
 fn one_unknown_recipient_spoils_the_message_for_nobody_else() {
     let mut world = world("filter on\nunknown nobody@example.com");
     let to = ["ann", "nobody", "cid"].map(|name| format!("{name}@example.com")).to_vec();

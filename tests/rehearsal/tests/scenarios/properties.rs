@@ -66,8 +66,9 @@ fn message() -> impl Strategy<Value = Mail> {
         1 => Just("nobody@example.com".to_owned()),
     ];
     let mark = prop_oneof![30 => Just(None), 1 => Just(Some("casino".to_owned())), 1 => Just(Some("killer".to_owned()))];
-    (prop::collection::btree_set(address, 1..4), 100..20_000usize, mark, 0..2 * DAY).prop_map(
-        |(to, len_bytes, mark, at_ms)| Mail {
+    (prop::collection::btree_set(address, 1..4), 100..20_000usize, mark, 0..2 * DAY, any::<bool>()).prop_map(
+        |(to, len_bytes, mark, at_ms, waits)| Mail {
+            waits,
             number: 0,
             to: to.into_iter().collect(),
             len_bytes,
@@ -135,7 +136,7 @@ proptest! {
         prop_assert_eq!((judgement.queued, judgement.with_server, judgement.reported), (0, 0, 0));
         for held in appliance.held() {
             for (to, fate) in held.mail.to.iter().zip(&held.fates) {
-                let Fate::Quarantined { at_ms, why } = fate else { continue };
+                let (Fate::Quarantined { at_ms, why } | Fate::Told { at_ms, why }) = fate else { continue };
                 let cause = held.mail.mark.is_some() || to == "nobody@example.com";
                 prop_assert!(cause, "{} to {to} at {at_ms}: {why}", held.mail.number);
                 let began = not_itself(&troubles).into_iter().find(|(from, until)| (*from..*until).contains(at_ms));

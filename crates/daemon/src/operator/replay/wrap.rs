@@ -71,7 +71,7 @@ pub(super) async fn store(
         incoming.push(chunk.into()).await?;
     }
     incoming.push(tail.into_bytes()).await?;
-    incoming.commit().await.map(Some)
+    incoming.commit().await.map(|stored| Some(stored.id))
 }
 
 /// What stands around the message.
