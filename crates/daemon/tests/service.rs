@@ -309,6 +309,27 @@ fn a_message_that_goes_in_circles_is_refused() {
 }
 
 #[test]
+fn a_message_that_goes_in_circles_in_chunks_is_refused_as_well() {
+    let mut site = Site::new("");
+    site.start();
+    let passed = "Received: from a by b\r\n".repeat(28);
+    let through_us =
+        "Received: from a\r\n\tby mx.example.org (Penstock) with ESMTP id d-1; today\r\n".repeat(4);
+    for (received, verdict) in [(passed, "554 5.4.6"), (through_us, "554 5.4.6"), (String::new(), "250")] {
+        let message = format!("{received}{BODY}");
+        let mut client = site.client();
+        for command in ["MAIL FROM:<sender@example.net>", "RCPT TO:<one@example.org>"] {
+            client.say(command);
+            client.expect("250");
+        }
+        let (first, rest) = message.split_at(10);
+        client.raw(format!("BDAT {}\r\n{first}BDAT {} LAST\r\n{rest}", first.len(), rest.len()).as_bytes());
+        client.expect("250");
+        client.expect(verdict);
+    }
+}
+
+#[test]
 fn what_is_no_volume_is_not_overwritten() {
     let site = Site::new("");
     let path = site.directory.path().join("volume");

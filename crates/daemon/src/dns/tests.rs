@@ -92,10 +92,10 @@ fn the_servers_of_the_file_are_asked_and_a_file_without_any_is_told() {
     ask(async {
         let dns = Dns::of(Vec::new(), &file);
         assert_eq!(dns.texts("example.com", LIMIT).await, Err(Failure::NoServer));
-        std::fs::write(&file, "search example.org\nnameserver 127.0.0.1\nnameserver ::1\n").unwrap();
+        fs::write(&file, "search example.org\nnameserver 127.0.0.1\nnameserver ::1\n").unwrap();
         let dns = Dns::of(Vec::new(), &file);
         assert!(dns.resolver().is_some());
-        std::fs::write(&file, "search example.org\n").unwrap();
+        fs::write(&file, "search example.org\n").unwrap();
         let dns = Dns::of(Vec::new(), &file);
         assert!(dns.resolver().is_none());
     });

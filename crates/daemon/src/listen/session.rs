@@ -163,6 +163,7 @@ impl Connection {
                     self.go_on()
                 }
                 Step::Close => {
+                    self.hold_back().await?;
                     self.flush().await?;
                     if let Some(stream) = &mut self.stream {
                         stream.close().await;
@@ -213,7 +214,7 @@ impl Connection {
     async fn hold_back(&mut self) -> Result<(), Cut> {
         let errors = self.session.errors() + self.refused;
         let new = u32::try_from(errors - std::mem::replace(&mut self.errors, errors)).unwrap_or(u32::MAX);
-        if new == 0 || self.session.awaits() == Awaits::Nothing {
+        if new == 0 {
             return Ok(());
         }
         match self.intake.place().erred(new) {
@@ -345,6 +346,7 @@ impl Connection {
                 Event::StartTls => return Step::Encrypt,
                 Event::Close { why } => {
                     if why != CloseReason::Quit {
+                        self.refused += u64::from(why != CloseReason::Caller);
                         debug!(client = %self.client, ?why, "session ended");
                     }
                     return Step::Close;

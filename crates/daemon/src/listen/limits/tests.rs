@@ -75,18 +75,27 @@ fn a_sender_from_elsewhere_may_try_again_unless_the_operator_wants_otherwise() {
     assert_eq!(limits.reply(refused).code, 421);
 }
 
+const SHORT: Reading = Reading { descriptors: 1000, descriptors_max: Some(1024), memory_free_bytes: None };
+
 #[test]
-fn while_the_machine_runs_short_who_comes_takes_a_place_or_none() {
+fn while_the_machine_runs_short_nobody_is_added() {
     let limits = limits("");
-    let short = Reading { descriptors: 1000, descriptors_max: Some(1024), memory_free_bytes: None };
-    assert_eq!(limits.look(short), [(Shortage::Descriptors, true)]);
+    assert_eq!(limits.look(SHORT), [(Shortage::Descriptors, true)]);
     assert_eq!(enter(&limits, OLIVE).unwrap_err(), Refused::Short(Shortage::Descriptors));
+    assert_eq!(limits.reply(Refused::Short(Shortage::Descriptors)).code, 421);
     assert!(limits.is_busy());
-    assert_eq!(limits.look(Reading { descriptors: 10, ..short }), [(Shortage::Descriptors, false)]);
+    assert_eq!(limits.look(Reading { descriptors: 10, ..SHORT }), [(Shortage::Descriptors, false)]);
     let _place = enter(&limits, OLIVE).unwrap();
     assert!(!limits.is_busy());
-    limits.look(short);
+}
+
+#[test]
+fn while_the_machine_runs_short_who_comes_takes_the_place_of_who_does_nothing() {
+    let limits = limits("");
+    let place = enter(&limits, OLIVE).unwrap();
+    limits.look(SHORT);
     assert!(limits.enter(PLUM).unwrap().displaced);
+    assert!(place.is_displaced(&Context::from_waker(Waker::noop())));
 }
 
 #[test]
