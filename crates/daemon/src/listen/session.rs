@@ -19,7 +19,7 @@ use tracing::{debug, info};
 
 use super::Listening;
 use super::intake::{Intake, Verdict};
-use super::limits::{Erred, Place};
+use super::limits::{Erred, Phase, Place};
 use super::pace::Pace;
 use super::through::{self, Answer};
 use crate::stop;
@@ -145,25 +145,22 @@ impl Connection {
                     self.flush().await?;
                     self.go_on()
                 }
+                // What is rare and large has its memory only while it happens: most sessions are idle.
                 Step::PassOn => {
-                    self.intake.pass_on().await;
+                    Box::pin(self.intake.pass_on()).await;
                     self.pace.moved();
                     self.go_on()
                 }
                 Step::End { received_lines, bare_newlines } => {
                     self.flush().await?;
-                    let answer = match self.intake.end(received_lines, bare_newlines).await {
-                        Ok(Some(stored)) => Ok(Some(through::answer(&self.listening, stored).await)),
-                        Ok(None) => Ok(None),
-                        Err(reply) => Err(reply),
-                    };
+                    let answer = Box::pin(self.verdict(received_lines, bare_newlines)).await;
                     self.end(&answer);
                     self.pace.moved();
                     self.go_on()
                 }
                 Step::Encrypt => {
                     self.flush().await?;
-                    self.encrypt().await?;
+                    Box::pin(self.encrypt()).await?;
                     self.go_on()
                 }
                 Step::Close => {
@@ -176,6 +173,16 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// What becomes of a message that has ended.
+    async fn verdict(&mut self, received_lines: u32, bare_newlines: bool) -> Verdict<Option<Answer>> {
+        let Some(stored) = self.intake.end(received_lines, bare_newlines).await? else { return Ok(None) };
+        // Its client waits for us, perhaps for as long as the next hop takes.
+        self.intake.place().step(Phase::Ours);
+        let answer = through::answer(&self.listening, stored).await;
+        self.intake.place().step(Phase::Idle);
+        Ok(Some(answer))
     }
 
     /// Goes over to TLS. Nothing that came before is left: neither input, nor what the client said (RFC 3207 section 4.2).
@@ -398,5 +405,21 @@ impl Connection {
             let reply = answer.as_reply();
             info!(id = %answer.id, client = %self.client.ip(), reply = reply.code, untold, "{what}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_session_takes_little_memory() {
+        let bytes = size_of_future(serve);
+        println!("{bytes} bytes, of these {} for the dialogue", size_of::<Session>());
+        assert!(bytes < 8 * 1024, "{bytes} bytes");
     }
 }

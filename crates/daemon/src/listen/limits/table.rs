@@ -23,8 +23,8 @@ const FORGOTTEN_AT_ONCE: usize = 1024;
 /// Sessions that have lost their place and have not ended yet. Above it, who comes is refused.
 const LEAVING_MAX: u32 = 256;
 /// How many candidates to be displaced one look through all sessions gives, and how long to wait before another look.
-const CANDIDATES_MAX: usize = 64;
-const LOOK_PAUSE_MS: u64 = 50;
+const CANDIDATES_MAX: usize = 256;
+const LOOK_PAUSE_MS: u64 = 20;
 
 /// A place by its number.
 pub(super) type Slot = usize;
