@@ -52,7 +52,7 @@ fn example_net() -> NameServer {
 
 /// What the ledger says of a message, once there are so many entries of that kind.
 fn told(site: &Site, reply: &str, kind: &str) -> String {
-    let id = reply.rsplit(' ').next().unwrap();
+    let id = support::number_in(reply);
     eventually("the ledger has it", || {
         let shown = site.json("GET", &format!("/v1/messages/{id}"), "");
         let events = shown["events"].as_array().unwrap().clone();

@@ -17,9 +17,10 @@ const BODY: &str = "Subject: hello\r\n\r\n.a line with a dot\r\nlast line\r\n";
 
 /// The message as it must arrive: our line on top, and then every byte.
 fn assert_arrived(body: &str, sent: &str) {
-    assert!(body.starts_with(
-        "Received: from client.example ([127.0.0.1])\r\n\tby mx.example.org (Penstock) with ESMTP id d-"
-    ));
+    // What the address is called is a matter of the machine.
+    let (from, by) = body.split_once("[127.0.0.1])\r\n\tby ").unwrap();
+    assert!(from.starts_with("Received: from client.example ("), "{from}");
+    assert!(by.starts_with("mx.example.org (Penstock) with ESMTP id d-"), "{by}");
     let ours_end = body.find("+0000\r\n").unwrap() + "+0000\r\n".len();
     assert_eq!(&body[ours_end..], sent);
 }
@@ -347,7 +348,7 @@ fn an_export_gives_the_message_and_leaves_its_trace() {
     site.start();
     let large = format!("Subject: large\r\n\r\n{}", "0123456789abcdef\r\n".repeat(100_000));
     let reply = site.send(&["one@example.org"], &large);
-    let id = reply.rsplit(' ').next().unwrap();
+    let id = support::number_in(&reply);
     let (status, body) = site.ask("POST", &format!("/v1/messages/{id}/export"), r#"{"reason":"subpoena"}"#);
     assert_eq!(status, 200);
     assert_arrived(&String::from_utf8(body).unwrap(), &large);

@@ -23,7 +23,7 @@ fn deliver(site: &Site, hop: &Hop, recipients: &[&str], body: &str) -> String {
     assert!(reply.starts_with("250"), "{reply}");
     hop.wait_for(before + 1);
     eventually("it is recorded", || (site.status()["mail"]["messages"] == 0).then_some(()));
-    reply.rsplit(' ').next().unwrap().to_owned()
+    support::number_in(&reply).to_owned()
 }
 
 fn replay(site: &Site, body: &str) -> Value {

@@ -148,7 +148,6 @@ fn dmarc_finding(dmarc: &DmarcOutput, parsed: &AuthenticatedMessage<'_>, front: 
 /// An error in a few words.
 fn reason(error: &Error) -> String {
     use mail_auth::DnsError;
-    use mail_auth::common::crypto::CryptoError;
     match error {
         Error::Dns(DnsError::RecordNotFound(_)) => "no such key or record".into(),
         Error::Dns(DnsError::InvalidRecordType) => "the key or record is not valid".into(),
@@ -157,7 +156,7 @@ fn reason(error: &Error) -> String {
         Error::Dkim(DkimError::SignatureExpired) => "the signature has expired".into(),
         Error::Dkim(DkimError::SignatureLength) => "the signature covers part of the body only".into(),
         Error::Dkim(DkimError::RevokedPublicKey) => "the key was revoked".into(),
-        Error::Crypto(CryptoError::FailedVerification) => "the signature does not match".into(),
+        Error::Crypto(_) => "the signature does not match".into(),
         Error::NotAligned => "neither SPF nor a signature is the author's".into(),
         other => other.to_string(),
     }

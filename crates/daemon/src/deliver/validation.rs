@@ -420,9 +420,9 @@ fn text(host_name: &str, to: &str, token: Token, unix_ms: u64) -> String {
          Content-Type: text/plain; charset=us-ascii\r\n\
          \r\n\
          This is from Penstock at {host_name},\r\n\
-         which takes the site's mail while the mail server is away. Once a day it offers\r\n\
-         the server a message to a mailbox that cannot exist, to see whether the server\r\n\
-         refuses mail for unknown recipients or takes it.\r\n\
+         which takes the site's mail while the mail server is away. Once a day it\r\n\
+         offers the server a message to a mailbox that cannot exist, to see whether\r\n\
+         the server refuses mail for unknown recipients or takes it.\r\n\
          \r\n\
          Nobody needs to read or answer it, and it can be deleted at once.\r\n"
     )

@@ -105,8 +105,7 @@ impl Session {
             scratch[..held].copy_from_slice(&self.incoming);
             self.incoming = Vec::new();
             let whole = &mut scratch[..held + read];
-            let used = self.process(whole, &Job::Read);
-            let used = used.inspect_err(|_| self.take_alert())?;
+            let used = self.process(whole, &Job::Read)?;
             self.incoming = whole[used..].to_vec();
             Poll::Ready(Ok(()))
         })
@@ -117,9 +116,20 @@ impl Session {
         let Self { tls, plain, outgoing, ended, .. } = self;
         let mut used = 0;
         loop {
-            let UnbufferedStatus { mut discard, state, .. } =
-                tls.process_tls_records(input.get_mut(used..).unwrap_or_default());
-            let goes_on = match state.map_err(invalid)? {
+            let rest = input.get_mut(used..).unwrap_or_default();
+            let UnbufferedStatus { mut discard, state, .. } = tls.process_tls_records(rest);
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => {
+                    // What the client is told of it. With the same bytes: what rustls has begun with it looks for there.
+                    let rest = input.get_mut(used..).unwrap_or_default();
+                    if let Ok(ConnectionState::EncodeTlsData(data)) = tls.process_tls_records(rest).state {
+                        let _ = encode(data, outgoing);
+                    }
+                    return Err(invalid(error));
+                }
+            };
+            let goes_on = match state {
                 ConnectionState::ReadTraffic(mut traffic) => {
                     while let Some(record) = traffic.next_record() {
                         let record = record.map_err(invalid)?;
@@ -164,16 +174,6 @@ impl Session {
         held.drain(..used);
         self.incoming = held;
         Ok(())
-    }
-
-    /// After an error: what the client is told of it.
-    fn take_alert(&mut self) {
-        let Self { tls, outgoing, .. } = self;
-        if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(data)), .. } =
-            tls.process_tls_records(&mut [])
-        {
-            let _ = encode(data, outgoing);
-        }
     }
 
     /// Sends what is encrypted.

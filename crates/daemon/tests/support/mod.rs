@@ -489,3 +489,8 @@ fn read_message(lines: &mut BufReader<TcpStream>) -> Option<String> {
         body.push_str(line.strip_prefix('.').unwrap_or(&line));
     }
 }
+
+/// The number that a message has, in the reply that acknowledged it: what the next hop said may follow.
+pub(crate) fn number_in(reply: &str) -> &str {
+    reply.split([' ', ',']).find(|word| word.starts_with("d-")).unwrap()
+}

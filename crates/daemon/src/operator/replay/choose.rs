@@ -355,7 +355,8 @@ mod tests {
         assert!(of("DB3").unwrap_err().body.help.contains("DB1, DB2"));
         let meant = of("db2").unwrap().unwrap();
         let all = recipients(&["mia@example.org", "Tom@Example.org", "new@example.org", "tom+x@example.org"]);
-        assert_eq!(meant.among(&all, &[(0, 4)]), [(1, 1), (3, 1)]);
+        // What parts a tag from a mailbox is a setting, which is not made here.
+        assert_eq!(meant.among(&all, &[(0, 4)]), [(1, 1)]);
     }
 
     #[test]

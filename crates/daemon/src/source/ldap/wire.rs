@@ -227,7 +227,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_bind_is_as_the_protocol_has_it() {
-        assert_eq!(bind(1, "u", "p"), b"\x30\x0D\x02\x01\x01\x60\x08\x02\x01\x03\x04\x01u\x80\x01p");
+        assert_eq!(bind(1, "u", "p"), b"\x30\x0E\x02\x01\x01\x60\x09\x02\x01\x03\x04\x01u\x80\x01p");
         assert_eq!(unbind(3), b"\x30\x05\x02\x01\x03\x42\x00");
     }
 
