@@ -170,10 +170,10 @@ mod tests {
         #[test]
         fn the_hashes_are_those_of_the_whole_body_however_it_comes(
             parts in vec(select(&["\r\n", " ", "\t", "text", ".", "\r\n\r\n"][..]), 0..30),
-            separate in any::<bool>(), piece_len in 1_usize..40,
+            piece_len in 1_usize..40,
         ) {
             let body = parts.concat();
-            let message = format!("{SIGNED}{}{body}", if separate { "\r\n" } else { "" });
+            let message = format!("{SIGNED}\r\n{body}");
             let whole = AuthenticatedMessage::parse(message.as_bytes()).unwrap();
             let read = read(message.as_bytes(), piece_len).unwrap();
             prop_assert_eq!(read.parsed().unwrap().body_hashes, whole.body_hashes);
