@@ -140,33 +140,6 @@ fn a_field_says_what_was_found_if_the_settings_ask_for_it() {
 }
 
 #[test]
-fn a_client_is_called_what_its_address_is_called() {
-    let server = NameServer::start();
-    server
-        .name_of([127, 0, 0, 1], "client.example.net")
-        .address_of("client.example.net", [127, 0, 0, 1].into());
-    let mut site = Site::with_names(&server, "", "");
-    let hop = Hop::start(site.hop_port);
-    site.start();
-    // Whoever is quicker than the name server has no name, and is not kept waiting for one.
-    let mut sent = 0;
-    let received = eventually("the name is known in time", || {
-        let mut client = site.client();
-        client.envelope("sender@example.net", &["one@example.org"]);
-        assert!(client.message("Subject: x\r\n\r\n").starts_with("250"));
-        sent += 1;
-        let got = hop.wait_for(sent)[sent - 1].body.clone();
-        got.contains("client.example.net").then_some(got)
-    });
-    assert!(
-        received.starts_with(
-            "Received: from client.example (client.example.net [127.0.0.1])\r\n\tby mx.example.org (Penstock) with ESMTP id d-"
-        ),
-        "{received}"
-    );
-}
-
-#[test]
 fn with_dead_name_servers_mail_is_taken_as_ever_and_the_ledger_says_why_it_was_not_checked() {
     let server = example_net();
     server.be_silent(true);

@@ -156,7 +156,9 @@ fn reason(error: &Error) -> String {
         Error::Dkim(DkimError::SignatureExpired) => "the signature has expired".into(),
         Error::Dkim(DkimError::SignatureLength) => "the signature covers part of the body only".into(),
         Error::Dkim(DkimError::RevokedPublicKey) => "the key was revoked".into(),
-        Error::Crypto(_) => "the signature does not match".into(),
+        Error::Crypto(CryptoError::FailedVerification | CryptoError::Library(_)) => {
+            "the signature does not match".into()
+        }
         Error::NotAligned => "neither SPF nor a signature is the author's".into(),
         other => other.to_string(),
     }

@@ -188,7 +188,9 @@ impl Authenticity {
         };
         let judging = judging::judge(resolver, host_name, sender, front, message.as_ref());
         let judged = tokio::time::timeout(self.settings.authenticity.time_limit, judging).await;
-        self.dns.heard(judged.as_ref().is_ok_and(|findings| !findings.missed_answers()));
+        if judged.as_ref().map_or(true, Findings::missed_answers) {
+            self.dns.missed();
+        }
         judged.unwrap_or_else(|_| Findings::skipped(Failure::Late.to_string()))
     }
 }

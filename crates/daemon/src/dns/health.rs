@@ -1,10 +1,10 @@
 //! Whether the name servers are alive, so that nobody waits for dead ones.
 //!
 //! That one look-up has no answer says nothing: perhaps the servers of that one domain are down, and whoever sends us mail can
-//! make it so. After some in a row the name servers themselves are asked something that each of them knows. Only if they do
-//! not answer that they count as dead: then nothing is looked up until they do, which is tried now and then.
+//! make it so. That another has one says nothing either: it may have been kept from an hour ago. So when an answer is missed
+//! the name servers themselves are asked something that each of them knows. Only if they do not answer that they count as
+//! dead: then nothing is looked up until they do, which is tried now and then.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,22 +14,14 @@ use tracing::{info, warn};
 
 use super::Failure;
 
-/// So many look-ups in a row without an answer make it worth asking.
-const MISSED_MAX: u32 = 3;
 /// How long the servers have for an answer about the root.
 const EXAMINATION: Duration = Duration::from_secs(2);
-/// How often dead servers are tried again.
-const TRIED_EVERY: Duration = Duration::from_secs(15);
+/// How often they are asked for it at most.
+const EXAMINED_EVERY: Duration = Duration::from_secs(5);
 
 /// What is known.
 #[derive(Debug, Default)]
-pub(super) struct Health(Arc<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    missed: AtomicU32,
-    state: Mutex<State>,
-}
+pub(super) struct Health(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -41,66 +33,53 @@ struct State {
 
 impl Health {
     pub(super) fn is_dead(&self) -> bool {
-        self.0.state().dead
+        lock(&self.0).dead
     }
 
-    /// There was an answer.
-    pub(super) fn answered(&self) {
-        self.0.found(true);
-    }
-
-    /// There was none. Whether it is time to examine the servers.
-    pub(super) fn missed(&self) -> bool {
-        self.0.missed.fetch_add(1, Relaxed) + 1 >= MISSED_MAX
+    /// Other servers are asked from now on.
+    pub(super) fn forget(&self) {
+        found(&self.0, true);
     }
 
     /// Finds out in the background, unless that is being done or was done a moment ago.
     pub(super) fn examine(&self, resolver: &TokioResolver) {
         {
-            let mut state = self.0.state();
-            let lately = state.examined.is_some_and(|examined| examined.elapsed() < TRIED_EVERY);
-            if state.examining || (state.dead && lately) {
+            let mut state = lock(&self.0);
+            if state.examining || state.examined.is_some_and(|examined| examined.elapsed() < EXAMINED_EVERY) {
                 return;
             }
             state.examining = true;
         }
-        let (known, resolver) = (Arc::clone(&self.0), resolver.clone());
+        let (state, resolver) = (Arc::clone(&self.0), resolver.clone());
         tokio::spawn(async move {
             // An answer of an hour ago would be no answer.
             resolver.clear_lookup_cache(Name::root(), RecordType::NS);
             let asked = resolver.lookup(Name::root(), RecordType::NS);
             let answer = tokio::time::timeout(EXAMINATION, asked).await;
             let alive = answer.is_ok_and(|answer| answer.map_err(Failure::from).err() != Some(Failure::Late));
-            known.state().examining = false;
-            known.found(alive);
+            {
+                let mut state = lock(&state);
+                state.examining = false;
+                state.examined = Some(Instant::now());
+            }
+            found(&state, alive);
         });
     }
 }
 
-impl Known {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    fn found(&self, alive: bool) {
-        let was_dead = {
-            let mut state = self.state();
-            if !alive {
-                state.examined = Some(Instant::now());
-            }
-            std::mem::replace(&mut state.dead, !alive)
-        };
-        if alive {
-            self.missed.store(0, Relaxed);
-        }
-        match (was_dead, alive) {
-            (false, false) => warn!(
-                code = "PS-D340",
-                "the name servers do not answer: clients have no names, and mail is not checked by SPF, DKIM and DMARC until \
-                 they do; mail is taken all the same"
-            ),
-            (true, true) => info!(code = "PS-D341", "the name servers answer again"),
-            _ => {}
-        }
+fn found(state: &Mutex<State>, alive: bool) {
+    let was_dead = std::mem::replace(&mut lock(state).dead, !alive);
+    match (was_dead, alive) {
+        (false, false) => warn!(
+            code = "PS-D340",
+            "the name servers do not answer: clients have no names, and mail is not checked by SPF, DKIM and DMARC until \
+             they do; mail is taken all the same"
+        ),
+        (true, true) => info!(code = "PS-D341", "the name servers answer again"),
+        _ => {}
     }
 }

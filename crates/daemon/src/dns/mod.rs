@@ -144,7 +144,7 @@ impl Dns {
         self.health.is_dead()
     }
 
-    /// The resolver to make look-ups with; then [`heard`](Self::heard) is to be told.
+    /// The resolver to make look-ups with; where an answer is missed, [`missed`](Self::missed) is to be told.
     ///
     /// # Errors
     /// Why nothing is to be asked. Where the servers are dead, it is looked now and then whether they still are.
@@ -157,11 +157,9 @@ impl Dns {
         Ok(resolver)
     }
 
-    /// Takes note whether there was an answer, be it that there is nothing.
-    pub(crate) fn heard(&self, answered: bool) {
-        if answered {
-            self.health.answered();
-        } else if let Some(resolver) = self.resolver().filter(|_| self.health.missed()) {
+    /// Takes note that an answer was missed.
+    pub(crate) fn missed(&self) {
+        if let Some(resolver) = self.resolver() {
             self.health.examine(&resolver);
         }
     }
@@ -177,7 +175,9 @@ impl Dns {
     ) -> Result<T, Failure> {
         let resolver = self.ready()?;
         let found = tokio::time::timeout(limit, look_up(resolver)).await.unwrap_or(Err(Failure::Late));
-        self.heard(!matches!(found, Err(Failure::Late)));
+        if matches!(found, Err(Failure::Late)) {
+            self.missed();
+        }
         found
     }
 
@@ -280,7 +280,7 @@ impl Dns {
             if seen != current.seen {
                 current.seen = seen;
                 current.resolver = self.read_file();
-                self.health.answered();
+                self.health.forget();
             }
         }
         current.resolver.clone()

@@ -62,6 +62,24 @@ fn an_address_has_the_name_that_leads_back_to_it() {
 }
 
 #[test]
+fn the_name_of_a_client_is_there_when_it_is_known_and_nobody_waits_for_it() {
+    let server = NameServer::start();
+    server.name_of(OLIVE, "olive.example").address_of("olive.example", Ipv4Addr::from(OLIVE).into());
+    ask(async {
+        let dns = dns(&server);
+        let name = dns.client_name(Ipv4Addr::from(OLIVE).into());
+        assert_eq!(name.get(), None);
+        while name.get().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(name.get(), Some("olive.example"));
+        let (asked, itself) = (server.asked(), dns.client_name(Ipv4Addr::LOCALHOST.into()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!((itself.get(), server.asked()), (None, asked));
+    });
+}
+
+#[test]
 fn dead_servers_are_left_alone_and_live_ones_that_know_nothing_are_not_dead() {
     let server = NameServer::start();
     ask(async {

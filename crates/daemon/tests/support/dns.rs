@@ -7,10 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use simple_dns::rdata::{NULL, RData, TXT};
-use simple_dns::{CLASS, CharacterString, Name, Packet, QTYPE, RCODE, ResourceRecord, TYPE};
+use simple_dns::{CLASS, CharacterString, Name, Packet, PacketFlag, RCODE, ResourceRecord, TYPE};
 
 /// The type of records that say which certificate a service has, which the library does not know.
 pub(crate) const TLSA: TYPE = TYPE::Unknown(52);
+
+/// The header of a message, and where in it is how many questions there are (its lower half).
+const HEADER_BYTES: usize = 12;
+const QUESTIONS_AT: usize = 5;
 
 type Zone = HashMap<(String, u16), Vec<RData<'static>>>;
 
@@ -45,16 +49,26 @@ impl NameServer {
         server
     }
 
-    fn answer(&self, question: &[u8]) -> Option<Vec<u8>> {
-        let asked = Packet::parse(question).ok()?;
-        let mut answer = Packet::new_reply(asked.id());
-        answer.set_flags(simple_dns::PacketFlag::RECURSION_AVAILABLE);
-        let question = asked.questions.first()?.clone();
-        let name = question.qname.to_string().to_ascii_lowercase();
+    /// The library has no words for a question about a type that it does not know, so the question is read and given
+    /// back as it came.
+    fn answer(&self, asked: &[u8]) -> Option<Vec<u8>> {
+        let id = u16::from_be_bytes([*asked.first()?, *asked.get(1)?]);
+        let (mut labels, mut at) = (Vec::new(), HEADER_BYTES);
+        loop {
+            let len = usize::from(*asked.get(at)?);
+            at += 1 + len;
+            if len == 0 {
+                break;
+            }
+            labels.push(String::from_utf8_lossy(asked.get(at - len..at)?).to_ascii_lowercase());
+        }
+        let kind = u16::from_be_bytes([*asked.get(at)?, *asked.get(at + 1)?]);
+        let question = asked.get(HEADER_BYTES..at + 4)?;
+        let name = labels.join(".");
         let zone = self.zone.lock().unwrap();
-        let QTYPE::TYPE(kind) = question.qtype else { return None };
-        let records = zone.get(&(name.clone(), u16::from(kind)));
-        for rdata in records.into_iter().flatten() {
+        let mut answer = Packet::new_reply(id);
+        answer.set_flags(PacketFlag::RECURSION_AVAILABLE);
+        for rdata in zone.get(&(name.clone(), kind)).into_iter().flatten() {
             let owner = Name::new(&name).ok()?.into_owned();
             answer.answers.push(ResourceRecord::new(owner, CLASS::IN, 60, rdata.clone()));
         }
@@ -62,8 +76,10 @@ impl NameServer {
         if !zone.keys().any(|(known, _)| *known == name) {
             *answer.rcode_mut() = RCODE::NameError;
         }
-        answer.questions.push(question);
-        answer.build_bytes_vec().ok()
+        let mut bytes = answer.build_bytes_vec().ok()?;
+        bytes[QUESTIONS_AT] = 1;
+        bytes.splice(HEADER_BYTES..HEADER_BYTES, question.iter().copied());
+        Some(bytes)
     }
 
     /// Adds a record.
