@@ -148,6 +148,7 @@ fn dmarc_finding(dmarc: &DmarcOutput, parsed: &AuthenticatedMessage<'_>, front: 
 /// An error in a few words.
 fn reason(error: &Error) -> String {
     use mail_auth::DnsError;
+    use mail_auth::common::crypto::CryptoError;
     match error {
         Error::Dns(DnsError::RecordNotFound(_)) => "no such key or record".into(),
         Error::Dns(DnsError::InvalidRecordType) => "the key or record is not valid".into(),
