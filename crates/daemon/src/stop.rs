@@ -1,17 +1,21 @@
 //! The signal that the daemon is to stop, and futures that look at it.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 
 use tokio::sync::watch;
 
 /// Runs a future that looks at the signal itself whenever it would wait: it is polled once more when the signal comes.
-pub(crate) async fn woken<F: Future>(mut stopping: watch::Receiver<bool>, future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
+/// It comes pinned: what is moved into an asynchronous function takes its room there twice.
+pub(crate) async fn woken<F: Future + Unpin>(
+    mut stopping: watch::Receiver<bool>,
+    mut future: F,
+) -> F::Output {
     let mut stop = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
     let mut stopped = false;
     poll_fn(|context| {
         stopped = stopped || stop.as_mut().poll(context).is_ready();
-        future.as_mut().poll(context)
+        Pin::new(&mut future).poll(context)
     })
     .await
 }

@@ -40,7 +40,7 @@ pub const REPLY_BYTES_MAX: usize = 1024;
 
 /// What a server session holds of replies not yet sent. Room for one reply of any length and for a closing 421 is
 /// kept; without it no input is consumed.
-pub const SERVER_OUTPUT_BYTES: usize = 3 * 1024;
+pub const SERVER_OUTPUT_BYTES: usize = 2 * 1024;
 
 /// RCPT commands in one transaction, as a multiple of
 /// [`recipients_max`](crate::server::Config::recipients_max): a client may be refused many recipients, not endlessly.

@@ -32,7 +32,8 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Connection {
     /// Not there during a handshake, and after one that failed.
     stream: Option<Stream>,
-    session: Session,
+    /// Large, and the connection is handed on from one to the next.
+    session: Box<Session>,
     input: Vec<u8>,
     /// How much of `input` the session has taken.
     taken: usize,
@@ -84,7 +85,7 @@ impl Connection {
         let now = Instant::now();
         let mut connection = Self {
             stream: Some(Stream::Plain(stream)),
-            session: Session::new(config),
+            session: Box::new(Session::new(config)),
             input: Vec::new(),
             taken: 0,
             timer: Box::pin(tokio::time::sleep(host_time(timeouts.reply_timeout))),

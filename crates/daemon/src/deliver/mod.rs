@@ -293,32 +293,29 @@ impl Delivery {
                 Decision::Send { message, hop, .. } => {
                     let (this, id) = (Arc::clone(self), MailId::from_key(message));
                     self.notes().begin(id);
-                    tasks.spawn(async move {
-                        stop::woken(this.stopping.clone(), this.send(id, hop)).await;
-                    });
+                    self.begin(tasks, async move { this.send(id, hop).await });
                 }
                 Decision::Probe { hop } => {
                     let this = Arc::clone(self);
-                    tasks.spawn(async move {
-                        stop::woken(this.stopping.clone(), this.probe(hop)).await;
-                    });
+                    self.begin(tasks, async move { this.probe(hop).await });
                 }
                 Decision::Ask { hop, route } => {
                     let this = Arc::clone(self);
-                    tasks.spawn(async move {
-                        stop::woken(this.stopping.clone(), this.ask(hop, route)).await;
-                    });
+                    self.begin(tasks, async move { this.ask(hop, route).await });
                 }
                 Decision::Canary { hop, probe, canary } => {
                     let this = Arc::clone(self);
-                    tasks.spawn(async move {
-                        stop::woken(this.stopping.clone(), this.canary(hop, probe, canary)).await;
-                    });
+                    self.begin(tasks, async move { this.canary(hop, probe, canary).await });
                 }
                 Decision::SetAside { message, why } => self.set_aside(MailId::from_key(message), why).await,
                 Decision::Wait { until_ms } => return until_ms,
             }
         }
+    }
+
+    /// Begins what looks at the signal to stop whenever it would wait.
+    fn begin(&self, tasks: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
+        tasks.spawn(stop::woken(self.stopping.clone(), Box::pin(task)));
     }
 
     /// What is known of a message beyond what the volume says.

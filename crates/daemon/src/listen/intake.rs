@@ -57,7 +57,7 @@ pub(super) struct Intake {
     findings: Option<Findings>,
     content: Content,
     /// Keeps what claims to be from us out of it.
-    filter: Option<ResultsFilter>,
+    filter: Option<Box<ResultsFilter>>,
     report: ReportIntake,
 }
 
@@ -269,7 +269,7 @@ impl Intake {
         let declared = usize::try_from(envelope.declared_bytes.unwrap_or(0)).unwrap_or(SMALL_BYTES);
         let capacity = declared.clamp(FIRST_BYTES, SMALL_BYTES);
         self.content = Content::Small(Draft::new(&before, &behind, capacity));
-        self.filter = Some(ResultsFilter::new(self.listening.config.host_name.clone()));
+        self.filter = Some(Box::new(ResultsFilter::new(self.listening.config.host_name.clone())));
         self.sender = Some(Sender {
             client: self.client.ip(),
             helo: self.helo.clone(),

@@ -84,7 +84,7 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, listening: Arc<
         listening,
     };
     // The session looks at the signal itself, whenever it would wait for the client.
-    stop::woken(stopping, connection.run()).await;
+    stop::woken(stopping, pin!(connection.run())).await;
 }
 
 struct Connection {
