@@ -225,7 +225,7 @@ fn a_file_is_read_again_when_it_changes_and_not_believed_when_a_third_is_missing
 
     // While no server is there it is not read.
     go_away(&site, &hop);
-    write_file(&site, &format!("{LIST}eve@example.org\n"), Duration::ZERO);
+    write_file(&site, &format!("{LIST}eve@example.org,\n"), Duration::ZERO);
     eventually("it is told", || {
         let view = site.json("GET", "/v1/recipients", "");
         view["source"]["last"].as_str().unwrap().contains("while no next hop is there").then_some(())

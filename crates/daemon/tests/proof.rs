@@ -120,7 +120,7 @@ fn who_does_not_know_a_canary_cannot_report_it_and_nothing_is_relayed() {
     assert!(ask(&mut client, "MAIL FROM:<probe@example.org>").starts_with("250"));
     assert!(ask(&mut client, &format!("RCPT TO:<{return_path}>")).starts_with("550 5.1.1"));
     assert_eq!(proof(&site)["canaries_arrived"], 0);
-    assert_eq!(hop.got().len(), 1);
+    assert!(hop.got().iter().all(|got| got.recipients == ["probe@example.org"]), "{:?}", hop.got());
 }
 
 #[test]

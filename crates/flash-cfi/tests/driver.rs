@@ -258,7 +258,6 @@ fn as_a_medium_an_erase_stalls_nobody() {
     assert_eq!(read, pattern(400));
     while medium.poll_erase().unwrap() == EraseProgress::Busy {}
     medium.program(4, 0, &pattern(8)).unwrap();
-    drop(medium);
     kept_to_the_rules(flash.into_inner());
 }
 

@@ -1,6 +1,6 @@
 //! Every seed, everything that fuzzing ever found, and some thousand drawn inputs, through the functions that are fuzzed.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "in a test a panic is the verdict")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict")]
 
 use std::fs;
 use std::path::Path;

@@ -17,7 +17,7 @@ pub struct Letter {
     pub name: String,
     /// The recipients.
     pub to: Vec<String>,
-    /// The message, with a DKIM signature on top once it is [`signed`].
+    /// The message, with a DKIM signature on top once it is [`signed`](Signer::sign).
     pub message: Vec<u8>,
 }
 

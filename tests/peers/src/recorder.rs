@@ -107,12 +107,18 @@ enum Asked {
     Mail(Path),
     Rcpt(Path),
     Data,
-    /// A chunk; the last one of its message or not.
+    /// A chunk of a message; its last one or not.
     Chunk {
+        message: u64,
         last: bool,
     },
-    EndOfData,
-    Reset,
+    EndOfData {
+        message: u64,
+    },
+    /// A command that forgets the envelope, and the chunks of a message that will have no last one.
+    Reset {
+        left: Option<u64>,
+    },
     Other,
 }
 
@@ -130,8 +136,10 @@ enum Mode {
     },
 }
 
-/// The message that is being sent or waits for its reply.
+/// A message that is being sent or waits for its reply. With BDAT several may wait.
 struct InFlight {
+    /// Which one of its session.
+    number: u64,
     /// The envelope. With BDAT it is known when the first chunk is answered, since everything may be sent at once.
     envelope: Option<(Path, Vec<Path>)>,
     reader: DataReader,
@@ -141,8 +149,14 @@ struct InFlight {
 }
 
 impl InFlight {
-    fn new(envelope: Option<(Path, Vec<Path>)>) -> Self {
-        Self { envelope, reader: DataReader::new(), digester: Digester::after_fields(0), ended: false }
+    fn new(number: u64, envelope: Option<(Path, Vec<Path>)>) -> Self {
+        Self {
+            number,
+            envelope,
+            reader: DataReader::new(),
+            digester: Digester::after_fields(0),
+            ended: false,
+        }
     }
 }
 
@@ -167,7 +181,12 @@ struct Session<'a> {
     reply: Vec<u8>,
     from: Option<Path>,
     to: Vec<Path>,
-    in_flight: Option<InFlight>,
+    /// In the order in which they were begun.
+    in_flight: VecDeque<InFlight>,
+    /// How many messages were begun.
+    begun: u64,
+    /// The message whose octets come, between its first chunk and its last.
+    chunked: Option<u64>,
 }
 
 impl Session<'_> {
@@ -194,7 +213,7 @@ impl Session<'_> {
         let asked = match verb.as_str() {
             "MAIL" => Asked::Mail(Path::parse(&argument)),
             "RCPT" => Asked::Rcpt(Path::parse(&argument)),
-            "EHLO" | "HELO" | "RSET" => Asked::Reset,
+            "EHLO" | "HELO" | "RSET" => Asked::Reset { left: self.chunked.take() },
             "DATA" => {
                 self.mode = Mode::Undecided;
                 Asked::Data
@@ -202,12 +221,16 @@ impl Session<'_> {
             "BDAT" => match chunk(&argument) {
                 Some((left, last)) => {
                     self.mode = Mode::Chunk { left, last };
-                    self.in_flight.get_or_insert_with(|| InFlight::new(None));
+                    let message = match self.chunked {
+                        Some(message) => message,
+                        None => self.begin(None),
+                    };
+                    self.chunked = Some(message);
                     // An empty last chunk is a whole chunk at once.
                     if left == 0 {
                         self.end_of_chunk(last);
                     }
-                    Asked::Chunk { last }
+                    Asked::Chunk { message, last }
                 }
                 None => Asked::Other,
             },
@@ -219,8 +242,8 @@ impl Session<'_> {
 
     fn take_chunk(&mut self, left: usize, last: bool) -> usize {
         let taken = left.min(self.unread.len());
-        if let Some(message) = &mut self.in_flight {
-            message.digester.update(&self.unread[..taken]);
+        if let Some(message) = self.chunked.and_then(|number| self.find(number)) {
+            self.in_flight[message].digester.update(&self.unread[..taken]);
         }
         self.mode = Mode::Chunk { left: left - taken, last };
         if taken == left {
@@ -231,18 +254,34 @@ impl Session<'_> {
 
     fn end_of_chunk(&mut self, last: bool) {
         self.mode = Mode::Commands;
-        if let Some(message) = &mut self.in_flight {
-            message.ended = last;
+        if !last {
+            return;
+        }
+        if let Some(message) = self.chunked.take().and_then(|number| self.find(number)) {
+            self.in_flight[message].ended = true;
         }
     }
 
+    /// A message begins; returns its number.
+    fn begin(&mut self, envelope: Option<(Path, Vec<Path>)>) -> u64 {
+        self.begun += 1;
+        self.in_flight.push_back(InFlight::new(self.begun, envelope));
+        self.begun
+    }
+
+    /// Where a message stands, unless it has had its reply.
+    fn find(&self, number: u64) -> Option<usize> {
+        self.in_flight.iter().position(|message| message.number == number)
+    }
+
     fn take_message(&mut self) -> usize {
-        let Some(message) = &mut self.in_flight else { return 0 };
+        // Nothing is begun behind a message that goes by DATA until it has ended.
+        let Some(message) = self.in_flight.back_mut() else { return 0 };
         let (taken, ended) = message.reader.feed(&self.unread, |bytes| message.digester.update(bytes));
         if ended {
             message.ended = true;
             self.mode = Mode::Commands;
-            self.asked.push_back(Asked::EndOfData);
+            self.asked.push_back(Asked::EndOfData { message: message.number });
         }
         taken
     }
@@ -270,10 +309,16 @@ impl Session<'_> {
         match self.asked.pop_front() {
             Some(Asked::Mail(path)) if ok => self.from = Some(path),
             Some(Asked::Rcpt(path)) if ok => self.to.push(path),
-            Some(Asked::Reset) if ok => self.forget_envelope(),
+            Some(Asked::Reset { left }) if ok => {
+                self.forget_envelope();
+                if let Some(message) = left {
+                    self.end(message, Outcome::Unfinished);
+                }
+            }
             Some(Asked::Data) => {
                 if reply.starts_with("354") {
-                    self.in_flight = Some(InFlight::new(self.take_envelope()));
+                    let envelope = self.take_envelope();
+                    self.begin(envelope);
                     self.mode = Mode::Message;
                 } else {
                     self.mode = Mode::Commands;
@@ -281,25 +326,25 @@ impl Session<'_> {
                 // What came after DATA can be read now.
                 self.client_sent(&[]);
             }
-            Some(Asked::Chunk { last }) => {
+            Some(Asked::Chunk { message, last }) => {
                 // A chunk that was refused ends the transaction, and those behind it are refused too.
-                if self.in_flight.as_ref().is_some_and(|message| message.envelope.is_none()) {
-                    let envelope = self.take_envelope();
-                    self.in_flight.as_mut().expect("just seen").envelope = envelope;
+                let Some(at) = self.find(message) else { return };
+                if self.in_flight[at].envelope.is_none() {
+                    self.in_flight[at].envelope = self.take_envelope();
                 }
                 if last || !ok {
-                    self.verdict(ok, reply);
+                    self.verdict(message, ok, reply);
                 }
             }
-            Some(Asked::EndOfData) => self.verdict(ok, reply),
+            Some(Asked::EndOfData { message }) => self.verdict(message, ok, reply),
             // An unasked reply (421) or one that changes nothing.
             _ => {}
         }
     }
 
-    fn verdict(&mut self, ok: bool, reply: String) {
+    fn verdict(&mut self, message: u64, ok: bool, reply: String) {
         let at = self.shared.began.elapsed();
-        self.end(if ok { Outcome::Acknowledged { at } } else { Outcome::Refused { at, reply } });
+        self.end(message, if ok { Outcome::Acknowledged { at } } else { Outcome::Refused { at, reply } });
     }
 
     fn take_envelope(&mut self) -> Option<(Path, Vec<Path>)> {
@@ -311,9 +356,10 @@ impl Session<'_> {
         self.to.clear();
     }
 
-    fn end(&mut self, outcome: Outcome) {
+    fn end(&mut self, message: u64, outcome: Outcome) {
+        let ended = self.find(message).and_then(|at| self.in_flight.remove(at));
         // A chunk without an envelope was nobody's message.
-        if let Some(InFlight { envelope: Some((from, to)), digester, .. }) = self.in_flight.take() {
+        if let Some(InFlight { envelope: Some((from, to)), digester, .. }) = ended {
             let (_, content) = digester.finish();
             let session = self.number;
             let transaction = Transaction { session, from, to, content, outcome };
@@ -323,8 +369,10 @@ impl Session<'_> {
 
     /// The connection is gone.
     fn gone(&mut self) {
-        let ended = self.in_flight.as_ref().is_some_and(|message| message.ended);
-        self.end(if ended { Outcome::Unknown } else { Outcome::Unfinished });
+        while let Some(message) = self.in_flight.front() {
+            let outcome = if message.ended { Outcome::Unknown } else { Outcome::Unfinished };
+            self.end(message.number, outcome);
+        }
     }
 }
 
@@ -354,7 +402,9 @@ fn relay(number: u64, client: &TcpStream, upstream: SocketAddr, shared: &Shared)
         reply: Vec::new(),
         from: None,
         to: Vec::new(),
-        in_flight: None,
+        in_flight: VecDeque::new(),
+        begun: 0,
+        chunked: None,
     });
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -1,7 +1,7 @@
 //! A hostile run: everything at once that comes to a port 25 which faces the internet, with ordinary mail going on. Mail is
 //! taken throughout, memory stays bounded, and all is free again afterwards.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;

@@ -330,7 +330,7 @@ type Script = dyn Fn(&str) -> Option<String> + Send + Sync;
 #[derive(Clone)]
 pub(crate) struct Hop {
     got: Arc<Mutex<Vec<Got>>>,
-    script: Arc<Mutex<Box<Script>>>,
+    script: Arc<Mutex<Arc<Script>>>,
     connections: Arc<AtomicUsize>,
     hangs_up: Arc<AtomicBool>,
     name: Arc<Mutex<String>>,
@@ -349,7 +349,7 @@ impl Hop {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let hop = Self {
             got: Arc::default(),
-            script: Arc::new(Mutex::new(Box::new(script))),
+            script: Arc::new(Mutex::new(Arc::new(script))),
             connections: Arc::default(),
             hangs_up: Arc::default(),
             name: Arc::new(Mutex::new("exchange.example.org".to_owned())),
@@ -366,7 +366,7 @@ impl Hop {
 
     /// Answers by another script. An empty answer to the final dot, `.`, cuts the connection instead.
     pub(crate) fn answer(&self, script: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
-        *self.script.lock().unwrap() = Box::new(script);
+        *self.script.lock().unwrap() = Arc::new(script);
     }
 
     /// Greets with another name from now on, as a server that was set up anew.
@@ -398,8 +398,11 @@ impl Hop {
         let mut lines = BufReader::new(stream.try_clone().unwrap());
         stream.set_nodelay(true).unwrap();
         let mut say = |reply: &str| stream.write_all(format!("{reply}\r\n").as_bytes()).is_ok();
-        let verdict =
-            |line: &str, usual: &str| (self.script.lock().unwrap())(line).unwrap_or_else(|| usual.to_owned());
+        let verdict = |line: &str, usual: &str| {
+            // Another script may be set while this one takes its time.
+            let script = Arc::clone(&self.script.lock().unwrap());
+            script(line).unwrap_or_else(|| usual.to_owned())
+        };
         let mut message = Got { sender: String::new(), recipients: Vec::new(), body: String::new() };
         let name = self.name.lock().unwrap().clone();
         if !say(&format!("220 {name} ready")) {

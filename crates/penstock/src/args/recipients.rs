@@ -68,7 +68,7 @@ Examples:
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Read the list now from where it is read by itself: recipients.file, or the directory in [ldap]
+    /// Read the list now from where it is read by itself: recipients.file, or the directory of ldap.url
     #[command(after_help = "\
 A reading that lacks more than a third of the addresses known before is not taken, and none is while no next hop is
 there, unless --believe says so.
