@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::process::{HANG_GUARD, Process, free_port, pss_kib, run, wait_until};
+use crate::process::{HANG_GUARD, Process, allocated_kib, free_port, pss_kib, run, wait_until};
 use crate::scratch::Scratch;
 
 /// What the medium does wrong.
@@ -240,6 +240,11 @@ impl Daemon {
     /// Its proportional set size in KiB.
     pub fn pss_kib(&self) -> u64 {
         pss_kib(self.id())
+    }
+
+    /// The part of it that it has allocated, in KiB.
+    pub fn allocated_kib(&self) -> u64 {
+        allocated_kib(self.id())
     }
 
     /// Its file descriptors.

@@ -16,8 +16,9 @@ impl Path {
     /// test wants to see it.
     pub fn parse(argument: &str) -> Self {
         let argument = argument.trim();
-        let (address, rest) = match argument.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
-            Some(parts) => parts,
+        let bracketed = argument.strip_prefix('<');
+        let (address, rest) = match bracketed.and_then(|rest| Some((rest, end_of_path(rest)?))) {
+            Some((rest, end)) => (&rest[..end], &rest[end + 1..]),
             None => argument.split_once(' ').unwrap_or((argument, "")),
         };
         let parameters = rest
@@ -34,6 +35,22 @@ impl Path {
     pub fn parameter(&self, keyword: &str) -> Option<&str> {
         self.parameters.iter().find_map(|parameter| parameter.strip_prefix(keyword)?.strip_prefix('='))
     }
+}
+
+/// Where the bracket is that closes a path: not within a quoted local part (RFC 5321 section 4.1.2).
+fn end_of_path(path: &str) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    path.bytes().position(|byte| {
+        if std::mem::take(&mut escaped) {
+            return false;
+        }
+        match byte {
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+        byte == b'>' && !quoted
+    })
 }
 
 impl fmt::Debug for Path {
@@ -71,5 +88,10 @@ mod tests {
         assert_eq!(path.parameter("NOTIFY"), Some("SUCCESS,DELAY"));
         assert_eq!(path.parameter("ORCPT"), Some("rfc822;x@y"));
         assert_eq!(Path::parse("<>").address, "");
+        let quoted = Path::parse(r#"<"a> \"> b"@example.org> SIZE=1"#);
+        assert_eq!(
+            (quoted.address.as_str(), quoted.parameter("SIZE")),
+            (r#""a> \"> b"@example.org"#, Some("1"))
+        );
     }
 }

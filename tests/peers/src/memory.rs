@@ -4,16 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::daemon::Daemon;
-
-/// The largest PSS in KiB that is seen while `work` runs.
-pub fn peak_pss_kib(daemon: &Daemon, work: impl FnOnce()) -> u64 {
+/// The most that is measured while `work` runs, in KiB.
+pub fn peak_kib(measure: impl Fn() -> u64 + Sync, work: impl FnOnce()) -> u64 {
     let peak = AtomicU64::new(0);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                peak.fetch_max(daemon.pss_kib(), Ordering::Relaxed);
+                peak.fetch_max(measure(), Ordering::Relaxed);
                 thread::sleep(Duration::from_millis(10));
             }
         });

@@ -39,20 +39,20 @@ fn assert_only_good_mail_arrives(daemon: &Daemon, sink: &Sink) {
 #[test]
 fn a_line_that_never_ends_is_refused_then_cut() {
     let (sink, daemon) = start(|settings| settings);
-    let idle_kib = daemon.pss_kib();
+    let idle_kib = daemon.allocated_kib();
     let mut client = greeted(&daemon);
     let endless = [b'A'; 64 * 1024];
     let sent_at_most = 1024;
     let sent = (0..sent_at_most).take_while(|_| client.try_send(&endless)).count();
     assert!(sent < sent_at_most, "64 MiB of one line were taken");
-    assert!(daemon.pss_kib() < idle_kib + ONE_CLIENT_KIB);
+    assert!(daemon.allocated_kib() < idle_kib + ONE_CLIENT_KIB);
     assert_only_good_mail_arrives(&daemon, &sink);
 }
 
 #[test]
 fn a_message_line_that_never_ends_ends_at_the_size_limit() {
     let (sink, daemon) = start(|settings| settings.set("listen.size_max", "\"1MiB\""));
-    let idle_kib = daemon.pss_kib();
+    let idle_kib = daemon.allocated_kib();
     let mut client = greeted(&daemon);
     client.send(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n");
     (0..3).for_each(|_| drop(client.reply()));
@@ -60,7 +60,7 @@ fn a_message_line_that_never_ends_ends_at_the_size_limit() {
     let sent_at_most = 16 * 1024;
     let sent = (0..sent_at_most).take_while(|_| client.try_send(&endless)).count();
     assert!(sent < sent_at_most, "1 GiB was taken where 1 MiB is allowed");
-    assert!(daemon.pss_kib() < idle_kib + ONE_CLIENT_KIB);
+    assert!(daemon.allocated_kib() < idle_kib + ONE_CLIENT_KIB);
     assert_only_good_mail_arrives(&daemon, &sink);
 }
 
@@ -114,7 +114,7 @@ fn recipients_beyond_the_limit_wait_for_another_transaction() {
 #[test]
 fn ten_thousand_recipients_end_the_session() {
     let (sink, daemon) = start(|settings| settings);
-    let idle_kib = daemon.pss_kib();
+    let idle_kib = daemon.allocated_kib();
     let mut client = greeted(&daemon);
     client.ask("MAIL FROM:<a@example.org>");
     let mut last = 0;
@@ -128,7 +128,7 @@ fn ten_thousand_recipients_end_the_session() {
         }
     }
     assert_eq!(last, 421);
-    assert!(daemon.pss_kib() < idle_kib + ONE_CLIENT_KIB);
+    assert!(daemon.allocated_kib() < idle_kib + ONE_CLIENT_KIB);
     assert_only_good_mail_arrives(&daemon, &sink);
 }
 

@@ -120,7 +120,7 @@ fn print(title: &str, verb: Verb, cases: &[Case], arrived: &BTreeSet<String>, sp
 
 /// Sends all combinations by one verb, waits for what was taken, and returns what is wrong.
 fn wrong(kind: Kind, hop: &Hop, daemon: &Daemon, verb: Verb, whom: &str) -> Vec<String> {
-    let tag = format!("{kind:?}-{verb:?}-{whom}").to_lowercase();
+    let tag = format!("{kind:?}-{verb:?}-{whom}").to_lowercase().replace(' ', "-");
     let cases = send_all(daemon, verb, &tag);
     let senders = || -> BTreeSet<String> {
         hop.arrivals()

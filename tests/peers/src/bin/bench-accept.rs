@@ -18,7 +18,7 @@ use penstock_peers::client::{Client, stuffed};
 use penstock_peers::daemon::{Daemon, Fault, Settings};
 use penstock_peers::group_commit::group_commit;
 use penstock_peers::load::{Source, send_big_message};
-use penstock_peers::memory::peak_pss_kib;
+use penstock_peers::memory::peak_kib;
 use penstock_peers::postfix::{Postfix, Role};
 use penstock_peers::process::{
     Process, answers, children, device_write_bytes, free_port, signal, wait_until, write_bytes,
@@ -359,11 +359,14 @@ fn big_message_kib() -> u64 {
     let sink = Sink::start(0, 1);
     let daemon = Daemon::start(keeping(sink.address(), "\"1GiB\""));
     daemon.hold();
-    peak_pss_kib(&daemon, || {
-        send_big_message(daemon.address(), BIG_MIB);
-        daemon.release();
-        wait_until("the big message has arrived", || sink.count() == 1);
-    })
+    peak_kib(
+        || daemon.pss_kib(),
+        || {
+            send_big_message(daemon.address(), BIG_MIB);
+            daemon.release();
+            wait_until("the big message has arrived", || sink.count() == 1);
+        },
+    )
 }
 
 fn main() {
