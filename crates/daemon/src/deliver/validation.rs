@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
 use super::Delivery;
-use super::canary::{ReportVerdict, Token};
+use super::canary::{ReportVerdict, Token, own_message};
 use super::known::{Known, is_no_such_user};
 use super::letter::{self, Sent};
 use crate::boxstate::Kept;
-use crate::clock::{host_time, rfc5322};
+use crate::clock::host_time;
 use crate::ledger::Kind;
 
 /// Under which key of the box's state it is kept.
@@ -407,24 +407,17 @@ impl Delivery {
 
 /// The message. Where somebody gets all mail for unknown names he reads what it is.
 fn text(host_name: &str, to: &str, token: Token, unix_ms: u64) -> String {
-    let date = rfc5322(unix_ms);
-    format!(
-        "From: Penstock <penstock-canary@{host_name}>\r\n\
-         To: <{to}>\r\n\
-         Subject: Penstock asks whether this mailbox exists, can be deleted\r\n\
-         Date: {date}\r\n\
-         Message-ID: <{token}@{host_name}>\r\n\
-         Auto-Submitted: auto-generated\r\n\
-         X-Auto-Response-Suppress: OOF, AutoReply, RN, NRN\r\n\
-         MIME-Version: 1.0\r\n\
-         Content-Type: text/plain; charset=us-ascii\r\n\
-         \r\n\
-         This is from Penstock at {host_name},\r\n\
-         which takes the site's mail while the mail server is away. Once a day it\r\n\
+    own_message(
+        host_name,
+        to,
+        token,
+        unix_ms,
+        "Penstock asks whether this mailbox exists, can be deleted",
+        "Once a day it\r\n\
          offers the server a message to a mailbox that cannot exist, to see whether\r\n\
          the server refuses mail for unknown recipients or takes it.\r\n\
          \r\n\
-         Nobody needs to read or answer it, and it can be deleted at once.\r\n"
+         Nobody needs to read or answer it, and it can be deleted at once.\r\n",
     )
 }
 

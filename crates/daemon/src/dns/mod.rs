@@ -8,8 +8,6 @@
 //! Next hops that the settings give by name are not looked up here but by the system, which also knows `/etc/hosts` and what
 //! else a site's host is set up to ask.
 
-#![allow(dead_code, reason = "texts, exchangers and certificates are for the look at what TLS serves")]
-
 mod client;
 mod health;
 

@@ -54,16 +54,41 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The message to a probe mailbox. Each has a Message-ID of its own, since Exchange delivers none twice.
+/// The message to a probe mailbox.
+pub(super) fn text(host_name: &str, mailbox: &str, token: Token, unix_ms: u64) -> String {
+    own_message(
+        host_name,
+        mailbox,
+        token,
+        unix_ms,
+        "Penstock canary, can be deleted",
+        "Now and then it\r\n\
+         sends a message like this one to see whether mail reaches mailboxes: the\r\n\
+         server's report that it lies here is the proof.\r\n\
+         \r\n\
+         Nobody needs to read or answer it, and it can be deleted at once, best by a\r\n\
+         rule of this mailbox.\r\n",
+    )
+}
+
+/// A message of the service's own, whose report comes back to the token's return path. Who finds it reads what it is:
+/// `words` go on behind what the service is. Each has a Message-ID of its own, since Exchange delivers none twice.
 ///
 /// Automatic answers are unwanted (RFC 3834), in Exchange's own words too; these must not say `All` or `DR`, which would
-/// suppress the report that the canary is sent for (MS-OXCMAIL, "X-Auto-Response-Suppress").
-pub(super) fn text(host_name: &str, mailbox: &str, token: Token, unix_ms: u64) -> String {
+/// suppress the report (MS-OXCMAIL, "X-Auto-Response-Suppress").
+pub(in crate::deliver) fn own_message(
+    host_name: &str,
+    to: &str,
+    token: Token,
+    unix_ms: u64,
+    subject: &str,
+    words: &str,
+) -> String {
     let date = rfc5322(unix_ms);
     format!(
         "From: Penstock <{LOCAL_PART}@{host_name}>\r\n\
-         To: <{mailbox}>\r\n\
-         Subject: Penstock canary, can be deleted\r\n\
+         To: <{to}>\r\n\
+         Subject: {subject}\r\n\
          Date: {date}\r\n\
          Message-ID: <{token}@{host_name}>\r\n\
          Auto-Submitted: auto-generated\r\n\
@@ -72,12 +97,7 @@ pub(super) fn text(host_name: &str, mailbox: &str, token: Token, unix_ms: u64) -
          Content-Type: text/plain; charset=us-ascii\r\n\
          \r\n\
          This is from Penstock at {host_name},\r\n\
-         which takes the site's mail while the mail server is away. Now and then it\r\n\
-         sends a message like this one to see whether mail reaches mailboxes: the\r\n\
-         server's report that it lies here is the proof.\r\n\
-         \r\n\
-         Nobody needs to read or answer it, and it can be deleted at once, best by a\r\n\
-         rule of this mailbox.\r\n"
+         which takes the site's mail while the mail server is away. {words}"
     )
 }
 

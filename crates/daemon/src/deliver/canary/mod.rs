@@ -21,6 +21,7 @@ use crate::ledger::Kind;
 use book::{Book, Reported};
 pub(crate) use book::{Canary, Fate, OfHop};
 pub(crate) use message::Token;
+pub(super) use message::own_message;
 pub(crate) use report::REPORT_BYTES_MAX;
 pub(super) use report::Verdict as ReportVerdict;
 
