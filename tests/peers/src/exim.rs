@@ -49,7 +49,8 @@ impl Timers {
         Self {
             retry: "F,1h,1s".to_owned(),
             queue_run_s: 1,
-            transport: String::new(),
+            // By itself it takes lines that it does not send on.
+            transport: "\x20 message_linelength_limit = 1000000\n".to_owned(),
             keeps: false,
             outside: None,
             routes: Vec::new(),

@@ -217,21 +217,24 @@ const RANDOM: usize = 150;
 /// message that they did not ask for differs and stands in the list.
 fn random_dialogue(random: &mut Random) -> Vec<u8> {
     let mut text = HELLO.to_owned();
-    let (mut mail, mut rcpt) = (false, 0);
+    let (mut extended, mut mail, mut named) = (true, false, Vec::new());
     for _ in 0..random.within(3..14) {
-        if rcpt > 0 && random.within(0..3) == 0 {
+        if !named.is_empty() && random.within(0..3) == 0 {
             let message = MESSAGES[random.within(0..MESSAGES.len() as u64) as usize];
             text.push_str(&format!("DATA\r\n{HEAD}{message}\r\n.\r\n"));
-            (mail, rcpt) = (false, 0);
+            (mail, named) = (false, Vec::new());
             continue;
         }
         let step = STEPS[random.within(0..STEPS.len() as u64) as usize];
         match &step[..4] {
-            "EHLO" | "HELO" | "RSET" => (mail, rcpt) = (false, 0),
+            hello @ ("EHLO" | "HELO") => (extended, mail, named) = (hello == "EHLO", false, Vec::new()),
+            "RSET" => (mail, named) = (false, Vec::new()),
+            // Whether a parameter may follow HELO is not agreed on.
+            "MAIL" if step.contains("BODY") && !extended => continue,
             "MAIL" => mail = true,
             // The same recipient twice is in the list.
-            "RCPT" if text[text.rfind("MAIL").unwrap_or(0)..].contains(step) => continue,
-            "RCPT" => rcpt += u32::from(mail),
+            "RCPT" if named.contains(&step) => continue,
+            "RCPT" if mail => named.push(step),
             _ => {}
         }
         text.push_str(step);
