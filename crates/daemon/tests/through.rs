@@ -1,7 +1,12 @@
 //! Through mode: a client is told what the next hop says of its message, if that can be told; and whatever happens
 //! meanwhile, no message is lost, delivered twice, or both refused and delivered.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "in a test a panic is the verdict")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::panic,
+    reason = "in a test a panic is the verdict"
+)]
 #![allow(dead_code, reason = "the support is shared with other tests")]
 
 mod support;

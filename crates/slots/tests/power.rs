@@ -3,7 +3,7 @@
 //!
 //! The flash here is as real chips are: a program that is cut leaves any subset of the bits that were to be cleared, an erase
 //! that is cut leaves anything at all, and programming only clears bits.
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the verdict, in its helpers too")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict, in its helpers too")]
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -106,13 +106,15 @@ fn a_disk_that_is_taken_out_under_load_costs_no_mail_and_is_used_again_when_it_i
     more("mail is taken on the disk");
     disk.take_out();
     wait_until("the box notices", || console.ask("status").text.contains("new mail goes here"));
+    // It fails, and once it was tried again it cannot be mounted.
+    let is_missed = |status: &str| status.contains("PS-D201") || status.contains("PS-D204");
     let status = console.ask("status").text;
-    assert!(status.contains("PS-D201") && status.contains("up to 4 MiB a message"), "{status}");
+    assert!(is_missed(&status) && status.contains("up to 4 MiB a message"), "{status}");
     more("mail is taken on the NOR flash");
     let queue = console.ask("queue --limit 1000").text;
     assert!(queue.contains("n-"), "{queue}");
     disk.put_in();
-    wait_until("the disk is used again", || !console.ask("status").text.contains("PS-D201"));
+    wait_until("the disk is used again", || !is_missed(&console.ask("status").text));
     more("mail is taken on the disk again");
     assert!(swaks(&appliance, "last@example.com").contains("queued as d-"));
 

@@ -1,7 +1,7 @@
 //! The same bytes, given to the daemon, to Postfix and to Exim: the same messages are taken, for the same recipients,
 //! byte for byte. Where that is not so it stands in `DIFFERENCES.md`, with what each does and why we do what we do.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::fs;

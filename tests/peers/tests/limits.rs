@@ -22,7 +22,7 @@ fn other(n: u8) -> IpAddr {
 }
 
 fn connect(daemon: &Daemon, from: IpAddr) -> Client {
-    Client::try_connect_from(Some(from), daemon.address()).expect("it says something first")
+    Client::try_connect_from(Some(from), daemon.address()).unwrap()
 }
 
 fn greeted(daemon: &Daemon, from: IpAddr) -> Client {

@@ -2,7 +2,7 @@
 //! BDAT, through the daemon to every server that people have behind it; and what else a peer could slip in: recipients
 //! and commands in an envelope, and words before an encrypted session.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::process::Command;

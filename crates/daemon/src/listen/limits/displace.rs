@@ -9,8 +9,8 @@
 //! 2. then who has no message under way;
 //! 3. then who names sender and recipients, if his source has several sessions.
 //!
-//! Among these the session of the source that has most of them goes, and of several the one that was idle longest. Never
-//! one whose message makes progress or waits for us, never one of a trusted front, and never for the sake of a source that
+//! Among these the session of the source that has most of them goes, of several one that has not said a word, and then the
+//! one that was idle longest. Never one whose message makes progress or waits for us, never one of a trusted front, and never for the sake of a source that
 //! would then have more sessions than the one that loses it: so two that come in numbers do not displace each other.
 
 use std::cmp::Reverse;
@@ -51,6 +51,8 @@ pub(super) struct Standing {
 pub(super) struct Rank {
     tier: u8,
     held: Reverse<u32>,
+    /// A client that means it says its name at once.
+    has_spoken: bool,
     idle_ms: Reverse<u64>,
 }
 
@@ -68,7 +70,8 @@ impl Standing {
             Phase::Envelope => return None,
             _ => 1,
         };
-        Some(Rank { tier, held: Reverse(self.held), idle_ms: Reverse(self.idle_ms) })
+        let has_spoken = self.phase != Phase::Greeting;
+        Some(Rank { tier, held: Reverse(self.held), has_spoken, idle_ms: Reverse(self.idle_ms) })
     }
 }
 
@@ -123,6 +126,10 @@ mod tests {
         let (many, one) = (rank(Phase::Idle, 100, 20), rank(Phase::Greeting, 4000, 1));
         assert!(many < one);
         assert!(one < rank(Phase::Envelope, 4000, 20), "a message that is perhaps on its way comes last");
+        assert!(
+            rank(Phase::Greeting, 10, 1) < rank(Phase::Idle, 4000, 1),
+            "who has said his name stays before"
+        );
     }
 
     #[test]

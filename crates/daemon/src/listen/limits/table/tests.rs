@@ -51,8 +51,8 @@ impl World {
     }
 }
 
-fn is_at(refused: Result<impl Sized, Refused>, what: Limit) -> bool {
-    matches!(refused, Err(Refused::Source { limit, .. }) if limit == what)
+fn is_at(refused: &Result<impl Sized, Refused>, what: Limit) -> bool {
+    matches!(refused, Err(Refused::Source { limit, .. }) if *limit == what)
 }
 
 #[test]
@@ -161,12 +161,12 @@ fn what_a_source_does_in_a_minute_is_bounded_and_then_forgotten() {
     let slot = world.enter(source(1)).unwrap();
     let other = world.enter(source(2)).unwrap();
     assert!((0..3).all(|_| world.table.message(slot, world.now_ms).is_ok()));
-    assert!(is_at(world.table.message(slot, world.now_ms), Limit::Messages));
+    assert!(is_at(&world.table.message(slot, world.now_ms), Limit::Messages));
     assert!((0..4).all(|_| world.table.recipient(slot, world.now_ms).is_ok()));
-    assert!(is_at(world.table.recipient(slot, world.now_ms), Limit::Recipients));
+    assert!(is_at(&world.table.recipient(slot, world.now_ms), Limit::Recipients));
     assert_eq!(world.table.erred(slot, 4, world.now_ms), Ok(4));
-    assert!(is_at(world.table.erred(slot, 1, world.now_ms), Limit::Errors));
-    assert!(is_at(world.enter(source(1)), Limit::Errors), "nor may it come again");
+    assert!(is_at(&world.table.erred(slot, 1, world.now_ms), Limit::Errors));
+    assert!(is_at(&world.enter(source(1)), Limit::Errors), "nor may it come again");
     assert!(world.table.message(other, world.now_ms).is_ok() && world.enter(source(2)).is_ok());
     world.now_ms += 120_000;
     assert!(world.table.message(slot, world.now_ms).is_ok() && world.enter(source(1)).is_ok());
@@ -195,7 +195,7 @@ fn the_networks_of_one_site_have_four_shares_together() {
     let others = (1..5).map(|n| world.enter(source6(2, n)).unwrap()).collect::<Vec<_>>();
     let told: Vec<_> = others.iter().map(|slot| world.table.erred(*slot, 9, 1).is_ok()).collect();
     assert_eq!(told, [true, true, true, false]);
-    assert!(is_at(world.enter(source6(2, 77)), Limit::Errors), "a new network of that site gains nothing");
+    assert!(is_at(&world.enter(source6(2, 77)), Limit::Errors), "a new network of that site gains nothing");
     assert!(world.enter(source6(3, 0)).is_ok());
 }
 
@@ -219,7 +219,7 @@ fn what_is_remembered_is_bounded_and_misdeeds_last_longest() {
         world.table.leave(slot);
         assert!(world.table.accounts.len() <= REMEMBERED_MAX + 1);
     }
-    assert!(is_at(world.enter(source(0)), Limit::Errors), "it has not been forgotten");
+    assert!(is_at(&world.enter(source(0)), Limit::Errors), "it has not been forgotten");
 }
 
 #[test]
