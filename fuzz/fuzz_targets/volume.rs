@@ -8,5 +8,7 @@
 mod common;
 #[path = "../../crates/spool/tests/hostile/forge.rs"]
 mod forge;
+#[path = "../../crates/spool/tests/hostile/records.rs"]
+mod records;
 
 libfuzzer_sys::fuzz_target!(|recipe: &[u8]| forge::exercise(&forge::forge(recipe)));

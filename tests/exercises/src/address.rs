@@ -64,6 +64,7 @@ fn hear(line: &[u8]) -> Option<String> {
             Event::NeedInput | Event::Close { .. } => return None,
             Event::Mail(mail) => return Some(mail.sender.to_string()),
             Event::Hello { .. } | Event::Answered => {}
+            Event::OutputFull => session.sent(session.output().len()),
             other => panic!("{other:?} from {}", line.escape_ascii()),
         }
     }

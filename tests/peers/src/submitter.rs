@@ -124,9 +124,9 @@ impl Submitter {
         }
     }
 
-    fn message_file(&self, letter: &Letter) -> PathBuf {
+    fn message_file(&self, message: &[u8]) -> PathBuf {
         let file = self.scratch.join("message");
-        fs::write(&file, &letter.message).unwrap();
+        fs::write(&file, message).unwrap();
         file
     }
 
@@ -138,7 +138,9 @@ impl Submitter {
         if self.tls {
             swaks.arg("--tls");
         }
-        run(swaks.arg("--data").arg(format!("@{}", self.message_file(letter).display())));
+        // It ends the last line itself.
+        let file = self.message_file(letter.message.strip_suffix(b"\r\n").unwrap());
+        run(swaks.arg("--data").arg(format!("@{}", file.display())));
     }
 
     fn smtplib(&self, to: SocketAddr, letter: &Letter) {
@@ -157,7 +159,7 @@ impl Submitter {
             let wishes = letter.rcpt_wishes(recipient);
             script.push_str(&format!("ok(s.rcpt('{recipient}', '{wishes}'.split()))\n"));
         }
-        let file = self.message_file(letter);
+        let file = self.message_file(&letter.message);
         script.push_str(&format!("ok(s.data(open('{}', 'rb').read()))\ns.quit()\n", file.display()));
         run(Command::new("python3").args(["-c", &script]));
     }

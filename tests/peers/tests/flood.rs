@@ -160,9 +160,10 @@ fn summary(daemon: &Daemon) -> String {
 fn with_two_hundred_sessions_nobody_who_does_nothing_keeps_mail_out() {
     let sink = Sink::start(0, 1);
     let daemon = Daemon::start(before(&sink));
-    // Thousands of connections a second take each other's places here. Who comes between them may have to come again, as
-    // mail servers do for days; how often is a matter of the machine.
-    assert_survives(&daemon, &sink, 64 * MIB);
+    // Thousands of connections a second take each other's places here. Those who never brought a message make room first,
+    // so that hardly anybody else has to come twice; how many do is a matter of the machine.
+    let tries = assert_survives(&daemon, &sink, 64 * MIB);
+    assert!(tries.at_once() * 2 >= tries.of_each.len(), "{} at once", tries.at_once());
     assert!(daemon.metric("penstock_sessions_displaced_total") > 0);
 }
 

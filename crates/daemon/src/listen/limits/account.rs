@@ -6,6 +6,8 @@ use super::rate::Rate;
 
 /// How many times the limits of a machine hold for its site, where it is known to which site a machine belongs.
 pub(super) const SITE_FACTOR: u32 = 4;
+/// After so many connections and no message a source seems to want nothing here.
+const BARREN_CONNECTIONS: u64 = 10;
 /// For how long a source that came to a limit counts as being there.
 pub(super) const AT_LIMIT_MS: u64 = 60_000;
 
@@ -85,6 +87,11 @@ impl Account {
         let lately = move |hit_ms: u64| hit_ms > 0 && now_ms.saturating_sub(hit_ms) < AT_LIMIT_MS;
         let hit_ms = self.hit_ms;
         Limit::ALL.into_iter().filter(move |limit| lately(hit_ms[*limit as usize]))
+    }
+
+    /// Whether it has come often and never brought a message.
+    pub(super) fn is_barren(&self) -> bool {
+        self.sums.messages == 0 && self.sums.connections > BARREN_CONNECTIONS
     }
 
     /// How much of what it may do in a minute it has done, in parts of a thousand of what is most used up. It is what a

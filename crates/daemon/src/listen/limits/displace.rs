@@ -9,9 +9,10 @@
 //! 2. then who has no message under way;
 //! 3. then who names sender and recipients, if his source has several sessions.
 //!
-//! Among these the session of the source that has most of them goes, of several one that has not said a word, and then the
-//! one that was idle longest. Never one whose message makes progress or waits for us, never one of a trusted front, and never for the sake of a source that
-//! would then have more sessions than the one that loses it: so two that come in numbers do not displace each other.
+//! Among these the session of a source goes that has come often and never brought a message, then that of the source that
+//! has most of them, of several one that has not said a word, and then the one that was idle longest. Never one whose message makes progress or waits for us, never one of a trusted front, and never for the sake of a source that
+//! would then have more sessions than the one that loses it: so two that come in numbers do not displace each other. Nor does
+//! a source that never brought a message take the place of one that may, unless that does nothing.
 
 use std::cmp::Reverse;
 
@@ -44,12 +45,15 @@ pub(super) struct Standing {
     pub(super) trying_ms: u64,
     /// How many sessions its source has.
     pub(super) held: u32,
+    /// Whether its source has come often and never brought a message.
+    pub(super) barren: bool,
 }
 
 /// The order in which sessions go, the first to go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     tier: u8,
+    barren: Reverse<bool>,
     held: Reverse<u32>,
     /// A client that means it says its name at once.
     has_spoken: bool,
@@ -71,7 +75,13 @@ impl Standing {
             _ => 1,
         };
         let has_spoken = self.phase != Phase::Greeting;
-        Some(Rank { tier, held: Reverse(self.held), has_spoken, idle_ms: Reverse(self.idle_ms) })
+        Some(Rank {
+            tier,
+            barren: Reverse(self.barren),
+            held: Reverse(self.held),
+            has_spoken,
+            idle_ms: Reverse(self.idle_ms),
+        })
     }
 }
 
@@ -81,8 +91,12 @@ impl Rank {
         self.tier == 0
     }
 
-    /// Whether somebody may take this place whose source has so many sessions, if `theirs` is how many this one's has now.
-    pub(super) fn yields_to(&self, held: u32, theirs: u32) -> bool {
+    /// Whether somebody may take this place whose source has so many sessions and is barren or not, if `theirs` is how many
+    /// this one's has now.
+    pub(super) fn yields_to(&self, held: u32, barren: bool, theirs: u32) -> bool {
+        if barren && !self.barren.0 && !self.does_nothing() {
+            return false;
+        }
         // For a message that is perhaps on its way the difference must be worth it.
         if self.tier == 2 { theirs > held + 1 } else { theirs > held }
     }
@@ -95,7 +109,7 @@ mod tests {
     const BUSY_MS: u64 = 30_000;
 
     fn standing(phase: Phase, idle_ms: u64, held: u32) -> Standing {
-        Standing { phase, trusted: false, idle_ms, trying_ms: 0, held }
+        Standing { phase, trusted: false, idle_ms, trying_ms: 0, held, barren: false }
     }
 
     fn rank(phase: Phase, idle_ms: u64, held: u32) -> Option<Rank> {
@@ -135,8 +149,22 @@ mod tests {
     #[test]
     fn nobody_gains_more_than_he_takes() {
         let idle = rank(Phase::Idle, STEP_MS, 3).unwrap();
-        assert!(idle.yields_to(2, 3) && !idle.yields_to(3, 3));
+        assert!(idle.yields_to(2, false, 3) && !idle.yields_to(3, false, 3));
         let envelope = rank(Phase::Envelope, 0, 3).unwrap();
-        assert!(envelope.yields_to(1, 3) && !envelope.yields_to(2, 3));
+        assert!(envelope.yields_to(1, false, 3) && !envelope.yields_to(2, false, 3));
+    }
+
+    #[test]
+    fn who_never_brought_a_message_makes_room_first_and_takes_no_place_of_who_may() {
+        let of = |barren, phase, idle_ms| {
+            Standing { barren, ..standing(phase, idle_ms, 1) }.rank(BUSY_MS).unwrap()
+        };
+        let (barren, fresh) = (of(true, Phase::Idle, 10), of(false, Phase::Greeting, 4000));
+        assert!(barren < fresh);
+        assert!(fresh.yields_to(0, false, 1) && !fresh.yields_to(0, true, 1) && barren.yields_to(0, true, 1));
+        assert!(
+            of(false, Phase::Idle, STEP_MS).yields_to(0, true, 1),
+            "a place where nothing is done is anybody's"
+        );
     }
 }

@@ -158,8 +158,9 @@ impl Table {
         }
         let mut displaced = None;
         if self.sessions >= capacity {
-            let held = if trusted { 0 } else { self.accounts.get(&source).map_or(0, |own| own.sessions) };
-            let Some(loser) = self.candidate(held, now_ms) else {
+            let own = self.accounts.get(&source).filter(|_| !trusted);
+            let (held, barren) = own.map_or((0, false), |own| (own.sessions, own.is_barren()));
+            let Some(loser) = self.candidate(held, barren, now_ms) else {
                 self.each(source, |account| account.sums.refused += 1);
                 return Err(Refused::Full);
             };
@@ -414,23 +415,23 @@ impl Table {
         result
     }
 
-    /// The place of somebody who has to make room for a source with so many sessions.
-    fn candidate(&mut self, held: u32, now_ms: u64) -> Option<Slot> {
+    /// The place of somebody who has to make room for a source with so many sessions, barren or not.
+    fn candidate(&mut self, held: u32, barren: bool, now_ms: u64) -> Option<Slot> {
         if self.leaving >= LEAVING_MAX {
             return None;
         }
-        if let Some(slot) = self.known_candidate(held) {
+        if let Some(slot) = self.known_candidate(held, barren) {
             return Some(slot);
         }
         if self.looked_ms.is_some_and(|looked_ms| now_ms.saturating_sub(looked_ms) < LOOK_PAUSE_MS) {
             return None;
         }
         self.look(now_ms);
-        self.known_candidate(held)
+        self.known_candidate(held, barren)
     }
 
     /// The first one that was found at the last look and has done nothing since.
-    fn known_candidate(&mut self, held: u32) -> Option<Slot> {
+    fn known_candidate(&mut self, held: u32, barren: bool) -> Option<Slot> {
         let places = &self.places;
         let at = |candidate: &Candidate| places.get(candidate.slot).and_then(Option::as_ref);
         self.candidates.retain(|candidate| {
@@ -438,7 +439,7 @@ impl Table {
         });
         let theirs = |it: &Occupant| self.accounts.get(&it.source).map_or(0, |account| account.sessions);
         let yields = |candidate: &Candidate| {
-            at(candidate).is_some_and(|it| candidate.rank.yields_to(held, theirs(it)))
+            at(candidate).is_some_and(|it| candidate.rank.yields_to(held, barren, theirs(it)))
         };
         let at = self.candidates.iter().position(yields)?;
         Some(self.candidates.remove(at).slot)
@@ -454,6 +455,7 @@ impl Table {
             idle_ms: now_ms.saturating_sub(it.step_ms),
             trying_ms: it.trying_ms.map_or(0, |from_ms| now_ms.saturating_sub(from_ms)),
             held: self.accounts.get(&it.source).map_or(1, |account| account.sessions),
+            barren: self.accounts.get(&it.source).is_some_and(Account::is_barren),
         };
         let places = self.places.iter().enumerate();
         let mut candidates: Vec<Candidate> = places
