@@ -105,25 +105,30 @@ fn a_disk_that_is_taken_out_under_load_costs_no_mail_and_is_used_again_when_it_i
     let mut console = Console::take(appliance.serial());
     more("mail is taken on the disk");
     disk.take_out();
-    wait_until("the box notices", || console.ask("status").text.contains("new mail goes here"));
-    // It fails, and once it was tried again it cannot be mounted.
-    let is_missed = |status: &str| status.contains("PS-D201") || status.contains("PS-D204");
+    // What is wrong with the disk has several names, and which one holds when it is asked is a matter of the machine's speed:
+    // it fails, it hangs, and once it was tried again it cannot be mounted.
+    let reserve_is_used = |status: &str| {
+        let used = status.contains("new mail goes here");
+        assert!(!used || status.contains("PS-D20"), "the reason is told: {status}");
+        used
+    };
+    wait_until("the box notices", || reserve_is_used(&console.ask("status").text));
     let status = console.ask("status").text;
-    assert!(is_missed(&status) && status.contains("up to 4 MiB a message"), "{status}");
+    assert!(status.contains("up to 4 MiB a message"), "{status}");
     more("mail is taken on the NOR flash");
     let queue = console.ask("queue --limit 1000").text;
     assert!(queue.contains("n-"), "{queue}");
     disk.put_in();
-    wait_until("the disk is used again", || !is_missed(&console.ask("status").text));
+    wait_until("the disk is used again", || !reserve_is_used(&console.ask("status").text));
     more("mail is taken on the disk again");
     assert!(swaks(&appliance, "last@example.com").contains("queued as d-"));
 
     // A disk that hangs is not waited for either.
     disk.hang();
-    wait_until("the box notices", || console.ask("status").text.contains("PS-D205"));
+    wait_until("the box notices", || reserve_is_used(&console.ask("status").text));
     more("mail is taken on the NOR flash");
     disk.go_on();
-    wait_until("the disk is used again", || !console.ask("status").text.contains("PS-D205"));
+    wait_until("the disk is used again", || !reserve_is_used(&console.ask("status").text));
     more("mail is taken on the disk again");
 
     load.store(false, Relaxed);
