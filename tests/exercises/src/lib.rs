@@ -3,7 +3,7 @@
 //!
 //! They are fuzz targets (`fuzz/`, run by `scripts/fuzz`), and `tests/bounded.rs` gives them the seeds, everything that
 //! fuzzing ever found, and some thousand inputs of [`generate`], so that what must hold is written once. Where there is
-//! a right answer, it is computed a second time in the plainest way there is ([`reference`]). The sixth target, `volume`,
+//! a right answer, it is computed a second time in the plainest way there is ([`mod@reference`]). The sixth target, `volume`,
 //! is beside the spool's tests.
 
 // This crate is a test from end to end: a panic is its verdict, and it says what it saw.
