@@ -155,6 +155,39 @@ fn a_whole_message_refused_because_of_one_recipient_is_offered_recipient_by_reci
 }
 
 #[test]
+fn the_mail_of_a_domain_that_the_server_has_lost_waits_alone_and_nobodys_is_set_aside() {
+    let mut site = Site::new("");
+    site.edit(|text| text.replace("[\"example.org\"]", "[\"example.org\", \"example.com\"]"));
+    let hop = Hop::start(site.hop_port);
+    site.start();
+    let send = |to: &[&str]| assert!(site.send(to, BODY).starts_with("250"), "{to:?}");
+    send(&["ann@example.org", "ann@example.com"]);
+    hop.wait_for(1);
+    let denial = "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain";
+    hop.answer(move |line| line.contains("@example.com>").then(|| denial.into()));
+    send(&["bob@example.com", "bob@example.org"]);
+    send(&["eve@example.com"]);
+    send(&["eve@example.org"]);
+    let got = hop.wait_for(3);
+    assert!(
+        got[1..].iter().all(|got| got.recipients.iter().all(|to| to.ends_with("@example.org"))),
+        "{got:?}"
+    );
+    let status = site.status();
+    assert_eq!(status["alerts"][0]["code"], "PS-D236", "{status}");
+    assert!(status["alerts"][0]["message"].as_str().unwrap().contains("example.com"), "{status}");
+    assert_eq!((&status["hops"][0]["state"], &status["mail"]["held"]), (&"healthy".into(), &0.into()));
+    assert_eq!(status["mail"]["messages"], 2);
+
+    hop.answer(|_| None);
+    site.json("POST", "/v1/confirm", "{}");
+    let got = hop.wait_for(5);
+    let late: Vec<&str> = got[3..].iter().flat_map(|got| got.recipients.iter().map(String::as_str)).collect();
+    assert!(late.contains(&"bob@example.com") && late.contains(&"eve@example.com"), "{late:?}");
+    eventually("nothing waits", || (site.status()["mail"]["messages"] == 0).then_some(()));
+}
+
+#[test]
 fn what_was_not_acknowledged_is_not_there() {
     let mut site = Site::new("");
     site.start();

@@ -21,6 +21,8 @@ pub struct MessageAttempt {
     batch: Vec<u16>,
     /// Recipients that were put off.
     put_off: Vec<u16>,
+    /// Recipients of domains that the server has lost, and what it said.
+    denied: Vec<(u16, Found)>,
     /// Recipients that are held alone.
     parked: Vec<u16>,
     /// By which route, the first of several.
@@ -83,6 +85,7 @@ impl MessageAttempt {
             to_offer,
             batch: Vec::new(),
             put_off: Vec::new(),
+            denied: Vec::new(),
             parked: Vec::new(),
             route: None,
             elsewhere: Vec::new(),
@@ -147,6 +150,7 @@ impl MessageAttempt {
                 Said::Accepted => accepted.push(number),
                 Said::Nothing => unsaid.push(number),
                 Said::Next => open.push(number),
+                Said::Later(found) if found.is_of_domain() => self.denied.push((number, found)),
                 Said::Later(found) => {
                     self.put_off.push(number);
                     self.kept_open = Some(found);
@@ -206,6 +210,20 @@ impl MessageAttempt {
         }
     }
 
+    /// Has the recipients wait whose domain the server has lost: by the route that holds it, or, where that is `None`, as
+    /// everybody does to whom the server does not know the way. To be called after the last transaction.
+    pub fn hold_denied(&mut self, mut route_of: impl FnMut(u16) -> Option<u16>) {
+        for (number, found) in core::mem::take(&mut self.denied) {
+            if let Some(route) = route_of(number) {
+                self.route.get_or_insert(route);
+                self.parked.push(number);
+            } else {
+                self.put_off.push(number);
+                self.kept_open = Some(found);
+            }
+        }
+    }
+
     /// Who was refused for good so far, and how.
     pub fn refused(&self) -> &[(u16, Found)] {
         &self.refused
@@ -233,6 +251,7 @@ impl MessageAttempt {
         self.to_offer.clear();
         self.batch.clear();
         self.put_off.clear();
+        self.denied.clear();
         self.parked.clear();
         self.elsewhere.clear();
     }
@@ -244,6 +263,7 @@ impl MessageAttempt {
             .iter()
             .chain(&self.batch)
             .chain(&self.put_off)
+            .chain(self.denied.iter().map(|(number, _)| number))
             .chain(&self.parked)
             .chain(&self.elsewhere)
             .copied()
@@ -261,7 +281,10 @@ impl MessageAttempt {
     /// What to report of it to [`Release::finished`](crate::Release::finished).
     pub fn outcome(&self) -> Outcome<'_> {
         let delivered = self.delivered;
-        let others_are_done = self.to_offer.is_empty() && self.batch.is_empty() && self.put_off.is_empty();
+        let others_are_done = self.to_offer.is_empty()
+            && self.batch.is_empty()
+            && self.put_off.is_empty()
+            && self.denied.is_empty();
         match (&self.kept_open, self.route) {
             (_, Some(route)) if others_are_done && !self.parked.is_empty() => {
                 Outcome::Parked { route, delivered }

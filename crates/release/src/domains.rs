@@ -23,6 +23,11 @@ const ROUTES: u16 = HOPS_MAX as u16 * PROBES_MAX;
 /// From here on routes are the caller's.
 pub const ROUTES_OWN: u16 = ROUTES + DOMAINS_MAX as u16;
 
+/// What the operator can do about a domain whose mail is held.
+pub const DOMAIN_ADVICE: &str = "Check that the domain is among the server's (Get-AcceptedDomain; New-AcceptedDomain adds \
+     it) and that its mailboxes are restored (Get-Recipient). Its mail goes on by itself when the server takes it, or after \
+     `penstock confirm`; `penstock queue --state held` has what was refused.";
+
 /// The domain of an address.
 pub(crate) fn domain_of(address: &str) -> &str {
     address.rsplit_once('@').map_or("", |(_, domain)| domain)

@@ -14,8 +14,17 @@ pub struct Found {
     what: What,
     /// How many recipients the transaction had accepted before.
     accepted: u32,
-    /// It judges one recipient alone, although it could be about the site.
-    alone: bool,
+    /// What it is about, where the caller knows better than the words.
+    about: Option<About>,
+}
+
+/// What a refusal is about that could be about the whole site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// One recipient alone.
+    Recipient,
+    /// The recipient's domain.
+    Domain,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,22 +38,32 @@ impl Found {
     /// A reply, after so many recipients had been accepted.
     pub fn reply(phase: Phase, reply: Reply<'_>, accepted: u32) -> Self {
         let Reply { code, enhanced, text } = reply;
-        Self { phase, what: What::Reply { code, enhanced, text: text.to_owned() }, accepted, alone: false }
+        Self { phase, what: What::Reply { code, enhanced, text: text.to_owned() }, accepted, about: None }
     }
 
     /// No connection, or one that came to an end without a reply, with the reason in words.
     pub fn lost(phase: Phase, why: impl Into<String>, accepted: u32) -> Self {
-        Self { phase, what: What::Lost(why.into()), accepted, alone: false }
+        Self { phase, what: What::Lost(why.into()), accepted, about: None }
     }
 
     /// Nothing came in the time that the phase has.
     pub fn timed_out(phase: Phase, accepted: u32) -> Self {
-        Self { phase, what: What::TimedOut, accepted, alone: false }
+        Self { phase, what: What::TimedOut, accepted, about: None }
     }
 
     /// The same, known to judge one recipient alone.
     pub fn alone(self) -> Self {
-        Self { alone: true, ..self }
+        Self { about: Some(About::Recipient), ..self }
+    }
+
+    /// The same, known to be about the recipient's domain: the server takes others.
+    pub fn of_domain(self) -> Self {
+        Self { about: Some(About::Domain), ..self }
+    }
+
+    /// Whether it is about the recipient's domain, and neither about the recipient nor about the site.
+    pub fn is_of_domain(&self) -> bool {
+        self.about == Some(About::Domain)
     }
 
     /// Where in the dialogue.
@@ -66,7 +85,11 @@ impl Found {
 
     /// What follows from it.
     pub fn verdict(&self) -> Verdict {
-        if self.alone { Verdict::Held } else { self.evidence().verdict() }
+        match self.about {
+            Some(About::Recipient) => Verdict::Held,
+            Some(About::Domain) => Verdict::RetryRecipient,
+            None => self.evidence().verdict(),
+        }
     }
 
     /// The code of the reply; 0 where there was none.

@@ -55,7 +55,7 @@ pub use config::{BLIND_PER_MINUTE_MAX, Config, HOPS_MAX, HopConfig, PROBES_MAX};
 pub use counters::{Counters, Grade};
 pub use custody::{Trouble, Verdict};
 pub use decision::{CanaryOutcome, Decision, Fate, Outcome, Removed, SetAside, Why};
-pub use domains::ROUTES_OWN;
+pub use domains::{DOMAIN_ADVICE, ROUTES_OWN};
 pub use error::Error;
 pub use fingerprint::{Change, Faces, Fingerprint, Greeting};
 pub use found::Found;

@@ -86,6 +86,7 @@ pub(super) async fn run(delivery: &Delivery, id: MailId, hop: HopId) -> (Ended, 
     attempt.hold_back(delivery);
     // Nobody is connected to for a message of which all are held.
     let connection = if attempt.recipients.has_next() { attempt.send(delivery).await } else { None };
+    attempt.hold_denied(delivery);
     (Ended::Tried(attempt), connection)
 }
 
@@ -173,6 +174,15 @@ impl Attempt {
             }
             let database = delivery.directory.find(address)?.database?;
             held.iter().find(|(of, _)| *of == database).map(|(_, route)| Aside::Held { route: *route })
+        });
+    }
+
+    /// Has the mail of domains wait that the hop says are none of its own.
+    fn hold_denied(&mut self, delivery: &Delivery) {
+        let recipients = &self.envelope.recipients;
+        self.recipients.hold_denied(|number| {
+            let address = recipients.get(usize::from(number))?.address.as_str();
+            delivery.release().domain_denied(self.hop, address, delivery.now())
         });
     }
 

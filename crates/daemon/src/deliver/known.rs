@@ -10,7 +10,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use penstock_release::{Event, Found, Verdict};
 use penstock_settings::Network;
@@ -18,7 +18,7 @@ use penstock_smtp::Address;
 use penstock_spool::Begin;
 
 use super::validation::Checks;
-use crate::directory::Mailbox;
+use crate::directory::{Directory, Mailbox};
 
 /// Recipients that are kept in mind; of more, some are forgotten.
 const RECIPIENTS_MAX: usize = 4_096;
@@ -30,13 +30,14 @@ const DOMAINS_MAX: usize = 256;
 pub(super) struct Known {
     /// Drawn at each start, so that nobody can find two addresses that are taken for one.
     digests: RandomState,
+    directory: Arc<Directory>,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Digests of domains of which a recipient was taken.
-    domains: Vec<u64>,
+    /// Digests of domains of which a recipient was taken, and whether that was so when one was last named.
+    domains: Vec<(u64, bool)>,
     /// Whether it has refused a recipient as not there.
     looks_at_recipients: bool,
     /// Digests of domains of which it was found out when it looks at their recipients.
@@ -50,24 +51,30 @@ struct Inner {
 }
 
 impl Known {
-    /// Takes in what was said to a RCPT. Of a refusal to relay it gives back whether it judges that recipient alone: it
-    /// does if the hop has taken mail, and never any for that domain.
+    /// Of a hop that nothing is known of yet, beside the list of who is there.
+    pub(super) fn new(directory: &Arc<Directory>) -> Self {
+        Self { directory: Arc::clone(directory), ..Self::default() }
+    }
+
+    /// Takes in what was said to a RCPT. Of a refusal to relay it gives back what it is about. The site, where the hop takes
+    /// mail for no other domain. Else the domain, if the hop has taken mail for it before, or the recipient is known to be
+    /// there; and if not, that recipient alone.
     pub(super) fn heard(&self, address: &Address<'_>, found: Found) -> Found {
         let evidence = found.evidence();
+        let domain = self.domain(address);
         let mut inner = self.inner();
         if evidence.verdict() == Verdict::Accepted {
             inner.denied = None;
-            let domain = self.domain(address);
-            if !inner.domains.contains(&domain) && inner.domains.len() < DOMAINS_MAX {
-                inner.domains.push(domain);
-            }
+            inner.takes(domain);
             if inner.found_out(domain).map_or(inner.looks_at_recipients, |checks| checks == Checks::AtRcpt) {
                 inner.add_good(self.recipient(address));
             }
         } else if evidence.denies_relay() {
-            if !inner.domains.is_empty() && !inner.domains.contains(&self.domain(address)) {
+            let takes_others = inner.domains.iter().any(|(other, taken)| *taken && *other != domain);
+            if takes_others {
+                let was_taken = inner.lost(domain);
                 drop(inner);
-                return found.alone();
+                return if was_taken || self.is_there(address) { found.of_domain() } else { found.alone() };
             }
             inner.denied = Some(address.to_string());
         } else if is_no_such_user(&evidence.event) {
@@ -112,7 +119,12 @@ impl Known {
         self.inner().denied.clone()
     }
 
-    /// Whether a recipient is known to be there.
+    /// Whether a recipient is known to be there, from the list or from the hop's answers.
+    pub(super) fn is_there(&self, address: &Address<'_>) -> bool {
+        self.is_good(address) || self.directory.find(address.as_str()).is_some()
+    }
+
+    /// Whether the hop's answers have shown that a recipient is there.
     pub(super) fn is_good(&self, address: &Address<'_>) -> bool {
         let recipient = self.recipient(address);
         self.inner().recipients.get(recipient as usize % RECIPIENTS_MAX) == Some(&recipient)
@@ -161,6 +173,21 @@ impl Known {
 }
 
 impl Inner {
+    /// A recipient of this domain was taken.
+    fn takes(&mut self, domain: u64) {
+        if let Some((_, taken)) = self.domains.iter_mut().find(|(known, _)| *known == domain) {
+            *taken = true;
+        } else if self.domains.len() < DOMAINS_MAX {
+            self.domains.push((domain, true));
+        }
+    }
+
+    /// This domain is none of the hop's now. Whether it ever was.
+    fn lost(&mut self, domain: u64) -> bool {
+        let known = self.domains.iter_mut().find(|(known, _)| *known == domain);
+        known.map(|(_, taken)| *taken = false).is_some()
+    }
+
     fn found_out(&self, domain: u64) -> Option<Checks> {
         self.found_out.iter().find(|(found, _)| *found == domain).map(|(_, checks)| *checks)
     }
@@ -215,6 +242,23 @@ mod tests {
         assert_eq!(known.denied(), None);
         assert_eq!(deny(&known, "a@two.example"), Verdict::Held);
         assert_eq!(deny(&known, "c@ONE.example"), about_the_site);
+    }
+
+    #[test]
+    fn of_a_domain_that_is_lost_while_others_are_taken_the_mail_waits() {
+        let known = Known::default();
+        take(&known, "ann@one.example");
+        take(&known, "ann@two.example");
+        assert_eq!(deny(&known, "ann@two.example"), Verdict::RetryRecipient);
+        assert_eq!(deny(&known, "bob@Two.example"), Verdict::RetryRecipient, "no more than the first");
+        assert_eq!(known.denied(), None, "whether the hop knows the site is not asked of it");
+        let about_the_site = Verdict::Destination(penstock_release::Trouble::Unconfigured);
+        assert_eq!(deny(&known, "ann@one.example"), about_the_site, "then there is none that it takes");
+        take(&known, "ann@two.example");
+        assert_eq!(deny(&known, "ann@one.example"), Verdict::RetryRecipient);
+        known.delivered(&address("leo@three.example"));
+        assert_eq!(deny(&known, "leo@three.example"), Verdict::RetryRecipient, "he is known to be there");
+        assert_eq!(deny(&known, "eve@three.example"), Verdict::Held);
     }
 
     #[test]

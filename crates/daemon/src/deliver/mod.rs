@@ -157,7 +157,7 @@ impl Delivery {
         let idle = Mutex::new(config.hops.iter().map(|_| Vec::new()).collect());
         let connections = config.hops.iter().map(|_| Arc::new(())).collect();
         let (canaries, counters) = (Canaries::new(config.hops.len()), AllCounters::new(config.hops.len()));
-        let known: Vec<Arc<Known>> = config.hops.iter().map(|_| Arc::default()).collect();
+        let known: Vec<Arc<Known>> = config.hops.iter().map(|_| Arc::new(Known::new(&directory))).collect();
         let validations = Validations::load(&state.kept(), &settings, &known);
         let through = Through::new(&settings.release);
         let mirror = Mutex::new(Mirror::new(&settings.next_hops, state.kept().value(mirror::KEY)));

@@ -24,7 +24,11 @@ impl Delivery {
             // It is held no longer.
             None => None,
         };
-        let is_taken = said.is_some_and(|found| found.verdict() == Verdict::Accepted);
+        let is_taken = said.as_ref().is_some_and(|found| found.verdict() == Verdict::Accepted);
+        // That it is still refused says nothing new of the hop, and nothing that a probe should ask for.
+        if let (true, Some(address), Some(found)) = (is_taken, &held, said) {
+            self.heard_of(hop, address, found);
+        }
         self.release().asked(hop, route, is_taken, self.now());
     }
 
@@ -32,9 +36,19 @@ impl Delivery {
     async fn trouble(&self, hop: HopId) -> Option<Found> {
         // What it refused is the one thing that shows whether it still does.
         let denied = self.known.get(usize::from(hop.0)).and_then(|known| known.denied());
-        match self.reach(hop, denied.as_deref()).await {
-            Ok(said) => said.filter(|found| found.evidence().denies_relay()),
-            Err(found) => found,
+        let said = match self.reach(hop, denied.as_deref()).await {
+            Ok(said) => said,
+            Err(found) => return found,
+        };
+        let found = self.heard_of(hop, &denied?, said?);
+        found.evidence().denies_relay().then_some(found)
+    }
+
+    /// Takes in what a hop said to a recipient, without a message.
+    fn heard_of(&self, hop: HopId, recipient: &str, found: Found) -> Found {
+        match (self.known.get(usize::from(hop.0)), Address::parse(recipient)) {
+            (Some(known), Ok(address)) => known.heard(&address, found),
+            _ => found,
         }
     }
 
@@ -64,9 +78,7 @@ impl Delivery {
                     }
                 }
                 Event::RcptReply { reply, .. } => {
-                    let Some(address) = recipient else { break Ok(None) };
-                    let found = Found::reply(Phase::Rcpt, heard(reply), 0);
-                    break Ok(Some(connection.known().heard(&address, found)));
+                    break Ok(Some(Found::reply(Phase::Rcpt, heard(reply), 0)));
                 }
                 Event::Refused { phase: at, reply } => {
                     return Err(Some(Found::reply(phase(at), heard(reply), 0)));

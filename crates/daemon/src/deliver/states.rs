@@ -1,6 +1,6 @@
 //! What is told, in the log and the ledger, when a hop stands otherwise than before.
 
-use penstock_release::{Cause, HopStatus, State};
+use penstock_release::{Cause, DOMAIN_ADVICE, HopStatus, State};
 use tracing::{error, info, warn};
 
 use super::{Delivery, bounded};
@@ -102,7 +102,7 @@ impl Delivery {
             code = "PS-D236",
             hop = name,
             domains,
-            advice = Cause::GoodRefused.advice(),
+            advice = DOMAIN_ADVICE,
             "the next hop refuses recipients of these domains who are known to be there: their mail waits"
         );
         let text =

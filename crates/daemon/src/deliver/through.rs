@@ -201,7 +201,7 @@ impl Delivery {
         let of = |(number, found): &'f (u16, Found)| {
             let text = envelope.recipients.get(usize::from(*number))?.address.as_str();
             let address = Address::parse(text).ok()?;
-            let known_good = known.is_good(&address) || self.directory.find(text).is_some();
+            let known_good = known.is_there(&address);
             let recipient = known.recipient(&address);
             Some(Refused { recipient, address: text, known_good, evidence: found.evidence() })
         };

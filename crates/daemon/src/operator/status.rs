@@ -1,6 +1,6 @@
 //! How everything stands.
 
-use penstock_release::{Cause, HopStatus, State as HopState};
+use penstock_release::{Cause, DOMAIN_ADVICE, HopStatus, State as HopState};
 use penstock_spool::{Info, MessageId};
 
 use super::{Operator, clients, judging, mode, proof, tls};
@@ -317,7 +317,7 @@ fn alerts(
                 hop.name,
                 hop.domains.join(", ")
             );
-            add(Severity::Critical, "PS-D236", message, Cause::GoodRefused.advice());
+            add(Severity::Critical, "PS-D236", message, DOMAIN_ADVICE);
         }
     }
     if mail.held > 0 {

@@ -211,3 +211,31 @@ fn everybody_is_refused_only_when_nobody_was_taken_put_off_or_left_out() {
     play(&mut attempt, 10, OK, |_| refused, OK);
     assert_eq!(attempt.refusal_of_all(), None);
 }
+
+#[test]
+fn the_mail_of_a_domain_that_the_server_has_lost_waits_while_others_go() {
+    let denied = "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain";
+    let attempt = |route: Option<u16>| {
+        let mut attempt = MessageAttempt::new(0..2);
+        attempt.begin(10);
+        let mut transaction = Transaction::new(2);
+        transaction.mail_answered(reply(OK));
+        for (n, said) in [OK, denied].into_iter().enumerate() {
+            transaction.named();
+            let found = transaction.heard(Phase::Rcpt, reply(said));
+            let found = if n == 1 { found.of_domain() } else { found };
+            assert_eq!(transaction.recipient_answered(n, found), None);
+        }
+        let end = End::Message(transaction.heard(Phase::EndOfData, reply(OK)));
+        assert_eq!(fates(&attempt.settle(transaction, end)), [(vec![0], true)]);
+        assert_eq!(attempt.open(), [1]);
+        attempt.hold_denied(|_| route);
+        assert_eq!(attempt.open(), [1]);
+        attempt
+    };
+    assert_eq!(attempt(Some(7)).outcome(), Outcome::Parked { route: 7, delivered: true });
+    // More domains than a server that is itself could have lost.
+    let left = attempt(None);
+    let Outcome::Open { evidence, delivered: true } = left.outcome() else { panic!("{left:?}") };
+    assert_eq!(evidence.verdict(), Verdict::Destination(crate::custody::Trouble::Unconfigured));
+}

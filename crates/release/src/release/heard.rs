@@ -117,6 +117,17 @@ impl Release {
         self.changed |= self.hops[n].require_proof(cause, now);
     }
 
+    /// A hop that takes mail for others says that the domain of this recipient, who is known to be there, is none of its own.
+    /// Its mail is held, and the hop is asked whether that is so. The route that holds it; `None` if too many are held: then it
+    /// is the hop that does not know the site.
+    pub fn domain_denied(&mut self, hop: HopId, address: &str, now: Now) -> Option<u16> {
+        self.tick(now);
+        let route = self.domains.hold(hop, address, self.now_ms)?;
+        self.hold_route(route);
+        self.changed = true;
+        Some(route)
+    }
+
     /// A hop was asked whether it takes the recipient that stands for a domain that is held: if so, its mail goes again.
     pub fn asked(&mut self, hop: HopId, route: u16, is_taken: bool, now: Now) {
         self.tick(now);
