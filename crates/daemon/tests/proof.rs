@@ -171,6 +171,49 @@ fn a_box_that_is_full_still_learns_that_mail_arrives() {
 }
 
 #[test]
+fn one_message_of_a_replay_asks_whether_it_arrives_where_reports_are_known_to_come() {
+    let (site, hop, return_path) = site_with_canary();
+    let deliver = |subject: &str| {
+        let before = hop.got().len();
+        assert!(site.send(&["mia@example.org"], &format!("Subject: {subject}\r\n\r\n")).starts_with("250"));
+        hop.wait_for(before + 1);
+        eventually("it is recorded", || (site.status()["mail"]["messages"] == 0).then_some(()));
+    };
+    let replay = || {
+        let before = hop.got().len();
+        let page = site.json("POST", "/v1/replay", r#"{"which":{"mailbox":"mia@example.org"}}"#);
+        assert_eq!(page["messages"], 2);
+        let got = hop.wait_for(before + 2);
+        eventually("it is recorded", || (site.status()["mail"]["messages"] == 0).then_some(()));
+        let asking = got[before..].iter().filter(|got| got.sender.starts_with("penstock-canary+"));
+        (page, asking.cloned().collect::<Vec<_>>())
+    };
+    deliver("one");
+    deliver("two");
+    let (page, asking) = replay();
+    assert_eq!((&page["asks"], asking.len()), (&Value::Null, 0), "no report has ever come");
+
+    assert!(send_report(&site, &return_path, &report("delivered")).starts_with("250"));
+    let (page, asking) = replay();
+    assert_eq!(asking.len(), 1, "{asking:?}");
+    assert!(asking[0].body.contains("Subject: one"), "{asking:?}");
+    let id = page["asks"].as_str().unwrap().to_owned();
+    let told = |text: &str| {
+        let events = site.json("GET", &format!("/v1/messages/{id}"), "")["events"].clone();
+        let is_it = |event: &&Value| event["text"].as_str().unwrap_or_default().contains(text);
+        events.as_array().and_then(|events| events.iter().find(is_it)).map(|_| ())
+    };
+    assert!(send_report(&site, &asking[0].sender, &report("failed")).starts_with("250"));
+    eventually("it is told", || told("did not arrive: said of it"));
+    assert_eq!(site.status()["alerts"][0]["code"], "PS-D243");
+
+    let (_, asking) = replay();
+    assert!(send_report(&site, &asking[0].sender, &report("delivered")).starts_with("250"));
+    eventually("it is told", || told("lies in the mailbox again"));
+    assert_eq!(site.status()["alerts"], Value::Array(Vec::new()));
+}
+
+#[test]
 fn a_server_that_makes_no_reports_gets_no_canaries() {
     let mut site = Site::with_hop(PROBE);
     let hop = Hop::start_with(site.hop_port, |line| {

@@ -84,6 +84,9 @@ pub struct ReplayPage {
     /// Where this page began, if an earlier run of the same request was cut there.
     #[serde(default)]
     pub resumed_at: Option<MailId>,
+    /// The message that asks the server for a report that it arrives, if one does: the first of the replay that can.
+    #[serde(default)]
+    pub asks: Option<MailId>,
     /// Which messages are not among those that the replay is about: they came after it had begun.
     pub below: u64,
     /// Where the next page begins; `null` at the end.

@@ -9,6 +9,7 @@ use penstock_spool::{Body, Envelope, Error, Fate, MessageId, Recipient, Ret};
 use tracing::{debug, error, info, warn};
 
 use super::Delivery;
+use super::canary::Token;
 use super::connection::Connection;
 use super::fit::Needs;
 use super::record::{Record, named};
@@ -47,6 +48,8 @@ pub(super) struct Attempt {
     needs: Needs,
     /// Those a server took it for that cannot report it, although its sender asked for that, with what the server said.
     unreported: Vec<(u16, String)>,
+    /// With which token it asks whether it arrives.
+    asks: Option<Token>,
 }
 
 impl Ended {
@@ -121,6 +124,7 @@ impl Attempt {
             is_renounced: false,
             needs,
             unreported: Vec::new(),
+            asks: None,
         })
     }
 
@@ -142,6 +146,11 @@ impl Attempt {
     /// Those whose sender is owed a report that no server gives, with what the server said when it took the message.
     pub(super) fn unreported(&self) -> &[(u16, String)] {
         &self.unreported
+    }
+
+    /// With which token it asked whether it arrives, if a server took it so.
+    pub(super) fn asked_back(&self) -> Option<Token> {
+        self.asks.filter(|_| !self.taken.is_empty())
     }
 
     /// Its envelope, and its bytes from the beginning.
@@ -222,8 +231,10 @@ impl Attempt {
                 return Some(connection);
             }
             let batch = self.recipients.begin(delivery.settings.client.recipients_max as usize).to_vec();
+            let has_reports = connection.capabilities().dsn && batch.len() == 1;
+            self.asks = has_reports.then(|| delivery.asks_back(self.id, self.hop)).flatten();
             let transaction::Ended { transaction, end, answered_ms } =
-                self.transact(&mut connection, &batch).await;
+                self.transact(delivery, &mut connection, &batch).await;
             if let End::Judged(judged) = &end
                 && judged.is_cut_at_mail()
                 && connection.is_used()
@@ -315,11 +326,19 @@ impl Attempt {
         }
     }
 
-    async fn transact(&mut self, connection: &mut Connection, batch: &[u16]) -> transaction::Ended {
+    async fn transact(
+        &mut self,
+        delivery: &Delivery,
+        connection: &mut Connection,
+        batch: &[u16],
+    ) -> transaction::Ended {
         let begin = &self.envelope.begin;
+        // The report on a message that asks comes to us.
+        let asks = self.asks.map(|token| token.return_path(delivery.settings.system.hostname.as_str()));
+        let reports = Notify { success: true, failure: true, delay: false };
         // What is on flash went through the same parser when it came in: a part that no longer passes was not ours.
         let mail = MailFrom {
-            sender: Address::parse(&begin.sender).unwrap_or(Address::NULL),
+            sender: Address::parse(asks.as_ref().unwrap_or(&begin.sender)).unwrap_or(Address::NULL),
             size_bytes: Some(self.source.size_bytes()),
             body: match begin.body {
                 Body::SevenBit => None,
@@ -327,10 +346,12 @@ impl Attempt {
                 Body::BinaryMime => Some(BodyType::BinaryMime),
             },
             smtp_utf8: begin.smtputf8,
-            ret: begin.ret.map(|ret| match ret {
-                Ret::Full => Return::Full,
-                Ret::Headers => Return::Headers,
-            }),
+            ret: match begin.ret {
+                _ if asks.is_some() => Some(Return::Headers),
+                None => None,
+                Some(Ret::Full) => Some(Return::Full),
+                Some(Ret::Headers) => Some(Return::Headers),
+            },
             envid: begin.envid.as_deref().and_then(|envid| Xtext::parse(envid).ok()),
         };
         let recipients: Vec<_> = batch
@@ -338,7 +359,7 @@ impl Attempt {
             .filter_map(|number| self.envelope.recipients.get(usize::from(*number)))
             .map(|recipient| penstock_smtp::Recipient {
                 address: Address::parse(&recipient.address).unwrap_or(Address::NULL),
-                notify: notify(recipient.notify),
+                notify: if asks.is_some() { Some(reports) } else { notify(recipient.notify) },
                 orcpt: recipient.orcpt.as_deref().and_then(|orcpt| OriginalRecipient::parse(orcpt).ok()),
             })
             .collect();

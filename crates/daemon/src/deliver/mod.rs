@@ -18,6 +18,7 @@ mod places;
 mod presence;
 mod probe;
 mod queue;
+mod readback;
 mod record;
 mod relayed;
 mod saved;
@@ -63,6 +64,8 @@ pub(crate) use notes::Note;
 use notes::Notes;
 use places::Places;
 pub(crate) use presence::Presence;
+pub(crate) use readback::Answer as ReadBackAnswer;
+use readback::ReadBack;
 use states::Told;
 use through::Through;
 pub(crate) use through::{Awaited, Verdict as ThroughVerdict, Waited};
@@ -112,6 +115,8 @@ pub(crate) struct Delivery {
     validations: Validations,
     /// Whether one of them can answer.
     presence: presence::Seen,
+    /// The replayed message that asks whether it arrives.
+    readback: ReadBack,
     counters: AllCounters,
     directory: Arc<Directory>,
     tls: Arc<Tls>,
@@ -183,6 +188,7 @@ impl Delivery {
             canaries,
             validations,
             presence: presence::Seen::default(),
+            readback: ReadBack::default(),
             counters,
             directory,
             tls: Arc::new(tls),

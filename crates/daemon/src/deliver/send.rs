@@ -39,6 +39,11 @@ impl Delivery {
             self.metrics.released.add(1);
             self.counters.took(hop);
         }
+        if let Ended::Tried(attempt) = &ended
+            && let Some(token) = attempt.asked_back()
+        {
+            self.await_read_back(hop, token);
+        }
         if let (Some(follows), Ended::Tried(attempt)) = (follows, &ended) {
             self.note(id, follows, attempt).await;
         }

@@ -9,6 +9,7 @@ use crate::control::types::{
     Alert, ErrorBody, Estimate, Health, HopView, MailView, Progress, Proof, Severity, Status, ThroughView,
     VolumeView,
 };
+use crate::deliver::ReadBackAnswer;
 use crate::storage::{OpenMessage, STALLED_AFTER, State, Storage};
 
 /// What the logs say.
@@ -319,6 +320,20 @@ fn alerts(
             );
             add(Severity::Critical, "PS-D236", message, DOMAIN_ADVICE);
         }
+    }
+    if let Some((id, answer @ (ReadBackAnswer::Failed(_) | ReadBackAnswer::Silence))) =
+        operator.delivery.read_back_answer()
+    {
+        let why = match answer {
+            ReadBackAnswer::Failed(why) => format!("and reports that it did not arrive: {why}"),
+            _ => "and does not report that it lies in its mailbox".to_owned(),
+        };
+        add(
+            Severity::Warning,
+            "PS-D243",
+            format!("The server took {id}, which was replayed, {why}."),
+            "Exchange discards what it has had in the last days: `penstock replay` with --as-attachment is not discarded.",
+        );
     }
     if mail.held > 0 {
         add(

@@ -34,6 +34,8 @@ struct Sum {
     /// When the first of all kept mail was delivered, as far as it was asked for and is known.
     oldest_unix_ms: Option<u64>,
     resumed_at: Option<MailId>,
+    /// The message that asks the server for a report that it arrives.
+    asks: Option<MailId>,
     /// Where it was stopped; the same command goes on there.
     next: Option<MailId>,
     refused: Vec<Refused>,
@@ -48,6 +50,7 @@ impl Sum {
         self.undated += page.undated;
         self.oldest_unix_ms = self.oldest_unix_ms.into_iter().chain(page.oldest_unix_ms).min();
         self.resumed_at = self.resumed_at.or(page.resumed_at);
+        self.asks = self.asks.or(page.asks);
         self.next = page.next;
         self.refused.extend(page.refused);
         for volume in page.unreachable {
@@ -181,6 +184,13 @@ fn tell(sum: &Sum, request: &ReplayRequest, screen: &mut Screen) -> Result<(), F
         (false, true) => {
             writeln!(screen, "Queued as attachments: {what}; `penstock watch` shows how far that is.")?;
         }
+    }
+    if let Some(id) = sum.asks {
+        writeln!(
+            screen,
+            "{id} asks the server for a report that it arrives: `penstock show {id}` tells whether it came, and \
+             `penstock status` if not."
+        )?;
     }
     if sum.undated > 0 {
         let of = counted(sum.undated, "message");

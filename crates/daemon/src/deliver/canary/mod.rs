@@ -168,7 +168,9 @@ impl Delivery {
     /// Whether a report on a canary may come.
     pub(crate) fn awaits_report(&self) -> bool {
         let now_ms = self.clock.mono_ms();
-        self.canaries.book().awaits_any(now_ms) || self.validations.awaits_any(now_ms)
+        self.canaries.book().awaits_any(now_ms)
+            || self.validations.awaits_any(now_ms)
+            || self.awaits_read_back(None)
     }
 
     /// Which canary's return path this is.
@@ -177,7 +179,9 @@ impl Delivery {
         match Token::of_return_path(address, self.settings.system.hostname.as_str()) {
             None => ReturnPath::NoCanarys,
             Some(token)
-                if self.canaries.book().knows(token, now_ms) || self.validations.awaits(token, now_ms) =>
+                if self.canaries.book().knows(token, now_ms)
+                    || self.validations.awaits(token, now_ms)
+                    || self.awaits_read_back(Some(token)) =>
             {
                 ReturnPath::Awaited(token)
             }
@@ -188,7 +192,7 @@ impl Delivery {
     /// Something was sent to the return path of a canary: its report, most likely.
     pub(crate) async fn reported(&self, token: Token, message: &[u8]) {
         let verdict = report::verdict(message);
-        if self.reported_nobody(token, &verdict) {
+        if self.reported_nobody(token, &verdict) || self.reported_back(token, &verdict).await {
             return;
         }
         let reported = self.canaries.book().reported(token, verdict, self.clock.mono_ms());

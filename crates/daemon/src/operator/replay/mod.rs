@@ -207,6 +207,7 @@ impl Replaying<'_> {
             let step = std::mem::replace(&mut chosen, rest);
             let (store, at, run) = (self.storage.store(), self.operator.clock.stamp(), self.run());
             let asked = self.asked_by();
+            let is_first = page.asks.is_none() && self.request.position.is_none();
             let storage = self.storage.clone();
             let change = async move {
                 storage.change(move |spool| Step::set_back(spool, store, &step, at, run, &asked)).await
@@ -215,12 +216,17 @@ impl Replaying<'_> {
             let delivery = Arc::clone(&self.operator.delivery);
             let told = tokio::spawn(async move {
                 let step = change.await?;
+                // Before it can go.
+                let asks = step.asking().filter(|_| is_first).map(|id| MailId { store, number: id.0 });
+                let asks = asks.filter(|id| delivery.read_back(*id));
                 for given in &step.given {
                     super::take_back(&delivery, given);
                 }
-                Ok::<Step, SpoolError>(step)
+                Ok::<_, SpoolError>((step, asks))
             });
-            let step = told.await.map_err(|_| unavailable(SpoolError::ReadOnly))?.map_err(unavailable)?;
+            let (step, asks) =
+                told.await.map_err(|_| unavailable(SpoolError::ReadOnly))?.map_err(unavailable)?;
+            page.asks = page.asks.or(asks);
             step.done.iter().for_each(|chosen| page.count(chosen));
             let name = |id: MessageId| self.storage.mail_id(id);
             page.refused.extend(step.refused.iter().map(|(id, error)| refused(name(*id), *error)));
@@ -315,6 +321,11 @@ struct Step {
 }
 
 impl Step {
+    /// The first message that goes to one mailbox: a report says of it whether it arrives.
+    fn asking(&self) -> Option<MessageId> {
+        self.done.iter().find(|chosen| chosen.recipients_count() == 1).map(|chosen| chosen.id)
+    }
+
     fn set_back(
         spool: &mut Spool,
         store: Store,
