@@ -25,7 +25,7 @@ pub(super) fn canaries(operator: &Operator, filter: CanaryFilter) -> Result<Cana
         hops.into_iter().filter(is_wanted).map(|hop| hop_canaries(operator, hop)).collect();
     if let (true, Some(name)) = (hops.is_empty(), filter.hop) {
         let message = format!("there is no next hop of the name {name}");
-        return Err(Refusal::new(Fault::NotFound, "PS-D257", message, "`penstock status` names them."));
+        return Err(Refusal::new(Fault::NotFound, "PS-D264", message, "`penstock status` names them."));
     }
     Ok(CanaryPage { now_unix_ms: operator.clock.stamp().unix_ms, hops })
 }

@@ -55,7 +55,7 @@ pub(super) async fn reload(operator: &Operator, believe: bool, who: &Who) -> Res
     if operator.policy.is_frozen() && !believe {
         return Err(Refusal::new(
             Fault::Conflict,
-            "PS-D279",
+            "PS-D246",
             "the list is not read while no next hop is there: the directory may be as much away as the mail server",
             "`penstock recipients reload --believe` reads it all the same. Whom it names is then taken; who is refused \
              stays as it was when the outage began.",
@@ -65,7 +65,7 @@ pub(super) async fn reload(operator: &Operator, believe: bool, who: &Who) -> Res
         Ok(Some(_)) => Ok(view(operator)),
         Ok(None) => Err(Refusal::new(
             Fault::Conflict,
-            "PS-D279",
+            "PS-D246",
             "the list of recipients is read from nowhere by itself",
             "Set recipients.file or ldap.url, or use `penstock recipients import`.",
         )),

@@ -30,7 +30,7 @@ pub(super) async fn put(operator: &Operator, text: String, who: &Who) -> Result<
     let Some(keeper) = operator.options.keeper.clone() else {
         return Err(Refusal::new(
             Fault::Conflict,
-            "PS-D280",
+            "PS-D245",
             format!("the settings of this service are in {}", operator.options.settings_file.display()),
             "Change them there, see what `penstock settings check` says of them, and start the service again.",
         ));

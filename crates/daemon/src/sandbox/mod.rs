@@ -5,7 +5,7 @@
 //! open the volume and talk SMTP, and nothing else. Paths are given up first, before there are threads, since Landlock
 //! binds a thread and those that it starts; calls when everything is open, all threads at once.
 //!
-//! A kernel without the one or the other is told (`PS-D270`, `PS-D271`), and mail is taken all the same: this is a second
+//! A kernel without the one or the other is told (`PS-D215`, `PS-D216`), and mail is taken all the same: this is a second
 //! wall behind users, permissions and what the service manager does.
 
 mod calls;
@@ -52,7 +52,7 @@ pub(crate) fn restrict_paths<'f>(settings: &Settings, files: impl Iterator<Item 
     match restricted {
         Ok(()) => info!("paths are restricted to volume, sockets and what the system's libraries read"),
         Err(why) => {
-            warn!(code = "PS-D270", %why, "paths are not restricted (Landlock); mail is taken all the same");
+            warn!(code = "PS-D215", %why, "paths are not restricted (Landlock); mail is taken all the same");
         }
     }
 }
@@ -67,7 +67,7 @@ pub(crate) fn restrict_calls() {
     match restricted {
         Ok(()) => info!("calls to the kernel are restricted to what the service needs"),
         Err(why) => {
-            warn!(code = "PS-D271", %why, "calls are not restricted (seccomp); mail is taken all the same");
+            warn!(code = "PS-D216", %why, "calls are not restricted (seccomp); mail is taken all the same");
         }
     }
 }

@@ -208,7 +208,7 @@ fn on_a_host_the_settings_are_shown_and_changed_in_their_file() {
     assert_eq!(the_box.run(&["settings", "export"]).printed(), text);
     let ran = the_box.run(&["settings", "import", file.to_str().unwrap()]);
     assert_eq!(ran.exit, Some(1));
-    assert!(ran.stderr.contains("PS-D280") && ran.stderr.contains(file.to_str().unwrap()), "{ran:?}");
+    assert!(ran.stderr.contains("PS-D245") && ran.stderr.contains(file.to_str().unwrap()), "{ran:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
     let events = the_box.run(&["events", "--kind", "settings", "--json"]).json();
     assert_eq!(events["events"], json!([]), "nothing was tried");

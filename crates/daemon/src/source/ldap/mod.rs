@@ -110,7 +110,7 @@ impl Wrong {
                     .to_owned(),
             ),
             Self::NotBelieved { shown, why } => (
-                "PS-D278",
+                "PS-D249",
                 format!("the certificate of the directory {place} is not believed: {why}"),
                 format!(
                     "Its SHA-256 is {shown}: if it is the right server, set ldap.certificate_sha256 to that."
@@ -129,7 +129,7 @@ impl Wrong {
                     _ => "Check ldap.user and ldap.password.",
                 };
                 (
-                    "PS-D276",
+                    "PS-D247",
                     format!("the directory {place} refuses who asks: {}", said(&done)),
                     help.to_owned(),
                 )
@@ -144,7 +144,7 @@ impl Wrong {
                     _ => "Check ldap.base and ldap.filter.",
                 };
                 (
-                    "PS-D277",
+                    "PS-D248",
                     format!("the directory {place} does not answer: {}", said(&done)),
                     help.to_owned(),
                 )
@@ -160,15 +160,15 @@ impl Wrong {
                 "Check ldap.url: ldaps:// is port 636, ldap:// is 389.".to_owned(),
             ),
             Self::Filter(what) => {
-                ("PS-D277", format!("ldap.filter {what}"), "Correct it in the settings.".to_owned())
+                ("PS-D248", format!("ldap.filter {what}"), "Correct it in the settings.".to_owned())
             }
             Self::TooMuch(what) => (
-                "PS-D277",
+                "PS-D248",
                 format!("the directory {place} has {what}"),
                 "Narrow ldap.base or ldap.filter.".to_owned(),
             ),
             Self::Nobody => (
-                "PS-D277",
+                "PS-D248",
                 format!("the directory {place} has nobody with an address there"),
                 "Check ldap.base and ldap.filter, and whether ldap.user may read proxyAddresses.".to_owned(),
             ),
@@ -188,7 +188,7 @@ pub(super) async fn read(
     at: Stamp,
 ) -> Result<(List, u64), Trouble> {
     let Some(url) = &settings.url else {
-        return Err(Trouble::new("PS-D277", "no directory is named".to_owned(), "Set ldap.url.".to_owned()));
+        return Err(Trouble::new("PS-D248", "no directory is named".to_owned(), "Set ldap.url.".to_owned()));
     };
     let place = url.to_string();
     let reading = tokio::time::timeout(WHOLE_TIMEOUT, read_from(settings, from, key, at, &place));

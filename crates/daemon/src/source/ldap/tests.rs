@@ -177,7 +177,7 @@ async fn tls_is_spoken_with_the_certificate_that_was_named_and_no_other() {
         let other = format!("certificate_sha256 = \"{}\"\n", "ab".repeat(32));
         for more in [other.as_str(), ""] {
             let (code, text) = code(read_with(address, scheme, more).await);
-            assert_eq!(code, "PS-D278", "{text}");
+            assert_eq!(code, "PS-D249", "{text}");
             assert!(text.contains(&sha256), "who errs is told which one it was: {text}");
         }
         let said = seen.lock().unwrap().concat();
@@ -198,12 +198,12 @@ async fn a_directory_that_does_not_begin_tls_is_not_told_the_password() {
 async fn what_goes_wrong_is_told_with_a_code_and_what_to_do() {
     let told = async |script: Script| code(read_with(directory(script).await, "ldap", PLAIN).await);
     let (code_of, text) = told(Script { bind_code: 49, ..Script::default() }).await;
-    assert!(code_of == "PS-D276" && text.contains("49 (invalid credentials): because"), "{text}");
+    assert!(code_of == "PS-D247" && text.contains("49 (invalid credentials): because"), "{text}");
     assert!(text.contains("ldap.password"), "{text}");
     let (code_of, text) = told(Script { search_code: 32, pages: two_pages(), ..Script::default() }).await;
-    assert!(code_of == "PS-D277" && text.contains("Check ldap.base"), "{text}");
+    assert!(code_of == "PS-D248" && text.contains("Check ldap.base"), "{text}");
     let (code_of, text) = told(Script::default()).await;
-    assert!(code_of == "PS-D277" && text.contains("nobody"), "{text}");
+    assert!(code_of == "PS-D248" && text.contains("nobody"), "{text}");
     for garbage in [
         b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
         vec![0x30, 0x84, 0xFF, 0xFF, 0xFF, 0xFF],
@@ -217,5 +217,5 @@ async fn what_goes_wrong_is_told_with_a_code_and_what_to_do() {
     assert!(code_of == "PS-D289" && text.contains("cannot be reached"), "{text}");
     let bad_filter = format!("{PLAIN}filter = \"(cn=\"\n");
     let (code_of, text) = code(read_with(closed, "ldap", &bad_filter).await);
-    assert!(code_of == "PS-D277" && text.contains("ldap.filter has no closing bracket"), "{text}");
+    assert!(code_of == "PS-D248" && text.contains("ldap.filter has no closing bracket"), "{text}");
 }
