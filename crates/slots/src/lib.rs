@@ -28,7 +28,7 @@ pub use manifest::{
     BOARD_BYTES_MAX, Bundle, KEYS, MANIFEST_BYTES, Manifest, PARTS_MAX, Part, Rejected, SIGNED_BYTES, verify,
 };
 pub use pick::{Boot, Choice, Rescue, pick};
-pub use state::{Condition, Failure, Held, Kept, Pair, STATE_BYTES, Slot, State, TRIES};
+pub use state::{Condition, Failure, Held, Kept, Pair, STATE_BYTES, Slot, State, TRIES, Version};
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 

@@ -161,8 +161,33 @@ impl Manifest {
         bytes
     }
 
+    /// How long the bundle is, from the beginning of its slot to the end of its last part, in bytes.
+    pub fn bundle_bytes(&self) -> u64 {
+        let ends = self.parts().iter().map(|part| u64::from(part.offset) + u64::from(part.len_bytes));
+        ends.max().unwrap_or(0).max(MANIFEST_BYTES as u64)
+    }
+
+    /// Whether it is of this kind, for this board and new enough.
+    ///
+    /// # Errors
+    /// [`Rejected::Kind`], [`Rejected::Board`], [`Rejected::Security`].
+    pub fn suits(&self, kind: Kept, board: &str, floor: u32) -> Result<(), Rejected> {
+        if self.kind != kind {
+            return Err(Rejected::Kind);
+        }
+        if self.board() != board {
+            return Err(Rejected::Board);
+        }
+        let found = self.held.security;
+        if found < floor { Err(Rejected::Security { found, floor }) } else { Ok(()) }
+    }
+
     /// Reads what a slot begins with, if it is signed by one of the keys. Nothing is taken from it before that is known.
-    fn from_slot(slot: &[u8], keys: &[VerifyingKey]) -> Result<Self, Rejected> {
+    /// Its parts are not looked at: [`verify`] does that.
+    ///
+    /// # Errors
+    /// [`Rejected::None`], [`Rejected::Signature`], [`Rejected::Malformed`].
+    pub fn from_slot(slot: &[u8], keys: &[VerifyingKey]) -> Result<Self, Rejected> {
         let bytes =
             slot.get(..MANIFEST_BYTES).filter(|bytes| bytes.starts_with(&MAGIC)).ok_or(Rejected::None)?;
         let (signed, signature) = bytes.split_at(SIGNED_BYTES);
@@ -222,15 +247,7 @@ pub fn verify<'a>(
     floor: u32,
 ) -> Result<Bundle<'a>, Rejected> {
     let manifest = Manifest::from_slot(slot, keys)?;
-    if manifest.kind != kind {
-        return Err(Rejected::Kind);
-    }
-    if manifest.board() != board {
-        return Err(Rejected::Board);
-    }
-    if manifest.held.security < floor {
-        return Err(Rejected::Security { found: manifest.held.security, floor });
-    }
+    manifest.suits(kind, board, floor)?;
     let bundle = Bundle { manifest, slot };
     for number in 0..manifest.parts().len() {
         let is_right = bundle

@@ -50,6 +50,26 @@ fn what_either_key_signed_is_started() {
 }
 
 #[test]
+fn a_version_is_a_number_in_flash_and_text_for_people() {
+    for (text, number) in [("0.1.0", 0x0000_1000), ("1.2.3", 0x0100_2003), ("255.4095.4095", u32::MAX)] {
+        assert_eq!(Held::version_number(text), Some(number));
+        assert_eq!(Held { version: number, security: 0 }.version().to_string(), text);
+    }
+    assert_eq!(Held::version_number("1.2.3-rc1+x"), Some(0x0100_2003));
+    for text in ["", "1.2", "1.2.3.4", "256.0.0", "0.4096.0", "1.x.0"] {
+        assert_eq!(Held::version_number(text), None, "{text}");
+    }
+    assert_eq!(Held::default().version().to_string(), "unknown");
+}
+
+#[test]
+fn a_bundle_ends_where_its_last_part_does() {
+    let slot = slot(&key(1), Kept::System, BOARD);
+    let manifest = Manifest::from_slot(&slot, &known()).unwrap();
+    assert_eq!(manifest.bundle_bytes(), 3072 + 15);
+}
+
+#[test]
 fn each_reason_to_refuse_is_told_apart() {
     assert_eq!(verdict(&slot(&key(3), Kept::System, BOARD), 0), Err(Rejected::Signature));
     assert_eq!(verdict(&slot(&key(1), Kept::Firmware, BOARD), 0), Err(Rejected::Kind));
