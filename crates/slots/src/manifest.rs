@@ -195,6 +195,19 @@ impl Manifest {
         if !keys.iter().any(|key| key.verify_strict(signed, &signature).is_ok()) {
             return Err(Rejected::Signature);
         }
+        Self::parse(signed)
+    }
+
+    /// Reads what a slot claims to hold, whoever wrote that. It is for showing: nothing may be started or kept on the
+    /// strength of it.
+    ///
+    /// # Errors
+    /// [`Rejected::None`], [`Rejected::Malformed`].
+    pub fn claimed(slot: &[u8]) -> Result<Self, Rejected> {
+        Self::parse(slot.get(..SIGNED_BYTES).filter(|bytes| bytes.starts_with(&MAGIC)).ok_or(Rejected::None)?)
+    }
+
+    fn parse(signed: &[u8]) -> Result<Self, Rejected> {
         let kind = match signed[8] {
             0 => Kept::System,
             1 => Kept::Firmware,
