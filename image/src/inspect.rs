@@ -24,7 +24,7 @@ pub fn bundle(bytes: &[u8], board: &Board, keys: &[VerifyingKey]) -> Result<Vec<
         manifest.held.version(),
         manifest.board(),
         manifest.held.security,
-        manifest.bundle_bytes()
+        manifest.extent_bytes()
     )];
     for (number, part) in manifest.parts().iter().enumerate() {
         let name = part_names(manifest.kind).get(number).copied().unwrap_or("part without a name");

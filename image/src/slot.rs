@@ -144,7 +144,7 @@ mod tests {
         let places: Vec<_> =
             bundle.manifest().parts().iter().map(|part| (part.offset, part.len_bytes)).collect();
         assert_eq!(places, [(4096, 8), (8192, 5000), (16_384, 23)]);
-        assert_eq!(bundle.manifest().bundle_bytes() as usize, bundle.bytes().len());
+        assert_eq!(bundle.manifest().extent_bytes() as usize, bundle.bytes().len());
         assert!(bundle.bytes()[SIGNED_BYTES..4096].iter().all(|byte| *byte == ERASED), "nobody signed it");
         assert_eq!(&bundle.bytes()[4096..4104], b"a kernel");
     }

@@ -161,10 +161,10 @@ impl Manifest {
         bytes
     }
 
-    /// How long the bundle is, from the beginning of its slot to the end of its last part, in bytes.
-    pub fn bundle_bytes(&self) -> u64 {
+    /// How much of a slot the bundle takes, in bytes from the slot's beginning: what has to be read before it is verified.
+    pub fn extent_bytes(&self) -> u64 {
         let ends = self.parts().iter().map(|part| u64::from(part.offset) + u64::from(part.len_bytes));
-        ends.max().unwrap_or(0).max(MANIFEST_BYTES as u64)
+        ends.fold(MANIFEST_BYTES as u64, u64::max)
     }
 
     /// Whether it is of this kind, for this board and new enough.
@@ -183,7 +183,7 @@ impl Manifest {
     }
 
     /// Reads what a slot begins with, if it is signed by one of the keys. Nothing is taken from it before that is known.
-    /// Its parts are not looked at: [`verify`] does that.
+    /// It says what the slot ought to hold; whether it does is [`verify`]'s to say.
     ///
     /// # Errors
     /// [`Rejected::None`], [`Rejected::Signature`], [`Rejected::Malformed`].

@@ -79,13 +79,6 @@ fn keys_are_compiled_in_as_text_and_nothing_else_is_taken_for_them() {
 }
 
 #[test]
-fn a_bundle_ends_where_its_last_part_does() {
-    let slot = slot(&key(1), Kept::System, BOARD);
-    let manifest = Manifest::from_slot(&slot, &known()).unwrap();
-    assert_eq!(manifest.bundle_bytes(), 3072 + 15);
-}
-
-#[test]
 fn each_reason_to_refuse_is_told_apart() {
     assert_eq!(verdict(&slot(&key(3), Kept::System, BOARD), 0), Err(Rejected::Signature));
     assert_eq!(verdict(&slot(&key(1), Kept::Firmware, BOARD), 0), Err(Rejected::Kind));
@@ -98,6 +91,16 @@ fn each_reason_to_refuse_is_told_apart() {
     rotten[2050] ^= 1;
     assert_eq!(verdict(&rotten, 0), Err(Rejected::Part(1)));
     assert_eq!(verdict(&good[..3000], 0), Err(Rejected::Part(2)));
+}
+
+#[test]
+fn the_first_block_says_how_much_is_to_be_read() {
+    let good = slot(&key(1), Kept::System, BOARD);
+    let manifest = Manifest::from_slot(&good[..MANIFEST_BYTES], &known()).unwrap();
+    let extent = manifest.extent_bytes() as usize;
+    assert_eq!(extent, 3072 + b"console=ttyAMA0".len());
+    assert_eq!(verdict(&good[..extent], 0), Ok(()));
+    assert_eq!(verdict(&good[..extent - 1], 0), Err(Rejected::Part(2)));
 }
 
 #[test]
