@@ -26,20 +26,39 @@ pub(crate) struct Update {
 #[derive(Debug, Subcommand)]
 pub(crate) enum UpdateWhat {
     /// Tell how the slots stand, which update is under way, and what a trial waits for
+    #[command(after_help = "\
+Examples:
+  penstock update status
+  penstock update status --json | jq .waits_for")]
     Status {
         /// Answer in JSON
         #[arg(long)]
         json: bool,
     },
     /// Look whether the slots hold what was signed, all of it
+    #[command(after_help = "\
+Examples:
+  penstock update verify    reads both slots of both kinds, which takes seconds")]
     Verify {
         /// Answer in JSON
         #[arg(long)]
         json: bool,
     },
     /// Say that what is on trial is good, before the box finds that by itself
+    #[command(after_help = "\
+From then on nothing with a lower security version is started: there may be no way back.
+
+Examples:
+  penstock update mark-good")]
     MarkGood,
     /// Go back to the other slot
+    #[command(after_help = "\
+The next start is of the other slot. What has proved itself stays there to fall back on; what is on trial is not tried again.
+
+Examples:
+  penstock update rollback
+  penstock update rollback --reboot
+  penstock update rollback firmware --reboot")]
     Rollback {
         /// Of what
         #[arg(value_enum, default_value_t = Of::System)]
