@@ -161,8 +161,18 @@ impl Manifest {
         bytes
     }
 
+    /// How much of a slot the bundle takes, in bytes from the slot's beginning: what has to be read before it is verified.
+    pub fn extent_bytes(&self) -> u64 {
+        let ends = self.parts().iter().map(|part| u64::from(part.offset) + u64::from(part.len_bytes));
+        ends.fold(MANIFEST_BYTES as u64, u64::max)
+    }
+
     /// Reads what a slot begins with, if it is signed by one of the keys. Nothing is taken from it before that is known.
-    fn from_slot(slot: &[u8], keys: &[VerifyingKey]) -> Result<Self, Rejected> {
+    /// It says what the slot ought to hold; whether it does is [`verify`]'s to say.
+    ///
+    /// # Errors
+    /// [`Rejected::None`], [`Rejected::Signature`], [`Rejected::Malformed`].
+    pub fn from_slot(slot: &[u8], keys: &[VerifyingKey]) -> Result<Self, Rejected> {
         let bytes =
             slot.get(..MANIFEST_BYTES).filter(|bytes| bytes.starts_with(&MAGIC)).ok_or(Rejected::None)?;
         let (signed, signature) = bytes.split_at(SIGNED_BYTES);

@@ -65,6 +65,16 @@ fn each_reason_to_refuse_is_told_apart() {
 }
 
 #[test]
+fn the_first_block_says_how_much_is_to_be_read() {
+    let good = slot(&key(1), Kept::System, BOARD);
+    let manifest = Manifest::from_slot(&good[..MANIFEST_BYTES], &known()).unwrap();
+    let extent = manifest.extent_bytes() as usize;
+    assert_eq!(extent, 3072 + b"console=ttyAMA0".len());
+    assert_eq!(verdict(&good[..extent], 0), Ok(()));
+    assert_eq!(verdict(&good[..extent - 1], 0), Err(Rejected::Part(2)));
+}
+
+#[test]
 fn no_bit_of_a_manifest_can_change_unseen() {
     let good = slot(&key(1), Kept::System, BOARD);
     for bit in 0..MANIFEST_BYTES * 8 {
