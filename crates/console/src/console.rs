@@ -164,6 +164,23 @@ impl Console {
         self.word = RescueWord::new();
     }
 
+    /// Tells something that nobody asked for, such as that a link went down: between what is typed, and never into a bundle.
+    pub fn say(&mut self, text: impl core::fmt::Display, machine: &dyn Machine, out: &mut dyn Write) {
+        if self.state == State::Receiving {
+            return;
+        }
+        let mut framed = Framed::new(out);
+        if self.is_open() && !self.editor.is_plain() {
+            let _ = writeln!(framed);
+        }
+        let _ = writeln!(framed, "{text}");
+        match self.state {
+            State::Command => self.editor.show(machine.prompt(), out),
+            State::Asked => self.editor.show(ASKED_AGAIN, out),
+            State::Closed | State::Receiving => {}
+        }
+    }
+
     /// Takes a byte from the line.
     pub fn feed(&mut self, byte: u8, now_ms: u64, machine: &mut dyn Machine, out: &mut dyn Write) -> Event {
         self.typed_ms = now_ms;
@@ -363,9 +380,8 @@ impl Console {
 
     fn prompt(&mut self, machine: &dyn Machine, out: &mut dyn Write) {
         self.state = State::Command;
-        if !self.editor.is_plain() {
-            let _ = out.write_str(machine.prompt());
-        }
+        self.editor.clear();
+        self.editor.show(machine.prompt(), out);
     }
 }
 

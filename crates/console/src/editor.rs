@@ -158,7 +158,10 @@ impl Editor {
             0x10 => self.show_older(&mut screen),
             0x0e => self.show_newer(&mut screen),
             // Ctrl-L and Ctrl-R
-            0x0c | 0x12 => self.show_again(prompt.text, &mut screen),
+            0x0c | 0x12 => {
+                screen.write("\r\n");
+                self.show(prompt.text, screen.0);
+            }
             0x1b => self.sequence = Sequence::Escape,
             // XON and XOFF, which a terminal may send for its own sake; Ctrl-D, by which nobody leaves a serial line.
             0x11 | 0x13 | 0x04 => {}
@@ -294,11 +297,14 @@ impl Editor {
         self.is_too_long = false;
     }
 
-    fn show_again(&self, prompt: &str, screen: &mut Screen<'_>) {
-        screen.write("\r\n");
-        screen.write(prompt);
-        screen.write(&self.line);
-        screen.back(self.line.len() - self.cursor);
+    /// Writes the prompt and what has been typed behind it; for programs nothing.
+    pub fn show(&self, prompt: &str, out: &mut dyn Write) {
+        if !self.is_plain {
+            let mut screen = Screen(out);
+            screen.write(prompt);
+            screen.write(&self.line);
+            screen.back(self.line.len() - self.cursor);
+        }
     }
 
     /// Goes on with the word before the cursor as far as it is clear, else shows what it can be.
@@ -314,7 +320,9 @@ impl Editor {
         });
         match common.get(begun..) {
             Some(more) if found == 1 || !more.is_empty() => {
-                more.bytes().chain((found == 1).then_some(b' ')).for_each(|byte| self.insert(byte, screen));
+                let has_space = self.line.as_bytes().get(self.cursor) == Some(&b' ');
+                let space = (found == 1 && !has_space).then_some(b' ');
+                more.bytes().chain(space).for_each(|byte| self.insert(byte, screen));
             }
             _ if found > 1 => {
                 screen.write("\r\n");
@@ -322,7 +330,8 @@ impl Editor {
                     screen.write(word);
                     screen.write("  ");
                 });
-                self.show_again(prompt.text, screen);
+                screen.write("\r\n");
+                self.show(prompt.text, screen.0);
             }
             _ => {}
         }

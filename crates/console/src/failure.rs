@@ -53,8 +53,9 @@ struct Cut(String<FAILURE_TEXT_BYTES_MAX>);
 
 impl fmt::Write for Cut {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // One character after the other, so that none is cut in two.
-        text.chars().try_for_each(|character| self.0.push(character).map_err(|_| fmt::Error))
+        // One character after the other, so that none is cut in two; and it is one line.
+        let line = text.chars().map(|character| if character.is_control() { ' ' } else { character });
+        line.into_iter().try_for_each(|character| self.0.push(character).map_err(|_| fmt::Error))
     }
 }
 

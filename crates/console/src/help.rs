@@ -30,11 +30,23 @@ pub(crate) fn list(level: Level, out: &mut dyn Write) -> fmt::Result {
 
 /// Explains a command.
 pub(crate) fn explain(name: &str, level: Level, out: &mut dyn Write) -> Result<(), Failure> {
-    let row = find(name, level).ok_or_else(|| {
-        Failure::new(NOT_UNDERSTOOD, format_args!("no command `{name}`: `help` lists what can be typed"))
-    })?;
-    // Where nothing can be written nobody reads it.
-    let _ = write_explanation(row, level, out);
+    if let Some(row) = find(name, level) {
+        // Where nothing can be written nobody reads it.
+        let _ = write_explanation(row, level, out);
+        return Ok(());
+    }
+    // The first word of several commands.
+    let is_one = |row: &&Definition| {
+        row.levels.contain(level) && row.name.split_once(' ').is_some_and(|(head, _)| head == name)
+    };
+    let mut rows = COMMANDS.iter().filter(is_one).peekable();
+    if rows.peek().is_none() {
+        let text = format_args!("no command `{name}`: `help` lists what can be typed");
+        return Err(Failure::new(NOT_UNDERSTOOD, text));
+    }
+    for row in rows {
+        let _ = writeln!(out, "  {:NAME_COLUMNS$}{}", row.name, row.about);
+    }
     Ok(())
 }
 

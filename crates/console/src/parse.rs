@@ -54,7 +54,7 @@ fn take_name<'a>(words: &mut Words<'a>, level: Level) -> Option<(&'a str, Option
     let first = words.next()?;
     let mut behind = words.clone();
     if behind.next().is_some() {
-        let two = whole[..whole.len() - behind.clone().rest().len()].trim_ascii_end();
+        let two = whole.strip_suffix(behind.clone().rest()).unwrap_or(whole);
         if let Some(definition) = find(two, level) {
             *words = behind;
             return Some((first, Some(definition)));

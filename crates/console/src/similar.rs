@@ -3,13 +3,16 @@
 /// Names are no longer than that, in bytes; what is longer resembles none.
 const NAME_BYTES_MAX: usize = 24;
 
-/// The one of the names that a word resembles most, if it resembles one: by at most two letters that are missing, too much,
-/// other ones or swapped, and not more than a third of the word.
+/// The one of the names that a word resembles most, if it resembles one: the word is the beginning of it, or differs by at
+/// most two letters that are missing, too much, other ones or swapped, and not by more than a third of the word.
 pub(crate) fn most_similar(word: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let distance_max = (word.len() / 3).clamp(1, 2);
-    let known = names.filter_map(|name| Some((distance(word.as_bytes(), name.as_bytes())?, name)));
-    let (least, name) = known.min_by_key(|(distance, _)| *distance)?;
-    (least <= distance_max).then_some(name)
+    let distance_max = (word.len() / 3).min(2);
+    let known = names.filter_map(|name| {
+        let is_begun = word.len() > 1 && name.starts_with(word);
+        let differ = if is_begun { 0 } else { distance(word.as_bytes(), name.as_bytes())? };
+        (differ <= distance_max).then_some((differ, name))
+    });
+    known.min_by_key(|(differ, _)| *differ).map(|(_, name)| name)
 }
 
 /// How many letters differ (optimal string alignment).
