@@ -1,7 +1,5 @@
-//! Makes Rust and linker scripts of `board.toml`, so that no address stands in two places, and takes the public keys.
-//!
-//! `PENSTOCK_BOARD` is the folder of the board below `board/` (`qemu-virt` if unset), `PENSTOCK_KEYS` two Ed25519 public
-//! keys in 64 hex digits each, a comma between them (unset: none is known, and nothing is started).
+//! Makes Rust and linker scripts of `board.toml`, so that no address stands in two places. `PENSTOCK_BOARD` is the folder
+//! of the board below `board/`, `qemu-virt` if unset.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -57,7 +55,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let board: Board = toml::from_str(&text)?;
 
     fs::write(out.join("board.rs"), rust(&board)?)?;
-    fs::write(out.join("keys.rs"), keys(&env::var("PENSTOCK_KEYS").unwrap_or_default())?)?;
     let Memory { stage0_base, firmware_base, reserved_base, .. } = board.memory;
     let stage0_bytes = board.flash.iter().flat_map(|flash| &flash.partition);
     let stage0_bytes = stage0_bytes.filter(|partition| partition.name == "stage0").map(|it| it.size_bytes);
@@ -74,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut told = format!("cargo::rerun-if-changed={}\n", path.display());
     told.push_str("cargo::rerun-if-changed=build.rs\ncargo::rerun-if-changed=sections.ld\n");
-    told.push_str("cargo::rerun-if-env-changed=PENSTOCK_BOARD\ncargo::rerun-if-env-changed=PENSTOCK_KEYS\n");
+    told.push_str("cargo::rerun-if-env-changed=PENSTOCK_BOARD\n");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         writeln!(told, "cargo::rustc-link-search={}", out.display())?;
         for bin in ["stage0", "firmware"] {
@@ -116,20 +113,4 @@ fn rust(board: &Board) -> Result<String, Box<dyn Error>> {
     }
     writeln!(text, "] }};")?;
     Ok(text)
-}
-
-fn keys(hex: &str) -> Result<String, Box<dyn Error>> {
-    let mut keys = Vec::new();
-    for key in hex.split(',').map(str::trim).filter(|key| !key.is_empty()) {
-        let digit = |at: usize| key.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        let bytes: Option<Vec<u8>> = (0..64).step_by(2).map(digit).collect();
-        match bytes {
-            Some(bytes) if key.len() == 64 => keys.push(bytes),
-            _ => return Err("PENSTOCK_KEYS: a key is 64 hex digits".into()),
-        }
-    }
-    if keys.len() > 2 {
-        return Err("PENSTOCK_KEYS: two keys at most".into());
-    }
-    Ok(format!("/// Who may sign what is started here.\nconst KEY_BYTES: &[[u8; 32]] = &{keys:?};\n"))
 }

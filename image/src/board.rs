@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use penstock_slots::{BOARD_BYTES_MAX, Kept};
 use serde::Deserialize;
 
 use crate::Error;
@@ -124,6 +125,16 @@ pub struct Partition {
     pub size_bytes: u64,
 }
 
+impl Security {
+    /// The lowest security version of a kind that is started.
+    pub const fn floor(&self, kind: Kept) -> u32 {
+        match kind {
+            Kept::System => self.system_floor,
+            Kept::Firmware => self.firmware_floor,
+        }
+    }
+}
+
 impl Board {
     /// Reads and checks `board.toml` in a folder.
     ///
@@ -146,6 +157,11 @@ impl Board {
     }
 
     fn check(&self) -> Result<(), String> {
+        let fits =
+            self.name.len() <= BOARD_BYTES_MAX && self.name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !fits || self.name.is_empty() {
+            return Err(format!("the name of a board has 1 to {BOARD_BYTES_MAX} letters of ASCII"));
+        }
         self.check_memory()?;
         if self.security.version < self.security.system_floor.max(self.security.firmware_floor) {
             return Err("what is built would be below its own floor".into());
@@ -237,6 +253,9 @@ impl Board {
         }
         // Words with a dot are nothing to the kernel; the first process makes an identity with them.
         let _ = write!(line, " penstock.board={} penstock.revision={}", self.name, self.revision);
+        // And of which security version it may put something into a slot, on a box that knows no higher floor.
+        let Security { system_floor, firmware_floor, .. } = self.security;
+        let _ = write!(line, " penstock.floors={system_floor},{firmware_floor}");
         line.push_str(" rdinit=/bin/penstock -- init");
         line
     }
@@ -277,7 +296,7 @@ partition = [{ name = "c", offset = 0x1000, size_bytes = 0x1000 }]
         assert_eq!(
             board.command_line(),
             "quiet mtdparts=0.flash:4k@0k(a),56k@8k(b),4k@68k(c) penstock.board=test penstock.revision=4 \
-             rdinit=/bin/penstock -- init"
+             penstock.floors=2,1 rdinit=/bin/penstock -- init"
         );
         assert_eq!(board.partition("c").unwrap().0.base, 0x10000);
         assert!(board.partition("d").is_none());
@@ -292,6 +311,7 @@ partition = [{ name = "c", offset = 0x1000, size_bytes = 0x1000 }]
             ("offset = 0x2000", "offset = 0x0000", "begins before"),
             ("size_bytes = 0xe000", "size_bytes = 0xf000", "larger than its flash"),
             ("cpus = 2", "cores = 2", "unknown field"),
+            ("name = \"test\"", "name = \"two words\"", "letters of ASCII"),
             ("stage0_base = 0x46000000", "stage0_base = 0x47000000", "in this order"),
             ("reserved_base = 0x47f00000", "reserved_base = 0x47f00010", "beginning of a page"),
             ("memory_mib = 256", "memory_mib = 127", "at most 0x47f00000"),

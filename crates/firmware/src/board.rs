@@ -3,8 +3,7 @@
 use core::ops::Range;
 
 use ed25519_dalek::VerifyingKey;
-use heapless::Vec;
-use penstock_slots::{KEYS, Kept, Slot};
+use penstock_slots::{KEYS, Kept, Slot, parse_keys};
 
 /// A board.
 #[derive(Clone, Copy, Debug)]
@@ -105,11 +104,10 @@ pub const fn slot_name(kept: Kept, slot: Slot) -> &'static str {
 }
 
 include!(concat!(env!("OUT_DIR"), "/board.rs"));
-include!(concat!(env!("OUT_DIR"), "/keys.rs"));
-
-/// The keys that may sign what is started here. One that is no point of the curve is left out: nothing is signed by it.
-pub fn keys() -> Vec<VerifyingKey, KEYS> {
-    KEY_BYTES.iter().filter_map(|bytes| VerifyingKey::from_bytes(bytes).ok()).take(KEYS).collect()
+/// The keys that may sign what is started here, as `PENSTOCK_KEYS` said when this was built. Without them none is known, and
+/// nothing is started.
+pub fn keys() -> Option<[VerifyingKey; KEYS]> {
+    option_env!("PENSTOCK_KEYS").and_then(parse_keys)
 }
 
 #[cfg(test)]

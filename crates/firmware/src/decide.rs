@@ -1,7 +1,5 @@
 //! Which slot: the policy of `slots`, with the record written before anything is done on the strength of it.
 
-use core::fmt;
-
 use penstock_slots::{
     Boot, Cause, Choice, Condition, Journal, JournalError, Kept, Mailbox, Rejected, Rescue, Sectors, Slot,
     State, pick,
@@ -116,15 +114,5 @@ pub const fn trials(system: bool, firmware: bool) -> &'static str {
         (true, false) => "system",
         (false, true) => "firmware",
         (false, false) => "",
-    }
-}
-
-/// A version as people write it: major, minor and patch in 8, 12 and 12 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version(pub u32);
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0 >> 24, self.0 >> 12 & 0xFFF, self.0 & 0xFFF)
     }
 }

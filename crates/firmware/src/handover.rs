@@ -74,15 +74,8 @@ impl Handover {
 const CAUSES: [Cause; 5] = [Cause::Asked, Cause::Watchdog, Cause::Panic, Cause::Firmware, Cause::RescueTurn];
 
 /// What the kernel and people are told that the last reset was for.
-pub const fn reason_name(reason: Option<Cause>) -> &'static str {
-    match reason {
-        None => "power",
-        Some(Cause::Asked) => "asked",
-        Some(Cause::Watchdog) => "watchdog",
-        Some(Cause::Panic) => "panic",
-        Some(Cause::Firmware) => "firmware",
-        Some(Cause::RescueTurn) => "rescue-turn",
-    }
+pub fn reason_name(reason: Option<Cause>) -> &'static str {
+    reason.map_or("power", Cause::name)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! where none starts or stays up it takes the mail itself.
 //!
 //! Everything that only decides, checks or lays out bytes is in modules that the host tests: [`board`], [`tree`], [`plan`],
-//! [`load`], [`decide`], [`kernel`], [`edit`], [`own`], [`handover`], [`report`], [`word`]. What touches the machine is in
+//! [`load`], [`decide`], [`kernel`], [`edit`], [`own`], [`handover`], [`report`]. What touches the machine is in
 //! `bare`, which exists for bare metal only, and so is `unsafe`. Policy is `penstock-slots`', the spool
 //! `penstock-rescue`'s.
 
@@ -31,7 +31,6 @@ pub mod report;
 #[cfg(test)]
 mod testing;
 pub mod tree;
-pub mod word;
 
 pub use error::Error;
 

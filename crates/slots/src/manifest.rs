@@ -167,6 +167,21 @@ impl Manifest {
         ends.fold(MANIFEST_BYTES as u64, u64::max)
     }
 
+    /// Whether it is of this kind, for this board and new enough.
+    ///
+    /// # Errors
+    /// [`Rejected::Kind`], [`Rejected::Board`], [`Rejected::Security`].
+    pub fn suits(&self, kind: Kept, board: &str, floor: u32) -> Result<(), Rejected> {
+        if self.kind != kind {
+            return Err(Rejected::Kind);
+        }
+        if self.board() != board {
+            return Err(Rejected::Board);
+        }
+        let found = self.held.security;
+        if found < floor { Err(Rejected::Security { found, floor }) } else { Ok(()) }
+    }
+
     /// Reads what a slot begins with, if it is signed by one of the keys. Nothing is taken from it before that is known.
     /// It says what the slot ought to hold; whether it does is [`verify`]'s to say.
     ///
@@ -180,6 +195,19 @@ impl Manifest {
         if !keys.iter().any(|key| key.verify_strict(signed, &signature).is_ok()) {
             return Err(Rejected::Signature);
         }
+        Self::parse(signed)
+    }
+
+    /// Reads what a slot claims to hold, whoever wrote that. It is for showing: nothing may be started or kept on the
+    /// strength of it.
+    ///
+    /// # Errors
+    /// [`Rejected::None`], [`Rejected::Malformed`].
+    pub fn claimed(slot: &[u8]) -> Result<Self, Rejected> {
+        Self::parse(slot.get(..SIGNED_BYTES).filter(|bytes| bytes.starts_with(&MAGIC)).ok_or(Rejected::None)?)
+    }
+
+    fn parse(signed: &[u8]) -> Result<Self, Rejected> {
         let kind = match signed[8] {
             0 => Kept::System,
             1 => Kept::Firmware,
@@ -232,15 +260,7 @@ pub fn verify<'a>(
     floor: u32,
 ) -> Result<Bundle<'a>, Rejected> {
     let manifest = Manifest::from_slot(slot, keys)?;
-    if manifest.kind != kind {
-        return Err(Rejected::Kind);
-    }
-    if manifest.board() != board {
-        return Err(Rejected::Board);
-    }
-    if manifest.held.security < floor {
-        return Err(Rejected::Security { found: manifest.held.security, floor });
-    }
+    manifest.suits(kind, board, floor)?;
     let bundle = Bundle { manifest, slot };
     for number in 0..manifest.parts().len() {
         let is_right = bundle

@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use dtoolkit::fdt::Fdt;
-use heapless::Vec;
+use ed25519_dalek::VerifyingKey;
+use penstock_console::RescueWord;
 use penstock_slots::{KEYS, Mailbox};
 
 use crate::bare::rtc::Rtc;
@@ -11,7 +12,6 @@ use crate::bare::{cpu, fail, memory, psci, serial};
 use crate::board::{BOARD, keys};
 use crate::plan::{KERNEL_ALIGN_BYTES, Plan};
 use crate::tree::{Machine, find};
-use crate::word::{Listener, RESCUE};
 use crate::{Error, VERSION, say};
 
 /// The machine, found.
@@ -20,7 +20,8 @@ pub(super) struct Begun {
     pub(super) tree: Fdt<'static>,
     pub(super) machine: Machine,
     pub(super) plan: Plan,
-    pub(super) keys: Vec<ed25519_dalek::VerifyingKey, KEYS>,
+    /// Who may sign what is started here; nobody, where none is known.
+    pub(super) keys: Option<[VerifyingKey; KEYS]>,
 }
 
 impl Begun {
@@ -42,9 +43,16 @@ impl Begun {
         let plan = Plan::new(&machine.ram).unwrap_or_else(|why| fail::give_up(why));
         let keys = keys();
         let begun = Self { tree, machine, plan, keys };
-        let known = begun.keys.len();
-        say!("{}: {VERSION} on {}, {known} keys, {} ms", fail::program(), BOARD.name, fail::since_reset_ms());
+        say!("{}: {VERSION} on {}, {} ms", fail::program(), BOARD.name, fail::since_reset_ms());
+        if begun.keys.is_none() {
+            say!("{}: no key is compiled in, so that nothing is started", fail::program());
+        }
         begun
+    }
+
+    /// The keys that are known.
+    pub(super) fn keys(&self) -> &[VerifyingKey] {
+        self.keys.as_ref().map_or(&[], <[_; KEYS]>::as_slice)
     }
 
     /// The clock on board, in seconds; 0 where there is none.
@@ -65,19 +73,19 @@ impl Begun {
 /// Listens on the serial line for the word that stops the boot.
 #[derive(Debug)]
 pub(super) struct Ear {
-    listener: Listener,
+    word: RescueWord,
     heard: bool,
 }
 
 impl Ear {
     pub(super) const fn new() -> Self {
-        Self { listener: Listener::new(RESCUE), heard: false }
+        Self { word: RescueWord::new(), heard: false }
     }
 
     /// Hears what came until now.
     pub(super) fn listen(&mut self) {
         while let Some(byte) = serial::read() {
-            self.heard |= self.listener.hear(byte);
+            self.heard |= self.word.feed(byte);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::bare::flash::{Banks, Chips};
 use crate::bare::linux::{self, System};
 use crate::bare::{cpu, memory, psci};
 use crate::board::{BOARD, slot_name};
-use crate::decide::{Version, decide, state};
+use crate::decide::{decide, state};
 use crate::handover::{HANDOVER_BYTES, Handover};
 use crate::load::Loader;
 use crate::part::Part;
@@ -91,10 +91,10 @@ fn load(
         say_error(name, &error);
         Rejected::None
     })?;
-    let loaded = loader.load(&part, (Kept::System, slot), &begun.keys, floor, || ear.listen());
+    let loaded = loader.load(&part, (Kept::System, slot), begun.keys(), floor, || ear.listen());
     match (&loaded, loader.loaded()) {
         (Ok(()), Some((_, manifest))) => {
-            let version = Version(manifest.held.version);
+            let version = manifest.held.version();
             say!("firmware: verified {name} {version} in {} ms", cpu::ms_since(began));
         }
         (Err(rejected), _) => say!("firmware: rejected {name}: {rejected}"),

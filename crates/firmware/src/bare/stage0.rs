@@ -8,7 +8,7 @@ use crate::bare::begin::{Begun, say_error, say_failed, say_kept_report, say_reas
 use crate::bare::flash::{Banks, Chips};
 use crate::bare::{cpu, fail, memory, psci};
 use crate::board::slot_name;
-use crate::decide::{Stage0, Version, decide_stage0, state};
+use crate::decide::{Stage0, decide_stage0, state};
 use crate::handover::{HANDOVER_BYTES, Handover, reason_name};
 use crate::load::Loader;
 use crate::part::Part;
@@ -76,10 +76,10 @@ fn load(
         say_error(name, &error);
         Rejected::None
     })?;
-    let loaded = loader.load(&part, (Kept::Firmware, slot), &begun.keys, floor, || {});
+    let loaded = loader.load(&part, (Kept::Firmware, slot), begun.keys(), floor, || {});
     match (&loaded, loader.loaded()) {
         (Ok(()), Some((_, manifest))) => {
-            let version = Version(manifest.held.version);
+            let version = manifest.held.version();
             say!("stage0: verified {name} {version} in {} ms", cpu::ms_since(began));
         }
         (Err(rejected), _) => say!("stage0: rejected {name}: {rejected}"),
