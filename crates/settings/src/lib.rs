@@ -46,7 +46,8 @@ pub use secret::{KEPT, Secret, with_kept, without_secrets};
 pub use table::{
     Authenticity, Bounce, BoxNetwork, Client, ClockChip, Dns, Domains, HOP_NAMES_MAX, HopTls, InitialMode,
     Ldap, Listen, LogFormat, LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, NotAllowed, PROBE_MAILBOXES_MAX,
-    Recipients, RelayedReports, Release, SECTIONS, Settings, Site, Subaddress, System, Through, Tls, Volume,
+    Recipients, RelayedReports, Release, SECTIONS, Settings, Site, Subaddress, System, Through, Tls, Update,
+    Volume,
 };
 pub use units::{Bytes, DurationText};
 

@@ -6,7 +6,7 @@ use penstock_daemon::control::MailId;
 use penstock_settings::SECTIONS;
 
 use super::failure;
-use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Recipients, Target, Tls, Volume};
+use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Recipients, Target, Tls, Update, Volume};
 use crate::failure::Failure;
 
 /// What can be typed.
@@ -71,6 +71,19 @@ Examples:
     Setup,
     /// Tell why the box and the service started, the last times
     Why,
+    /// Tell how the slots stand: what each holds, whether it is confirmed, on trial or failed
+    Slots,
+    /// Read the slots and tell whether they hold what was signed
+    Verify,
+    /// Give the box another system or firmware from a disk, mark what is on trial good, or go back
+    #[command(after_help = "\
+Examples:
+  update /dev/vdb            a disk that begins with a bundle
+  update /dev/vdb --reboot
+  update status
+  update mark-good
+  update rollback --reboot")]
+    Update(Update),
     /// Show interfaces, addresses and routers
     Net,
     /// Show which machines of the local network have answered
