@@ -222,8 +222,7 @@ impl Service {
         let has_more = self.go_on(volumes, counters, now, stamp);
         let waits = self.sync(volumes, counters, now, has_more);
         self.net.send(device, now);
-        // Not in a step that had mail to see to.
-        let is_erasing = !has_more && volumes.step(stamp);
+        let is_erasing = volumes.step(stamp, !has_more);
         if is_more_coming || has_more {
             return now;
         }

@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod ram;
 pub(crate) mod wire;
 
 use penstock_flash::sim::{Sim, SimMedium};
@@ -100,6 +101,8 @@ impl<D: Medium, N: Medium> World<D, N> {
         let mut interface = Interface::new(config, &mut end, now);
         interface.update_ip_addrs(|addresses| {
             addresses.push(IpCidr::new(IpAddress::v4(192, 0, 2, 100), 24)).unwrap();
+            // It is the router, too.
+            addresses.push(IpCidr::new(IpAddress::v4(192, 0, 2, 1), 24)).unwrap();
             addresses.push(IpCidr::new(IpAddress::v6(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x64), 64)).unwrap();
         });
         Self {
@@ -132,7 +135,11 @@ impl<D: Medium, N: Medium> World<D, N> {
     /// Has a client connect and bring these messages. Gives its number.
     pub(crate) fn client(&mut self, mails: impl IntoIterator<Item = Mail>) -> usize {
         let handle = self.connect();
-        self.clients.push((handle, Client::new(mails)));
+        self.add_client(handle, Client::new(mails))
+    }
+
+    pub(crate) fn add_client(&mut self, handle: SocketHandle, client: Client) -> usize {
+        self.clients.push((handle, client));
         self.clients.len() - 1
     }
 
@@ -167,6 +174,11 @@ impl<D: Medium, N: Medium> World<D, N> {
 
     pub(crate) fn are_clients_over(&self) -> bool {
         self.clients().all(|client| client.is_over)
+    }
+
+    /// Pulls the plug of the cable.
+    pub(crate) fn unplug(&mut self) {
+        self.end.unplug();
     }
 
     /// Lets the world go one step.

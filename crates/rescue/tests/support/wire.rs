@@ -95,6 +95,13 @@ impl End {
         self.from.borrow().frames.iter().map(|frame| frame.at).min()
     }
 
+    /// From now on nothing comes through.
+    pub(crate) fn unplug(&self) {
+        for pipe in [&self.to, &self.from] {
+            pipe.borrow_mut().weather.lost = 1000;
+        }
+    }
+
     /// Sends a frame as it is.
     pub(crate) fn send_raw(&self, bytes: &[u8], now: Instant) {
         self.to.borrow_mut().send(bytes, now);
