@@ -109,7 +109,9 @@ impl Net {
         let mut sockets = SocketSet::new(Vec::with_capacity(SOCKETS + 1));
         let slots = (0..SOCKETS).map(|_| Slot::new(&mut sockets)).collect();
         let dhcp = network.dhcp.then(|| sockets.add(dhcpv4::Socket::new()));
-        if let Some(lease) = lease.filter(|_| network.dhcp) {
+        if let Some(lease) =
+            lease.filter(|lease| network.dhcp && IpCidr::from(lease.address).address().is_unicast())
+        {
             take_lease(&mut interface, lease);
         }
         let mut ports = heapless::Vec::new();
@@ -362,7 +364,7 @@ fn configure(interface: &mut Interface, network: &BoxNetwork, mac: [u8; 6]) {
             .iter()
             .map(|InterfaceAddress { address, prefix_bits }| IpCidr::new((*address).into(), *prefix_bits));
         let link_local = is_v6.then(|| IpCidr::new(link_local(mac).into(), 64));
-        for address in given.chain(link_local) {
+        for address in given.chain(link_local).filter(|cidr| cidr.address().is_unicast()) {
             // There is room for as many as settings may have; behind all of them the last has none.
             let _ = addresses.push(address);
         }

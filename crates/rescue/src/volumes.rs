@@ -118,8 +118,10 @@ enum Readiness {
     Ready,
 }
 
+type Log<D, N> = Spool<Backing<D, N>, Box<[u8]>>;
+
 struct Volume<D: Medium, N: Medium> {
-    spool: Option<Spool<Backing<D, N>, Box<[u8]>>>,
+    spool: Option<Log<D, N>>,
     state: VolumeState,
     readiness: Readiness,
     /// Whether something waits for a sync.
@@ -158,7 +160,7 @@ impl<D: Medium, N: Medium> Volume<D, N> {
     }
 
     /// The spool, while it takes mail.
-    fn well(&mut self) -> Result<&mut Spool<Backing<D, N>, Box<[u8]>>, Error> {
+    fn well(&mut self) -> Result<&mut Log<D, N>, Error> {
         match (&mut self.spool, self.state) {
             (Some(spool), VolumeState::Well) => Ok(spool),
             _ => Err(Error::ReadOnly),

@@ -125,10 +125,14 @@ impl<D: Medium, N: Medium> World<D, N> {
     }
 
     pub(crate) fn connect_to(&mut self, server: IpAddress, rx_bytes: usize) -> SocketHandle {
+        self.connect_to_port(server, 25, rx_bytes)
+    }
+
+    pub(crate) fn connect_to_port(&mut self, server: IpAddress, port: u16, rx_bytes: usize) -> SocketHandle {
         let buffer = |bytes: usize| tcp::SocketBuffer::new(vec![0; bytes]);
         let mut socket = tcp::Socket::new(buffer(rx_bytes), buffer(64 * 1024));
         self.next_port += 1;
-        socket.connect(self.interface.context(), (server, 25), self.next_port).unwrap();
+        socket.connect(self.interface.context(), (server, port), self.next_port).unwrap();
         self.sockets.add(socket)
     }
 
@@ -158,8 +162,12 @@ impl<D: Medium, N: Medium> World<D, N> {
         &mut self.raws[number].1
     }
 
+    pub(crate) fn state(&self, handle: SocketHandle) -> tcp::State {
+        self.sockets.get::<tcp::Socket<'_>>(handle).state()
+    }
+
     pub(crate) fn raw_state(&self, number: usize) -> tcp::State {
-        self.sockets.get::<tcp::Socket<'_>>(self.raws[number].0).state()
+        self.state(self.raws[number].0)
     }
 
     pub(crate) fn clients(&self) -> impl Iterator<Item = &Client> {
@@ -183,7 +191,7 @@ impl<D: Medium, N: Medium> World<D, N> {
 
     /// Lets the world go one step.
     pub(crate) fn step(&mut self) {
-        self.step_by(|rescue, server, now| rescue.poll(server, now));
+        self.step_by(Rescue::poll);
     }
 
     /// The same, with the rescue polled by somebody who looks at how it does that.

@@ -107,6 +107,11 @@ impl End {
         self.to.borrow_mut().send(bytes, now);
     }
 
+    /// Takes the next frame as it is.
+    pub(crate) fn receive_raw(&self, now: Instant) -> Option<Vec<u8>> {
+        self.from.borrow_mut().receive(now).map(|frame| frame.bytes[..frame.len].to_vec())
+    }
+
     /// How many frames this end sent, and how many of them the cable lost.
     pub(crate) fn sent(&self) -> (u64, u64) {
         let pipe = self.to.borrow();
