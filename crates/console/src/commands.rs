@@ -430,8 +430,8 @@ Examples:
         arguments: "KEY VALUE",
         about: "Change a setting",
         more: "\
-Linux collects changes, and keeps them only if the service is well with them. Here a change holds at once, and nothing
-brings back what was: that is why the serial number is wanted.
+Linux collects changes, and `config apply` keeps them only if the service is well with them. The firmware makes a change at
+once, and nothing brings back what was: that is why it wants the serial number.
 
 Examples:
   config set network.dns_servers 10.0.0.3",

@@ -1,5 +1,5 @@
 //! What a console below Linux promises to whoever sits at it, and to programs.
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the verdict")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict")]
 
 mod common;
 
