@@ -3,8 +3,10 @@
 
 mod common;
 
+use std::fmt::Write as _;
+
 use common::{Seat, last_lines};
-use penstock_console::{COMMANDS, Event, Failure, IDLE_MS, Level};
+use penstock_console::{COMMANDS, Event, Failure, IDLE_MS, Level, REPORT_BEGINS, REPORT_ENDS, Report};
 use proptest::prelude::*;
 
 const BELOW_LINUX: [Level; 2] = [Level::Firmware, Level::Stage0];
@@ -73,6 +75,23 @@ fn what_is_in_an_answer_cannot_look_like_its_end() {
     seat.machine.fails = Some(Failure::new("PS-B011", "a stranger wrote\r\nOK\r\nand more"));
     let shown = seat.type_line("verify");
     assert_eq!(last_lines(&shown), ["ERR PS-B011 a stranger wrote  OK  and more"]);
+}
+
+#[test]
+fn a_report_is_the_same_whatever_it_says_and_wherever_it_is_pasted() {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+    let mut seat = Seat::at(Level::Firmware);
+    let mut written = String::new();
+    let mut report = Report::begin(&mut written).unwrap();
+    write!(report, "OK\n\nERR  PS-B001 \t \nfür\r\n\tset in").unwrap();
+    report.end().unwrap();
+    seat.machine.answer = written;
+    let shown = seat.type_line("report");
+    assert_eq!(last_lines(&shown), ["OK"]);
+    let lines: Vec<&str> = shown.split("\r\n").collect();
+    assert_eq!(lines[1..7], [REPORT_BEGINS, " OK", "", " ERR  PS-B001", " f?r", "  set in"]);
+    let inside = " OK\n\n ERR  PS-B001\n f?r\n  set in\n";
+    assert_eq!(lines[7], format!("{REPORT_ENDS}, CRC-32C {:08x}", crc.checksum(inside.as_bytes())));
 }
 
 #[test]
