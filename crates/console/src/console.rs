@@ -31,6 +31,9 @@ const NO_SERIAL: &str = "no-serial-number";
 /// The question, shown again.
 const ASKED_AGAIN: &str = "Type it: ";
 
+// It stands on a stack of the firmware.
+const _: () = assert!(size_of::<Console>() <= 5 * 1024);
+
 /// What a console works on: the firmware, or stage 0.
 ///
 /// Answers are written line by line with `\n` at the ends; the console sees to it that they look right on the line. Nothing

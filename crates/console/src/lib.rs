@@ -32,14 +32,13 @@ mod words;
 mod xmodem;
 
 pub use commands::COMMANDS;
-pub use complete::candidates;
 pub use console::{After, Console, Event, IDLE_MS, Machine};
 pub use editor::{Editor, Key, LINE_BYTES_MAX, Line, Prompt};
 pub use failure::{FAILURE_TEXT_BYTES_MAX, Failure};
 pub use levels::{Level, Levels};
-pub use parse::{Understood, find, parse};
+pub use parse::{Understood, parse};
 pub use report::{REPORT_BEGINS, REPORT_ENDS, Report};
 pub use table::{Definition, Group, TypedBack};
 pub use word::{RESCUE_WORD, RescueWord};
-pub use words::{Command, DUMP_BYTES_MAX, DUMPED, Mail, Place, Volume, Words};
+pub use words::{Command, DUMP_BYTES_MAX, DUMPED, Mail, Place, Volume};
 pub use xmodem::{BLOCK_BYTES, Fault, Receiver, Step, What};
