@@ -31,6 +31,9 @@ const NO_SERIAL: &str = "no-serial-number";
 /// The question, shown again.
 const ASKED_AGAIN: &str = "Type it: ";
 
+// It stands on a stack of the firmware.
+const _: () = assert!(size_of::<Console>() <= 5 * 1024);
+
 /// What a console works on: the firmware, or stage 0.
 ///
 /// Answers are written line by line with `\n` at the ends; the console sees to it that they look right on the line. Nothing
@@ -314,7 +317,7 @@ impl Console {
     /// Goes on with a bundle that is coming.
     fn go_on(&mut self, step: Step, now_ms: u64, machine: &mut dyn Machine, out: &mut dyn Write) -> Event {
         let _ = out.write_str(step.send);
-        let done = match step.what {
+        let ended = match step.what {
             What::Pending => return Event::Nothing,
             What::Block => match machine.receive(self.receiver.block()) {
                 Ok(()) => {
@@ -323,22 +326,23 @@ impl Console {
                 }
                 Err(failure) => {
                     let _ = out.write_str(self.receiver.refused().send);
-                    machine.receive_ended();
                     Err(failure)
                 }
             },
-            What::Finished => {
-                let mut answer = Framed::new(out);
-                let _ = writeln!(answer);
-                let done = machine.received(self.receiver.received(), &mut answer);
-                let _ = answer.end_line();
-                done
-            }
-            What::Failed(fault) => {
+            What::Finished => Ok(()),
+            What::Failed(fault) => Err(Failure::new(fault.code(), fault)),
+        };
+        let mut answer = Framed::new(out);
+        // What was said to the sender stands on the line.
+        let _ = writeln!(answer);
+        let done = match ended {
+            Ok(()) => machine.received(self.receiver.received(), &mut answer),
+            Err(failure) => {
                 machine.receive_ended();
-                Err(Failure::new(fault.code(), fault))
+                Err(failure)
             }
         };
+        let _ = answer.end_line();
         self.typed_ms = now_ms;
         self.follow(done, now_ms, machine, out)
     }
@@ -354,7 +358,8 @@ impl Console {
         match done {
             Err(failure) => self.refuse(&failure, machine, out),
             Ok(After::Receive { bytes_max }) => {
-                let _ = writeln!(Framed::new(out), "Send it now, by XMODEM or YMODEM. Ctrl-C gives up.");
+                let _ =
+                    writeln!(Framed::new(out), "Send it now, by XMODEM or YMODEM. Ctrl-C twice gives up.");
                 self.receiver = Receiver::new(bytes_max, now_ms);
                 self.state = State::Receiving;
                 Event::Nothing
