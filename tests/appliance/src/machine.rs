@@ -226,8 +226,8 @@ impl Appliance {
         SocketAddr::from(([127, 0, 0, 1], self.machine.smtp_port))
     }
 
-    /// How large its kernel and its initramfs are, in bytes.
-    pub fn system_bytes(&self) -> [u64; 2] {
+    /// How large its system is, kernel and initramfs and all, in bytes.
+    pub fn system_bytes(&self) -> u64 {
         self.machine.system_bytes().unwrap()
     }
 
