@@ -272,6 +272,7 @@ fn start(board: &Path, image: PathBuf, state: PathBuf, port: u16, boot: Boot) ->
         kernel_words: String::new(),
         chip_time: None,
         disk_server: None,
+        stick: None,
     };
     machine.prepare()?;
     let system_mib = machine.system_bytes()? as f64 / f64::from(1 << 20);

@@ -74,6 +74,8 @@ pub struct Machine {
     /// A Unix socket at which an NBD server has the disk under the name `disk`, instead of QEMU. While nobody answers there
     /// the disk of the box fails.
     pub disk_server: Option<PathBuf>,
+    /// A file that is a second disk, which nobody writes to: a stick with an update.
+    pub stick: Option<PathBuf>,
 }
 
 impl Machine {
@@ -132,6 +134,12 @@ impl Machine {
         for (unit, chip) in chips {
             let path = file(&self.state.join(chip));
             qemu.arg("-drive").arg(format!("if=pflash,unit={unit},format=raw,file={path}"));
+        }
+        // Linux and the firmware find last first: before the disk, so that this one is the second.
+        if let Some(stick) = &self.stick {
+            let path = file(stick);
+            qemu.arg("-drive").arg(format!("if=none,id=stick,format=raw,readonly=on,file={path}"));
+            qemu.args(["-device", "virtio-blk-device,drive=stick"]);
         }
         // A flush of the box is a sync of the file.
         let disk = match &self.disk_server {
@@ -253,6 +261,7 @@ mod tests {
             kernel_words: words.into(),
             chip_time: None,
             disk_server: None,
+            stick: None,
         };
         (folder, machine)
     }

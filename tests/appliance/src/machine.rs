@@ -1,9 +1,10 @@
 //! A box under QEMU: the image as shipped, with settings, a disk and a flash of its own.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -11,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use penstock_image::board::Board;
-use penstock_image::bundle::{COMMAND_LINE, INITRAMFS, KERNEL, OWN_FLASH};
+use penstock_image::bundle::{COMMAND_LINE, INITRAMFS, KERNEL, OWN_FLASH, SYSTEM_FLASH};
 use penstock_image::cpio::Archive;
 use penstock_image::flash::own_flash;
 use penstock_image::qemu::{Boot, HOST_IN_BOX, Machine, Serial, greets};
@@ -73,6 +74,7 @@ impl Appliance {
             kernel_words: String::new(),
             chip_time: None,
             disk_server: None,
+            stick: None,
         };
         machine.prepare().unwrap();
         Self { process: None, machine, scratch }
@@ -83,6 +85,45 @@ impl Appliance {
         let mut appliance = Self::prepare(settings);
         appliance.up();
         appliance
+    }
+
+    /// Has it start from its flash as a box does, by stage 0 and firmware, instead of being given a kernel.
+    pub fn from_flash(mut self) -> Self {
+        self.machine.boot = Boot::Flash;
+        self.machine.prepare().unwrap();
+        self
+    }
+
+    /// Puts a stick with these bytes in, or takes it out, before the next start.
+    pub fn set_stick(&mut self, bytes: Option<&[u8]>) {
+        self.machine.stick = bytes.map(|bytes| {
+            let path = self.scratch.join("stick.img");
+            // Whole sectors, as sticks have.
+            let mut bytes = bytes.to_vec();
+            bytes.resize(bytes.len().next_multiple_of(1 << 20), 0);
+            fs::write(&path, bytes).unwrap();
+            path
+        });
+    }
+
+    /// Writes into a partition of its flash, as rot or a programmer would; it must be off.
+    pub fn write_partition(&self, name: &str, bytes: &[u8]) {
+        assert!(self.process.is_none(), "it runs");
+        let board = &self.machine.board;
+        let (flash, partition) = board.partition(name).unwrap();
+        let chip = if flash.base == board.flash[0].base { SYSTEM_FLASH } else { OWN_FLASH };
+        let file = File::options().write(true).open(self.scratch.join(chip)).unwrap();
+        file.write_all_at(bytes, partition.offset).unwrap();
+    }
+
+    /// A file of its image.
+    pub fn image_file(&self, name: &str) -> Vec<u8> {
+        fs::read(self.machine.image.join(name)).unwrap()
+    }
+
+    /// The board that it is.
+    pub fn board(&self) -> &Board {
+        &self.machine.board
     }
 
     /// Tells the kernel more at its next starts, or nothing more.
