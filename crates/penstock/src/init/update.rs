@@ -131,8 +131,7 @@ async fn receive(reader: OwnedReadHalf, slots: &Arc<Slots>) -> Result<Vec<u8>, S
                 if len == 0 {
                     break;
                 }
-                incoming.push(piece.get(..len).unwrap_or_default(), |first| slots.check_first(first))?;
-                note(slots, &incoming);
+                take(slots, &mut incoming, piece.get(..len).unwrap_or_default())?;
             }
             incoming.finish()
         }
@@ -158,15 +157,17 @@ fn read_device(path: &Path, slots: &Slots) -> Result<Vec<u8>, SlotsError> {
         if len == 0 {
             break;
         }
-        incoming.push(piece.get(..len).unwrap_or_default(), |first| slots.check_first(first))?;
-        note(slots, &incoming);
+        take(slots, &mut incoming, piece.get(..len).unwrap_or_default())?;
     }
     incoming.finish()
 }
 
-fn note(slots: &Slots, incoming: &Incoming) {
+/// Takes a piece that has come.
+fn take(slots: &Slots, incoming: &mut Incoming, piece: &[u8]) -> Result<(), SlotsError> {
+    incoming.push(piece, |first| slots.check_first(first))?;
     let (done_bytes, all_bytes) = incoming.progress();
     slots.note_progress(Some(Progress { doing: Doing::Receiving, done_bytes, all_bytes }));
+    Ok(())
 }
 
 /// Writes a bundle on a thread of its own, and says how far it is.
