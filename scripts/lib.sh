@@ -73,23 +73,52 @@ build_daemons() {
 # What the processor of a box runs.
 box_target=aarch64-unknown-linux-musl
 
+# What runs before Linux.
+bare_target=aarch64-unknown-none
+
+# The keys that a box is to know, in PENSTOCK_KEYS, and the file with the one that signs, in PENSTOCK_KEY. A pair for
+# development is made at its first use, outside the clone. Who gives a key with PENSTOCK_KEY has boxes that know that one
+# alone, or those in PENSTOCK_KEYS; who gives only PENSTOCK_KEYS signs elsewhere (penstock-image sign).
+choose_keys() {
+    if [ -n "${PENSTOCK_KEY:-}" ]; then
+        if [ -z "${PENSTOCK_KEYS:-}" ]; then
+            PENSTOCK_KEYS=$(penstock_image public "$PENSTOCK_KEY" "$PENSTOCK_KEY") || return
+        fi
+    elif [ -z "${PENSTOCK_KEYS:-}" ]; then
+        PENSTOCK_KEYS=$(penstock_image development-keys "$cache/keys") || return
+        PENSTOCK_KEY=$cache/keys/active.pem
+    fi
+    export PENSTOCK_KEYS
+}
+
 # Builds the image of a box into a folder, with these settings or, where the name is empty, with none. No path of this
-# machine gets into the binary, so that the same sources give the same bytes in any clone. What follows is for cargo.
+# machine gets into a program, so that the same sources and keys give the same bytes in any clone. What follows is for cargo
+# and the binary of the box.
 build_image() {
-    local settings=$1 folder=$2 with_settings=() kernel libraries libc
+    local settings=$1 folder=$2 options=() kernel libraries libc
+    local remap="--remap-path-prefix=$repository=/penstock --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     shift 2
-    [ -z "$settings" ] || with_settings=(--settings "$settings")
+    [ -z "$settings" ] || options+=(--settings "$settings")
     kernel=$(image/build-kernel qemu-virt) || return
+    choose_keys || return
+    [ -z "${PENSTOCK_KEY:-}" ] || options+=(--key "$PENSTOCK_KEY")
     say "building penstock for the box"
     mkdir -p "$target"
     # What is compiled is told by cargo itself, for the list of what is in the image. The flags for C are those of
     # .cargo/config.toml, and that no path gets in.
     CFLAGS_aarch64_unknown_linux_musl="-ffreestanding -DRING_CORE_NOSTDLIBINC=1 \
         -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$target=/target" \
-        RUSTFLAGS="--remap-path-prefix=$repository=/penstock --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-        cargo build --locked --release -p penstock --target "$box_target" --message-format=json-render-diagnostics "$@" \
-        >"$target/box-messages.json" || return
-    cargo metadata --locked --format-version 1 --filter-platform "$box_target" >"$target/box-metadata.json" || return
+        RUSTFLAGS=$remap cargo build --locked --release -p penstock --target "$box_target" \
+        --message-format=json-render-diagnostics "$@" >"$target/box-messages.json" || return
+    if [ -d crates/firmware ]; then
+        say "building the firmware"
+        RUSTFLAGS=$remap cargo build --locked --release -p penstock-firmware --bin stage0 --bin firmware \
+            --target "$bare_target" --message-format=json-render-diagnostics >"$target/bare-messages.json" || return
+        options+=(--stage0 "$target/$bare_target/release/stage0" --firmware "$target/$bare_target/release/firmware"
+            --firmware-messages "$target/bare-messages.json" --firmware-target "$bare_target")
+    fi
+    cargo metadata --locked --format-version 1 --filter-platform "$box_target" --filter-platform "$bare_target" \
+        >"$target/box-metadata.json" || return
     # The C library comes with Rust, and says its version in itself alone.
     libraries=$(rustc --print sysroot)/lib/rustlib/$box_target/lib/self-contained
     libc=$(strings -n 5 "$libraries/libc.a" | grep -xE '[0-9]+\.[0-9]+\.[0-9]+') || return
@@ -97,7 +126,7 @@ build_image() {
     penstock_image build --board board/qemu-virt --kernel "$kernel" \
         --penstock "$target/$box_target/release/penstock" --messages "$target/box-messages.json" \
         --metadata "$target/box-metadata.json" --lock Cargo.lock --target "$box_target" \
-        --rust "$(rustc --version | cut -d ' ' -f 2)" --libc "$libc" "${with_settings[@]}" "$folder"
+        --rust "$(rustc --version | cut -d ' ' -f 2)" --libc "$libc" "${options[@]}" "$folder"
 }
 
 # The builder of images.

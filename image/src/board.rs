@@ -4,9 +4,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use penstock_slots::{BOARD_BYTES_MAX, Kept};
 use serde::Deserialize;
 
 use crate::Error;
+
+/// What memory is mapped by, in bytes.
+const PAGE_BYTES: u64 = 4096;
 
 /// A board.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +22,10 @@ pub struct Board {
     pub revision: u32,
     /// What QEMU has to emulate.
     pub machine: Machine,
+    /// Where in its memory things are before the kernel has it, and what the kernel leaves alone.
+    pub memory: Memory,
+    /// What may still be started.
+    pub security: Security,
     /// How its kernel is started.
     pub kernel: Kernel,
     /// What takes the mail.
@@ -41,6 +49,34 @@ pub struct Machine {
     pub memory_mib: u32,
     /// QEMU's name of the watchdog.
     pub watchdog: String,
+}
+
+/// A map of the memory, in addresses.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Where it begins, and the device tree with it.
+    pub ram_base: u64,
+    /// What stage 0 is linked to.
+    pub stage0_base: u64,
+    /// What the firmware is linked to.
+    pub firmware_base: u64,
+    /// What outlasts a reset begins here.
+    pub reserved_base: u64,
+    /// How large that is.
+    pub reserved_bytes: u64,
+}
+
+/// Security versions. What is below a floor is not started.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Security {
+    /// That of what is built.
+    pub version: u32,
+    /// The floor of systems, of a box that knows no higher one.
+    pub system_floor: u32,
+    /// The floor of firmware, of a box that knows no higher one.
+    pub firmware_floor: u32,
 }
 
 /// How a kernel is started.
@@ -89,6 +125,16 @@ pub struct Partition {
     pub size_bytes: u64,
 }
 
+impl Security {
+    /// The lowest security version of a kind that is started.
+    pub const fn floor(&self, kind: Kept) -> u32 {
+        match kind {
+            Kept::System => self.system_floor,
+            Kept::Firmware => self.firmware_floor,
+        }
+    }
+}
+
 impl Board {
     /// Reads and checks `board.toml` in a folder.
     ///
@@ -111,6 +157,15 @@ impl Board {
     }
 
     fn check(&self) -> Result<(), String> {
+        let fits =
+            self.name.len() <= BOARD_BYTES_MAX && self.name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !fits || self.name.is_empty() {
+            return Err(format!("the name of a board has 1 to {BOARD_BYTES_MAX} letters of ASCII"));
+        }
+        self.check_memory()?;
+        if self.security.version < self.security.system_floor.max(self.security.firmware_floor) {
+            return Err("what is built would be below its own floor".into());
+        }
         let first = self.flash.first().ok_or("a board needs at least one [[flash]]")?;
         let mut next_base = first.base;
         let mut names: Vec<&str> = Vec::new();
@@ -150,6 +205,31 @@ impl Board {
         Ok(())
     }
 
+    /// What stands in memory stands in it, in this order and with room for each: the device tree and a kernel, stage 0, the
+    /// firmware, what outlasts a reset.
+    fn check_memory(&self) -> Result<(), String> {
+        let Memory { ram_base, stage0_base, firmware_base, reserved_base, reserved_bytes } = self.memory;
+        let ram_end = ram_base.saturating_add(u64::from(self.machine.memory_mib) << 20);
+        let reserved_end = reserved_base.saturating_add(reserved_bytes);
+        let places = [
+            ("ram_base", ram_base),
+            ("stage0_base", stage0_base),
+            ("firmware_base", firmware_base),
+            ("reserved_base", reserved_base),
+            ("the end of what is reserved", reserved_end),
+        ];
+        if let Some((name, at)) = places.iter().find(|(_, at)| !at.is_multiple_of(PAGE_BYTES)) {
+            return Err(format!("[memory] {name} at {at:#x} is not at the beginning of a page"));
+        }
+        if !places.is_sorted_by(|(_, before), (_, after)| before < after) || reserved_end > ram_end {
+            return Err(format!(
+                "[memory] does not have ram_base, stage0_base, firmware_base and what is reserved in this order, up to at \
+                 most {ram_end:#x}"
+            ));
+        }
+        Ok(())
+    }
+
     /// A partition by its name, with the flash it is in.
     pub fn partition(&self, name: &str) -> Option<(&Flash, &Partition)> {
         self.flash.iter().find_map(|flash| {
@@ -173,6 +253,9 @@ impl Board {
         }
         // Words with a dot are nothing to the kernel; the first process makes an identity with them.
         let _ = write!(line, " penstock.board={} penstock.revision={}", self.name, self.revision);
+        // And of which security version it may put something into a slot, on a box that knows no higher floor.
+        let Security { system_floor, firmware_floor, .. } = self.security;
+        let _ = write!(line, " penstock.floors={system_floor},{firmware_floor}");
         line.push_str(" rdinit=/bin/penstock -- init");
         line
     }
@@ -188,6 +271,13 @@ revision = 4
 disk = { device = "/dev/vda", size_mib = 64 }
 kernel = { command_line = "quiet", mtd_id = "0.flash" }
 machine = { type = "virt", cpu = "cortex-a53", cpus = 2, memory_mib = 256, watchdog = "i6300esb" }
+security = { version = 3, system_floor = 2, firmware_floor = 1 }
+[memory]
+ram_base = 0x40000000
+stage0_base = 0x46000000
+firmware_base = 0x46400000
+reserved_base = 0x47f00000
+reserved_bytes = 0x100000
 [[flash]]
 base = 0
 size_bytes = 0x10000
@@ -206,7 +296,7 @@ partition = [{ name = "c", offset = 0x1000, size_bytes = 0x1000 }]
         assert_eq!(
             board.command_line(),
             "quiet mtdparts=0.flash:4k@0k(a),56k@8k(b),4k@68k(c) penstock.board=test penstock.revision=4 \
-             rdinit=/bin/penstock -- init"
+             penstock.floors=2,1 rdinit=/bin/penstock -- init"
         );
         assert_eq!(board.partition("c").unwrap().0.base, 0x10000);
         assert!(board.partition("d").is_none());
@@ -221,6 +311,11 @@ partition = [{ name = "c", offset = 0x1000, size_bytes = 0x1000 }]
             ("offset = 0x2000", "offset = 0x0000", "begins before"),
             ("size_bytes = 0xe000", "size_bytes = 0xf000", "larger than its flash"),
             ("cpus = 2", "cores = 2", "unknown field"),
+            ("name = \"test\"", "name = \"two words\"", "letters of ASCII"),
+            ("stage0_base = 0x46000000", "stage0_base = 0x47000000", "in this order"),
+            ("reserved_base = 0x47f00000", "reserved_base = 0x47f00010", "beginning of a page"),
+            ("memory_mib = 256", "memory_mib = 127", "at most 0x47f00000"),
+            ("system_floor = 2", "system_floor = 4", "below its own floor"),
         ] {
             let text = BOARD.replacen(right, wrong, 1);
             assert_ne!(text, BOARD, "{right}");

@@ -5,8 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use penstock_settings::Problems;
-
-use crate::manifest::BundleError;
+use penstock_slots::Rejected;
 
 /// Why an image cannot be built or started.
 #[derive(Debug)]
@@ -44,8 +43,19 @@ pub enum Error {
         /// How much room there is, in bytes.
         room_bytes: u64,
     },
-    /// A bundle cannot be made, or is not what it should be.
-    Bundle(BundleError),
+    /// A bundle cannot be made.
+    Bundle(String),
+    /// A bundle is nothing that a box would start.
+    Rejected(Rejected),
+    /// What the linker made is no program for a box without an operating system.
+    Elf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A key cannot be used.
+    Key(String),
     /// What is in the image cannot be told.
     Sbom(String),
     /// QEMU cannot be started, or ended badly.
@@ -56,13 +66,16 @@ impl Error {
     /// The stable code under which documents and logs speak of this error.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::File { .. } => "PS-B001",
-            Self::Board { .. } => "PS-B002",
-            Self::Settings { .. } => "PS-B003",
-            Self::TooLarge { .. } => "PS-B004",
-            Self::Bundle(_) => "PS-B005",
-            Self::Sbom(_) => "PS-B006",
-            Self::Qemu(_) => "PS-B010",
+            Self::File { .. } => "PS-A001",
+            Self::Board { .. } => "PS-A002",
+            Self::Settings { .. } => "PS-A003",
+            Self::TooLarge { .. } => "PS-A004",
+            Self::Bundle(_) => "PS-A005",
+            Self::Rejected(rejected) => rejected.code(),
+            Self::Sbom(_) => "PS-A006",
+            Self::Elf { .. } => "PS-A007",
+            Self::Key(_) => "PS-A008",
+            Self::Qemu(_) => "PS-A010",
         }
     }
 
@@ -72,15 +85,18 @@ impl Error {
     }
 }
 
-impl From<BundleError> for Error {
-    fn from(error: BundleError) -> Self {
-        Self::Bundle(error)
+impl From<Rejected> for Error {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.code())?;
+        // What is passed on says its code itself.
+        if !matches!(self, Self::Rejected(_)) {
+            write!(f, "{}: ", self.code())?;
+        }
         match self {
             Self::File { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
             Self::Board { path, reason } => write!(f, "{}: {reason}", path.display()),
@@ -88,8 +104,11 @@ impl fmt::Display for Error {
             Self::TooLarge { what, size_bytes, room_bytes } => {
                 write!(f, "{what} has {size_bytes} bytes, and there is room for {room_bytes}")
             }
-            Self::Bundle(error) => error.fmt(f),
-            Self::Sbom(reason) | Self::Qemu(reason) => f.write_str(reason),
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Elf { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::Bundle(reason) | Self::Key(reason) | Self::Sbom(reason) | Self::Qemu(reason) => {
+                f.write_str(reason)
+            }
         }
     }
 }

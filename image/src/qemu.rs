@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::board::Board;
-use crate::bundle::{COMMAND_LINE, DISK, INITRAMFS, KERNEL, OWN_FLASH, blank_disk};
+use crate::bundle::{COMMAND_LINE, DISK, INITRAMFS, KERNEL, OWN_FLASH, STAGE0, SYSTEM_FLASH, blank_disk};
 
 /// The program.
 const PROGRAM: &str = "qemu-system-aarch64";
@@ -32,6 +32,22 @@ pub enum Serial {
     },
 }
 
+/// How a box starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// As one of metal does: from its flash, by stage 0.
+    Flash,
+    /// QEMU itself loads kernel and initramfs, as a boot loader would. There is no firmware, and nothing that it says.
+    Direct,
+}
+
+impl Boot {
+    /// From flash if the image has what runs there.
+    pub fn of(image: &Path) -> Self {
+        if image.join(STAGE0).exists() { Self::Flash } else { Self::Direct }
+    }
+}
+
 /// An emulated box.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -41,13 +57,15 @@ pub struct Machine {
     pub image: PathBuf,
     /// The folder with what the box has written: its disk and its flash.
     pub state: PathBuf,
+    /// How it starts.
+    pub boot: Boot,
     /// The loopback port at which its port 25 can be reached.
     pub smtp_port: u16,
     /// Where its serial line ends.
     pub serial: Serial,
     /// A Unix socket on which QEMU itself takes commands (QMP).
     pub monitor: Option<PathBuf>,
-    /// Words that the kernel is told besides those of the image.
+    /// Words that the kernel is told besides those of the image; only with [`Boot::Direct`], since the others are signed.
     pub kernel_words: String,
     /// What its clock chip shows when it is switched on (`2026-11-22T03:19:40`), if not what this machine's does.
     pub chip_time: Option<String>,
@@ -68,10 +86,14 @@ impl Machine {
     /// [`Error::File`].
     pub fn prepare(&self) -> Result<(), Error> {
         fs::create_dir_all(&self.state).map_err(Error::file("make", &self.state))?;
-        let flash = self.state.join(OWN_FLASH);
-        if !flash.exists() {
-            let from = self.image.join(OWN_FLASH);
-            fs::copy(&from, &flash).map_err(Error::file("copy", &from))?;
+        // The software is in a chip of its own, which a box that is started without a firmware does not see.
+        let chips: &[&str] = if self.boot == Boot::Flash { &[SYSTEM_FLASH, OWN_FLASH] } else { &[OWN_FLASH] };
+        for chip in chips {
+            let flash = self.state.join(chip);
+            if !flash.exists() {
+                let from = self.image.join(chip);
+                fs::copy(&from, &flash).map_err(Error::file("copy", &from))?;
+            }
         }
         let disk = self.disk();
         if !disk.exists() {
@@ -83,27 +105,32 @@ impl Machine {
     /// The command that starts it.
     ///
     /// # Errors
-    /// [`Error::File`] if the image cannot be read.
+    /// [`Error::File`] if the image cannot be read; [`Error::Qemu`] for words that nobody could tell the kernel.
     pub fn command(&self) -> Result<Command, Error> {
-        let line = self.image.join(COMMAND_LINE);
-        let words = fs::read_to_string(&line).map_err(Error::file("read", &line))?;
-        // What stands behind the dashes is for the first process.
-        let words = match words.split_once(" -- ") {
-            Some((kernel, init)) if !self.kernel_words.is_empty() => {
-                format!("{kernel} {} -- {init}", self.kernel_words)
-            }
-            _ => words,
-        };
         let machine = &self.board.machine;
         let mut qemu = Command::new(PROGRAM);
         qemu.args(["-machine", &machine.kind, "-cpu", &machine.cpu, "-smp", &machine.cpus.to_string()]);
         qemu.args(["-m", &machine.memory_mib.to_string(), "-nodefaults", "-display", "none"]);
-        qemu.arg("-kernel").arg(self.image.join(KERNEL)).arg("-initrd").arg(self.image.join(INITRAMFS));
-        qemu.args(["-append", &words]);
+        let mut chips = vec![(1, OWN_FLASH)];
+        match self.boot {
+            Boot::Flash if !self.kernel_words.is_empty() => {
+                let reason =
+                    format!("the kernel cannot be told '{}': its words are signed", self.kernel_words);
+                return Err(Error::Qemu(reason));
+            }
+            Boot::Flash => chips.push((0, SYSTEM_FLASH)),
+            Boot::Direct => {
+                qemu.arg("-kernel").arg(self.image.join(KERNEL));
+                qemu.arg("-initrd").arg(self.image.join(INITRAMFS));
+                qemu.args(["-append", &self.words()?]);
+            }
+        }
         qemu.args(["-global", "virtio-mmio.force-legacy=false"]);
         let file = |path: &Path| path.display().to_string().replace(',', ",,");
-        qemu.arg("-drive")
-            .arg(format!("if=pflash,unit=1,format=raw,file={}", file(&self.state.join(OWN_FLASH))));
+        for (unit, chip) in chips {
+            let path = file(&self.state.join(chip));
+            qemu.arg("-drive").arg(format!("if=pflash,unit={unit},format=raw,file={path}"));
+        }
         // A flush of the box is a sync of the file.
         let disk = match &self.disk_server {
             None => format!("file={}", file(&self.disk())),
@@ -136,6 +163,19 @@ impl Machine {
             qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", file(monitor)));
         }
         Ok(qemu)
+    }
+
+    /// What the kernel is told.
+    fn words(&self) -> Result<String, Error> {
+        let line = self.image.join(COMMAND_LINE);
+        let words = fs::read_to_string(&line).map_err(Error::file("read", &line))?;
+        Ok(match words.split_once(" -- ") {
+            // What stands behind the dashes is for the first process.
+            Some((kernel, init)) if !self.kernel_words.is_empty() => {
+                format!("{kernel} {} -- {init}", self.kernel_words)
+            }
+            _ => words,
+        })
     }
 
     /// How large kernel and initramfs are, in bytes.
@@ -188,4 +228,71 @@ pub fn greets(address: SocketAddr) -> bool {
         Ok(line.starts_with("220"))
     };
     look().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(boot: Boot, words: &str) -> (tempfile::TempDir, Machine) {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, state) = (folder.path().join("image"), folder.path().join("state"));
+        fs::create_dir(&image).unwrap();
+        for name in [SYSTEM_FLASH, OWN_FLASH] {
+            fs::write(image.join(name), name).unwrap();
+        }
+        fs::write(image.join(COMMAND_LINE), "quiet -- init").unwrap();
+        let board = Path::new(env!("CARGO_MANIFEST_DIR")).join("../board/qemu-virt");
+        let machine = Machine {
+            board: Board::read(&board).unwrap(),
+            image,
+            state,
+            boot,
+            smtp_port: 2525,
+            serial: Serial::Terminal,
+            monitor: None,
+            kernel_words: words.into(),
+            chip_time: None,
+            disk_server: None,
+        };
+        (folder, machine)
+    }
+
+    fn arguments(machine: &Machine) -> String {
+        machine.prepare().unwrap();
+        let command = machine.command().unwrap();
+        command.get_args().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_box_starts_from_its_own_copy_of_the_flash() {
+        let (_folder, machine) = machine(Boot::Flash, "");
+        let words = arguments(&machine);
+        let flash = machine.state.join(SYSTEM_FLASH);
+        assert!(words.contains(&format!("if=pflash,unit=0,format=raw,file={}", flash.display())), "{words}");
+        assert!(words.contains("if=pflash,unit=1") && !words.contains("-kernel"), "{words}");
+        // What it wrote there stays.
+        fs::write(&flash, "written").unwrap();
+        machine.prepare().unwrap();
+        assert_eq!(fs::read(&flash).unwrap(), b"written");
+    }
+
+    #[test]
+    fn without_firmware_the_kernel_is_loaded_and_can_be_told_more() {
+        let (_folder, direct) = machine(Boot::Direct, "oops");
+        let words = arguments(&direct);
+        assert!(words.contains("-append quiet oops -- init") && !words.contains("unit=0"), "{words}");
+        assert!(!direct.state.join(SYSTEM_FLASH).exists());
+        let (_folder, flash) = machine(Boot::Flash, "oops");
+        flash.prepare().unwrap();
+        assert!(matches!(flash.command(), Err(Error::Qemu(_))), "what is signed takes no more words");
+    }
+
+    #[test]
+    fn the_image_says_how_a_box_starts() {
+        let (_folder, machine) = machine(Boot::Direct, "");
+        assert_eq!(Boot::of(&machine.image), Boot::Direct);
+        fs::write(machine.image.join(STAGE0), "stage 0").unwrap();
+        assert_eq!(Boot::of(&machine.image), Boot::Flash);
+    }
 }

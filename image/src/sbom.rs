@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+/// The package of stage 0 and the firmware.
+const FIRMWARE: &str = "penstock-firmware";
+
 /// What cargo and the compiler know.
 #[derive(Clone, Copy, Debug)]
 pub struct Compiled<'a> {
@@ -17,7 +20,7 @@ pub struct Compiled<'a> {
     pub messages: &'a str,
     /// The target that it was built for.
     pub target: &'a str,
-    /// What `cargo metadata --format-version 1` said of the workspace, for that target.
+    /// What `cargo metadata --format-version 1` said of the workspace, for all targets in the image.
     pub metadata: &'a str,
     /// `Cargo.lock`.
     pub lock: &'a str,
@@ -25,6 +28,21 @@ pub struct Compiled<'a> {
     pub rust: &'a str,
     /// The version of the C library in it.
     pub libc: &'a str,
+    /// What runs without an operating system, if it is in the image.
+    pub firmware: Option<Firmware<'a>>,
+}
+
+/// What cargo knows of stage 0 and the firmware, which are built together.
+#[derive(Clone, Copy, Debug)]
+pub struct Firmware<'a> {
+    /// What `cargo build --message-format=json` said.
+    pub messages: &'a str,
+    /// The target.
+    pub target: &'a str,
+    /// SHA-256 of stage 0 as it stands in flash.
+    pub stage0_sha256: &'a str,
+    /// SHA-256 of the firmware, without its manifest.
+    pub firmware_sha256: &'a str,
 }
 
 /// What an image is made of, besides crates.
@@ -34,8 +52,8 @@ pub struct Parts<'a> {
     pub board: &'a str,
     /// The version of Penstock.
     pub version: &'a str,
-    /// SHA-512 of the bundle, as hexadecimal digits.
-    pub bundle_sha512: &'a str,
+    /// SHA-512 of what the signature of the system covers, as hexadecimal digits: who signs changes nothing of what is in it.
+    pub manifest_sha512: &'a str,
     /// SHA-256 of the binary.
     pub penstock_sha256: &'a str,
     /// The version of Debian's package of the kernel's source.
@@ -55,7 +73,12 @@ pub fn describe(compiled: &Compiled<'_>, parts: &Parts<'_>) -> Result<Vec<u8>, S
         .map_err(|error| format!("what cargo says of the workspace cannot be read: {error}"))?;
     let lock: Lock =
         toml::from_str(compiled.lock).map_err(|error| format!("Cargo.lock cannot be read: {error}"))?;
-    let ids = compiled_packages(compiled)?;
+    let hosted = compiled_packages(compiled.messages, compiled.target)?;
+    let bare = match &compiled.firmware {
+        Some(firmware) => compiled_packages(firmware.messages, firmware.target)?,
+        None => BTreeSet::new(),
+    };
+    let ids: BTreeSet<String> = hosted.union(&bare).cloned().collect();
     let packages: BTreeMap<&str, &Package> =
         metadata.packages.iter().map(|package| (package.id.as_str(), package)).collect();
     let package =
@@ -95,11 +118,27 @@ pub fn describe(compiled: &Compiled<'_>, parts: &Parts<'_>) -> Result<Vec<u8>, S
             ..Component::library()
         },
     ];
+    if let Some(firmware) = &compiled.firmware {
+        components.push(Component {
+            kind: "firmware",
+            hashes: vec![Hash::sha256(firmware.firmware_sha256)],
+            properties: vec![
+                Property::new("penstock:target", firmware.target),
+                Property::new("penstock:stage0:sha256", firmware.stage0_sha256),
+            ],
+            ..Component::cargo(FIRMWARE, parts.version, Some("MIT OR Apache-2.0"))
+        });
+    }
+    // The packages of the programs: their components are the programs.
+    let programs: Vec<String> =
+        components.iter().filter(|one| one.is_program()).map(|one| one.bom_ref.clone()).collect();
+    let mut on_box = programs.clone();
+    on_box.push("linux".into());
+    on_box.sort_unstable();
     let mut dependencies = vec![
-        Dependency { of: "box".into(), on: vec!["linux".into(), components[0].bom_ref.clone()] },
+        Dependency { of: "box".into(), on: on_box },
         Dependency { of: "rust-std".into(), on: vec!["musl".into()] },
     ];
-    // The package of the binary has no library: its component is the application.
     let mut crates = Vec::new();
     for id in &ids {
         let package = package(id)?;
@@ -110,15 +149,19 @@ pub fn describe(compiled: &Compiled<'_>, parts: &Parts<'_>) -> Result<Vec<u8>, S
         }
         component.hashes.extend(checksum.map(Hash::sha256));
         let mut on: Vec<String> = metadata.dependencies_of(id, &ids).map(package_url_of(&packages)).collect();
-        on.push("rust-std".into());
+        // What runs without an operating system has the core of the standard library and no C library.
+        if hosted.contains(id) {
+            on.push("rust-std".into());
+        }
         on.sort_unstable();
         dependencies.push(Dependency { of: component.bom_ref.clone(), on });
-        if component.bom_ref != components[0].bom_ref {
+        if !programs.contains(&component.bom_ref) {
             crates.push(component);
         }
     }
-    if !dependencies.iter().any(|dependency| dependency.of == components[0].bom_ref) {
-        return Err("cargo does not say that it has compiled penstock".into());
+    if let Some(program) = programs.iter().find(|program| !dependencies.iter().any(|one| one.of == **program))
+    {
+        return Err(format!("cargo does not say that it has compiled {program}"));
     }
     crates.sort_by(|one, other| one.bom_ref.cmp(&other.bom_ref));
     dependencies.sort_by(|one, other| one.of.cmp(&other.of));
@@ -136,7 +179,7 @@ pub fn describe(compiled: &Compiled<'_>, parts: &Parts<'_>) -> Result<Vec<u8>, S
                 name: format!("penstock-{}", parts.board),
                 version: parts.version.to_owned(),
                 purl: format!("pkg:generic/penstock-{}@{}", parts.board, parts.version),
-                hashes: vec![Hash { alg: "SHA-512", content: parts.bundle_sha512.to_owned() }],
+                hashes: vec![Hash { alg: "SHA-512", content: parts.manifest_sha512.to_owned() }],
                 ..Component::library()
             },
         },
@@ -149,10 +192,10 @@ pub fn describe(compiled: &Compiled<'_>, parts: &Parts<'_>) -> Result<Vec<u8>, S
 }
 
 /// The packages of which code was compiled for the target: no build scripts, no macros, and nothing that these need.
-fn compiled_packages(compiled: &Compiled<'_>) -> Result<BTreeSet<String>, String> {
-    let folder = format!("/{}/", compiled.target);
+fn compiled_packages(messages: &str, target: &str) -> Result<BTreeSet<String>, String> {
+    let folder = format!("/{target}/");
     let mut ids = BTreeSet::new();
-    for line in compiled.messages.lines() {
+    for line in messages.lines() {
         let message: Message = serde_json::from_str(line)
             .map_err(|error| format!("what cargo said while it built cannot be read: {error}"))?;
         if message.reason == "compiler-artifact"
@@ -309,6 +352,11 @@ struct Component {
 }
 
 impl Component {
+    /// Whether it is what runs, and no part of it.
+    fn is_program(&self) -> bool {
+        matches!(self.kind, "application" | "firmware")
+    }
+
     /// A library of which nothing is known yet.
     fn library() -> Self {
         Self {
@@ -391,7 +439,7 @@ mod tests {
     const PARTS: Parts<'static> = Parts {
         board: "test",
         version: "0.1.0",
-        bundle_sha512: "aa",
+        manifest_sha512: "aa",
         penstock_sha256: "bb",
         kernel_version: "6.1.1-1",
         kernel_sha256: "cc",
@@ -408,9 +456,11 @@ mod tests {
         json!({ "id": id, "name": name, "version": "0.1.0", "license": license, "source": source })
     }
 
-    /// `penstock` links `linked`, which links `deep`; a macro, a build script and a crate of another target are about.
-    fn described(lock: &str) -> Result<Value, String> {
+    /// `penstock` links `linked`, which links `deep`; a macro, a build script and a crate of another target are about. The
+    /// firmware links `deep` and `bare`.
+    fn described(lock: &str, has_firmware: bool) -> Result<Value, String> {
         let box_file = |name: &str| format!("/clone/out/box-target/release/deps/lib{name}.rlib");
+        let bare_file = |name: &str| format!("/clone/out/bare-target/release/deps/{name}");
         let messages = [
             artifact("deep", "lib", &box_file("deep")),
             artifact("linked", "lib", &box_file("linked")),
@@ -420,12 +470,20 @@ mod tests {
             json!({ "reason": "build-finished", "success": true }).to_string(),
         ]
         .join("\n");
+        let firmware_messages = [
+            artifact("deep", "lib", &bare_file("libdeep.rlib")),
+            artifact("bare", "lib", &bare_file("libbare.rlib")),
+            artifact("firmware", "bin", &bare_file("firmware")),
+        ]
+        .join("\n");
         let dep = |on: &str, kind: Value| json!({ "pkg": on, "dep_kinds": [{ "kind": kind }] });
         let metadata = json!({
             "packages": [
                 package("penstock", "penstock", "MIT OR Apache-2.0", None),
+                package("firmware", "penstock-firmware", "MIT OR Apache-2.0", None),
                 package("linked", "linked", "MIT/Apache-2.0", Some(REGISTRY)),
                 package("deep", "deep", "Zlib", Some(REGISTRY)),
+                package("bare", "bare", "MIT", Some(REGISTRY)),
                 package("macro", "macro", "MIT", Some(REGISTRY)),
                 package("elsewhere", "elsewhere", "MIT", Some(REGISTRY)),
             ],
@@ -433,8 +491,10 @@ mod tests {
                 { "id": "penstock", "deps": [
                     dep("linked", Value::Null), dep("macro", Value::Null), dep("deep", json!("dev")),
                 ] },
+                { "id": "firmware", "deps": [dep("deep", Value::Null), dep("bare", Value::Null)] },
                 { "id": "linked", "deps": [dep("deep", Value::Null), dep("elsewhere", Value::Null)] },
                 { "id": "deep", "deps": [] },
+                { "id": "bare", "deps": [] },
             ] },
         });
         let compiled = Compiled {
@@ -444,12 +504,18 @@ mod tests {
             lock,
             rust: "1.95.0",
             libc: "1.2.5",
+            firmware: has_firmware.then_some(Firmware {
+                messages: &firmware_messages,
+                target: "bare-target",
+                stage0_sha256: "ee",
+                firmware_sha256: "ff",
+            }),
         };
         describe(&compiled, &PARTS).map(|json| serde_json::from_slice(&json).unwrap())
     }
 
     fn lock() -> String {
-        ["linked", "deep", "macro", "elsewhere"]
+        ["linked", "deep", "bare", "macro", "elsewhere"]
             .map(|name| {
                 format!(
                     "[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\nsource = \"{REGISTRY}\"\n\
@@ -461,7 +527,7 @@ mod tests {
 
     #[test]
     fn it_lists_what_was_compiled_for_the_box_and_nothing_else() {
-        let document = described(&lock()).unwrap();
+        let document = described(&lock(), false).unwrap();
         let components = document["components"].as_array().unwrap();
         let names: Vec<_> = components.iter().map(|one| one["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["penstock", "linux", "rust-std", "musl", "deep", "linked"]);
@@ -478,7 +544,7 @@ mod tests {
 
     #[test]
     fn it_says_what_links_what_and_names_nothing_that_it_does_not_list() {
-        let document = described(&lock()).unwrap();
+        let document = described(&lock(), false).unwrap();
         let dependencies = document["dependencies"].as_array().unwrap();
         let on = |of: &str| dependencies.iter().find(|one| one["ref"] == of).unwrap()["dependsOn"].clone();
         assert_eq!(on("pkg:cargo/penstock@0.1.0"), json!(["pkg:cargo/linked@0.1.0", "rust-std"]));
@@ -487,9 +553,30 @@ mod tests {
     }
 
     #[test]
+    fn the_firmware_is_listed_with_what_only_it_links() {
+        let document = described(&lock(), true).unwrap();
+        let components = document["components"].as_array().unwrap();
+        let firmware = components.iter().find(|one| one["name"] == "penstock-firmware").unwrap();
+        assert_eq!(
+            (&firmware["type"], &firmware["hashes"][0]["content"]),
+            (&json!("firmware"), &json!("ff"))
+        );
+        assert_eq!(firmware["properties"][1], json!({ "name": "penstock:stage0:sha256", "value": "ee" }));
+        let dependencies = document["dependencies"].as_array().unwrap();
+        let on = |of: &str| dependencies.iter().find(|one| one["ref"] == of).unwrap()["dependsOn"].clone();
+        assert_eq!(
+            on("pkg:cargo/penstock-firmware@0.1.0"),
+            json!(["pkg:cargo/bare@0.1.0", "pkg:cargo/deep@0.1.0"])
+        );
+        assert_eq!(on("pkg:cargo/bare@0.1.0"), json!([]), "no standard library");
+        assert_eq!(on("pkg:cargo/deep@0.1.0"), json!(["rust-std"]), "the system links it too");
+        assert!(on("box").as_array().unwrap().contains(&json!("pkg:cargo/penstock-firmware@0.1.0")));
+    }
+
+    #[test]
     fn a_crate_without_a_checksum_is_not_passed_over() {
-        let error =
-            described(&lock().replace("sum of deep", "").replace("checksum = \"\"\n", "")).unwrap_err();
+        let error = described(&lock().replace("sum of deep", "").replace("checksum = \"\"\n", ""), false)
+            .unwrap_err();
         assert!(error.contains("no checksum of deep"), "{error}");
     }
 }

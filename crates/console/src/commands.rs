@@ -127,7 +127,7 @@ Examples:
         more: "\
 Examples:
   slots",
-        levels: Levels::LOWER,
+        levels: Levels::ALL,
         reads: Some(|_| Ok(Command::Slots)),
         ..NEW
     },
@@ -137,12 +137,13 @@ Examples:
         arguments: "[SLOT]",
         about: "Read a slot, or all of them, and tell whether it may be started",
         more: "\
-Nothing is written down of what this finds.
+Nothing is written down of what this finds. Where Linux runs, it is always all
+of them.
 
 Examples:
   verify
-  verify system-b",
-        levels: Levels::LOWER,
+  verify system-b    in the firmware and in stage 0",
+        levels: Levels::ALL,
         reads: Some(|words| Ok(Command::Verify(words.slot_or_none()?))),
         ..NEW
     },
@@ -189,6 +190,21 @@ Examples:
   reset-tries system-a",
         levels: Levels::LOWER,
         reads: Some(|words| Ok(Command::ResetTries(words.slot()?))),
+        ..NEW
+    },
+    Definition {
+        name: "update",
+        group: Group::Slots,
+        arguments: "FILE",
+        about: "Give the box another system or firmware from a disk, mark what is on trial good, or go back",
+        more: "\
+Examples:
+  update /dev/vdb            a disk that begins with a bundle
+  update /dev/vdb --reboot
+  update status
+  update mark-good
+  update rollback --reboot",
+        levels: Levels::USERLAND,
         ..NEW
     },
     Definition {

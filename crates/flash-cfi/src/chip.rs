@@ -129,13 +129,17 @@ impl<B: Bus> Chip<B> {
     /// Lets come to its end what the chips were at when only the processor was reset.
     fn come_to_rest(&mut self) -> Result<(), Error> {
         self.tell(0, command::READ_STATUS);
-        let status = self.wait(0, REST_US_MAX).map_err(|_| Error::NoAnswer)?;
+        let mut status = self.wait(0, REST_US_MAX).map_err(|_| Error::NoAnswer)?;
         if status.has_erase_suspended() {
             self.tell(0, command::CONFIRM);
             self.tell(0, command::READ_STATUS);
-            self.wait(0, REST_US_MAX)?;
+            status = self.wait(0, REST_US_MAX)?;
         }
-        self.clear_status();
+        // Only where there is something to forget: QEMU's chips (7.2) forget with it that they are ready, and look busy for
+        // ever to the next driver that comes, as firmware does behind stage 0.
+        if status.verdict().is_err() {
+            self.clear_status();
+        }
         self.read_array();
         Ok(())
     }

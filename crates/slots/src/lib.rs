@@ -16,19 +16,23 @@ extern crate alloc;
 
 mod change;
 mod journal;
+mod keys;
 mod mailbox;
 mod manifest;
 mod pick;
 mod state;
 
+pub use ed25519_dalek::VerifyingKey;
+
 pub use change::{Refusal, begin_update, end_update, is_steady, mark_good, roll_back};
 pub use journal::{Journal, JournalError, RECORD_PLACE_BYTES, Sectors};
+pub use keys::parse_keys;
 pub use mailbox::{Cause, MAILBOX_BYTES, Mailbox, RESCUE_FIRST_S, RESCUE_LONGEST_S};
 pub use manifest::{
     BOARD_BYTES_MAX, Bundle, KEYS, MANIFEST_BYTES, Manifest, PARTS_MAX, Part, Rejected, SIGNED_BYTES, verify,
 };
 pub use pick::{Boot, Choice, Rescue, pick};
-pub use state::{Condition, Failure, Held, Kept, Pair, STATE_BYTES, Slot, State, TRIES};
+pub use state::{Condition, Failure, Held, Kept, Pair, STATE_BYTES, Slot, State, TRIES, Version};
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 

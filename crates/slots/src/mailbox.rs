@@ -42,6 +42,22 @@ pub enum Cause {
 impl Cause {
     const ALL: [Self; 5] = [Self::Asked, Self::Watchdog, Self::Panic, Self::Firmware, Self::RescueTurn];
 
+    /// Its name, as the firmware tells it to Linux and people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Watchdog => "watchdog",
+            Self::Panic => "panic",
+            Self::Firmware => "firmware",
+            Self::RescueTurn => "rescue-turn",
+        }
+    }
+
+    /// The one that has this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    }
+
     /// Whether something went wrong.
     pub const fn is_failure(self) -> bool {
         matches!(self, Self::Watchdog | Self::Panic | Self::Firmware)

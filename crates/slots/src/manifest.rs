@@ -161,8 +161,33 @@ impl Manifest {
         bytes
     }
 
+    /// How much of a slot the bundle takes, in bytes from the slot's beginning: what has to be read before it is verified.
+    pub fn extent_bytes(&self) -> u64 {
+        let ends = self.parts().iter().map(|part| u64::from(part.offset) + u64::from(part.len_bytes));
+        ends.fold(MANIFEST_BYTES as u64, u64::max)
+    }
+
+    /// Whether it is of this kind, for this board and new enough.
+    ///
+    /// # Errors
+    /// [`Rejected::Kind`], [`Rejected::Board`], [`Rejected::Security`].
+    pub fn suits(&self, kind: Kept, board: &str, floor: u32) -> Result<(), Rejected> {
+        if self.kind != kind {
+            return Err(Rejected::Kind);
+        }
+        if self.board() != board {
+            return Err(Rejected::Board);
+        }
+        let found = self.held.security;
+        if found < floor { Err(Rejected::Security { found, floor }) } else { Ok(()) }
+    }
+
     /// Reads what a slot begins with, if it is signed by one of the keys. Nothing is taken from it before that is known.
-    fn from_slot(slot: &[u8], keys: &[VerifyingKey]) -> Result<Self, Rejected> {
+    /// It says what the slot ought to hold; whether it does is [`verify`]'s to say.
+    ///
+    /// # Errors
+    /// [`Rejected::None`], [`Rejected::Signature`], [`Rejected::Malformed`].
+    pub fn from_slot(slot: &[u8], keys: &[VerifyingKey]) -> Result<Self, Rejected> {
         let bytes =
             slot.get(..MANIFEST_BYTES).filter(|bytes| bytes.starts_with(&MAGIC)).ok_or(Rejected::None)?;
         let (signed, signature) = bytes.split_at(SIGNED_BYTES);
@@ -170,6 +195,19 @@ impl Manifest {
         if !keys.iter().any(|key| key.verify_strict(signed, &signature).is_ok()) {
             return Err(Rejected::Signature);
         }
+        Self::parse(signed)
+    }
+
+    /// Reads what a slot claims to hold, whoever wrote that. It is for showing: nothing may be started or kept on the
+    /// strength of it.
+    ///
+    /// # Errors
+    /// [`Rejected::None`], [`Rejected::Malformed`].
+    pub fn claimed(slot: &[u8]) -> Result<Self, Rejected> {
+        Self::parse(slot.get(..SIGNED_BYTES).filter(|bytes| bytes.starts_with(&MAGIC)).ok_or(Rejected::None)?)
+    }
+
+    fn parse(signed: &[u8]) -> Result<Self, Rejected> {
         let kind = match signed[8] {
             0 => Kept::System,
             1 => Kept::Firmware,
@@ -222,15 +260,7 @@ pub fn verify<'a>(
     floor: u32,
 ) -> Result<Bundle<'a>, Rejected> {
     let manifest = Manifest::from_slot(slot, keys)?;
-    if manifest.kind != kind {
-        return Err(Rejected::Kind);
-    }
-    if manifest.board() != board {
-        return Err(Rejected::Board);
-    }
-    if manifest.held.security < floor {
-        return Err(Rejected::Security { found: manifest.held.security, floor });
-    }
+    manifest.suits(kind, board, floor)?;
     let bundle = Bundle { manifest, slot };
     for number in 0..manifest.parts().len() {
         let is_right = bundle

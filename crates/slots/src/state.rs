@@ -1,5 +1,7 @@
 //! What is known of the slots: facts, as they stand in flash.
 
+use core::fmt;
+
 use crate::{CRC, field};
 
 /// How often a slot that is on trial is started before it counts as failed.
@@ -110,6 +112,37 @@ pub struct Held {
     pub version: u32,
     /// The security version.
     pub security: u32,
+}
+
+impl Held {
+    /// The number of a version such as `1.20.3`. What stands behind a dash or a plus does not count. `None` if it is no
+    /// such version, or larger than a number can say.
+    pub fn version_number(text: &str) -> Option<u32> {
+        let text = text.split(['-', '+']).next()?;
+        let mut fields = text.split('.').map(str::parse::<u32>);
+        let mut field = |bits: u32| fields.next()?.ok().filter(|field| *field < 1 << bits);
+        let number = (field(8)? << 24) | (field(12)? << 12) | field(12)?;
+        fields.next().is_none().then_some(number)
+    }
+
+    /// The version as people write it.
+    pub const fn version(self) -> Version {
+        Version(self.version)
+    }
+}
+
+/// A version, to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version(u32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.0;
+        if number == 0 {
+            return f.write_str("unknown");
+        }
+        write!(f, "{}.{}.{}", number >> 24, number >> 12 & 0xFFF, number & 0xFFF)
+    }
 }
 
 /// Two slots for one kind of software.

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the verdict, in its helpers too")]
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
-use penstock_slots::{Held, Kept, MANIFEST_BYTES, Manifest, Part, Rejected, SIGNED_BYTES, verify};
+use penstock_slots::{
+    Held, Kept, MANIFEST_BYTES, Manifest, Part, Rejected, SIGNED_BYTES, parse_keys, verify,
+};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha512};
 
@@ -50,6 +52,33 @@ fn what_either_key_signed_is_started() {
 }
 
 #[test]
+fn a_version_is_a_number_in_flash_and_text_for_people() {
+    for (text, number) in [("0.1.0", 0x0000_1000), ("1.2.3", 0x0100_2003), ("255.4095.4095", u32::MAX)] {
+        assert_eq!(Held::version_number(text), Some(number));
+        assert_eq!(Held { version: number, security: 0 }.version().to_string(), text);
+    }
+    assert_eq!(Held::version_number("1.2.3-rc1+x"), Some(0x0100_2003));
+    for text in ["", "1.2", "1.2.3.4", "256.0.0", "0.4096.0", "1.x.0"] {
+        assert_eq!(Held::version_number(text), None, "{text}");
+    }
+    assert_eq!(Held::default().version().to_string(), "unknown");
+}
+
+#[test]
+fn keys_are_compiled_in_as_text_and_nothing_else_is_taken_for_them() {
+    let text =
+        |key: &VerifyingKey| key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let [one, two] = known().map(|key| text(&key));
+    assert_eq!(parse_keys(&format!("{one},{two}")), Some(known()));
+    assert_eq!(parse_keys(&format!("{} , {two}\n", one.to_uppercase())), Some(known()));
+    let (three, longer, no_digit) =
+        (format!("{one},{two},{one}"), format!("{one}0,{two}"), format!("{one},g{}", &two[1..]));
+    for wrong in ["", &one, &three, &longer, &no_digit] {
+        assert_eq!(parse_keys(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
 fn each_reason_to_refuse_is_told_apart() {
     assert_eq!(verdict(&slot(&key(3), Kept::System, BOARD), 0), Err(Rejected::Signature));
     assert_eq!(verdict(&slot(&key(1), Kept::Firmware, BOARD), 0), Err(Rejected::Kind));
@@ -62,6 +91,16 @@ fn each_reason_to_refuse_is_told_apart() {
     rotten[2050] ^= 1;
     assert_eq!(verdict(&rotten, 0), Err(Rejected::Part(1)));
     assert_eq!(verdict(&good[..3000], 0), Err(Rejected::Part(2)));
+}
+
+#[test]
+fn the_first_block_says_how_much_is_to_be_read() {
+    let good = slot(&key(1), Kept::System, BOARD);
+    let manifest = Manifest::from_slot(&good[..MANIFEST_BYTES], &known()).unwrap();
+    let extent = manifest.extent_bytes() as usize;
+    assert_eq!(extent, 3072 + b"console=ttyAMA0".len());
+    assert_eq!(verdict(&good[..extent], 0), Ok(()));
+    assert_eq!(verdict(&good[..extent - 1], 0), Err(Rejected::Part(2)));
 }
 
 #[test]

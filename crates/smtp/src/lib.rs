@@ -31,6 +31,7 @@ pub mod replies;
 mod reply;
 mod results;
 pub mod server;
+pub mod trace;
 
 pub use address::Address;
 pub use envelope::{BodyType, MailFrom, Notify, OriginalRecipient, Recipient, Return, Xtext};

@@ -243,7 +243,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         self.anchors.root.number += 1;
         self.anchors.root.synced_group = self.synced_group;
         self.anchors.root.landmarks = self.landmarks;
-        if !(0..ANCHORS).any(|anchor| self.has_room(anchor)) {
+        if !self.has_anchor_with_room() {
             self.begin_anchor_now()?;
         }
         for anchor in 0..ANCHORS {
@@ -283,15 +283,25 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
         !has_failed && next_slot.is_some_and(|slot| slot < self.layout.slots())
     }
 
-    /// Erases one anchor at once and begins it anew, the other one holding the newest root if either does.
-    fn begin_anchor_now(&mut self) -> Result<(), Error> {
+    /// Whether a root can be written without an erase.
+    pub(crate) fn has_anchor_with_room(&self) -> bool {
+        (0..ANCHORS).any(|anchor| self.has_room(anchor))
+    }
+
+    /// The anchor that is begun anew where none has room: the other one holds the newest root if either does.
+    pub(crate) fn anchor_to_begin(&self) -> Option<u32> {
         let [first, second] = &self.anchors.anchors;
-        let anchor = match (first.has_failed, second.has_failed) {
-            (true, true) => return Ok(()),
-            (false, true) => 0,
-            (true, false) => 1,
-            (false, false) => u32::from(first.is_current && !second.is_current),
-        };
+        match (first.has_failed, second.has_failed) {
+            (true, true) => None,
+            (false, true) => Some(0),
+            (true, false) => Some(1),
+            (false, false) => Some(u32::from(first.is_current && !second.is_current)),
+        }
+    }
+
+    /// Erases one anchor at once and begins it anew.
+    fn begin_anchor_now(&mut self) -> Result<(), Error> {
+        let Some(anchor) = self.anchor_to_begin() else { return Ok(()) };
         // What the other one holds must be durable before this one is erased.
         self.barrier()?;
         let erased = self.erase_now(anchor)?;
@@ -335,7 +345,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     }
 
     /// Begins an anchor anew, if it was erased.
-    fn head_anchor(&mut self, anchor: u32, erased: bool) -> Result<(), Error> {
+    pub(crate) fn head_anchor(&mut self, anchor: u32, erased: bool) -> Result<(), Error> {
         self.used_segments = self.used_segments.max(anchor + 1);
         let is_headed = erased && self.program_header(anchor, Purpose::Anchor)?.is_ok();
         self.segments[anchor as usize].state = State::Anchor;

@@ -13,6 +13,7 @@ extern crate alloc;
 #[cfg(feature = "proof")]
 extern crate std;
 
+mod ahead;
 mod anchor;
 mod checkpoint;
 mod error;

@@ -329,7 +329,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Log<M, B> {
     }
 
     /// Goes on with an erase: `None` until it is done, then whether the segment can be used.
-    fn poll_medium(&mut self, segment: u32) -> Result<Option<bool>, Error> {
+    pub(crate) fn poll_medium(&mut self, segment: u32) -> Result<Option<bool>, Error> {
         let done = match self.medium.poll_erase() {
             Ok(EraseProgress::Busy) => return Ok(None),
             Ok(EraseProgress::Done) => self.check_blank(segment),

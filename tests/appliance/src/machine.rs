@@ -14,7 +14,7 @@ use penstock_image::board::Board;
 use penstock_image::bundle::{COMMAND_LINE, INITRAMFS, KERNEL, OWN_FLASH};
 use penstock_image::cpio::Archive;
 use penstock_image::flash::own_flash;
-use penstock_image::qemu::{HOST_IN_BOX, Machine, Serial, greets};
+use penstock_image::qemu::{Boot, HOST_IN_BOX, Machine, Serial, greets};
 use penstock_peers::daemon::Settings;
 use penstock_peers::process::{HANG_GUARD, Process, free_port, wait_until};
 use penstock_peers::scratch::Scratch;
@@ -66,6 +66,7 @@ impl Appliance {
             board,
             image: image("PENSTOCK_IMAGE"),
             state: scratch.path().to_owned(),
+            boot: Boot::Direct,
             smtp_port: free_port(),
             serial: Serial::Socket { socket: scratch.join("serial"), log: scratch.join("serial.log") },
             monitor: Some(scratch.join("monitor")),

@@ -7,7 +7,7 @@ use penstock_daemon::control::MailId;
 use penstock_settings::SECTIONS;
 
 use super::failure;
-use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Recipients, Target, Tls, Volume};
+use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Recipients, Target, Tls, Update, Volume};
 use crate::failure::Failure;
 
 /// What can be typed. What each does, with its examples, is in the table of commands that userland shares with the firmware's
@@ -58,6 +58,9 @@ Examples:
     },
     Setup,
     Why,
+    Slots,
+    Verify,
+    Update(Update),
     Net,
     Arp,
     Ping {
@@ -337,7 +340,7 @@ mod tests {
     #[test]
     fn the_table_has_every_command_of_the_console_but_those_of_the_command_line() {
         let definition = definition();
-        let of_command_line = Ask::augment_subcommands(clap::Command::new(""));
+        let of_command_line = Command::augment_subcommands(clap::Command::new(""));
         let in_table = |name: &str| shared().any(|row| row.name == name);
         for command in definition.get_subcommands() {
             let name = command.get_name();

@@ -1,0 +1,26 @@
+//! The machine itself: processor, memory, devices. All `unsafe` of the firmware is below this module.
+//!
+//! One core runs, without interrupts; the others wait in PSCI until the kernel calls them.
+
+mod begin;
+pub mod cpu;
+pub mod fail;
+pub mod firmware;
+pub mod flash;
+mod linux;
+pub mod memory;
+pub mod psci;
+pub mod rtc;
+pub mod serial;
+pub mod stage0;
+mod start;
+mod virtio;
+pub mod watchdog;
+
+/// Writes a line to the serial port.
+#[macro_export]
+macro_rules! say {
+    ($($what:tt)*) => {
+        $crate::bare::serial::say(format_args!($($what)*))
+    };
+}
