@@ -1,10 +1,13 @@
 //! What makes the box this box, from flash: its identity, and the seed of its random numbers.
 
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use embedded_storage::nor_flash::NorFlash;
 use penstock_identity::{Found, Identity, SEED_BYTES, SeedRecord, find_identity, rotate, survey};
+
+use penstock_settings::{FILE_BYTES_MAX, RECORD_HEADER_BYTES, newest_record};
 
 use crate::part::Part;
 
@@ -16,6 +19,22 @@ pub fn identity<N: NorFlash>(from: &Part<'_, N>) -> Option<Identity> {
         Found::Identity(identity) => Some(identity),
         Found::Blank(_) | Found::Damaged => None,
     }
+}
+
+/// The text of the settings. `None` if there are none that are intact.
+pub fn settings<N: NorFlash>(from: &Part<'_, N>) -> Option<String> {
+    let count = from.size_bytes() / N::ERASE_SIZE;
+    let room = N::ERASE_SIZE.min(RECORD_HEADER_BYTES + FILE_BYTES_MAX);
+    let mut sectors: Vec<Vec<u8>> = Vec::with_capacity(count);
+    for sector in 0..count {
+        let mut bytes = vec![0; room];
+        // One that cannot be read holds nothing; the other one may.
+        if from.read_at(sector * N::ERASE_SIZE, &mut bytes).is_err() {
+            bytes.clear();
+        }
+        sectors.push(bytes);
+    }
+    newest_record(sectors.iter().map(Vec::as_slice)).ok().map(|(_, record)| record.text)
 }
 
 /// Random bytes for one start, and what they are worth.

@@ -3,17 +3,22 @@
 //! One core runs, without interrupts; the others wait in PSCI until the kernel calls them.
 
 mod begin;
+mod commands;
 pub mod cpu;
 pub mod fail;
 pub mod firmware;
 pub mod flash;
+mod ground;
 mod linux;
 pub mod memory;
+mod one_core;
 pub mod psci;
 pub mod rtc;
 pub mod serial;
+mod service;
 pub mod stage0;
 mod start;
+mod taking;
 mod virtio;
 pub mod watchdog;
 
