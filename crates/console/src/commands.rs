@@ -137,59 +137,14 @@ Examples:
         arguments: "[SLOT]",
         about: "Read a slot, or all of them, and tell whether it may be started",
         more: "\
-Nothing is written down of what this finds.
+Nothing is written down of what this finds. Where Linux runs, it is always all
+of them.
 
 Examples:
   verify
-  verify system-b",
+  verify system-b    in the firmware and in stage 0",
         levels: Levels::ALL,
         reads: Some(|words| Ok(Command::Verify(words.slot_or_none()?))),
-        ..NEW
-    },
-    Definition {
-        name: "update",
-        group: Group::Slots,
-        arguments: "DEVICE",
-        about: "Give the box another system or firmware from a disk, mark what is on trial good, or go back",
-        more: "\
-The bundle is verified before anything is erased, and goes into the slot that does not
-run; the next start tries it, and goes back by itself unless the box does well with it.
-
-Examples:
-  update /dev/vdb            a disk that begins with a bundle
-  update /dev/vdb --reboot
-  update status
-  update mark-good
-  update rollback --reboot",
-        levels: Levels::USERLAND,
-        ..NEW
-    },
-    Definition {
-        name: "update status",
-        group: Group::Slots,
-        about: "Tell how the slots stand, which update is under way, and what a trial waits for",
-        levels: Levels::USERLAND,
-        ..NEW
-    },
-    Definition {
-        name: "update verify",
-        group: Group::Slots,
-        about: "Look whether the slots hold what was signed, all of it",
-        levels: Levels::USERLAND,
-        ..NEW
-    },
-    Definition {
-        name: "update mark-good",
-        group: Group::Slots,
-        about: "Say that what is on trial is good, before the box finds that by itself",
-        levels: Levels::USERLAND,
-        ..NEW
-    },
-    Definition {
-        name: "update rollback",
-        group: Group::Slots,
-        about: "Go back to the other slot",
-        levels: Levels::USERLAND,
         ..NEW
     },
     Definition {
@@ -235,6 +190,21 @@ Examples:
   reset-tries system-a",
         levels: Levels::LOWER,
         reads: Some(|words| Ok(Command::ResetTries(words.slot()?))),
+        ..NEW
+    },
+    Definition {
+        name: "update",
+        group: Group::Slots,
+        arguments: "FILE",
+        about: "Give the box another system or firmware from a disk, mark what is on trial good, or go back",
+        more: "\
+Examples:
+  update /dev/vdb            a disk that begins with a bundle
+  update /dev/vdb --reboot
+  update status
+  update mark-good
+  update rollback --reboot",
+        levels: Levels::USERLAND,
         ..NEW
     },
     Definition {

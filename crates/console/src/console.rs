@@ -111,7 +111,8 @@ enum State {
 pub struct Console {
     level: Level,
     idle_ms: u64,
-    typed_ms: u64,
+    /// Since when nobody has typed; nothing when it counts from the next look at the clock, behind a command that took long.
+    idle_since_ms: Option<u64>,
     state: State,
     editor: Editor,
     word: RescueWord,
@@ -127,7 +128,7 @@ impl Console {
         Self {
             level,
             idle_ms,
-            typed_ms: 0,
+            idle_since_ms: None,
             state: State::Closed,
             editor: Editor::new(),
             word: RescueWord::new(),
@@ -144,7 +145,6 @@ impl Console {
 
     /// Opens it, and says how to begin.
     pub fn open(&mut self, now_ms: u64, machine: &dyn Machine, out: &mut dyn Write) {
-        self.typed_ms = now_ms;
         self.editor = Editor::new();
         let mut answer = Framed::new(out);
         // Here and below: where nothing can be written nobody reads.
@@ -155,6 +155,7 @@ impl Console {
             self.idle_ms / 1000,
         );
         self.prompt(machine, out);
+        self.idle_since_ms = Some(now_ms);
     }
 
     /// Closes it without a word. A bundle that was coming ends.
@@ -186,7 +187,7 @@ impl Console {
 
     /// Takes a byte from the line.
     pub fn feed(&mut self, byte: u8, now_ms: u64, machine: &mut dyn Machine, out: &mut dyn Write) -> Event {
-        self.typed_ms = now_ms;
+        self.idle_since_ms = Some(now_ms);
         let key = match self.state {
             State::Closed => {
                 if !self.word.feed(byte) {
@@ -231,13 +232,14 @@ impl Console {
 
     /// Looks whether time is up. To be called a few times a second.
     pub fn poll(&mut self, now_ms: u64, machine: &mut dyn Machine, out: &mut dyn Write) -> Event {
+        let idle_since_ms = *self.idle_since_ms.get_or_insert(now_ms);
         match self.state {
             State::Closed => return Event::Nothing,
             State::Receiving => {
                 let step = self.receiver.poll(now_ms);
                 return self.go_on(step, now_ms, machine, out);
             }
-            _ if now_ms.saturating_sub(self.typed_ms) < self.idle_ms => return Event::Nothing,
+            _ if now_ms.saturating_sub(idle_since_ms) < self.idle_ms => return Event::Nothing,
             State::Command => {}
             State::Asked => {
                 end(out, Err(&Failure::new(IDLE, "nobody typed it: nothing was done")));
@@ -310,7 +312,7 @@ impl Console {
         // One that is too long for that is typed back as far as it is kept, which is long enough to be meant.
         let _ = back.chars().try_for_each(|character| self.back.push(character));
         self.asked = line.clone();
-        self.state = State::Asked;
+        (self.state, self.idle_since_ms) = (State::Asked, None);
         Event::Nothing
     }
 
@@ -343,7 +345,6 @@ impl Console {
             }
         };
         let _ = answer.end_line();
-        self.typed_ms = now_ms;
         self.follow(done, now_ms, machine, out)
     }
 
@@ -384,7 +385,7 @@ impl Console {
     }
 
     fn prompt(&mut self, machine: &dyn Machine, out: &mut dyn Write) {
-        self.state = State::Command;
+        (self.state, self.idle_since_ms) = (State::Command, None);
         self.editor.clear();
         self.editor.show(machine.prompt(), out);
     }

@@ -270,6 +270,15 @@ fn a_console_at_which_nobody_types_goes_back_to_service() {
     assert!(!seat.console.is_open());
     assert_eq!(seat.wait(10 * IDLE_MS), "", "it is said once");
 
+    // A command that took longer than that was no idleness.
+    let mut seat = Seat::at(Level::Firmware);
+    seat.type_line("spool check");
+    seat.wait_until(seat.now_ms + 3 * IDLE_MS);
+    seat.wait(IDLE_MS - 1_000);
+    assert!(seat.console.is_open());
+    seat.wait(2_000);
+    assert_eq!(seat.events, [Event::Idle]);
+
     // Also where something was to be typed back.
     let mut seat = Seat::at(Level::Stage0);
     seat.type_line("reflash firmware-a");

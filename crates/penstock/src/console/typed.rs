@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn the_table_has_every_command_of_the_console_but_those_of_the_command_line() {
         let definition = definition();
-        let of_command_line = Ask::augment_subcommands(clap::Command::new(""));
+        let of_command_line = Command::augment_subcommands(clap::Command::new(""));
         let in_table = |name: &str| shared().any(|row| row.name == name);
         for command in definition.get_subcommands() {
             let name = command.get_name();
