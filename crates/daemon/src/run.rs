@@ -416,7 +416,7 @@ impl Daemon {
         match self.volumes.prove(Kind::Started.event(self.clock.stamp(), None, TEXT.to_owned())).await {
             Ok(true) => notify::volume_proven(),
             Ok(false) => {
-                warn!(code = "PS-D243", "the volume does not give back what was written to the ledger")
+                warn!(code = "PS-D243", "the volume does not give back what was written to the ledger");
             }
             Err(error) => warn!(code = error.code(), %error, "the start could not be written to the ledger"),
         }
