@@ -40,7 +40,12 @@ pub fn slots(state: &State, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "{mark} {name:10}  {:8}  {}", held.version(), Stands(pair.condition(slot)))?;
         }
     }
-    writeln!(out, "* is tried first. Security versions from {} and {} on are started.", floor(state, Kept::Firmware), floor(state, Kept::System))
+    writeln!(
+        out,
+        "* is tried first. Security versions from {} and {} on are started.",
+        floor(state, Kept::Firmware),
+        floor(state, Kept::System)
+    )
 }
 
 const fn floor(state: &State, kept: Kept) -> u32 {

@@ -323,8 +323,10 @@ impl Chip {
                     self.buffers += 1;
                     self.begin(Work::Program(words), BUFFER_US);
                 } else {
-                    violations
-                        .push(format!("a buffer from {:#x} was not in the one that was asked for, or not confirmed", words[0].0));
+                    violations.push(format!(
+                        "a buffer from {:#x} was not in the one that was asked for, or not confirmed",
+                        words[0].0
+                    ));
                     self.errors |= Status::ERASE_ERROR | Status::PROGRAM_ERROR;
                 }
             }
@@ -352,7 +354,9 @@ impl Chip {
             command::READ_STATUS => {}
             command::CLEAR_STATUS => self.errors = 0,
             command::PROGRAM_WORD => self.expects = Expects::Word,
-            command::PROGRAM_BUFFER if self.kind.buffer_power > 0 => self.expects = Expects::Count { place: at },
+            command::PROGRAM_BUFFER if self.kind.buffer_power > 0 => {
+                self.expects = Expects::Count { place: at }
+            }
             command::ERASE => self.expects = Expects::EraseConfirm { block },
             command::LOCK_SETUP if self.kind.has_locks => self.expects = Expects::LockConfirm { block },
             command::CONFIRM => {

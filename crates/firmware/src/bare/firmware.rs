@@ -57,8 +57,7 @@ fn choose(
     let mut load = |loader: &mut Loader<'_>, slot| {
         ground::load((begun, banks), loader, (Kept::System, slot), floor, || ear.listen())
     };
-    let decision =
-        decide(&mut journal, Kept::System, from.mailbox, begun.now_s(), |slot| load(loader, slot));
+    let decision = decide(&mut journal, Kept::System, from.mailbox, begun.now_s(), |slot| load(loader, slot));
     say_failed(decision.failed);
     let mailbox = decision.choice.mailbox;
     match decision.choice.boot {

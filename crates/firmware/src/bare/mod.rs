@@ -17,6 +17,7 @@ pub mod rtc;
 pub mod serial;
 mod service;
 pub mod stage0;
+mod stage0_console;
 mod start;
 mod taking;
 mod virtio;

@@ -31,9 +31,7 @@ pub(super) enum Why {
     /// None can be.
     NoSystem,
     /// One could, and does not stay up: it is tried again after this many seconds.
-    Restless {
-        turn_s: u64,
-    },
+    Restless { turn_s: u64 },
     /// Somebody typed the word.
     Asked,
 }

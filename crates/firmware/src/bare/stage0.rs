@@ -1,13 +1,14 @@
 //! Stage 0: picks a firmware, verifies it in memory and starts it. Where there is none it waits for one on the serial line.
 
-use penstock_slots::Kept;
+use penstock_slots::{Cause, Kept, Mailbox};
 
 use crate::bare::begin::{Begun, say_error, say_failed, say_kept_report, say_reason};
 use crate::bare::flash::Banks;
 use crate::bare::ground::{boot_state, load};
 use crate::bare::one_core::OneCore;
-use crate::bare::{cpu, fail, memory, psci};
+use crate::bare::{cpu, fail, memory, psci, stage0_console};
 use crate::decide::{Stage0, decide_stage0, state};
+use crate::gzip::{gunzip, is_gzip};
 use crate::handover::{HANDOVER_BYTES, Handover, reason_name};
 use crate::load::Loader;
 use crate::{Error, say};
@@ -30,36 +31,52 @@ pub fn main(tree_at: u64, reset_ticks: u64) -> ! {
             load((&begun, &banks), &mut loader, (Kept::Firmware, slot), floor, || {})
         })
     });
-    match stage0 {
-        Ok(Stage0 { start: Some(told), mailbox, failed }) => {
-            say_failed(failed);
-            if loader.loaded().is_none_or(|(slot, _)| slot != told.slot) {
-                // Verified, and then another one was looked at.
-                let _ = load((&begun, &banks), &mut loader, (Kept::Firmware, told.slot), 0, || {});
-            }
+    let start = match stage0 {
+        Ok(Stage0 { start, mailbox, failed }) => {
             memory::write_mailbox(&mailbox);
-            let error = start(&begun, &loader, &told);
-            say_error("start", &error);
-        }
-        Ok(Stage0 { start: None, failed, .. }) => {
             say_failed(failed);
-            say!("stage0: no firmware can be started");
+            start
         }
-        Err(error) => say_error("boot-state", &error),
+        Err(error) => {
+            say_error("boot-state", &error);
+            None
+        }
+    };
+    if let Some(told) = start {
+        if loader.loaded().is_none_or(|(slot, _)| slot != told.slot) {
+            // It was verified, and then the other one was looked at.
+            let _ = load((&begun, &banks), &mut loader, (Kept::Firmware, told.slot), 0, || {});
+        }
+        let error = leave(&begun, &loader, &told);
+        say_error("start", &error);
     }
+    say!("stage0: no firmware can be started");
+    stage0_console::run(&begun, &banks, loader);
+    memory::write_mailbox(&Mailbox { cause: Cause::Asked, ..Mailbox::NEW });
     psci::reset()
 }
 
-/// Copies the firmware to where it is linked and leaves for it. Returns only if it cannot be started.
-fn start(begun: &Begun, loader: &Loader<'_>, told: &Handover) -> Error {
+/// Puts the firmware to where it is linked, out of its gzip if it is in one.
+fn put(image: &[u8], place: &mut [u8]) -> Result<usize, Error> {
+    if is_gzip(image) {
+        return gunzip(image, place, Error::FirmwareTooLarge);
+    }
+    place.get_mut(..image.len()).ok_or(Error::FirmwareTooLarge)?.copy_from_slice(image);
+    Ok(image.len())
+}
+
+/// Puts the firmware in place and leaves for it. Returns only if it cannot be started.
+fn leave(begun: &Begun, loader: &Loader<'_>, told: &Handover) -> Error {
     let Some(image) = loader.part(0) else { return Error::NoPart("firmware") };
     let place = &begun.plan.firmware;
     // SAFETY: the plan gives it to the firmware alone, which does not run yet.
     #[allow(unsafe_code, reason = "memory that nobody has yet")]
     let memory = unsafe { memory::take(place) };
-    let Some(there) = memory.get_mut(..image.len()) else { return Error::FirmwareTooLarge };
-    there.copy_from_slice(image);
-    cpu::clean(&(place.start..place.start + image.len() as u64));
+    let len_bytes = match put(image, memory) {
+        Ok(len_bytes) => len_bytes as u64,
+        Err(error) => return error,
+    };
+    cpu::clean(&(place.start..place.start + len_bytes));
     TOLD.with(|place| *place = told.to_bytes());
     say!("stage0: starts firmware-{}, {} ms", told.slot.letter(), fail::since_reset_ms());
     // SAFETY: what was verified is a firmware for this board, which is linked to this place and entered at its first byte; it

@@ -71,7 +71,8 @@ impl<'a> Taking<'a> {
         let nor = nor.inspect_err(|error| say_error("mail", error)).ok();
         // A seed that nobody has seen: the numbers of TCP begin with it.
         let given = self.begun.machine.seed;
-        let seed = self.banks.part("seed").ok().map(|part| own::seed(&part, given, now_s.saturating_mul(1000)));
+        let seed =
+            self.banks.part("seed").ok().map(|part| own::seed(&part, given, now_s.saturating_mul(1000)));
         let seed = seed.map_or_else(cpu::ticks, |seed| {
             seed.bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)) ^ cpu::ticks()
         });

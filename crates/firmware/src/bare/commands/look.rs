@@ -90,7 +90,8 @@ pub(super) fn clock(upper: &Upper<'_>, out: &mut dyn Write) -> Done {
         return Err(failure(NOT_THERE, "there is no clock on board"));
     }
     let now_s = upper.lower.begun.now_s();
-    writeln!(out, "{now_s} seconds since 1970 by the clock on board, which nobody here can check").map_err(lost)?;
+    writeln!(out, "{now_s} seconds since 1970 by the clock on board, which nobody here can check")
+        .map_err(lost)?;
     writeln!(out, "{} s since the reset", fail::since_reset_ms() / 1000).map_err(lost)
 }
 
@@ -167,16 +168,18 @@ pub(super) fn config(upper: &Upper<'_>, key: Option<&str>, out: &mut dyn Write) 
             shown += 1;
         }
     }
-    if shown == 0 { Err(failure(NOT_THERE, "the settings do not set that: its default holds")) } else { Ok(()) }
+    if shown == 0 {
+        Err(failure(NOT_THERE, "the settings do not set that: its default holds"))
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn report(upper: &mut Upper<'_>, out: &mut dyn Write) -> Done {
     let mut text = String::new();
-    for (title, command) in [
-        ("version", Command::Version),
-        ("why", Command::Why),
-        ("state dump", Command::StateDump),
-    ] {
+    for (title, command) in
+        [("version", Command::Version), ("why", Command::Why), ("state dump", Command::StateDump)]
+    {
         writeln!(text, "[{title}]").map_err(lost)?;
         if let Some(Err(failure)) = upper.lower.run(command, &mut text, || {}) {
             writeln!(text, "{failure}").map_err(lost)?;

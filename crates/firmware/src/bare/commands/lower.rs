@@ -1,4 +1,4 @@
-//! What both consoles below Linux can do: slots, boot state, and leaving.
+//! Slots, boot state, and leaving.
 
 use alloc::vec;
 use core::fmt::Write;
@@ -72,8 +72,10 @@ impl<'a> Lower<'a> {
 
     fn version(&self, out: &mut dyn Write) -> Result<After, Failure> {
         let serial = self.serial.as_ref().map_or("none yet", penstock_identity::Serial::as_str);
-        writeln!(out, "{} {VERSION}, from slot {}", fail::program(), self.from.slot.letter()).map_err(lost)?;
-        writeln!(out, "board {} revision {}, serial number {serial}", BOARD.name, BOARD.revision).map_err(lost)?;
+        writeln!(out, "{} {VERSION}, from slot {}", fail::program(), self.from.slot.letter())
+            .map_err(lost)?;
+        writeln!(out, "board {} revision {}, serial number {serial}", BOARD.name, BOARD.revision)
+            .map_err(lost)?;
         writeln!(out, "runs for {} s", fail::since_reset_ms() / 1000).map_err(lost)?;
         Ok(After::Prompt)
     }
@@ -83,7 +85,8 @@ impl<'a> Lower<'a> {
         writeln!(out, "the last reset: {}", reason_name(self.from.reason)).map_err(lost)?;
         if let Some(mailbox) = mailbox {
             let (resets, turn) = (mailbox.resets, mailbox.turn);
-            writeln!(out, "failures in a row before it: {resets}; turns of the rescue: {turn}").map_err(lost)?;
+            writeln!(out, "failures in a row before it: {resets}; turns of the rescue: {turn}")
+                .map_err(lost)?;
         }
         self.slots(out)?;
         memory::with_kept_report(|report| match report {
@@ -97,7 +100,8 @@ impl<'a> Lower<'a> {
     pub(in crate::bare) fn slots(&self, out: &mut dyn Write) -> Result<After, Failure> {
         let journal = boot_state(self.banks).map_err(said)?;
         if journal.newest().is_none() {
-            let what = if journal.is_corrupt() { "all records are damaged" } else { "nothing was recorded yet" };
+            let what =
+                if journal.is_corrupt() { "all records are damaged" } else { "nothing was recorded yet" };
             writeln!(out, "boot state: {what}, so that defaults hold").map_err(lost)?;
         }
         show::slots(&state(&journal), out).map_err(lost)?;
@@ -139,10 +143,8 @@ impl<'a> Lower<'a> {
 
     fn boot(&mut self, place: Option<Place>) -> Result<After, Failure> {
         let Some(place) = place else { return Ok(self.leave(Next::Boot)) };
-        let is_stage0 = fail::is_stage0();
-        if is_stage0 != (place.kept == Kept::Firmware) {
-            let who = if is_stage0 { "the firmware starts systems" } else { "stage 0 starts firmware" };
-            return Err(failure(NOT_THERE, who));
+        if place.kept == Kept::Firmware {
+            return Err(failure(NOT_THERE, "firmware is started by stage 0: try it with `trial`"));
         }
         self.load(place, || {})?;
         Ok(self.leave(Next::BootOnce(place)))

@@ -1,7 +1,7 @@
 //! What can be done at the consoles below Linux.
 
-mod lower;
 mod look;
+mod lower;
 mod reflash;
 mod upper;
 
@@ -10,6 +10,7 @@ use core::fmt;
 use penstock_console::{Failure, Place};
 
 pub(super) use lower::Lower;
+pub(super) use reflash::Coming;
 pub(super) use upper::Upper;
 
 /// What follows when the console was left by a command.

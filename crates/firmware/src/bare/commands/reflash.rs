@@ -18,23 +18,24 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// A bundle on its way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Coming {
-    pub(super) place: Place,
-    pub(super) len_bytes: usize,
+pub(in crate::bare) struct Coming {
+    pub(in crate::bare) place: Place,
+    pub(in crate::bare) len_bytes: usize,
 }
 
 impl Coming {
     /// Takes the next bytes.
-    pub(super) fn take(&mut self, loader: &mut Loader<'_>, block: &[u8]) -> Result<(), Failure> {
+    pub(in crate::bare) fn take(&mut self, loader: &mut Loader<'_>, block: &[u8]) -> Result<(), Failure> {
         let end = self.len_bytes + block.len();
         let room = loader.memory().get_mut(self.len_bytes..end);
-        room.ok_or_else(|| failure("PS-X004", "what was sent is longer than the slot"))?.copy_from_slice(block);
+        room.ok_or_else(|| failure("PS-X004", "what was sent is longer than the slot"))?
+            .copy_from_slice(block);
         self.len_bytes = end;
         Ok(())
     }
 
     /// Verifies what came and writes it to its slot. Until all of that reads back the slot is nothing, and then it is on trial.
-    pub(super) fn write(
+    pub(in crate::bare) fn write(
         self,
         (begun, banks): (&Begun, &Banks),
         loader: &mut Loader<'_>,

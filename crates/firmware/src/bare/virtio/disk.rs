@@ -75,7 +75,8 @@ impl Disk {
         let mut transport = find(devices, DeviceType::Block)?;
         let features = transport.begin_init(Features::all());
         let half = |at| transport.read_config_space::<u32>(at);
-        let sectors = transport.read_consistent(|| Ok(u64::from(half(0)?) | u64::from(half(4)?) << 32)).ok()?;
+        let sectors =
+            transport.read_consistent(|| Ok(u64::from(half(0)?) | u64::from(half(4)?) << 32)).ok()?;
         let queue = VirtQueue::new(&mut transport, QUEUE, false, false).ok()?;
         transport.finish_init();
         Some(Self {
@@ -103,7 +104,8 @@ impl Disk {
             let Some(Shape { segment_bytes, .. }) = Shape::decode(&head) else { continue };
             let segments = size_bytes.checked_div(u64::from(segment_bytes)).unwrap_or(0);
             let segments = u32::try_from(segments).unwrap_or(u32::MAX);
-            let geometry = Geometry { segments, segment_bytes, unit_bytes: UNIT_BYTES, erase: Erase::Logical };
+            let geometry =
+                Geometry { segments, segment_bytes, unit_bytes: UNIT_BYTES, erase: Erase::Logical };
             return Ok(geometry.is_valid().then_some(geometry));
         }
         Ok(None)
