@@ -11,7 +11,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use penstock_settings::{BoxNetwork, InterfaceAddress, Settings};
+use penstock_settings::{BoxNetwork, InterfaceAddress, TakingSettings};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::{dhcpv4, tcp};
@@ -94,7 +94,7 @@ pub struct Lease {
 
 impl Net {
     pub(crate) fn new(
-        settings: &Settings,
+        settings: &TakingSettings,
         (mac, seed): ([u8; 6], u64),
         lease: Option<Lease>,
         device: &mut (impl Device + ?Sized),
@@ -165,7 +165,10 @@ impl Net {
     /// When something is to be sent again, or given up.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Instant> {
         let closing = self.slots.iter().filter_map(|slot| match slot.phase {
-            Phase::Open { half_open_since } => half_open_since.map(|since| since + HALF_OPEN_ALONE_MAX),
+            Phase::Open { half_open_since } => half_open_since.map(|since| {
+                let alone_until = since + HALF_OPEN_ALONE_MAX;
+                if now < alone_until { alone_until } else { since + HALF_OPEN_MAX }
+            }),
             Phase::Closing { until } => Some(until),
             Phase::Aborted => Some(now),
             Phase::Connected => None,

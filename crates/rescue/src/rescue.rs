@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use penstock_flash::Medium;
-use penstock_settings::Settings;
+use penstock_settings::TakingSettings;
 use penstock_smtp::server::Awaits;
 use penstock_smtp::{Reply, replies};
 use penstock_spool::Stamp;
@@ -181,7 +181,7 @@ impl<D: Medium, N: Medium> Rescue<D, N> {
 
 fn site(settings: Option<&str>) -> Result<Site, Trouble> {
     let text = settings.ok_or(Trouble::NoSettings)?;
-    Site::new(Settings::parse(text).map_err(|problems| Trouble::settings(&problems))?)
+    Site::new(TakingSettings::parse(text).map_err(|problems| Trouble::settings(&problems))?)
 }
 
 impl Service {
@@ -373,7 +373,9 @@ impl Service {
         let is_busy = self.site.is_busy(self.sessions());
         let waits = self.connections.iter().filter(|connection| connection.place().is_some());
         waits
-            .map(|connection| connection.pace.late_at(connection.awaits(), &self.site.patience, is_busy))
+            .filter_map(|connection| {
+                connection.pace.late_at(connection.awaits(), &self.site.patience, is_busy)
+            })
             .min()
     }
 }

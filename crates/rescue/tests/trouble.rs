@@ -49,6 +49,17 @@ fn without_valid_settings_nothing_listens_and_the_reason_is_told() {
 }
 
 #[test]
+fn settings_of_a_later_system_do_not_keep_the_rescue_from_taking_mail() {
+    let text = settings(&format!("{FRONT}\nnews_of_2030 = true")) + "[quantum]\nlinks = 3\n";
+    let disk = formatted(DISK);
+    let mut world =
+        World::new(start(&text, Some(disk.medium()), Option::<SimMedium>::None), Weather::FAIR, 1);
+    let client = world.client([Mail::new(1, 100)]);
+    world.run_clients(Duration::from_secs(10));
+    assert_eq!(world.of_client(client).answered[0].1.code, 250);
+}
+
+#[test]
 fn without_a_volume_nothing_listens() {
     assert_closed(world(None, None, Weather::FAIR, 1), "PS-E05");
     let blank = Sim::new(DISK).unwrap();
