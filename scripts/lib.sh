@@ -88,7 +88,7 @@ choose_keys() {
         PENSTOCK_KEYS=$(penstock_image development-keys "$cache/keys") || return
         PENSTOCK_KEY=$cache/keys/active.pem
     fi
-    export PENSTOCK_KEYS
+    export PENSTOCK_KEYS PENSTOCK_KEY
 }
 
 # Builds the image of a box into a folder, with these settings or, where the name is empty, with none. No path of this
