@@ -28,6 +28,7 @@ mod record;
 mod schema;
 mod secret;
 mod table;
+mod taking;
 mod units;
 mod value;
 
@@ -48,6 +49,7 @@ pub use table::{
     Ldap, Listen, LogFormat, LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, NotAllowed, PROBE_MAILBOXES_MAX,
     Recipients, RelayedReports, Release, SECTIONS, Settings, Site, Subaddress, System, Through, Tls, Volume,
 };
+pub use taking::TakingSettings;
 pub use units::{Bytes, DurationText};
 
 /// The longest settings file that is read, in bytes: the table with all its comments is a fifth of it.
