@@ -274,10 +274,10 @@ fn start(board: &Path, image: PathBuf, state: PathBuf, port: u16, boot: Boot) ->
         disk_server: None,
     };
     machine.prepare()?;
-    let system_mib = machine.system_bytes()? as f64 / f64::from(1 << 20);
+    let system_mib = machine.system_bytes()?.iter().sum::<u64>() as f64 / f64::from(1 << 20);
     let ended = machine.run(|after| {
         tell(&format!(
-            "\r\n==> first 220 on 127.0.0.1:{port} {:.2} s after the start of QEMU; the system has {system_mib:.1} MiB\r",
+            "\r\n==> first 220 on 127.0.0.1:{port} {:.2} s after the start of QEMU; kernel and initramfs have {system_mib:.1} MiB\r",
             after.as_secs_f64()
         ));
     })?;

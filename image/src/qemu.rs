@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::board::Board;
-use crate::bundle::{
-    COMMAND_LINE, DISK, INITRAMFS, KERNEL, OWN_FLASH, STAGE0, SYSTEM_BUNDLE, SYSTEM_FLASH, blank_disk,
-};
+use crate::bundle::{COMMAND_LINE, DISK, INITRAMFS, KERNEL, OWN_FLASH, STAGE0, SYSTEM_FLASH, blank_disk};
 
 /// The program.
 const PROGRAM: &str = "qemu-system-aarch64";
@@ -180,13 +178,16 @@ impl Machine {
         })
     }
 
-    /// How large the system in the image is, in bytes.
+    /// How large kernel and initramfs are, in bytes.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn system_bytes(&self) -> Result<u64, Error> {
-        let path = self.image.join(SYSTEM_BUNDLE);
-        fs::metadata(&path).map(|metadata| metadata.len()).map_err(Error::file("examine", &path))
+    pub fn system_bytes(&self) -> Result<[u64; 2], Error> {
+        let size = |name: &str| {
+            let path = self.image.join(name);
+            fs::metadata(&path).map(|metadata| metadata.len()).map_err(Error::file("examine", &path))
+        };
+        Ok([size(KERNEL)?, size(INITRAMFS)?])
     }
 
     /// Starts it with its serial line in the terminal, and calls `told` with the time after which it greeted for the

@@ -4,6 +4,8 @@
 //! connection on a Unix socket: a [`Request`] as JSON, then the end of the stream; the answer is JSON as well, [`Said`]. Who
 //! may ask what is for the first process to decide, by what the kernel says of who is at the other end.
 
+pub mod slots;
+
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown};
 use std::os::unix::net::UnixStream;
@@ -13,10 +15,15 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use slots::{FirmwareTold, Software};
+
 use crate::control::types::{ErrorBody, Trial};
 
 /// Where the first process listens.
 pub const SOCKET: &str = "/run/init/requests";
+/// What the daemon tells it once it has read again what it wrote on a volume in this run, as it tells that it is ready
+/// (sd_notify(3)).
+pub const VOLUME_PROVEN: &str = "X_PENSTOCK_VOLUME_PROVEN=1";
 /// The longest request and the longest answer, in bytes: settings may be 64 KiB, and each of their bytes may become six.
 pub const MESSAGE_BYTES_MAX: u64 = 512 * 1024;
 /// How long an answer may take. A look for who has an address already, and an erase of flash, take seconds.
@@ -47,6 +54,17 @@ pub enum Request {
     NetworkBack,
     /// How this start of the box came about, and what happened since: [`Start`].
     Start,
+    /// How the slots stand: [`SlotsView`](slots::SlotsView).
+    Slots,
+    /// Look at the whole content of all slots: a list of [`VerifiedView`](slots::VerifiedView).
+    Verify,
+    /// What is on trial has proved itself, as somebody says who knows: [`Done`].
+    MarkGood,
+    /// Go back to the other slot with the next start: [`Done`].
+    RollBack {
+        /// Of what.
+        software: Software,
+    },
     /// End the box: [`Done`].
     End {
         /// How.
@@ -120,6 +138,9 @@ pub struct Start {
     pub service_ends: u32,
     /// How the service ended last, one sentence.
     pub last_end: Option<String>,
+    /// What the firmware told; `null` where something else has started the kernel.
+    #[serde(default)]
+    pub firmware: Option<FirmwareTold>,
 }
 
 /// It is done, or will be in a moment.

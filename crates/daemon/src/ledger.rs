@@ -81,6 +81,8 @@ pub(crate) enum Kind {
     Authenticity = 60,
     /// It was not taken byte for byte as it came.
     Altered = 61,
+    /// The rescue of the firmware took it, while no system ran. The rescue writes this one.
+    Rescued = 62,
 }
 
 impl Kind {
@@ -113,6 +115,7 @@ impl Kind {
         Self::Rot,
         Self::Authenticity,
         Self::Altered,
+        Self::Rescued,
     ];
 
     /// The kind as one word.
@@ -146,6 +149,7 @@ impl Kind {
             Self::Rot => "rot",
             Self::Authenticity => "authenticity",
             Self::Altered => "altered",
+            Self::Rescued => "rescued",
         }
     }
 

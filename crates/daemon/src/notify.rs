@@ -8,12 +8,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{debug, error};
 
-use crate::stop;
 use crate::storage::Volumes;
+use crate::{keeper, stop};
 
 /// We serve.
 pub(crate) fn ready() {
     tell("READY=1");
+}
+
+/// We have read again what we wrote on a volume.
+pub(crate) fn volume_proven() {
+    tell(keeper::VOLUME_PROVEN);
 }
 
 /// We are about to stop.

@@ -299,7 +299,7 @@ impl Daemon {
             sandbox::restrict_calls();
         }
         notify::ready();
-        self.record(Kind::Started, "started").await;
+        self.begin_ledger().await;
         if self.options.erased {
             self.record(Kind::Removed, "all mail, and the ledger before this, was erased at the console")
                 .await;
@@ -403,6 +403,22 @@ impl Daemon {
         match reason.lines().next() {
             Some(reason) if !reason.trim().is_empty() => format!("stopped: {}", reason.trim()),
             _ => "stopped".to_owned(),
+        }
+    }
+
+    /// The first thing that is written into the ledger in each run. On a box it is read again, and the first process hears
+    /// that this volume gives back what it takes: an update that cannot write is not good.
+    async fn begin_ledger(&self) {
+        const TEXT: &str = "started";
+        if self.options.keeper.is_none() {
+            return self.record(Kind::Started, TEXT).await;
+        }
+        match self.volumes.prove(Kind::Started.event(self.clock.stamp(), None, TEXT.to_owned())).await {
+            Ok(true) => notify::volume_proven(),
+            Ok(false) => {
+                warn!(code = "PS-D243", "the volume does not give back what was written to the ledger");
+            }
+            Err(error) => warn!(code = error.code(), %error, "the start could not be written to the ledger"),
         }
     }
 

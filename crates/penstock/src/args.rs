@@ -4,6 +4,7 @@ mod quarantine;
 mod recipients;
 mod replay;
 mod tls;
+mod update;
 mod volume;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub(crate) use quarantine::{Held, HeldOnes, Quarantine};
 pub(crate) use recipients::Recipients;
 pub(crate) use replay::Replay;
 pub(crate) use tls::Tls;
+pub(crate) use update::{Update, UpdateWhat};
 pub(crate) use volume::{Qualify, Target, Volume};
 
 /// Where the settings are unless somebody says otherwise.
@@ -82,6 +84,20 @@ Examples:
     /// Check a settings file, write one, or give a box other settings
     #[command(subcommand)]
     Settings(Settings),
+
+    /// On an appliance: give it another system or firmware, or tell how its slots stand
+    #[command(after_help = "\
+The bundle (system.bundle or firmware.bundle of an image) is verified, written into the slot that does not run, read back,
+and tried with the next start; mail flows meanwhile. The box marks it good by itself when all has been well for as long as
+update.good_after says, and goes back by itself if not. Until then `rollback` goes back at once.
+
+Examples:
+  penstock update system.bundle            write it; the next start tries it
+  penstock update system.bundle --reboot   and start at once
+  penstock update /dev/vdb                 the same from a disk that begins with a bundle
+  penstock update status
+  penstock update rollback --reboot")]
+    Update(Update),
 
     /// Look after volumes: make, check and repair them, and get mail off damaged ones
     #[command(subcommand)]

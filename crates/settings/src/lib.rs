@@ -16,6 +16,7 @@ extern crate alloc;
 mod changes;
 mod check;
 mod directory;
+mod lease;
 mod mailboxes;
 mod names;
 mod network;
@@ -34,6 +35,7 @@ mod value;
 
 pub use changes::{Change, Entry, changes, entries};
 pub use directory::{LdapUrl, Line, Sha256};
+pub use lease::{LEASE_BYTES, LEASES_AT, LentAddress, survey_leases};
 pub use mailboxes::Mailboxes;
 pub use names::{AbsolutePath, DatabaseName, Domain, HopName, HostName, Reserve};
 pub use network::{HopAddress, HopHost, InterfaceAddress, NameServer, Network, Smarthost, TimeServer};
@@ -47,7 +49,8 @@ pub use secret::{KEPT, Secret, with_kept, without_secrets};
 pub use table::{
     Authenticity, Bounce, BoxNetwork, Client, ClockChip, Dns, Domains, HOP_NAMES_MAX, HopTls, InitialMode,
     Ldap, Listen, LogFormat, LogLevel, Microsoft365, NEXT_HOPS_MAX, NextHop, NotAllowed, PROBE_MAILBOXES_MAX,
-    Recipients, RelayedReports, Release, SECTIONS, Settings, Site, Subaddress, System, Through, Tls, Volume,
+    Recipients, RelayedReports, Release, SECTIONS, Settings, Site, Subaddress, System, Through, Tls, Update,
+    Volume,
 };
 pub use taking::TakingSettings;
 pub use units::{Bytes, DurationText};

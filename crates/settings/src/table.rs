@@ -175,6 +175,17 @@ group! {
 }
 
 group! {
+    /// How the appliance takes another system or firmware (`penstock update`). On any other host this section does nothing.
+    "update" => Update {
+        /// How long all must have been well with what an update has put in before it is marked good: the service without a
+        /// break, the network up, the volume written and read again. Until then the box goes back to what it had before if
+        /// it is started three more times or the service fails, so that a shorter time trusts sooner what a longer one would
+        /// have seen fail.
+        good_after: Duration = default(mins(10)), mins(1)..=hours(24);
+    }
+}
+
+group! {
     /// How names are looked up: what a client's address is called, and what domains say about mail that comes from them. Mail
     /// is taken and released without a single answer; next hops that are given by name are looked up by the system.
     "dns" => Dns {
@@ -634,9 +645,10 @@ impl Volume {
 }
 
 /// Every section of the file, in the order of the document.
-pub static SECTIONS: [Section; 15] = [
+pub static SECTIONS: [Section; 16] = [
     System::SECTION,
     BoxNetwork::SECTION,
+    Update::SECTION,
     Dns::SECTION,
     Volume::SECTION,
     Site::SECTION,
@@ -659,6 +671,8 @@ pub struct Settings {
     pub system: System,
     /// `[network]`
     pub network: BoxNetwork,
+    /// `[update]`
+    pub update: Update,
     /// `[dns]`
     pub dns: Dns,
     /// `[volume]`
@@ -705,6 +719,7 @@ impl Settings {
         let mut document = Document::parse(text, &SECTIONS, sink);
         let system = document.one();
         let network = document.one();
+        let update = document.one();
         let dns = document.one();
         let volume = document.one();
         let site = document.one();
@@ -723,6 +738,7 @@ impl Settings {
         let settings = Self {
             system: system?,
             network: network?,
+            update: update?,
             dns: dns?,
             volume: volume?,
             site: site?,

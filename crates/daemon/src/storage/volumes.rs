@@ -13,6 +13,7 @@ use penstock_spool::{Error, Event};
 use super::{State, Storage, numbers};
 use crate::control::Store;
 use crate::deliver::Delivery;
+use crate::volume::Spool;
 
 /// The largest message that the reserve takes, in bytes. A NOR flash holds some fifty megabytes: a few large messages
 /// would leave no room for the many small ones that an outage brings.
@@ -70,15 +71,31 @@ impl Volumes {
     /// # Errors
     /// What the last volume says.
     pub(crate) async fn record(&self, event: Event) -> Result<(), Error> {
-        let mut recorded = Err(Error::ReadOnly);
+        self.record_on_one(&event).await.map(|_| ())
+    }
+
+    /// As [`record`](Self::record), and says which volume it was.
+    async fn record_on_one(&self, event: &Event) -> Result<&Storage, Error> {
+        let mut failed = Error::ReadOnly;
         for storage in self.all() {
             let event = event.clone();
-            recorded = storage.change(move |spool| spool.record_event(&event)).await;
-            if recorded.is_ok() {
-                break;
+            match storage.change(move |spool| spool.record_event(&event)).await {
+                Ok(()) => return Ok(storage),
+                Err(error) => failed = error,
             }
         }
-        recorded
+        Err(failed)
+    }
+
+    /// Writes something down, and looks whether the volume gives it back. The ledger is read from its beginning, which is a
+    /// matter of a second at worst.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub(crate) async fn prove(&self, event: Event) -> Result<bool, Error> {
+        let mut events = self.record_on_one(&event).await?.look(Spool::events).await?;
+        let found = tokio::task::spawn_blocking(move || events.any(|found| found == event));
+        Ok(found.await.unwrap_or(false))
     }
 
     /// Whether a storage thread lives.

@@ -18,6 +18,7 @@ mod status;
 mod times;
 mod tls;
 mod top;
+pub(crate) mod update;
 mod volume;
 mod watch;
 
@@ -45,6 +46,7 @@ impl Command {
         match self {
             Self::Ask(ask) => ask.daemon().json,
             Self::Volume(volume) => volume.answers_in_json(),
+            Self::Update(update) => update.answers_in_json(),
             Self::Settings(args::Settings::Check { json, .. }) => *json,
             Self::Settings(args::Settings::Export { daemon } | args::Settings::Import { daemon, .. }) => {
                 daemon.json
@@ -96,6 +98,7 @@ pub(crate) fn run_on(command: Command, screen: &mut Screen) -> Result<(), Failur
         Command::Ask(what) => await_it(ask(what, screen))??,
         Command::Volume(what) => volume::run(what, screen)?,
         Command::Settings(what) => settings::run(what, screen)?,
+        Command::Update(what) => update::run(what, screen)?,
         Command::VerifyReport { file } => report::verify(&file, screen)?,
         Command::Completions { shell } => docs::completions(shell, screen)?,
         Command::Man { dir } => docs::man(dir.as_deref(), screen)?,

@@ -61,6 +61,9 @@ fn lines(view: &MessageView) -> Vec<(&'static str, String)> {
         received += &format!(" as {}", plain(helo));
     }
     received += if view.tls { ", encrypted" } else { ", not encrypted" };
+    if view.events.iter().any(|event| event.kind == "rescued") {
+        received += ", by the rescue";
+    }
     lines.push(("Received", received));
     lines.push(("Sender", row.sender.as_deref().map_or_else(unknown, sender)));
     lines.push(("Size", format!("{} ({} bytes)", size(row.size_bytes), count(row.size_bytes))));

@@ -10,7 +10,7 @@ use penstock_daemon::control::types::{
 
 use penstock_daemon::control::volume::ScrubView;
 
-use super::{canary, write_json};
+use super::{canary, update, write_json};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::text::human::{count, counted, near_moment, plain, since, size, span, wait};
@@ -49,6 +49,9 @@ pub(super) async fn run(client: &Client, json: bool, screen: &mut Screen) -> Res
     writeln!(screen, "{}\n", screen.paint(Style::Heading, &title))?;
     for fact in facts(&status) {
         write_fact(&fact, screen)?;
+    }
+    if let Some(line) = update::short() {
+        write_fact(&Fact::new("Box", None, plain(&line)), screen)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use jiff::Timestamp;
 
 use crate::client::Client;
-use crate::commands::await_it;
+use crate::commands::{self, await_it};
 use crate::failure::Failure;
 use crate::init::{CLOCK_FILE, IDENTITY_FILE, LOG_FILE, OLDER_LOG_FILE, serial};
 use crate::memory::Memory;
@@ -32,6 +32,9 @@ pub(super) fn version(screen: &mut Screen) -> Result<(), Failure> {
         kernel.machine().to_string_lossy(),
         span(up_s * 1000),
     )?;
+    if let Some(line) = commands::update::short() {
+        writeln!(screen, "{}", plain(&line))?;
+    }
     let known = ["serial", "mac", "board", "hostname"].map(|name| (name, serial::fact(name)));
     if known[0].1.is_none() {
         writeln!(screen, "no serial number: {IDENTITY_FILE} is not there or has none")?;

@@ -1,13 +1,15 @@
 //! `why`: how the last starts of the box came about, in sentences.
 //!
 //! Only what is known is said. The ledger has every start and every stop in order of the service, with the reason of the stop;
-//! the first process knows how the service fared since this start, and whether the hardware watchdog says that it was it.
-//! What else ends a box, power or a kernel that panics, leaves no trace of its own: that is said too.
+//! the first process knows what the firmware told, how the service fared since this start, and whether the hardware watchdog
+//! says that it was it. A box that was started without its firmware knows less of that: power that was lost and a kernel that
+//! panicked leave no trace of their own there.
 
 use std::io::Write as _;
 use std::path::Path;
 
 use penstock_daemon::control::types::{EventFilter, EventView, PAGE_ROWS_MAX};
+use penstock_daemon::keeper::slots::FirmwareTold;
 use penstock_daemon::keeper::{self, Request, Start};
 
 use crate::client::Client;
@@ -47,7 +49,7 @@ pub(super) fn why(screen: &mut Screen) -> Result<(), Failure> {
 }
 
 fn since_this_start(start: &Start) -> Vec<String> {
-    let mut sentences = Vec::new();
+    let mut sentences: Vec<String> = start.firmware.as_ref().map(from_firmware).unwrap_or_default();
     if start.by_watchdog == Some(true) {
         sentences.push("The hardware watchdog reset the box: the service had not been well for long, or the system hung.".into());
     }
@@ -58,6 +60,40 @@ fn since_this_start(start: &Start) -> Vec<String> {
     });
     if let Some(how) = &start.last_end {
         sentences.push(format!("It ended last with {how}."));
+    }
+    sentences
+}
+
+/// What the firmware told of this start.
+fn from_firmware(told: &FirmwareTold) -> Vec<String> {
+    let mut sentences = vec![match told.reason.as_str() {
+        "power" => "The power had been off.".into(),
+        "asked" => "Somebody had asked for the restart.".into(),
+        "watchdog" => {
+            "The system had failed: it was reset without a word, as by the watchdog or a kernel that panics."
+                .into()
+        }
+        "panic" => "The first process of the box had failed.".into(),
+        "firmware" => "The firmware had failed.".into(),
+        "rescue-turn" => "The rescue had taken mail, and its turn was over.".into(),
+        other => format!("The firmware names as the reason of the reset: {other}."),
+    }];
+    sentences.push(format!(
+        "Firmware {} in slot {} has started the system in slot {}.",
+        told.firmware_version, told.firmware_slot, told.system_slot
+    ));
+    for software in &told.on_trial {
+        sentences.push(format!("The {} is on trial: `slots` tells what is waited for.", software.name()));
+    }
+    if told.resets > 0 {
+        sentences.push(format!(
+            "Failures in a row: {}. After the third within 30 min the rescue takes the mail for a while.",
+            told.resets
+        ));
+    }
+    if told.rescue_turns > 0 {
+        let turns = count(told.rescue_turns.into());
+        sentences.push(format!("Turns of the rescue since the system last stayed up: {turns}."));
     }
     sentences
 }
@@ -85,6 +121,8 @@ fn starts(started: &[EventView], stopped: &[EventView]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use penstock_daemon::keeper::slots::Software;
+
     use super::*;
 
     fn event(boot: u32, text: &str) -> EventView {
@@ -112,8 +150,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_firmware_told_comes_first() {
+        let told = FirmwareTold {
+            firmware_version: "0.1.0".into(),
+            firmware_slot: "a".into(),
+            system_slot: "b".into(),
+            on_trial: vec![Software::System],
+            reason: "rescue-turn".into(),
+            resets: 0,
+            rescue_turns: 2,
+        };
+        let told = since_this_start(&Start { firmware: Some(told), ..Start::default() });
+        assert!(told[0].contains("rescue had taken mail"), "{told:?}");
+        assert!(told[1].contains("system in slot b") && told[2].contains("system is on trial"), "{told:?}");
+        assert!(told[3].contains("rescue since the system last stayed up: 2"), "{told:?}");
+    }
+
+    #[test]
     fn the_watchdog_is_named_only_if_it_says_so() {
-        let start = Start { by_watchdog: Some(true), service_ends: 1, last_end: Some("signal 9".into()) };
+        let last_end = Some("signal 9".into());
+        let start = Start { by_watchdog: Some(true), service_ends: 1, last_end, firmware: None };
         let told = since_this_start(&start).join(" ");
         assert!(
             told.contains("watchdog reset the box")

@@ -43,6 +43,8 @@ pub(crate) enum Error {
     NoBoard,
     /// The seed cannot be read or written.
     Seed(MtdError),
+    /// The memory that outlasts a reset cannot be read or written.
+    Mailbox(io::Error),
 }
 
 impl Error {
@@ -65,6 +67,7 @@ impl Error {
             Self::IdentityDamaged => "PS-I061",
             Self::NoBoard => "PS-I062",
             Self::Seed(_) => "PS-I063",
+            Self::Mailbox(_) => "PS-I043",
         }
     }
 
@@ -114,6 +117,10 @@ impl fmt::Display for Error {
             Self::Seed(source) => write!(
                 f,
                 "the seed of random numbers cannot be kept: {source}; they begin with what the firmware gives"
+            ),
+            Self::Mailbox(source) => write!(
+                f,
+                "the memory that outlasts a reset cannot be used: {source}; resets that were asked for count as failures"
             ),
             Self::NoPowerKey(source) => {
                 write!(f, "no power key ({source}): use `power-off` at the console before pulling the plug")

@@ -1,5 +1,6 @@
 //! The box as it runs: what is started, what is fed, what is asked, and how it ends.
 
+mod origin;
 mod reset;
 
 use std::convert::Infallible;
@@ -9,6 +10,7 @@ use penstock_daemon::control::types::{ErrorBody, Trial as TrialView, TrialState}
 use penstock_daemon::keeper::{self as language, Done, How, Kept, Request, Start};
 use penstock_identity::Identity;
 use penstock_settings::{BoxNetwork, changes};
+use penstock_slots::Cause;
 use rustix::process::{WaitOptions, WaitStatus};
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
@@ -26,6 +28,7 @@ use super::trial::{Sight, Trial, Verdict};
 use super::volumes::Volumes;
 use super::watchdog::Watchdog;
 use super::{Error, Signals, identity, network, settings, told};
+pub(super) use origin::Origin;
 use reset::Erasing;
 
 /// How often time is looked at, when nothing happens.
@@ -40,6 +43,10 @@ pub(super) struct Keeper {
     console: Option<Console>,
     watchdog: Option<Watchdog>,
     by_watchdog: Option<bool>,
+    /// What has started this, and whether it proves itself.
+    origin: Origin,
+    /// How often the service ended by itself with settings that were on trial.
+    ends_of_trials: u32,
     /// The settings in flash, with which the box runs unless others are on trial.
     kept: Option<Understood>,
     why_none: Option<String>,
@@ -66,6 +73,7 @@ impl Keeper {
         watchdog: Option<Watchdog>,
         network: Option<Network>,
         identity: Option<Identity>,
+        origin: Origin,
     ) -> Self {
         Self {
             health: Health::new(Instant::now()),
@@ -73,6 +81,8 @@ impl Keeper {
             console,
             by_watchdog: watchdog.as_ref().and_then(Watchdog::has_bitten),
             watchdog,
+            origin,
+            ends_of_trials: 0,
             kept: None,
             why_none: None,
             trial: None,
@@ -141,6 +151,9 @@ impl Keeper {
             self.tend();
             self.judge().await;
             self.erase();
+            if let Some((how, why)) = self.prove().await {
+                self.end(how, why, &mut signals.child).await?;
+            }
             if self.has_forgotten() {
                 told(settings::erase());
                 self.end(How::Restart, "factory reset", &mut signals.child).await?;
@@ -208,7 +221,12 @@ impl Keeper {
                 by_watchdog: self.by_watchdog,
                 service_ends: self.daemon.ends(),
                 last_end: self.daemon.last_end().map(ToOwned::to_owned),
+                firmware: self.origin.view(),
             })),
+            Request::Slots => self.answer_slots(answer),
+            Request::Verify => self.answer_verify(answer),
+            Request::MarkGood => self.answer_mark_good(answer),
+            Request::RollBack { software } => self.answer_roll_back(software, answer),
             Request::End { how } => {
                 let summary = match how {
                     How::Off => "The box finishes what is under way and switches itself off.",
@@ -291,6 +309,7 @@ impl Keeper {
     /// Ends a trial that went badly.
     async fn go_back(&mut self, why: String) {
         let Some((trial, _)) = self.trial.take() else { return };
+        self.ends_of_trials += trial.ends_since(self.daemon.ends());
         say(&format!("PS-I083: the settings of {} are not kept: {why}", trial.by));
         let note = format!("those tried for {} went back: {why}", trial.by);
         self.last_trial = Some(trial.view(TrialState::GoneBack, Some(why)));
@@ -411,6 +430,8 @@ impl Keeper {
         {
             watchdog.disarm();
         }
+        // From here on nothing fails that would not be the kernel's doing.
+        self.origin.announce(Cause::Asked);
         power::end(how)
     }
 }

@@ -10,15 +10,18 @@
 //! users of their own; what only root can do for them, they ask for here: other settings, which are tried before they are
 //! kept, a look at a network, the end of the box.
 
+mod chosen;
 mod clock;
 mod dhcp;
 mod entropy;
 mod erase;
 mod error;
+mod gate;
 mod health;
 mod identity;
 mod keeper;
 mod log;
+mod mailbox;
 mod mounts;
 mod network;
 mod power;
@@ -27,14 +30,17 @@ mod requests;
 pub(crate) mod serial;
 mod service;
 mod settings;
+mod slots;
 mod socket;
 mod trial;
+mod update;
 mod volumes;
 mod watchdog;
 
 use std::convert::Infallible;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 
+use penstock_slots::Cause;
 use rustix::fs::Mode;
 use rustix::process::{Pid, Resource, Rlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,8 +49,9 @@ use crate::args::SETTINGS_FILE;
 use crate::failure::{Exit, Failure};
 use entropy::Store;
 use error::Error;
-use keeper::Keeper;
+use keeper::{Keeper, Origin};
 use log::say;
+use mailbox::Letterbox;
 use network::{Interface, Network};
 use power::PowerKey;
 use requests::Requests;
@@ -77,6 +84,10 @@ pub(crate) fn run() -> Result<Infallible, Failure> {
         Ok(never) => match never {},
         Err(error) => error,
     };
+    // The next start is to know.
+    if let Some(Ok(mut letterbox)) = Letterbox::open() {
+        told(letterbox.announce(Cause::Panic));
+    }
     // There is no box without this. The kernel starts it again a few seconds after the process has ended.
     say(&format!("{error}; the box starts again"));
     Err(Failure::new(Exit::Failed, error.code(), error.to_string(), ""))
@@ -91,6 +102,8 @@ async fn start() -> Result<Infallible, Error> {
     let signals = Signals::new()?;
     let (notes, requests) = (Notes::bind()?, Requests::bind()?);
     let key = told(PowerKey::watch());
+    let origin = Origin::find();
+    told(update::listen(origin.slots()));
 
     // Before this nothing may need a random number.
     let seed = told(Store::open()).map(|mut store| {
@@ -106,7 +119,7 @@ async fn start() -> Result<Infallible, Error> {
         Some(interface) => told(Network::begin(interface, identity.as_ref().map(|it| it.mac)).await),
         None => None,
     };
-    let mut keeper = Keeper::new(told(Console::find()), watchdog, network, identity);
+    let mut keeper = Keeper::new(told(Console::find()), watchdog, network, identity, origin);
     keeper.begin(seed).await;
     keeper.keep(signals, notes, requests, key).await
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use penstock_settings::{BoxNetwork, HopHost, InterfaceAddress, Settings};
-use rtnetlink::packet_route::address::AddressScope;
+use rtnetlink::packet_route::address::{AddressMessage, AddressScope};
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder, new_connection,
@@ -139,18 +139,28 @@ impl Network {
             // It may not be there: what cannot be taken down twice is down.
             let _ = self.handle.route().del(route_by(*gateway)).execute().await;
         }
+        for address in self.addresses().await {
+            let _ = self.handle.address().del(address).execute().await;
+        }
+    }
+
+    /// Whether there is a cable with somebody at its other end, and an address.
+    pub(super) async fn is_up(&self) -> bool {
+        let carrier = fs::read_to_string(Path::new(LIST).join(&self.interface.name).join("carrier"));
+        carrier.is_ok_and(|carrier| carrier.trim() == "1") && !self.addresses().await.is_empty()
+    }
+
+    /// The addresses of the interface, but for the one of the link, which comes from the kernel and belongs to it.
+    async fn addresses(&self) -> Vec<AddressMessage> {
         let list = self.handle.address().get().set_link_index_filter(self.interface.index);
         let mut addresses = list.execute();
         let mut found = Vec::new();
         while let Ok(Some(address)) = addresses.try_next().await {
-            // The one of the link comes from the kernel and belongs to the interface.
             if address.header.scope != AddressScope::Link {
                 found.push(address);
             }
         }
-        for address in found {
-            let _ = self.handle.address().del(address).execute().await;
-        }
+        found
     }
 
     /// Which of the addresses somebody in the local network has already, and who: its MAC address.

@@ -34,7 +34,7 @@ pub(super) enum Asker {
 }
 
 impl Asker {
-    fn of(uid: u32) -> Option<Self> {
+    pub(super) fn of(uid: u32) -> Option<Self> {
         match uid {
             0 => Some(Self::Root),
             DAEMON_ID => Some(Self::Daemon),
@@ -59,6 +59,15 @@ fn may(asker: Asker, request: &Request) -> bool {
     match asker {
         Asker::Root | Asker::Console => true,
         Asker::Daemon => matches!(request, Request::Settings | Request::Try { .. }),
+    }
+}
+
+/// What who may not hears.
+pub(super) fn not_allowed() -> ErrorBody {
+    ErrorBody {
+        code: "PS-I082".into(),
+        message: "that may be asked at the console only".into(),
+        help: String::new(),
     }
 }
 
@@ -155,11 +164,7 @@ async fn serve(stream: UnixStream, ask: &mpsc::Sender<Asked>) -> std::io::Result
                 return Ok(());
             }
         }
-        None => answer.give(Err::<(), _>(ErrorBody {
-            code: "PS-I082".into(),
-            message: "that may be asked at the console only".into(),
-            help: String::new(),
-        })),
+        None => answer.give(Err::<(), _>(not_allowed())),
     }
     let Ok(answer) = answered.await else { return Ok(()) };
     tokio::time::timeout(STEP_TIMEOUT, writer.write_all(&answer)).await?
@@ -167,6 +172,7 @@ async fn serve(stream: UnixStream, ask: &mpsc::Sender<Asked>) -> std::io::Result
 
 #[cfg(test)]
 mod tests {
+    use penstock_daemon::keeper::slots::Software;
     use penstock_daemon::keeper::{How, Reset};
 
     use super::*;
@@ -179,6 +185,10 @@ mod tests {
             Request::Network { text: String::new(), even_if_taken: false },
             Request::NetworkBack,
             Request::End { how: How::Off },
+            Request::Slots,
+            Request::Verify,
+            Request::MarkGood,
+            Request::RollBack { software: Software::System },
             Request::Reset { what: Reset::Settings, serial: String::new() },
         ];
         for request in &settings {

@@ -94,6 +94,8 @@ struct Running {
     /// When it was asked to end.
     leaving_since: Option<Instant>,
     killed: bool,
+    /// Whether it has read again what it wrote on a volume.
+    volume_is_proven: bool,
 }
 
 /// How the next daemon begins, and what the one before it is told.
@@ -107,6 +109,12 @@ pub(super) struct Begin {
     pub(super) forget: bool,
     /// Whether all mail was destroyed before it.
     pub(super) erased: bool,
+}
+
+impl Running {
+    const fn new(pid: Pid, since: Instant) -> Self {
+        Self { pid, since, alive_at: None, leaving_since: None, killed: false, volume_is_proven: false }
+    }
 }
 
 /// The daemon.
@@ -140,6 +148,11 @@ impl Daemon {
         let staying = self.running.as_ref().filter(|running| running.leaving_since.is_none());
         let alive_at = staying.and_then(|running| running.alive_at);
         alive_at.is_some_and(|alive_at| now.duration_since(alive_at) < ALIVE_TIMEOUT)
+    }
+
+    /// Whether the one that runs has read again what it wrote on a volume.
+    pub(super) fn has_proven_volume(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.volume_is_proven)
     }
 
     /// Whether there is a process.
@@ -193,8 +206,7 @@ impl Daemon {
                 Ok(pid) => {
                     // What was to be said and done once has been passed on.
                     self.begin = Begin::default();
-                    let (alive_at, leaving_since, killed) = (None, None, false);
-                    self.running = Some(Running { pid, since: now, alive_at, leaving_since, killed });
+                    self.running = Some(Running::new(pid, now));
                 }
                 Err(error) => {
                     let wait = self.backoff.ended(Duration::ZERO, now);
@@ -230,6 +242,7 @@ impl Daemon {
                     let free = memory::sentence();
                     say(&format!("mail is taken, {took:.2} s after the start of the service; {free}"));
                 }
+                keeper::VOLUME_PROVEN => running.volume_is_proven = true,
                 "WATCHDOG=1" if running.alive_at.is_some() => running.alive_at = Some(now),
                 _ => {}
             }
@@ -374,9 +387,7 @@ mod tests {
     fn a_daemon_is_well_while_it_is_heard_of_and_only_once_it_was_ready() {
         let now = Instant::now();
         let mut daemon = Daemon::new();
-        let running =
-            Running { pid: Pid::INIT, since: now, alive_at: None, leaving_since: None, killed: false };
-        daemon.running = Some(running);
+        daemon.running = Some(Running::new(Pid::INIT, now));
         daemon.noted("WATCHDOG=1", now);
         assert!(!daemon.is_well(now), "it was not ready yet");
         daemon.noted("READY=1\nSTATUS=x", now);
@@ -384,6 +395,9 @@ mod tests {
         assert!(!daemon.is_well(now + ALIVE_TIMEOUT));
         daemon.noted("WATCHDOG=1", now + ALIVE_TIMEOUT);
         assert!(daemon.is_well(now + ALIVE_TIMEOUT));
+        assert!(!daemon.has_proven_volume());
+        daemon.noted(keeper::VOLUME_PROVEN, now);
+        assert!(daemon.has_proven_volume());
         daemon.ended(Pid::INIT, "a test", now);
         assert!(!daemon.runs() && !daemon.is_well(now));
         assert_eq!(daemon.ends(), 1);
@@ -393,9 +407,8 @@ mod tests {
     fn a_daemon_that_has_to_go_is_not_well_and_its_end_is_no_failure() {
         let now = Instant::now();
         let mut daemon = Daemon::new();
-        let leaving_since = Some(now);
-        daemon.running =
-            Some(Running { pid: Pid::INIT, since: now, alive_at: Some(now), leaving_since, killed: false });
+        let (alive_at, leaving_since) = (Some(now), Some(now));
+        daemon.running = Some(Running { alive_at, leaving_since, ..Running::new(Pid::INIT, now) });
         assert!(!daemon.is_well(now));
         daemon.ended(Pid::INIT, "a test", now);
         assert_eq!((daemon.runs(), daemon.ends()), (false, 0));

@@ -5,7 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::chown;
 
 use penstock_flash_linux::{Mtd, MtdError};
-use penstock_settings::{FILE_BYTES_MAX, RECORD_HEADER_BYTES, Record, RecordError, Settings, newest_record};
+use penstock_settings::{
+    FILE_BYTES_MAX, LEASES_AT, LentAddress, RECORD_HEADER_BYTES, Record, RecordError, Settings,
+    newest_record, survey_leases,
+};
 
 use super::{DAEMON_ID, Error, SETTINGS_FILE, directory};
 
@@ -40,13 +43,44 @@ pub(super) fn store(text: &str) -> Result<(), Error> {
     let (sector, sequence) = place(newest.as_ref(), sector_count(&flash));
     let record = Record { sequence, text: text.to_owned() };
     let bytes = record.to_bytes().ok_or(Error::NoSettings(RecordError::Damaged))?;
+    let lent = newest.as_ref().and_then(|(at, _)| leases(&flash, *at as u32).ok()?.0);
     flash.erase(sector)?;
+    // The address that was lent goes along. It comes first, since what counts is the record; without it none is missed but by
+    // a rescue whose DHCP server is away.
+    if let Some(lent) = lent {
+        flash.program(leases_at(&flash, sector), &lent.to_bytes())?;
+    }
     flash.program(u64::from(sector) * u64::from(flash.erase_bytes()), &bytes)?;
     // What counts is what the next start will find.
     match self::newest(&flash)? {
         Ok((_, found)) if found == record => Ok(()),
         _ => Err(Error::NoSettings(RecordError::Damaged)),
     }
+}
+
+/// Notes the address that a DHCP server lent, for the rescue, behind the settings that it belongs to. One that is there already
+/// is not written again; where the sector is full the next settings make room.
+pub(super) fn note_lent(lent: LentAddress) -> Result<(), Error> {
+    let flash = open(true)?;
+    let Ok((sector, _)) = newest(&flash)? else { return Ok(()) };
+    let sector = sector as u32;
+    match leases(&flash, sector)? {
+        (known, Some(at)) if known != Some(lent) => {
+            Ok(flash.program(leases_at(&flash, sector) + at as u64, &lent.to_bytes())?)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where the leases of a sector begin.
+fn leases_at(flash: &Mtd, sector: u32) -> u64 {
+    u64::from(sector) * u64::from(flash.erase_bytes()) + LEASES_AT as u64
+}
+
+fn leases(flash: &Mtd, sector: u32) -> Result<(Option<LentAddress>, Option<usize>), MtdError> {
+    let mut bytes = vec![0; (flash.erase_bytes() as usize).saturating_sub(LEASES_AT)];
+    flash.read(leases_at(flash, sector), &mut bytes)?;
+    Ok(survey_leases(&bytes))
 }
 
 /// Erases all copies.

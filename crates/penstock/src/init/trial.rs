@@ -68,6 +68,11 @@ impl Trial {
         if now.duration_since(since) >= WELL_FOR { Verdict::Keep } else { Verdict::Wait }
     }
 
+    /// How often the service has ended by itself since it began.
+    pub(super) fn ends_since(&self, ends: u32) -> u32 {
+        ends.saturating_sub(self.ends_before)
+    }
+
     /// The trial as it is told.
     pub(super) fn view(&self, state: TrialState, why: Option<String>) -> View {
         View { number: self.number, by: self.by.clone(), state, why }

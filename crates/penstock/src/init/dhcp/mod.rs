@@ -12,14 +12,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use penstock_settings::InterfaceAddress;
+use penstock_settings::{InterfaceAddress, LentAddress};
 use rtnetlink::Handle;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::log::say;
 use super::network::{self, Interface};
-use super::{Error, entropy, told};
+use super::{Error, entropy, settings, told};
 use lease::{Answer, Client, Lease, PACKET_BYTES_MAX, Question};
 
 const CLIENT_PORT: u16 = 68;
@@ -193,6 +193,8 @@ impl Dhcp {
             let ours = InterfaceAddress { address: lease.address.into(), prefix_bits: lease.prefix_bits };
             told(network::add_address(&self.handle, &self.interface, &ours).await);
             say(&format!("{} lends it for {} s", lease.server, lease.over.as_secs()));
+            let Lease { address, prefix_bits, router, .. } = lease;
+            told(settings::note_lent(LentAddress { address, prefix_bits, router }));
         }
         let before = self.held.as_ref();
         if let Some(router) =
