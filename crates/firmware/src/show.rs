@@ -2,12 +2,16 @@
 
 use core::fmt::{self, Write};
 
+use heapless::String;
 use penstock_slots::{Condition, Failure, Kept, Pair, RECORD_PLACE_BYTES, Slot, State};
 
 use crate::board::slot_name;
 
 /// How many bytes stand in a line of a dump.
 const LINE_BYTES: usize = 16;
+
+/// The longest version, in bytes: `255.4095.4095`.
+const VERSION_BYTES_MAX: usize = 16;
 
 /// How a slot stands, in words.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +39,10 @@ pub fn slots(state: &State, out: &mut dyn Write) -> fmt::Result {
         let pair = state.pair(kept);
         for slot in Slot::BOTH {
             let mark = if pair.preferred == slot { '*' } else { ' ' };
-            let held = pair.held(slot);
+            let mut version = String::<VERSION_BYTES_MAX>::new();
+            write!(version, "{}", pair.held(slot).version())?;
             let name = slot_name(kept, slot);
-            writeln!(out, "{mark} {name:10}  {:8}  {}", held.version(), Stands(pair.condition(slot)))?;
+            writeln!(out, "{mark} {name:10}  {version:9} {}", Stands(pair.condition(slot)))?;
         }
     }
     writeln!(
