@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
+use core::net::{Ipv4Addr, SocketAddr};
 
 use penstock_flash::Medium;
 use penstock_settings::TakingSettings;
@@ -192,7 +193,7 @@ impl Service {
         device: &mut (impl Device + ?Sized),
         now: Instant,
     ) -> Self {
-        let nobody = core::net::Ipv4Addr::UNSPECIFIED.into();
+        let nobody = Ipv4Addr::UNSPECIFIED.into();
         Self {
             net: Net::new(&site.settings, machine, lease, device, now),
             connections: (0..SESSIONS_MAX).map(|_| Connection::new(site.config_for(nobody))).collect(),
@@ -238,8 +239,8 @@ impl Service {
     fn admit(
         &mut self,
         place: Place,
-        client: core::net::SocketAddr,
-        local: core::net::SocketAddr,
+        client: SocketAddr,
+        local: SocketAddr,
         counters: &mut Counters,
         now: Instant,
     ) {
@@ -304,6 +305,7 @@ impl Service {
             } else if is_too_late || self.stopping.is_some() && awaits == Awaits::Command {
                 connection.say_goodbye(replies::SHUTTING_DOWN, shared.volumes);
             }
+            let has_budget = shared.budget_bytes > 0;
             match connection.go_on(socket, &mut shared) {
                 // Not even that can be sent.
                 Went::Waits if is_late || is_too_late => {
@@ -312,8 +314,9 @@ impl Service {
                 }
                 Went::Waits => {}
                 Went::HasMore => {
+                    // The next step begins behind the one that used the budget up.
                     if !has_more {
-                        self.turn = at;
+                        self.turn = (at + usize::from(has_budget)) % SESSIONS_MAX;
                     }
                     has_more = true;
                 }

@@ -134,7 +134,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             self.sync()?;
             return Ok(Step::More);
         }
-        if self.reclaim.work.is_some() {
+        if self.keeps_index() && self.reclaim.work.is_some() {
             return self.go_on(now);
         }
         if self.retire_stale_checkpoint()? || self.step_checkpoint()? {
@@ -218,7 +218,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             if self.reclaim.work.is_none() && self.may_reclaim() {
                 self.choose_for_room();
             }
-            if self.reclaim.work.is_none() {
+            if self.reclaim.work.is_none() || !self.keeps_index() {
                 return Ok(false);
             }
             while self.reclaim.work.is_some() {

@@ -34,10 +34,12 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     fn write_tail(&mut self, tail: &TailContent) -> Result<(), Error> {
         // These come first: to believe them at the next mount would let live bytes be erased.
         tail.disbelieved.iter().copied().try_for_each(|segment| self.rewrite_life(segment))?;
-        if !tail.messages.is_empty() {
+        // Without an index none is known.
+        let messages = if self.keeps_index() { tail.messages.as_slice() } else { &[] };
+        if !messages.is_empty() {
             self.log.erase_proven()?;
         }
-        for id in &tail.messages {
+        for id in messages {
             let Some(entry) = self.index.get(*id).copied().filter(Entry::is_live) else { continue };
             match self.move_now(*id) {
                 Ok(true) => Branch::TailMoved.reach(),

@@ -163,6 +163,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
     /// # Errors
     /// [`Error::NotAVolume`], [`Error::UnknownFormat`], [`Error::GeometryChanged`], [`Error::BadGeometry`],
     /// [`Error::BadBuffer`]; [`Error::Write`] if a block device that was left open cannot be synced.
+    #[cfg(feature = "index")]
     pub fn mount(medium: M, buffers: Buffers<B>, options: MountOptions) -> Result<Self, Error> {
         Self::mount_keeping(medium, buffers, options, Keep::Everything)
     }
@@ -197,8 +198,9 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
         let report = mounted.report;
         let next_sequence = mounted.start.next_sequence;
         let mut log = Log::new(medium, buffers, mounted.start)?;
-        log.keeps_notes = keep == Keep::Everything;
-        if keep == Keep::Everything {
+        let keeps_index = cfg!(feature = "index") && keep == Keep::Everything;
+        log.keeps_notes = keeps_index;
+        if keeps_index {
             log.checkpoint_segments =
                 checkpoint::segments_max(&log.layout, log.geometry.segments, options.messages_max);
         }
@@ -225,7 +227,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
             kept_bytes: 0,
             reserved_bytes: 0,
         };
-        if keep == Keep::Everything {
+        if keeps_index {
             let geometry = spool.log.geometry;
             let floor = options.erased_floor_bytes.div_ceil(u64::from(geometry.segment_bytes));
             let floor_max = geometry.segments / ERASED_FLOOR_SHARE;
@@ -261,7 +263,7 @@ impl<M: Medium, B: AsRef<[u8]> + AsMut<[u8]>> Spool<M, B> {
 
     /// Whether the messages on the volume are known.
     pub(crate) fn keeps_index(&self) -> bool {
-        self.keep == Keep::Everything
+        cfg!(feature = "index") && self.keep == Keep::Everything
     }
 
     /// Whether segments may be given up: not while something in them may be unknown.
