@@ -241,3 +241,14 @@ fn a_slot_that_gets_its_tries_back_does_not_push_the_other_one_aside() {
     let state = put_on_trial(&settled(), SYSTEM, Slot::B, NEW, false);
     assert_eq!(power_on(&state).boot, start(Slot::A, false));
 }
+
+#[test]
+fn what_nothing_stands_beside_is_started_as_often_as_it_takes() {
+    let none = begin_reflash(&begin_reflash(&settled(), SYSTEM, Slot::A), SYSTEM, Slot::B);
+    let state = take_on_faith(&none, SYSTEM, Slot::B, NEW);
+    assert_eq!(state.system.floor, settled().system.floor, "it has not proved itself");
+    for _ in 0..10 {
+        let choice = power_on(&state);
+        assert_eq!((choice.boot, choice.record), (start(Slot::B, false), None));
+    }
+}
