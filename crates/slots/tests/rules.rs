@@ -4,7 +4,7 @@
 use penstock_slots::{
     Boot, Cause, Choice, Condition, Failure, Held, Kept, Mailbox, RESCUE_FIRST_S, RESCUE_LONGEST_S, Refusal,
     Rejected, Rescue, Slot, State, TRIES, begin_reflash, begin_update, end_update, is_steady, mark_good,
-    pick, put_on_trial, roll_back,
+    pick, put_on_trial, roll_back, take_on_faith,
 };
 
 const OLD: Held = Held { version: 0x0100_0000, security: 1 };
