@@ -152,6 +152,18 @@ pub fn put_on_trial(state: &State, kept: Kept, slot: Slot, held: Held, is_prefer
     next
 }
 
+/// A person at the console has brought what nothing else stands beside: it needs no trial, since there is nothing to go back
+/// to, and no tries left would mean that nothing is started any more. The floor stays: it has not proved itself.
+#[must_use]
+pub fn take_on_faith(state: &State, kept: Kept, slot: Slot, held: Held) -> State {
+    let mut next = *state;
+    let pair = next.pair_mut(kept);
+    pair.set(slot, Condition::Confirmed);
+    pair.set_held(slot, held);
+    pair.preferred = slot;
+    next
+}
+
 /// What is left in memory once the system has stayed up: that all is well.
 #[must_use]
 pub const fn is_steady(mailbox: Mailbox) -> Mailbox {

@@ -1,13 +1,14 @@
 //! Taking mail: the rescue with the devices that it works on.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use core::cell::RefCell;
 
 use penstock_flash::nor::Nor;
 use penstock_identity::Identity;
 use penstock_rescue::smoltcp::time::Instant;
-use penstock_rescue::{Mode, Rescue, Start, Status, WallClock};
+use penstock_rescue::smoltcp::wire::Ipv4Cidr;
+use penstock_rescue::{Lease, Mode, Rescue, Start, Status, WallClock};
+use penstock_settings::LentAddress;
 
 use crate::bare::begin::{Begun, say_error};
 use crate::bare::flash::{Banks, Chips};
@@ -28,7 +29,7 @@ pub(super) struct Taking<'a> {
     disk: Option<&'a RefCell<Disk>>,
     net: Option<Net>,
     identity: Option<Identity>,
-    settings: Option<String>,
+    settings: Option<own::Kept>,
     reason: &'static str,
     rescue: Option<Running<'a>>,
 }
@@ -36,6 +37,12 @@ pub(super) struct Taking<'a> {
 /// Now, as smoltcp counts.
 pub(super) fn now() -> Instant {
     Instant::from_micros(i64::try_from(cpu::now_us()).unwrap_or(i64::MAX))
+}
+
+/// An address that was lent, as the rescue takes it.
+const fn lease(lent: LentAddress) -> Lease {
+    // The settings keep none with more bits than there are.
+    Lease { address: Ipv4Cidr::new(lent.address, lent.prefix_bits), router: lent.router }
 }
 
 impl<'a> Taking<'a> {
@@ -85,7 +92,7 @@ impl<'a> Taking<'a> {
             }
         });
         let start = Start {
-            settings: self.settings.as_deref(),
+            settings: self.settings.as_ref().map(|settings| settings.text.as_str()),
             mac,
             disk,
             nor,
@@ -93,7 +100,7 @@ impl<'a> Taking<'a> {
             // Nobody below Linux can tell whether the chip is right.
             clock: WallClock { unix_ms: now_s.saturating_mul(1000), is_trusted: false },
             reason: self.reason,
-            lease: None,
+            lease: self.settings.as_ref().and_then(|settings| settings.lent).map(lease),
         };
         let rescue = Rescue::new(start, net, now());
         let status = rescue.status();
@@ -142,6 +149,6 @@ impl<'a> Taking<'a> {
 
     /// The text of the settings.
     pub(super) fn settings(&self) -> Option<&str> {
-        self.settings.as_deref()
+        self.settings.as_ref().map(|settings| settings.text.as_str())
     }
 }

@@ -4,12 +4,12 @@ use core::fmt::Write;
 
 use embedded_storage::nor_flash::NorFlash;
 use penstock_console::{Failure, Place};
-use penstock_slots::{begin_reflash, put_on_trial};
+use penstock_slots::{Condition, Kept, begin_reflash, put_on_trial, take_on_faith};
 
 use super::{NOT_READ_BACK, failure, lost};
 use crate::bare::begin::Begun;
 use crate::bare::flash::{Banks, Chips};
-use crate::bare::ground::boot_state;
+use crate::bare::ground::{boot_state, load};
 use crate::decide::state;
 use crate::load::Loader;
 
@@ -34,7 +34,8 @@ impl Coming {
         Ok(())
     }
 
-    /// Verifies what came and writes it to its slot. Until all of that reads back the slot is nothing, and then it is on trial.
+    /// Verifies what came and writes it to its slot. Until all of that reads back the slot is
+    /// nothing, and then it is on trial.
     pub(in crate::bare) fn write(
         self,
         (begun, banks): (&Begun, &Banks),
@@ -79,8 +80,18 @@ impl Coming {
             pause();
         }
         let held = loader.loaded().map(|(_, manifest)| manifest.held).unwrap_or_default();
-        let tried = put_on_trial(&state(&journal), kept, slot, held, true);
-        journal.append(&tried).map_err(|error| failure(error.code(), error))?;
+        let now = state(&journal);
+        // A firmware without tries left leads to the prompt of stage 0 if there is no other; a system, to the rescue.
+        let other = (kept, slot.other());
+        let needs_trial = kept == Kept::System
+            || now.pair(kept).condition(slot.other()) == Condition::Confirmed
+                && load((begun, banks), loader, other, floor, &mut pause).is_ok();
+        let next = if needs_trial {
+            put_on_trial(&now, kept, slot, held, true)
+        } else {
+            take_on_faith(&now, kept, slot, held)
+        };
+        journal.append(&next).map_err(|error| failure(error.code(), error))?;
         writeln!(out, "{} holds {}, and is tried first from the next start on", self.place, held.version())
             .map_err(lost)
     }

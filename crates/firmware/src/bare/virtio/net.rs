@@ -134,10 +134,9 @@ impl Io {
 
     fn send<R>(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         let bytes = bytes.min(FRAME_BYTES_MAX);
-        let mut buffer = match self.free.pop() {
-            Some(buffer) => buffer,
+        let Some(mut buffer) = self.free.pop() else {
             // Nobody asks without a token, which there is only with a buffer. What is written is lost, as on any network.
-            None => return fill(&mut vec![0; bytes]),
+            return fill(&mut vec![0; bytes]);
         };
         let head_bytes = self.raw.fill_buffer_header(&mut buffer[..]).unwrap_or(0);
         let end = head_bytes + bytes;
