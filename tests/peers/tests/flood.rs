@@ -163,7 +163,7 @@ fn with_two_hundred_sessions_nobody_who_does_nothing_keeps_mail_out() {
     // Thousands of connections a second take each other's places here. Those who never brought a message make room first,
     // so that hardly anybody else has to come twice; how many do is a matter of the machine.
     let tries = assert_survives(&daemon, &sink, 64 * MIB);
-    assert!(tries.at_once() * 2 >= tries.of_each.len(), "{} at once", tries.at_once());
+    assert!(tries.at_once() * 10 >= tries.of_each.len() * 8, "{} at once", tries.at_once());
     assert!(daemon.metric("penstock_sessions_displaced_total") > 0);
 }
 
