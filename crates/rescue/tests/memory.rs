@@ -157,6 +157,20 @@ fn what_is_taken_at_the_start_fits_a_small_machine() {
     assert!(total < 1024 * KIB, "{total}");
 }
 
+/// With the frames of the test on it, and hardly optimised: a stack that is too small ends the process.
+#[test]
+fn a_stack_of_128_kib_is_enough() {
+    let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(|| {
+        let mut world = ram_world(Weather::FAIR);
+        world.client((0..20).map(|n| Mail::new(n, 20_000)));
+        world.run_clients(Duration::from_secs(60));
+        assert_eq!(world.rescue.status().counters.messages, 20);
+        println!("{}", world.rescue.status());
+        world.stop();
+    });
+    thread.unwrap().join().unwrap();
+}
+
 /// Erases that take half a second of polls each do not hold up anybody: no step looks after them more than twice.
 #[test]
 fn erases_go_on_in_steps_while_others_are_served() {
