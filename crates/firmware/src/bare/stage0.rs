@@ -25,30 +25,29 @@ pub fn main(tree_at: u64, reset_ticks: u64) -> ! {
     // Only the first: the others are none of its business.
     let banks = Banks::open(1);
     let mut loader = Loader::new(begun.slot_memory());
-    let stage0 = boot_state(&banks).map(|mut journal| {
+    let verify = |loader: &mut Loader<'_>, slot, floor| {
+        load((&begun, &banks), loader, (Kept::Firmware, slot), floor, || {})
+    };
+    let decided = boot_state(&banks).map(|mut journal| {
         let floor = state(&journal).firmware.floor;
-        decide_stage0(&mut journal, mailbox, begun.now_s(), reset_ticks, |slot| {
-            load((&begun, &banks), &mut loader, (Kept::Firmware, slot), floor, || {})
-        })
+        let now_s = begun.now_s();
+        let verify = |slot| verify(&mut loader, slot, floor);
+        (decide_stage0(&mut journal, mailbox, now_s, reset_ticks, verify), floor)
     });
-    let start = match stage0 {
-        Ok(Stage0 { start, mailbox, failed }) => {
+    match decided {
+        Ok((Stage0 { start, mailbox, failed }, floor)) => {
             memory::write_mailbox(&mailbox);
             say_failed(failed);
-            start
+            if let Some(told) = start {
+                if loader.loaded().is_none_or(|(slot, _)| slot != told.slot) {
+                    // It was verified, and then the other one was looked at. If it does not verify now, nothing is loaded.
+                    let _ = verify(&mut loader, told.slot, floor);
+                }
+                let error = leave(&begun, &loader, &told);
+                say_error("start", &error);
+            }
         }
-        Err(error) => {
-            say_error("boot-state", &error);
-            None
-        }
-    };
-    if let Some(told) = start {
-        if loader.loaded().is_none_or(|(slot, _)| slot != told.slot) {
-            // It was verified, and then the other one was looked at.
-            let _ = load((&begun, &banks), &mut loader, (Kept::Firmware, told.slot), 0, || {});
-        }
-        let error = leave(&begun, &loader, &told);
-        say_error("start", &error);
+        Err(error) => say_error("boot-state", &error),
     }
     say!("stage0: no firmware can be started");
     stage0_console::run(&begun, &banks, loader);

@@ -4,7 +4,10 @@
 //! a request has a time-out, after which the disk is reset and not used any more.
 
 use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::mem;
 use core::ops::Range;
 
 use bitflags::bitflags;
@@ -23,8 +26,8 @@ const SECTOR_BYTES: u64 = 512;
 const UNIT_BYTES: u32 = 4096;
 /// How long a request may take before the disk counts as dead, in microseconds.
 const REQUEST_US_MAX: u64 = 5_000_000;
-/// What need not be aligned is read by this way, in bytes.
-const BOUNCE_BYTES: usize = 4096;
+/// What is not aligned is read by this way, so much at once, in bytes: what a mount reads at once, and a sector.
+const BOUNCE_BYTES: usize = 64 * 1024 + SECTOR_BYTES as usize;
 /// Where it is looked for what a volume on the disk is, in bytes: at the beginnings of all segments that it may have.
 const SHAPE_STEP_BYTES: usize = 64 * 1024;
 const SHAPE_STEPS: usize = 512;
@@ -62,6 +65,7 @@ pub(crate) struct Disk {
     transport: MmioTransport<'static>,
     queue: VirtQueue<Memory, QUEUE_LEN>,
     request: Box<Request>,
+    bounce: Vec<u8>,
     features: Features,
     sectors: u64,
     /// Why it is not used any more, or at least not written.
@@ -83,6 +87,7 @@ impl Disk {
             transport,
             queue,
             request: Box::default(),
+            bounce: vec![0; BOUNCE_BYTES],
             features,
             sectors,
             dead: None,
@@ -123,9 +128,12 @@ impl Disk {
             } else {
                 let len = into.len().min(BOUNCE_BYTES - skip as usize);
                 let all = (skip as usize + len).next_multiple_of(SECTOR_BYTES as usize);
-                let mut bounce = [0; BOUNCE_BYTES];
-                self.transfer(READ, at / SECTOR_BYTES, Data::Into(&mut bounce[..all]))?;
+                // Out of its place while the disk has it.
+                let mut bounce = mem::take(&mut self.bounce);
+                let read = self.transfer(READ, at / SECTOR_BYTES, Data::Into(&mut bounce[..all]));
                 into[..len].copy_from_slice(&bounce[skip as usize..skip as usize + len]);
+                self.bounce = bounce;
+                read?;
                 len
             };
             at += done as u64;
