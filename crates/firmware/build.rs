@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         )
     };
     fs::write(out.join("stage0.ld"), script(stage0_base, firmware_base, stage0_bytes.min(128 << 10)))?;
-    fs::write(out.join("firmware.ld"), script(firmware_base, reserved_base, 512 << 10))?;
+    fs::write(out.join("firmware.ld"), script(firmware_base, reserved_base, 1 << 20))?;
     fs::copy("sections.ld", out.join("sections.ld"))?;
 
     let mut told = format!("cargo::rerun-if-changed={}\n", path.display());
@@ -74,6 +74,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     told.push_str("cargo::rerun-if-env-changed=PENSTOCK_BOARD\n");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         writeln!(told, "cargo::rustc-link-search={}", out.display())?;
+        // What is the same is there once.
+        writeln!(told, "cargo::rustc-link-arg-bins=--icf=all")?;
         for bin in ["stage0", "firmware"] {
             writeln!(told, "cargo::rustc-link-arg-bin={bin}=-T{bin}.ld")?;
         }

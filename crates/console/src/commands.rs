@@ -127,7 +127,7 @@ Examples:
         more: "\
 Examples:
   slots",
-        levels: Levels::LOWER,
+        levels: Levels::ALL,
         reads: Some(|_| Ok(Command::Slots)),
         ..NEW
     },
@@ -137,12 +137,13 @@ Examples:
         arguments: "[SLOT]",
         about: "Read a slot, or all of them, and tell whether it may be started",
         more: "\
-Nothing is written down of what this finds.
+Nothing is written down of what this finds. Where Linux runs, it is always all
+of them.
 
 Examples:
   verify
-  verify system-b",
-        levels: Levels::LOWER,
+  verify system-b    in the firmware and in stage 0",
+        levels: Levels::ALL,
         reads: Some(|words| Ok(Command::Verify(words.slot_or_none()?))),
         ..NEW
     },
@@ -152,7 +153,8 @@ Examples:
         arguments: "[SLOT once]",
         about: "Go on with the boot, or start a certain slot this once",
         more: "\
-A slot that does not verify is not started, whoever asks. Which slot is started the next time stays as it is.
+A slot that does not verify is not started, whoever asks. Which slot is started
+the next time stays as it is.
 
 Examples:
   boot                    as it would have gone by itself
@@ -167,7 +169,8 @@ Examples:
         arguments: "SLOT",
         about: "Have a slot tried first from the next start on; it has to prove itself",
         more: "\
-It has three starts. Unless the system marks it good in one of them, the other slot is back after that.
+It has three starts. Unless the system marks it good in one of them, the other
+slot is back after that.
 
 Examples:
   trial system-b",
@@ -190,16 +193,33 @@ Examples:
         ..NEW
     },
     Definition {
+        name: "update",
+        group: Group::Slots,
+        arguments: "FILE",
+        about: "Give the box another system or firmware from a disk, mark what is on trial good, or go back",
+        more: "\
+Examples:
+  update /dev/vdb            a disk that begins with a bundle
+  update /dev/vdb --reboot
+  update status
+  update mark-good
+  update rollback --reboot",
+        levels: Levels::USERLAND,
+        ..NEW
+    },
+    Definition {
         name: "reflash",
         group: Group::Slots,
         arguments: "SLOT",
         about: "Overwrite a slot with a bundle that comes over this line",
         more: "\
-By XMODEM with CRC, 1 KiB a block, or YMODEM. A minute is 600 KiB at 115200 baud. The slot is nothing until the whole
-bundle has come, verified and was read back; the other slot stays as it is.
+By XMODEM with CRC, 1 KiB a block, or YMODEM. A minute is 600 KiB at 115200
+baud. The slot is nothing until the whole bundle has come, verified and was
+read back; the other slot stays as it is.
 
 Examples:
-  reflash firmware-b      then, from a shell:  sx -k firmware.bundle < /dev/ttyUSB0 > /dev/ttyUSB0",
+  reflash firmware-b    then, from a shell on the machine at the other end:
+                        sx -k firmware.bundle </dev/ttyUSB0 >/dev/ttyUSB0",
         levels: Levels::LOWER,
         typed_back: Some(TypedBack::Slot),
         reads: Some(|words| Ok(Command::Reflash(words.slot()?))),
@@ -379,7 +399,8 @@ Examples:
         group: Group::Net,
         about: "Take mail here, without Linux",
         more: "\
-What is taken is on flash before it is acknowledged, and goes out when Linux runs again.
+What is taken is on flash before it is acknowledged, and goes out when Linux
+runs again.
 
 Examples:
   rescue start",
@@ -405,7 +426,7 @@ Examples:
         about: "Write what support needs to know, in one block",
         more: "\
 Examples:
-  report    everything between the two lines of hyphens is to be pasted, with both",
+  report    paste all of it, with its first and its last line",
         levels: Levels::UPPER,
         reads: Some(|_| Ok(Command::Report)),
         ..NEW
@@ -430,8 +451,9 @@ Examples:
         arguments: "KEY VALUE",
         about: "Change a setting",
         more: "\
-Linux collects changes, and keeps them only if the service is well with them. Here a change holds at once, and nothing
-brings back what was: that is why the serial number is wanted.
+Linux collects changes, and `config apply` keeps them only if the service is
+well with them. The firmware makes a change at once, and nothing brings back
+what was: that is why it wants the serial number.
 
 Examples:
   config set network.dns_servers 10.0.0.3",
@@ -546,8 +568,8 @@ Examples:
         arguments: "SERIAL",
         about: "Clear the settings and what the service remembers of them; the mail stays",
         more: "\
-The box starts again and asks for new settings. Mail and ledger stay on the volume; mode
-and states of the next hops begin anew.
+The box starts again and asks for new settings. Mail and ledger stay on the
+volume; mode and states of the next hops begin anew.
 
 Examples:
   version                        shows the serial number
@@ -562,12 +584,13 @@ Examples:
         arguments: "SERIAL destroy-all-mail",
         about: "Destroy all mail and the ledger; the settings stay",
         more: "\
-The disk is made zeros, which may take minutes, and the box begins with a new volume. What
-was acknowledged and not delivered is lost: its senders believe that you have it.
+The disk is made zeros, which may take minutes, and the box begins with a new
+volume. What was acknowledged and not delivered is lost: its senders believe
+that you have it.
 
 Examples:
-  queue                                        what would be lost
-  erase-mail PS-00042 destroy-all-mail         with the serial number of this box",
+  queue                                     what would be lost
+  erase-mail PS-00042 destroy-all-mail      with the serial number of this box",
         levels: Levels::USERLAND,
         typed_back: Some(TypedBack::Serial),
         ..NEW

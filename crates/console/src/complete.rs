@@ -7,7 +7,7 @@ use crate::table::Definition;
 use crate::words::{DUMPED, Place, Words};
 
 /// Gives every word that can stand where the last one of `line` was begun, each once; the last one is empty behind a space.
-pub fn candidates(line: &str, level: Level, mut give: impl FnMut(&'static str)) {
+pub(crate) fn candidates(line: &str, level: Level, mut give: impl FnMut(&'static str)) {
     let (before, begun) = line.rsplit_once(' ').map_or(("", line), |(before, begun)| (before, begun));
     let mut give_fitting = |word: &'static str| {
         if word.starts_with(begun) {

@@ -31,6 +31,9 @@ const NO_SERIAL: &str = "no-serial-number";
 /// The question, shown again.
 const ASKED_AGAIN: &str = "Type it: ";
 
+// It stands on a stack of the firmware.
+const _: () = assert!(size_of::<Console>() <= 5 * 1024);
+
 /// What a console works on: the firmware, or stage 0.
 ///
 /// Answers are written line by line with `\n` at the ends; the console sees to it that they look right on the line. Nothing
@@ -108,7 +111,8 @@ enum State {
 pub struct Console {
     level: Level,
     idle_ms: u64,
-    typed_ms: u64,
+    /// Since when nobody has typed; nothing when it counts from the next look at the clock, behind a command that took long.
+    idle_since_ms: Option<u64>,
     state: State,
     editor: Editor,
     word: RescueWord,
@@ -124,7 +128,7 @@ impl Console {
         Self {
             level,
             idle_ms,
-            typed_ms: 0,
+            idle_since_ms: None,
             state: State::Closed,
             editor: Editor::new(),
             word: RescueWord::new(),
@@ -141,7 +145,6 @@ impl Console {
 
     /// Opens it, and says how to begin.
     pub fn open(&mut self, now_ms: u64, machine: &dyn Machine, out: &mut dyn Write) {
-        self.typed_ms = now_ms;
         self.editor = Editor::new();
         let mut answer = Framed::new(out);
         // Here and below: where nothing can be written nobody reads.
@@ -152,6 +155,7 @@ impl Console {
             self.idle_ms / 1000,
         );
         self.prompt(machine, out);
+        self.idle_since_ms = Some(now_ms);
     }
 
     /// Closes it without a word. A bundle that was coming ends.
@@ -183,7 +187,7 @@ impl Console {
 
     /// Takes a byte from the line.
     pub fn feed(&mut self, byte: u8, now_ms: u64, machine: &mut dyn Machine, out: &mut dyn Write) -> Event {
-        self.typed_ms = now_ms;
+        self.idle_since_ms = Some(now_ms);
         let key = match self.state {
             State::Closed => {
                 if !self.word.feed(byte) {
@@ -228,13 +232,14 @@ impl Console {
 
     /// Looks whether time is up. To be called a few times a second.
     pub fn poll(&mut self, now_ms: u64, machine: &mut dyn Machine, out: &mut dyn Write) -> Event {
+        let idle_since_ms = *self.idle_since_ms.get_or_insert(now_ms);
         match self.state {
             State::Closed => return Event::Nothing,
             State::Receiving => {
                 let step = self.receiver.poll(now_ms);
                 return self.go_on(step, now_ms, machine, out);
             }
-            _ if now_ms.saturating_sub(self.typed_ms) < self.idle_ms => return Event::Nothing,
+            _ if now_ms.saturating_sub(idle_since_ms) < self.idle_ms => return Event::Nothing,
             State::Command => {}
             State::Asked => {
                 end(out, Err(&Failure::new(IDLE, "nobody typed it: nothing was done")));
@@ -307,14 +312,14 @@ impl Console {
         // One that is too long for that is typed back as far as it is kept, which is long enough to be meant.
         let _ = back.chars().try_for_each(|character| self.back.push(character));
         self.asked = line.clone();
-        self.state = State::Asked;
+        (self.state, self.idle_since_ms) = (State::Asked, None);
         Event::Nothing
     }
 
     /// Goes on with a bundle that is coming.
     fn go_on(&mut self, step: Step, now_ms: u64, machine: &mut dyn Machine, out: &mut dyn Write) -> Event {
         let _ = out.write_str(step.send);
-        let done = match step.what {
+        let ended = match step.what {
             What::Pending => return Event::Nothing,
             What::Block => match machine.receive(self.receiver.block()) {
                 Ok(()) => {
@@ -323,23 +328,23 @@ impl Console {
                 }
                 Err(failure) => {
                     let _ = out.write_str(self.receiver.refused().send);
-                    machine.receive_ended();
                     Err(failure)
                 }
             },
-            What::Finished => {
-                let mut answer = Framed::new(out);
-                let _ = writeln!(answer);
-                let done = machine.received(self.receiver.received(), &mut answer);
-                let _ = answer.end_line();
-                done
-            }
-            What::Failed(fault) => {
+            What::Finished => Ok(()),
+            What::Failed(fault) => Err(Failure::new(fault.code(), fault)),
+        };
+        let mut answer = Framed::new(out);
+        // What was said to the sender stands on the line.
+        let _ = writeln!(answer);
+        let done = match ended {
+            Ok(()) => machine.received(self.receiver.received(), &mut answer),
+            Err(failure) => {
                 machine.receive_ended();
-                Err(Failure::new(fault.code(), fault))
+                Err(failure)
             }
         };
-        self.typed_ms = now_ms;
+        let _ = answer.end_line();
         self.follow(done, now_ms, machine, out)
     }
 
@@ -354,7 +359,8 @@ impl Console {
         match done {
             Err(failure) => self.refuse(&failure, machine, out),
             Ok(After::Receive { bytes_max }) => {
-                let _ = writeln!(Framed::new(out), "Send it now, by XMODEM or YMODEM. Ctrl-C gives up.");
+                let _ =
+                    writeln!(Framed::new(out), "Send it now, by XMODEM or YMODEM. Ctrl-C twice gives up.");
                 self.receiver = Receiver::new(bytes_max, now_ms);
                 self.state = State::Receiving;
                 Event::Nothing
@@ -379,7 +385,7 @@ impl Console {
     }
 
     fn prompt(&mut self, machine: &dyn Machine, out: &mut dyn Write) {
-        self.state = State::Command;
+        (self.state, self.idle_since_ms) = (State::Command, None);
         self.editor.clear();
         self.editor.show(machine.prompt(), out);
     }

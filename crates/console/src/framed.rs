@@ -5,6 +5,14 @@ use core::fmt::{self, Write};
 /// The words that only the last line of an answer may begin with.
 const MARKS: [&str; 2] = ["OK", "ERR"];
 
+/// A character as it may be shown.
+pub(crate) const fn shown(character: char) -> char {
+    match character {
+        '\t' | ' '..='~' => character,
+        _ => '?',
+    }
+}
+
 /// Writes an answer so that a program can tell where it ends, whatever is in it.
 ///
 /// Lines end in CR and LF. Characters that a terminal would obey, and what is not ASCII, become question marks: some of what
@@ -62,12 +70,7 @@ impl Write for Framed<'_> {
                 None => self.release()?,
             }
         }
-        let shown = match character {
-            '\t' | ' '..='~' => character,
-            // The machines write CR and LF where they mean the end of a line.
-            '\r' => return Ok(()),
-            _ => '?',
-        };
-        self.out.write_char(shown)
+        // The machines may write CR and LF where they mean the end of a line.
+        if character == '\r' { Ok(()) } else { self.out.write_char(shown(character)) }
     }
 }

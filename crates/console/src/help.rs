@@ -9,6 +9,8 @@ use crate::levels::Level;
 use crate::parse::find;
 use crate::table::{Definition, Group, TypedBack};
 
+/// So wide is a terminal, whose last column is left free.
+const COLUMNS: usize = 79;
 /// So wide is the column of names.
 const NAME_COLUMNS: usize = 16;
 
@@ -22,10 +24,10 @@ pub(crate) fn list(level: Level, out: &mut dyn Write) -> fmt::Result {
         }
         writeln!(out, "{}", group.name())?;
         for row in rows {
-            writeln!(out, "  {:NAME_COLUMNS$}{}", row.name, row.about)?;
+            write_row(row, out)?;
         }
     }
-    writeln!(out, "`help COMMAND` explains one. The last line of every answer is OK, or ERR and a code.")
+    writeln!(out, "`help COMMAND` explains one. Every answer ends in OK, or ERR and a code.")
 }
 
 /// Explains a command.
@@ -45,13 +47,37 @@ pub(crate) fn explain(name: &str, level: Level, out: &mut dyn Write) -> Result<(
         return Err(Failure::new(NOT_UNDERSTOOD, text));
     }
     for row in rows {
-        let _ = writeln!(out, "  {:NAME_COLUMNS$}{}", row.name, row.about);
+        let _ = write_row(row, out);
     }
     Ok(())
 }
 
+fn write_row(row: &Definition, out: &mut dyn Write) -> fmt::Result {
+    write!(out, "  {:NAME_COLUMNS$}", row.name)?;
+    write_folded(row.about, 2 + NAME_COLUMNS, out)
+}
+
+/// Writes words, of which those that no line has room for stand on further ones below the first. There is something on that
+/// up to a column.
+fn write_folded(words: &str, column: usize, out: &mut dyn Write) -> fmt::Result {
+    let mut at = column;
+    for word in words.split(' ') {
+        if at == column {
+            at += word.len();
+        } else if at + 1 + word.len() > COLUMNS {
+            write!(out, "\n{:column$}", "")?;
+            at = column + word.len();
+        } else {
+            out.write_char(' ')?;
+            at += 1 + word.len();
+        }
+        out.write_str(word)?;
+    }
+    writeln!(out)
+}
+
 fn write_explanation(row: &Definition, level: Level, out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "{}", row.about)?;
+    write_folded(row.about, 0, out)?;
     writeln!(out, "\nUsage: {} {}", row.name, row.arguments)?;
     for (alias, levels) in row.aliases {
         if levels.contain(level) {

@@ -38,7 +38,7 @@ pub fn parse(line: &str, level: Level) -> Result<Option<Understood<'_>>, Failure
 }
 
 /// The command of this name, one word or two, at that level if it is there, else at any.
-pub fn find(name: &str, level: Level) -> Option<&'static Definition> {
+pub(crate) fn find(name: &str, level: Level) -> Option<&'static Definition> {
     let here = COMMANDS.iter().find(|row| row.levels.contain(level) && row.is_called(name, level));
     here.or_else(|| {
         Level::ALL.into_iter().find_map(|level| {

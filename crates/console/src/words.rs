@@ -178,7 +178,7 @@ pub const DUMP_BYTES_MAX: u32 = 64 * 1024;
 
 /// The words of a line that are still to be read.
 #[derive(Clone, Debug)]
-pub struct Words<'a>(&'a str);
+pub(crate) struct Words<'a>(&'a str);
 
 impl<'a> Words<'a> {
     pub(crate) const fn new(line: &'a str) -> Self {

@@ -21,6 +21,7 @@ const SOH: u8 = 0x01;
 const STX: u8 = 0x02;
 const CTRL_C: u8 = 0x03;
 const EOT: u8 = 0x04;
+const BS: u8 = 0x08;
 const CAN: u8 = 0x18;
 
 const NOTHING: &str = "";
@@ -43,6 +44,8 @@ const BYTE_MS: u64 = 1_000;
 const QUIET_MS: u64 = 500;
 /// A line that is not quiet by then will not be.
 const PURGE_MS: u64 = 5_000;
+/// So many in a row, and then nothing, are no data: a sender was stopped in the middle of a block.
+const CANCELS_WITHIN_BLOCK: u32 = 5;
 /// How often in a row something may go wrong.
 const FAULTS_MAX: u32 = 10;
 /// How often the end of a batch is waited for, when the file is here.
@@ -55,7 +58,7 @@ pub enum Fault {
     NoSender,
     /// Too much was damaged or missing, again and again.
     TooManyErrors,
-    /// The sender gave up, or somebody typed Ctrl-C.
+    /// The sender gave up, or somebody typed Ctrl-C twice.
     Cancelled,
     /// It is longer than what it is for.
     TooLong,
@@ -171,6 +174,7 @@ pub struct Receiver {
     /// It is a batch: YMODEM.
     is_batch: bool,
     faults: u32,
+    /// How many CAN, or Ctrl-C of a person, were the last bytes.
     cancels: u32,
     /// One end of the file was heard, which is asked for once more.
     is_ending: bool,
@@ -237,6 +241,12 @@ impl Receiver {
 
     /// Takes a byte.
     pub fn feed(&mut self, byte: u8, now_ms: u64) -> Step {
+        self.cancels = match byte {
+            CAN | CTRL_C => self.cancels.saturating_add(1),
+            // Senders wipe out what a terminal shows of theirs.
+            BS => self.cancels,
+            _ => 0,
+        };
         match self.state {
             State::Begin | State::Between | State::Last => return self.feed_between(byte, now_ms),
             State::Number => {
@@ -273,7 +283,6 @@ impl Receiver {
     }
 
     fn feed_between(&mut self, byte: u8, now_ms: u64) -> Step {
-        let cancels = core::mem::take(&mut self.cancels);
         match byte {
             SOH | STX => {
                 self.block_bytes = if byte == STX { BLOCK_BYTES } else { SHORT_BLOCK_BYTES };
@@ -284,12 +293,7 @@ impl Receiver {
             EOT if self.state == State::Last => going(ACK_BEGIN),
             EOT if self.state == State::Between => self.end(now_ms),
             // One alone may be noise.
-            CAN if cancels > 0 => self.fail(Fault::Cancelled, now_ms),
-            CAN => {
-                self.cancels = 1;
-                going(NOTHING)
-            }
-            CTRL_C if self.state == State::Begin => self.fail(Fault::Cancelled, now_ms),
+            CAN | CTRL_C if self.cancels > 1 => self.fail(Fault::Cancelled, now_ms),
             _ => going(NOTHING),
         }
     }
@@ -386,6 +390,9 @@ impl Receiver {
             }
             State::Held | State::Over => return going(NOTHING),
             _ => {}
+        }
+        if self.cancels >= CANCELS_WITHIN_BLOCK {
+            return self.fail(Fault::Cancelled, now_ms);
         }
         self.faults += 1;
         if self.is_complete && self.faults > LAST_TRIES {

@@ -1,5 +1,5 @@
 //! What somebody sees who types at a console below Linux.
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the verdict")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the verdict")]
 
 use penstock_console::{Editor, Key, LINE_BYTES_MAX, Level, Prompt};
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ impl Terminal {
     fn show(&mut self, text: &str) {
         for character in text.chars() {
             match character {
-                '\u{8}' => self.column = self.column.checked_sub(1).expect("BS at the left edge"),
+                '\u{8}' => self.column = self.column.checked_sub(1).unwrap(),
                 '\r' => self.column = 0,
                 '\n' => {
                     self.lines.push(self.line.drain(..).collect::<String>().trim_end().to_owned());

@@ -193,9 +193,17 @@ fn a_sender_and_a_person_can_give_up() {
         end.wait(1_000);
         assert_eq!(end.ended, Some(What::Failed(Fault::Cancelled)));
     }
+    // In the middle of a block as well, where one could take it for data.
     let mut end = End::new(1024);
     end.wait(100);
-    end.feed(b"\x03");
+    end.feed(&block(1, &file(128))[..77]);
+    end.feed(b"\x18\x18\x18\x18\x18\x18\x18\x18\x08\x08");
+    end.wait(2_000);
+    assert_eq!(end.ended, Some(What::Failed(Fault::Cancelled)));
+
+    let mut end = End::new(1024);
+    end.wait(100);
+    end.feed(b"\x03\x03");
     end.wait(1_000);
     assert_eq!(end.ended, Some(What::Failed(Fault::Cancelled)));
 }

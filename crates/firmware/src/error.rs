@@ -28,7 +28,7 @@ pub enum Error {
     Rejected(Rejected),
     /// A part of a bundle is missing or empty.
     NoPart(&'static str),
-    /// The kernel is not compressed by gzip, or damaged although its signature is right.
+    /// What is signed is not compressed by gzip, or damaged although its signature is right.
     Gzip,
     /// What was compressed is no kernel for this processor.
     NotKernel,
@@ -77,7 +77,7 @@ impl fmt::Display for Error {
             Self::Bank(number, error) => write!(f, "flash {number} does not answer as it should: {error}"),
             Self::NoPartition(name) => write!(f, "the board has no partition {name}"),
             Self::NoPart(what) => write!(f, "the bundle has no {what}"),
-            Self::Gzip => f.write_str("the kernel cannot be decompressed"),
+            Self::Gzip => f.write_str("what is signed cannot be unpacked"),
             Self::NotKernel => f.write_str("the kernel is none for this processor"),
             Self::KernelTooLarge => f.write_str("the kernel is too large for its place in memory"),
             Self::TreeTooLarge => f.write_str("the device tree is too large for its place in memory"),

@@ -1,12 +1,7 @@
 //! The kernel: out of its gzip, and whether it is one (Linux, `Documentation/arch/arm64/booting.rst`).
 
-use alloc::boxed::Box;
-
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
-
 use crate::Error;
+use crate::gzip::gunzip;
 use crate::plan::KERNEL_ALIGN_BYTES;
 
 /// What a kernel has at its beginning.
@@ -34,7 +29,7 @@ pub struct Kernel {
 /// # Errors
 /// [`Error::Gzip`], [`Error::NotKernel`], [`Error::KernelTooLarge`].
 pub fn unpack(gzip: &[u8], place: &mut [u8]) -> Result<Kernel, Error> {
-    let file_bytes = gunzip(gzip, place)?;
+    let file_bytes = gunzip(gzip, place, Error::KernelTooLarge)?;
     let file = place.get(..file_bytes).ok_or(Error::KernelTooLarge)?;
     let long =
         |at: usize| file.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
@@ -57,41 +52,6 @@ pub fn unpack(gzip: &[u8], place: &mut [u8]) -> Result<Kernel, Error> {
     let kernel = Kernel { offset: text_offset as usize, len_bytes: len_bytes as usize };
     place.copy_within(..file_bytes, kernel.offset);
     Ok(kernel)
-}
-
-/// Unpacks what gzip packed (RFC 1952), and says how long it is. The checksum is not looked at: the signature covers these
-/// bytes, and has been.
-fn gunzip(gzip: &[u8], into: &mut [u8]) -> Result<usize, Error> {
-    /// What follows the first ten bytes of a header.
-    const EXTRA: u8 = 4;
-    const NAME: u8 = 8;
-    const COMMENT: u8 = 16;
-    const CRC: u8 = 2;
-    let (head, mut rest) = gzip.split_first_chunk::<10>().ok_or(Error::Gzip)?;
-    let [0x1F, 0x8B, 8, flags, ..] = *head else { return Err(Error::Gzip) };
-    if flags & EXTRA != 0 {
-        let (len, behind) = rest.split_first_chunk::<2>().ok_or(Error::Gzip)?;
-        rest = behind.get(usize::from(u16::from_le_bytes(*len))..).ok_or(Error::Gzip)?;
-    }
-    for text in [NAME, COMMENT] {
-        if flags & text != 0 {
-            let end = rest.iter().position(|byte| *byte == 0).ok_or(Error::Gzip)?;
-            rest = rest.get(end + 1..).ok_or(Error::Gzip)?;
-        }
-    }
-    if flags & CRC != 0 {
-        rest = rest.get(2..).ok_or(Error::Gzip)?;
-    }
-    let mut decompressor = Box::<DecompressorOxide>::default();
-    let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-    let (status, used, len_bytes) = decompress(&mut decompressor, rest, into, 0, flags);
-    match status {
-        TINFLStatus::Done => {}
-        TINFLStatus::HasMoreOutput => return Err(Error::KernelTooLarge),
-        _ => return Err(Error::Gzip),
-    }
-    let size = rest.get(used..).and_then(|trailer| trailer.get(4..8)).and_then(|size| size.try_into().ok());
-    if size.map(u32::from_le_bytes) == Some(len_bytes as u32) { Ok(len_bytes) } else { Err(Error::Gzip) }
 }
 
 #[cfg(test)]

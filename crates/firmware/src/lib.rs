@@ -5,7 +5,7 @@
 //! where none starts or stays up it takes the mail itself.
 //!
 //! Everything that only decides, checks or lays out bytes is in modules that the host tests: [`board`], [`tree`], [`plan`],
-//! [`load`], [`decide`], [`kernel`], [`edit`], [`own`], [`handover`], [`report`]. What touches the machine is in
+//! [`load`], [`decide`], [`kernel`], [`gzip`], [`edit`], [`journal`], [`own`], [`handover`], [`report`], [`show`]. What touches the machine is in
 //! `bare`, which exists for bare metal only, and so is `unsafe`. Policy is `penstock-slots`', the spool
 //! `penstock-rescue`'s.
 
@@ -21,13 +21,16 @@ pub mod board;
 pub mod decide;
 pub mod edit;
 mod error;
+pub mod gzip;
 pub mod handover;
+pub mod journal;
 pub mod kernel;
 pub mod load;
 pub mod own;
 pub mod part;
 pub mod plan;
 pub mod report;
+pub mod show;
 #[cfg(test)]
 mod testing;
 pub mod tree;

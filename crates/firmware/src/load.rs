@@ -42,6 +42,31 @@ impl<'m> Loader<'m> {
         manifest.parts().get(number).map(|part| u64::from(part.offset))
     }
 
+    /// The memory, for a bundle that comes from elsewhere. What was loaded is forgotten.
+    pub fn memory(&mut self) -> &mut [u8] {
+        self.loaded = None;
+        self.memory
+    }
+
+    /// Verifies what stands in the memory, which somebody put there for a slot. Its bytes, as far as the bundle goes.
+    ///
+    /// # Errors
+    /// [`Rejected`].
+    pub fn verify(
+        &mut self,
+        len_bytes: usize,
+        (kept, slot): (Kept, Slot),
+        keys: &[VerifyingKey],
+        floor: u32,
+    ) -> Result<&[u8], Rejected> {
+        self.loaded = None;
+        let came = self.memory.get(..len_bytes).ok_or(Rejected::Malformed)?;
+        let verified = verify(came, keys, kept, BOARD.name, floor.max(BOARD.floor(kept)))?;
+        self.loaded = Some((slot, verified.manifest));
+        let extent = verified.manifest.extent_bytes() as usize;
+        self.memory.get(..extent).ok_or(Rejected::Malformed)
+    }
+
     /// Reads a slot as far as its bundle goes and verifies it. `pause` is called every now and then.
     ///
     /// # Errors

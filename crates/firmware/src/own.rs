@@ -1,10 +1,15 @@
 //! What makes the box this box, from flash: its identity, and the seed of its random numbers.
 
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use embedded_storage::nor_flash::NorFlash;
 use penstock_identity::{Found, Identity, SEED_BYTES, SeedRecord, find_identity, rotate, survey};
+
+use penstock_settings::{
+    FILE_BYTES_MAX, LEASES_AT, LentAddress, RECORD_HEADER_BYTES, newest_record, survey_leases,
+};
 
 use crate::part::Part;
 
@@ -16,6 +21,35 @@ pub fn identity<N: NorFlash>(from: &Part<'_, N>) -> Option<Identity> {
         Found::Identity(identity) => Some(identity),
         Found::Blank(_) | Found::Damaged => None,
     }
+}
+
+/// What somebody set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The text of the settings.
+    pub text: String,
+    /// The address that a DHCP server lent last, while these settings held.
+    pub lent: Option<LentAddress>,
+}
+
+/// The settings. `None` if there are none that are intact.
+pub fn settings<N: NorFlash>(from: &Part<'_, N>) -> Option<Kept> {
+    let count = from.size_bytes() / N::ERASE_SIZE;
+    let room = N::ERASE_SIZE.min(RECORD_HEADER_BYTES + FILE_BYTES_MAX);
+    let mut sectors: Vec<Vec<u8>> = Vec::with_capacity(count);
+    for sector in 0..count {
+        let mut bytes = vec![0; room];
+        // One that cannot be read holds nothing; the other one may.
+        if from.read_at(sector * N::ERASE_SIZE, &mut bytes).is_err() {
+            bytes.clear();
+        }
+        sectors.push(bytes);
+    }
+    let (sector, record) = newest_record(sectors.iter().map(Vec::as_slice)).ok()?;
+    let mut leases = vec![0; N::ERASE_SIZE.saturating_sub(LEASES_AT)];
+    let is_read = from.read_at(sector * N::ERASE_SIZE + LEASES_AT, &mut leases).is_ok();
+    let lent = if is_read { survey_leases(&leases).0 } else { None };
+    Some(Kept { text: record.text, lent })
 }
 
 /// Random bytes for one start, and what they are worth.

@@ -179,10 +179,11 @@ impl<B: Bus> Chip<B> {
         self.end(status)
     }
 
-    /// Programs words that lie in one buffer. `block` is where their block begins.
+    /// Programs words that lie in one buffer, which begins at `buffer`. The commands go there: some chips want them anywhere
+    /// in the block, others (Sharp LH28F640BF, and QEMU's since 7.2) where the buffer begins.
     pub(crate) fn program_buffer(
         &mut self,
-        block: u32,
+        buffer: u32,
         at: u32,
         words: impl ExactSizeIterator<Item = u32>,
         us_max: u64,
@@ -194,20 +195,20 @@ impl<B: Bus> Chip<B> {
         // The buffer may still be in use: it is asked for until it is free.
         let until_us = self.bus.now_us() + patience_us(us_max);
         loop {
-            self.tell(block, command::PROGRAM_BUFFER);
-            if self.status(block).is_ready() {
+            self.tell(buffer, command::PROGRAM_BUFFER);
+            if self.status(buffer).is_ready() {
                 break;
             }
             if self.bus.now_us() > until_us {
                 return self.end(Err(Error::Timeout));
             }
         }
-        self.bus.write(block, Self::in_all_lanes(count_less_one));
+        self.bus.write(buffer, Self::in_all_lanes(count_less_one));
         for (word, at) in words.zip((at..).step_by(B::WIDTH_BYTES as usize)) {
             self.bus.write(at, word);
         }
-        self.tell(block, command::CONFIRM);
-        let status = self.wait(block, us_max);
+        self.tell(buffer, command::CONFIRM);
+        let status = self.wait(buffer, us_max);
         self.end(status)
     }
 }

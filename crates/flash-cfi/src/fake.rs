@@ -94,9 +94,9 @@ enum Mode {
 enum Expects {
     Command,
     Word,
-    Count { block: u32 },
-    Data { block: u32, left: u32, words: Vec<(u32, u32)> },
-    BufferConfirm { words: Vec<(u32, u32)> },
+    Count { place: u32 },
+    Data { place: u32, left: u32, words: Vec<(u32, u32)> },
+    BufferConfirm { place: u32, words: Vec<(u32, u32)> },
     EraseConfirm { block: u32 },
     LockConfirm { block: u32 },
 }
@@ -300,31 +300,33 @@ impl Chip {
         match std::mem::replace(&mut self.expects, Expects::Command) {
             Expects::Command => self.command(at, word as u8, violations),
             Expects::Word => self.begin(Work::Program(vec![(at, word)]), WORD_US),
-            Expects::Count { block } => {
+            Expects::Count { place } => {
                 let left = word + 1;
                 if left * self.lane_bytes > 1 << self.kind.buffer_power {
                     self.errors |= Status::ERASE_ERROR | Status::PROGRAM_ERROR;
                 } else {
-                    self.expects = Expects::Data { block, left, words: Vec::new() };
+                    self.expects = Expects::Data { place, left, words: Vec::new() };
                 }
             }
-            Expects::Data { block, left, mut words } => {
+            Expects::Data { place, left, mut words } => {
                 words.push((at, word));
                 self.expects = if left > 1 {
-                    Expects::Data { block, left: left - 1, words }
+                    Expects::Data { place, left: left - 1, words }
                 } else {
-                    Expects::BufferConfirm { words }
+                    Expects::BufferConfirm { place, words }
                 };
             }
-            Expects::BufferConfirm { words } => {
+            Expects::BufferConfirm { place, words } => {
                 let buffer = |at: u32| at >> self.kind.buffer_power;
-                let in_one = words.iter().all(|(at, _)| buffer(*at) == buffer(words[0].0));
+                let in_one = words.iter().all(|(at, _)| buffer(*at) == buffer(place));
                 if word as u8 == command::CONFIRM && in_one {
                     self.buffers += 1;
                     self.begin(Work::Program(words), BUFFER_US);
                 } else {
-                    violations
-                        .push(format!("a buffer from {:#x} was not in one, or not confirmed", words[0].0));
+                    violations.push(format!(
+                        "a buffer from {:#x} was not in the one that was asked for, or not confirmed",
+                        words[0].0
+                    ));
                     self.errors |= Status::ERASE_ERROR | Status::PROGRAM_ERROR;
                 }
             }
@@ -352,7 +354,9 @@ impl Chip {
             command::READ_STATUS => {}
             command::CLEAR_STATUS => self.errors = 0,
             command::PROGRAM_WORD => self.expects = Expects::Word,
-            command::PROGRAM_BUFFER if self.kind.buffer_power > 0 => self.expects = Expects::Count { block },
+            command::PROGRAM_BUFFER if self.kind.buffer_power > 0 => {
+                self.expects = Expects::Count { place: at }
+            }
             command::ERASE => self.expects = Expects::EraseConfirm { block },
             command::LOCK_SETUP if self.kind.has_locks => self.expects = Expects::LockConfirm { block },
             command::CONFIRM => {

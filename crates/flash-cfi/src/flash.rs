@@ -189,7 +189,10 @@ impl<B: Bus, const WORD_BYTES: usize, const ERASE_BYTES: usize> Flash<B, WORD_BY
             let mut words = now.chunks_exact(WORD_BYTES).map(word);
             match words.len() {
                 1 => words.try_for_each(|word| self.chip.program_word(at, word, word_us_max))?,
-                _ => self.chip.program_buffer(block, at, words, buffer_us_max)?,
+                _ => {
+                    let buffer = at - (at as usize % buffer_bytes) as u32;
+                    self.chip.program_buffer(buffer, at, words, buffer_us_max)?;
+                }
             }
             at += now.len() as u32;
             bytes = later;

@@ -26,7 +26,7 @@ impl Clock {
 
     /// Now, for what is written down in that boot of a volume.
     pub(crate) fn stamp(&self, now: Instant, boot: u32) -> Stamp {
-        let since_ms = u64::try_from((now.max(self.at) - self.at).total_millis()).unwrap_or(0);
+        let since_ms = (now.max(self.at) - self.at).total_millis();
         Stamp { unix_ms: self.wall.unix_ms.saturating_add(since_ms), boot, trusted: self.wall.is_trusted }
     }
 }

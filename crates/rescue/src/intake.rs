@@ -45,6 +45,7 @@ pub(crate) struct Shared<'a, D: Medium, N: Medium> {
 
 /// What there is of a message.
 #[derive(Debug, Default)]
+#[allow(clippy::large_enum_variant, reason = "a box would be memory that is taken for each message")]
 enum Content {
     /// At most what is in the page.
     #[default]

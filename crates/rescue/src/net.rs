@@ -11,7 +11,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use penstock_settings::{BoxNetwork, InterfaceAddress, Settings};
+use penstock_settings::{BoxNetwork, InterfaceAddress, TakingSettings};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::{dhcpv4, tcp};
@@ -28,6 +28,8 @@ pub(crate) const TX_BYTES: usize = 4 * 1024;
 const PORTS_MAX: usize = 4;
 /// How long a client may take to answer our SYN. Its first answer may be lost, and the second; not the third.
 const HALF_OPEN_MAX: Duration = Duration::from_secs(5);
+/// The same for who stands in the door alone, so that nobody else can come in.
+const HALF_OPEN_ALONE_MAX: Duration = Duration::from_secs(2);
 /// How long a socket may take to close.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
 /// When a peer that says nothing is asked whether it is there, and when it is given up.
@@ -92,7 +94,7 @@ pub struct Lease {
 
 impl Net {
     pub(crate) fn new(
-        settings: &Settings,
+        settings: &TakingSettings,
         (mac, seed): ([u8; 6], u64),
         lease: Option<Lease>,
         device: &mut (impl Device + ?Sized),
@@ -107,7 +109,9 @@ impl Net {
         let mut sockets = SocketSet::new(Vec::with_capacity(SOCKETS + 1));
         let slots = (0..SOCKETS).map(|_| Slot::new(&mut sockets)).collect();
         let dhcp = network.dhcp.then(|| sockets.add(dhcpv4::Socket::new()));
-        if let Some(lease) = lease.filter(|_| network.dhcp) {
+        if let Some(lease) =
+            lease.filter(|lease| network.dhcp && IpCidr::from(lease.address).address().is_unicast())
+        {
             take_lease(&mut interface, lease);
         }
         let mut ports = heapless::Vec::new();
@@ -161,7 +165,10 @@ impl Net {
     /// When something is to be sent again, or given up.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Instant> {
         let closing = self.slots.iter().filter_map(|slot| match slot.phase {
-            Phase::Open { half_open_since } => half_open_since.map(|since| since + HALF_OPEN_MAX),
+            Phase::Open { half_open_since } => half_open_since.map(|since| {
+                let alone_until = since + HALF_OPEN_ALONE_MAX;
+                if now < alone_until { alone_until } else { since + HALF_OPEN_MAX }
+            }),
             Phase::Closing { until } => Some(until),
             Phase::Aborted => Some(now),
             Phase::Connected => None,
@@ -265,9 +272,11 @@ impl Net {
         for n in 0..self.ports.len() {
             let Some(port) = self.ports.get(n).copied() else { continue };
             if self.listeners(port) == 0
-                && let Some(at) = self.to_displace()
+                && let Some(at) = self.to_displace(now)
             {
-                self.counters.half_open_displaced += 1;
+                let is_half_open =
+                    self.slots.get(at).is_some_and(|slot| matches!(slot.phase, Phase::Open { .. }));
+                self.counters.half_open_displaced += u64::from(is_half_open);
                 self.listen(at);
             }
         }
@@ -293,21 +302,28 @@ impl Net {
         let _ = socket.listen(port);
     }
 
-    /// The half-open connection that makes room: the oldest of the source that has most.
-    fn to_displace(&self) -> Option<usize> {
+    /// The socket that makes room: one of which only the peer's end is missing, else a half-open one, the oldest of the source
+    /// that has most.
+    fn to_displace(&self, now: Instant) -> Option<usize> {
+        let state = |slot: &Slot| self.sockets.get::<tcp::Socket<'_>>(slot.handle).state();
+        let is_heard =
+            |slot: &Slot| matches!(slot.phase, Phase::Closing { .. }) && state(slot) == tcp::State::FinWait2;
+        if let Some(at) = self.slots.iter().position(is_heard) {
+            return Some(at);
+        }
         let half_open = || {
             self.slots.iter().enumerate().filter_map(|(at, slot)| {
                 let Phase::Open { half_open_since: Some(since) } = slot.phase else { return None };
                 let socket = self.sockets.get::<tcp::Socket<'_>>(slot.handle);
-                let remote =
-                    socket.remote_endpoint().filter(|_| socket.state() == tcp::State::SynReceived)?;
+                let remote = socket.remote_endpoint().filter(|_| state(slot) == tcp::State::SynReceived)?;
                 Some((at, since, Source::of(remote.addr.into())))
             })
         };
         let held = |source: Source| half_open().filter(|(_, _, other)| *other == source).count();
-        half_open()
-            .max_by_key(|(_, since, source)| (held(*source), core::cmp::Reverse(*since)))
-            .map(|(at, ..)| at)
+        let first = half_open().max_by_key(|(_, since, source)| (held(*source), core::cmp::Reverse(*since)));
+        let is_alone = half_open().count() == 1;
+        let may_go = |since: Instant| !is_alone || now >= since + HALF_OPEN_ALONE_MAX;
+        first.filter(|(_, since, _)| may_go(*since)).map(|(at, ..)| at)
     }
 
     /// Goes by what a DHCP server says. What it gave is kept when it is silent later: it often lives on the very server that
@@ -351,7 +367,7 @@ fn configure(interface: &mut Interface, network: &BoxNetwork, mac: [u8; 6]) {
             .iter()
             .map(|InterfaceAddress { address, prefix_bits }| IpCidr::new((*address).into(), *prefix_bits));
         let link_local = is_v6.then(|| IpCidr::new(link_local(mac).into(), 64));
-        for address in given.chain(link_local) {
+        for address in given.chain(link_local).filter(|cidr| cidr.address().is_unicast()) {
             // There is room for as many as settings may have; behind all of them the last has none.
             let _ = addresses.push(address);
         }

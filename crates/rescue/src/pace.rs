@@ -94,11 +94,15 @@ impl Pace {
         is_too_slow
     }
 
-    /// When the client will be late if nothing comes.
-    pub(crate) fn late_at(&self, awaits: Awaits, patience: &Patience, is_busy: bool) -> Instant {
+    /// When it is to be looked again whether the client is late.
+    pub(crate) fn late_at(&self, awaits: Awaits, patience: &Patience, is_busy: bool) -> Option<Instant> {
         let in_message = awaits == Awaits::Body;
         let late_at = self.since + limit(in_message, patience, is_busy);
-        if in_message { late_at.min(self.span_from + PROGRESS_SPAN) } else { late_at }
+        match awaits {
+            Awaits::Verdict => None,
+            Awaits::Body => Some(late_at.min(self.span_from + PROGRESS_SPAN)),
+            Awaits::Command | Awaits::Handshake | Awaits::Nothing => Some(late_at),
+        }
     }
 }
 

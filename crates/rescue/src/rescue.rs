@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use penstock_flash::Medium;
-use penstock_settings::Settings;
+use penstock_settings::TakingSettings;
 use penstock_smtp::server::Awaits;
 use penstock_smtp::{Reply, replies};
 use penstock_spool::Stamp;
 use smoltcp::phy::Device;
 use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::EthernetAddress;
 
 use crate::SESSIONS_MAX;
 use crate::clock::{Clock, WallClock};
@@ -39,7 +40,7 @@ const STOPPING_MAX: Duration = Duration::from_secs(30);
 pub struct Start<'a, D, N> {
     /// The text of the settings record, if there is an intact one.
     pub settings: Option<&'a str>,
-    /// The address of the network interface, from the identity of the box. It must be unicast.
+    /// The address of the network interface, from the identity of the box.
     pub mac: [u8; 6],
     /// The medium with the volume on the disk.
     pub disk: Option<D>,
@@ -88,7 +89,7 @@ impl<D: Medium, N: Medium> Rescue<D, N> {
     /// written. All memory is taken here, but for what the spool holds of messages under way.
     ///
     /// # Panics
-    /// If the device is not Ethernet or `mac` is not unicast.
+    /// If the device is not Ethernet.
     pub fn new(start: Start<'_, D, N>, device: &mut (impl Device + ?Sized), now: Instant) -> Self {
         let Start { settings, mac, disk, nor, seed, clock, reason, lease } = start;
         let volumes = Volumes::mount(disk, nor, reason);
@@ -98,6 +99,9 @@ impl<D: Medium, N: Medium> Rescue<D, N> {
             let has_address = !network.addresses.is_empty() || network.dhcp || network.router_advertisements;
             if !has_address {
                 return Err(Trouble::NoAddress);
+            }
+            if !EthernetAddress(mac).is_unicast() || mac == [0; 6] {
+                return Err(Trouble::Mac);
             }
             if !is_any_well {
                 return Err(Trouble::NoVolume);
@@ -177,7 +181,7 @@ impl<D: Medium, N: Medium> Rescue<D, N> {
 
 fn site(settings: Option<&str>) -> Result<Site, Trouble> {
     let text = settings.ok_or(Trouble::NoSettings)?;
-    Site::new(Settings::parse(text).map_err(|problems| Trouble::settings(&problems))?)
+    Site::new(TakingSettings::parse(text).map_err(|problems| Trouble::settings(&problems))?)
 }
 
 impl Service {
@@ -222,8 +226,7 @@ impl Service {
         let has_more = self.go_on(volumes, counters, now, stamp);
         let waits = self.sync(volumes, counters, now, has_more);
         self.net.send(device, now);
-        // Not in a step that had mail to see to.
-        let is_erasing = !has_more && volumes.step(stamp);
+        let is_erasing = volumes.step(stamp, !has_more);
         if is_more_coming || has_more {
             return now;
         }
@@ -370,7 +373,9 @@ impl Service {
         let is_busy = self.site.is_busy(self.sessions());
         let waits = self.connections.iter().filter(|connection| connection.place().is_some());
         waits
-            .map(|connection| connection.pace.late_at(connection.awaits(), &self.site.patience, is_busy))
+            .filter_map(|connection| {
+                connection.pace.late_at(connection.awaits(), &self.site.patience, is_busy)
+            })
             .min()
     }
 }

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use penstock_settings::{HopHost, Network, NotAllowed, Settings};
+use penstock_settings::{Network, NotAllowed, TakingSettings};
 use penstock_smtp::server::{BareNewlines, Config, Greeting};
 use penstock_smtp::{Address, Reply, replies};
 
@@ -29,7 +29,7 @@ impl Source {
 /// The site, as the settings have it.
 #[derive(Debug)]
 pub(crate) struct Site {
-    pub(crate) settings: Settings,
+    pub(crate) settings: TakingSettings,
     config: Config,
     pub(crate) patience: Patience,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Site {
 impl Site {
     /// # Errors
     /// What is wrong with the settings.
-    pub(crate) fn new(settings: Settings) -> Result<Self, Trouble> {
+    pub(crate) fn new(settings: TakingSettings) -> Result<Self, Trouble> {
         let listen = &settings.listen;
         let mut config = Config::new(settings.system.hostname.as_str()).map_err(|_| Trouble::HostName)?;
         config.greeting = Greeting::new("ESMTP Penstock rescue");
@@ -72,11 +72,7 @@ impl Site {
     pub(crate) fn admit(&self, client: IpAddr, held: usize) -> Result<(), Reply<'static>> {
         let listen = &self.settings.listen;
         let is_front = listed(&listen.trusted_fronts, client);
-        let is_hop = || {
-            let mut hops = self.settings.next_hops.iter().map(|hop| &hop.address.host);
-            hops.any(|host| matches!(host, HopHost::Ip(ip) if ip.to_canonical() == client.to_canonical()))
-        };
-        if !listen.allowed.is_empty() && !is_front && !listed(&listen.allowed, client) && !is_hop() {
+        if !listen.allowed.is_empty() && !is_front && !listed(&listen.allowed, client) {
             return Err(match listen.not_allowed {
                 NotAllowed::PutOff => replies::NETWORK_PUT_OFF,
                 NotAllowed::Refuse => replies::NETWORK_REFUSED,

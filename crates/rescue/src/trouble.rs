@@ -18,6 +18,8 @@ pub enum Trouble {
     NoAddress,
     /// No volume can be written.
     NoVolume,
+    /// The MAC address is one of a group of machines, or all zeros.
+    Mac,
 }
 
 impl Trouble {
@@ -33,6 +35,7 @@ impl Trouble {
             Self::HostName => "PS-E03",
             Self::NoAddress => "PS-E04",
             Self::NoVolume => "PS-E05",
+            Self::Mac => "PS-E06",
         }
     }
 }
@@ -45,6 +48,7 @@ impl fmt::Display for Trouble {
             Self::Settings(problems) => write!(f, "the settings are not valid: {problems}"),
             Self::HostName => f.write_str("system.hostname cannot stand in a greeting"),
             Self::NoAddress => f.write_str("the settings give the box no address"),
+            Self::Mac => f.write_str("the MAC address is not that of one machine"),
             Self::NoVolume => f.write_str("neither disk nor NOR flash can be written"),
         }
     }

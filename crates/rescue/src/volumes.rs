@@ -13,8 +13,8 @@ use core::fmt::{self, Write as _};
 
 use penstock_flash::Medium;
 use penstock_spool::{
-    Begin, Buffers, EVENT_TEXT_BYTES_MAX, Error, Event, Incoming, Info, MessageId, RESERVE_STEP_BYTES,
-    Recipient, Spool, Stamp, Step,
+    Begin, Buffers, EVENT_TEXT_BYTES_MAX, Error, Event, Incoming, Info, MessageId, Recipient, Spool, Stamp,
+    Step,
 };
 
 use crate::backing::Backing;
@@ -22,6 +22,8 @@ use crate::backing::Backing;
 /// The largest message that the NOR flash takes, in bytes, as in userland: a few large ones would leave no room for the many
 /// small ones that an outage brings.
 pub const NOR_MESSAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The room that there must be for a message of which nobody knows how long it is, in bytes.
+const UNDECLARED_BYTES: u64 = 64 * 1024;
 /// The longest that our own line on top of a message may be, in bytes: it does not count towards its size.
 pub(crate) const TRACE_BYTES_MAX: usize = 1024;
 /// The code of the event about each message that was taken here: part of what is on volumes, and never used for something
@@ -116,14 +118,19 @@ enum Readiness {
     Ready,
 }
 
+type Log<D, N> = Spool<Backing<D, N>, Box<[u8]>>;
+
 struct Volume<D: Medium, N: Medium> {
-    spool: Option<Spool<Backing<D, N>, Box<[u8]>>>,
+    spool: Option<Log<D, N>>,
     state: VolumeState,
     readiness: Readiness,
     /// Whether something waits for a sync.
     is_dirty: bool,
     /// Whether housekeeping may find something to do.
     is_untidy: bool,
+    /// A message found no room on its way in. From then on only such are begun of which it is known that they are small: the
+    /// others would leave what they filled, and fail again.
+    ran_full: bool,
     boot: u32,
 }
 
@@ -141,11 +148,19 @@ impl<D: Medium, N: Medium> Volume<D, N> {
             Some(Err(error)) => (None, VolumeState::NotMounted(error)),
         };
         let boot = spool.as_ref().map_or(0, |spool| spool.info().boot);
-        Self { spool, state, readiness: Readiness::Asleep, is_dirty: false, is_untidy: false, boot }
+        Self {
+            spool,
+            state,
+            readiness: Readiness::Asleep,
+            is_dirty: false,
+            is_untidy: false,
+            ran_full: false,
+            boot,
+        }
     }
 
     /// The spool, while it takes mail.
-    fn well(&mut self) -> Result<&mut Spool<Backing<D, N>, Box<[u8]>>, Error> {
+    fn well(&mut self) -> Result<&mut Log<D, N>, Error> {
         match (&mut self.spool, self.state) {
             (Some(spool), VolumeState::Well) => Ok(spool),
             _ => Err(Error::ReadOnly),
@@ -160,9 +175,13 @@ impl<D: Medium, N: Medium> Volume<D, N> {
         done
     }
 
-    fn check_room(&mut self, bytes: u64) -> Result<(), Error> {
-        let info = self.well()?.info();
-        if bytes > info.free_bytes() { Err(Error::Full) } else { Ok(()) }
+    /// Whether it may have room for a message of that size, as far as that is known.
+    fn may_hold(&mut self, bytes: Option<u64>) -> bool {
+        if self.ran_full && bytes.is_none_or(|bytes| bytes > UNDECLARED_BYTES) {
+            return false;
+        }
+        let free_bytes = self.well().map_or(0, |spool| spool.info().free_bytes());
+        bytes.unwrap_or(UNDECLARED_BYTES) <= free_bytes
     }
 }
 
@@ -234,8 +253,7 @@ impl<D: Medium, N: Medium> Volumes<D, N> {
             }
             refused = Error::Full;
             let is_too_large = store == Store::Nor && bytes.unwrap_or(0) > NOR_MESSAGE_BYTES_MAX;
-            if !is_too_large && self.volume_mut(store).check_room(bytes.unwrap_or(RESERVE_STEP_BYTES)).is_ok()
-            {
+            if !is_too_large && self.volume_mut(store).may_hold(bytes) {
                 return Ok(store);
             }
         }
@@ -251,12 +269,13 @@ impl<D: Medium, N: Medium> Volumes<D, N> {
         volume.readiness == Readiness::Ready
     }
 
-    /// Does a bounded piece of what waits: erases before the first write, housekeeping after it. Whether there is more.
-    pub(crate) fn step(&mut self, now: Stamp) -> bool {
+    /// Does a bounded piece of what waits: erases before the first write, which somebody waits for, and housekeeping after it
+    /// if nothing else is to be done. Whether there is more.
+    pub(crate) fn step(&mut self, now: Stamp, is_idle: bool) -> bool {
         let mut is_more = false;
         for store in Store::ALL {
             let volume = self.volume_mut(store);
-            let (readiness, is_untidy) = (volume.readiness, volume.is_untidy && !volume.is_dirty);
+            let (readiness, is_untidy) = (volume.readiness, volume.is_untidy && !volume.is_dirty && is_idle);
             let Ok(spool) = volume.well() else { continue };
             match readiness {
                 Readiness::Asleep => {}
@@ -305,6 +324,7 @@ impl<D: Medium, N: Medium> Volumes<D, N> {
         }
         let volume = self.volume_mut(store);
         let written = volume.well()?.write(incoming, bytes);
+        volume.ran_full |= written == Err(Error::Full);
         volume.look(written)
     }
 

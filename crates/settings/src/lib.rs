@@ -29,6 +29,7 @@ mod record;
 mod schema;
 mod secret;
 mod table;
+mod taking;
 mod units;
 mod value;
 
@@ -51,6 +52,7 @@ pub use table::{
     Recipients, RelayedReports, Release, SECTIONS, Settings, Site, Subaddress, System, Through, Tls, Update,
     Volume,
 };
+pub use taking::TakingSettings;
 pub use units::{Bytes, DurationText};
 
 /// The longest settings file that is read, in bytes: the table with all its comments is a fifth of it.

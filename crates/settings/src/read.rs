@@ -173,12 +173,24 @@ impl<'a, 'i> Document<'a, 'i> {
 
     /// Reads a `[section]`; one that is not in the file has its defaults.
     pub(crate) fn one<G: Group>(&mut self) -> Option<G> {
-        let name = G::SECTION.name;
+        let table = self.table(G::SECTION.name)?;
+        self.group(table)
+    }
+
+    /// Reads a `[section]`, and passes over keys that are not known.
+    pub(crate) fn known_of_one<G: Group>(&mut self) -> Option<G> {
+        let section = G::SECTION.name;
+        let left = self.table(section)?;
+        G::read(&mut TableReader { sink: self.sink, section, left })
+    }
+
+    /// What stands in a `[section]`, if it is one.
+    fn table(&mut self, name: &'static str) -> Option<DeTable<'i>> {
         let Some((span, value)) = take(&mut self.root, name) else {
-            return self.group(DeTable::new());
+            return Some(DeTable::new());
         };
         match value.into_inner() {
-            DeValue::Table(table) => self.group(table),
+            DeValue::Table(table) => Some(table),
             other => {
                 let reason =
                     format!("must be a section that begins with the line [{name}], is {}", found(&other));

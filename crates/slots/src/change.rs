@@ -129,6 +129,42 @@ pub fn roll_back(state: &State, kept: Kept, running: Slot, there: Held) -> Resul
     Ok(next)
 }
 
+/// A person at the console overwrites a slot, whichever: from now on it is nothing.
+#[must_use]
+pub fn begin_reflash(state: &State, kept: Kept, slot: Slot) -> State {
+    let mut next = *state;
+    let pair = next.pair_mut(kept);
+    pair.set(slot, Condition::Empty);
+    pair.set_held(slot, Held::default());
+    next
+}
+
+/// A person at the console has a slot tried, with all its tries. The caller has verified it. `is_preferred` puts it before
+/// the other one.
+#[must_use]
+pub fn put_on_trial(state: &State, kept: Kept, slot: Slot, held: Held, is_preferred: bool) -> State {
+    let mut next = *state;
+    let pair = next.pair_mut(kept);
+    pair.set(slot, Condition::Trial { tries_left: TRIES });
+    pair.set_held(slot, held);
+    if is_preferred {
+        pair.preferred = slot;
+    }
+    next
+}
+
+/// A person at the console has brought what nothing else stands beside: it needs no trial, since there is nothing to go back
+/// to, and no tries left would mean that nothing is started any more. The floor stays: it has not proved itself.
+#[must_use]
+pub fn take_on_faith(state: &State, kept: Kept, slot: Slot, held: Held) -> State {
+    let mut next = *state;
+    let pair = next.pair_mut(kept);
+    pair.set(slot, Condition::Confirmed);
+    pair.set_held(slot, held);
+    pair.preferred = slot;
+    next
+}
+
 /// What is left in memory once the system has stayed up: that all is well.
 #[must_use]
 pub const fn is_steady(mailbox: Mailbox) -> Mailbox {

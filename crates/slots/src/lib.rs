@@ -24,7 +24,10 @@ mod state;
 
 pub use ed25519_dalek::VerifyingKey;
 
-pub use change::{Refusal, begin_update, end_update, is_steady, mark_good, roll_back};
+pub use change::{
+    Refusal, begin_reflash, begin_update, end_update, is_steady, mark_good, put_on_trial, roll_back,
+    take_on_faith,
+};
 pub use journal::{Journal, JournalError, RECORD_PLACE_BYTES, Sectors};
 pub use keys::parse_keys;
 pub use mailbox::{Cause, MAILBOX_BYTES, Mailbox, RESCUE_FIRST_S, RESCUE_LONGEST_S};

@@ -3,7 +3,8 @@
 
 use penstock_slots::{
     Boot, Cause, Choice, Condition, Failure, Held, Kept, Mailbox, RESCUE_FIRST_S, RESCUE_LONGEST_S, Refusal,
-    Rejected, Rescue, Slot, State, TRIES, begin_update, end_update, is_steady, mark_good, pick, roll_back,
+    Rejected, Rescue, Slot, State, TRIES, begin_reflash, begin_update, end_update, is_steady, mark_good,
+    pick, put_on_trial, roll_back, take_on_faith,
 };
 
 const OLD: Held = Held { version: 0x0100_0000, security: 1 };
@@ -222,4 +223,32 @@ fn the_mailbox_survives_as_bytes_and_noise_is_none() {
         assert_eq!(Mailbox::from_bytes(&noisy), None, "bit {bit}");
     }
     assert_eq!(Mailbox::from_bytes(&bytes[1..]), None);
+}
+
+#[test]
+fn what_a_person_puts_into_a_slot_has_to_prove_itself_like_any_update() {
+    let state = begin_reflash(&settled(), SYSTEM, Slot::A);
+    assert_eq!(state.system.condition(Slot::A), Condition::Empty);
+    assert_eq!(power_on(&state).boot, start(Slot::B, false), "half written it is nothing");
+    let state = put_on_trial(&state, SYSTEM, Slot::A, NEW, true);
+    let choice = power_on(&state);
+    assert_eq!(choice.boot, start(Slot::A, true));
+    assert_eq!(choice.record.unwrap().system.condition(Slot::A), Condition::Trial { tries_left: TRIES - 1 });
+}
+
+#[test]
+fn a_slot_that_gets_its_tries_back_does_not_push_the_other_one_aside() {
+    let state = put_on_trial(&settled(), SYSTEM, Slot::B, NEW, false);
+    assert_eq!(power_on(&state).boot, start(Slot::A, false));
+}
+
+#[test]
+fn what_nothing_stands_beside_is_started_as_often_as_it_takes() {
+    let none = begin_reflash(&begin_reflash(&settled(), SYSTEM, Slot::A), SYSTEM, Slot::B);
+    let state = take_on_faith(&none, SYSTEM, Slot::B, NEW);
+    assert_eq!(state.system.floor, settled().system.floor, "it has not proved itself");
+    for _ in 0..10 {
+        let choice = power_on(&state);
+        assert_eq!((choice.boot, choice.record), (start(Slot::B, false), None));
+    }
 }

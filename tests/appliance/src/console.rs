@@ -17,7 +17,7 @@ pub struct Console {
 /// What the console said to one command.
 #[derive(Debug)]
 pub struct Answer {
-    /// Everything before the last line.
+    /// Everything before the last line, and what that says behind the code.
     pub text: String,
     /// `OK`, or `ERR` and a code.
     pub last: String,
@@ -90,7 +90,11 @@ impl Console {
             assert!(!bytes.is_empty(), "the line was closed after: {text}");
             let line = String::from_utf8_lossy(&bytes).trim().to_owned();
             if line == "OK" || line.starts_with("ERR ") {
-                return Answer { text, last: line };
+                // Behind the code stands what went wrong.
+                let end = line.match_indices(' ').nth(1).map_or(line.len(), |(at, _)| at);
+                let (last, why) = line.split_at(end);
+                text.push_str(why.trim_start());
+                return Answer { text, last: last.to_owned() };
             }
             if !line.starts_with("[init]") {
                 text.push_str(&line);

@@ -199,3 +199,69 @@ pub fn settings(random: &mut Random) -> Vec<u8> {
     lines.truncate(1 + random.below(lines.len().max(1)));
     lines.join(&b'\n')
 }
+
+/// What is typed for the target `console`.
+pub fn typed(random: &mut Random) -> Vec<u8> {
+    const WORDS: &[&[u8]] = &[
+        b"status\r",
+        b"help\r",
+        b"help flash dump\r",
+        b"verify\r",
+        b"reflash system-b\r",
+        b"system-b\r",
+        b"reflash system-b\rsystem-b\r",
+        b"config set a.b 1\r",
+        b"S-1\r",
+        b"restart\r",
+        b"exit\r",
+        b"rescue\r",
+        b"script on\r",
+        b"script off\r",
+        b"spool ",
+        b"flash ",
+        b"dump ",
+        b"boot-state",
+        b"ping 10.0.0.1 -c 3",
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b" ",
+        b"\t",
+        b"\x7f",
+        b"\x03",
+        b"\x15",
+        b"\x17",
+        b"\x1b[A",
+        b"\x1b[B",
+        b"\x1b[D",
+        b"\x1b[3~",
+        b"\x1b",
+        b"\x18\x18",
+        b"\x04",
+        b"\xfe\x01",
+        b"\xfe\x0b",
+        b"\xfe\x3d",
+    ];
+    let mut input = vec![random.byte()];
+    for _ in 0..=random.below(4) {
+        random.words(WORDS, 40, &mut input);
+        if random.below(3) == 0 {
+            // A block with a right checksum.
+            let number = random.pick(&[&[1], &[2], &[0]])[0];
+            let data = [random.byte(); 128];
+            input.extend([1, number, !number]);
+            input.extend(data);
+            input.extend(crc_16(&data).to_be_bytes());
+        }
+    }
+    input
+}
+
+/// The CRC of XMODEM, in the plainest way.
+fn crc_16(data: &[u8]) -> u16 {
+    data.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc: u16, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+        })
+    })
+}

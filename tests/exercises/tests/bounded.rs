@@ -60,6 +60,11 @@ fn an_address_never_becomes_another_command_parameter_or_address() {
 }
 
 #[test]
+fn a_serial_line_that_says_anything_destroys_nothing_and_ends_in_service() {
+    drawn("console");
+}
+
+#[test]
 fn any_settings_file_is_settings_or_problems() {
     drawn("settings");
 }

@@ -112,13 +112,16 @@ impl Seat {
 
     /// Waits.
     pub(crate) fn wait(&mut self, ms: u64) -> String {
+        (0..ms / 100).map(|_| self.wait_until(self.now_ms + 100)).collect()
+    }
+
+    /// It is so late.
+    pub(crate) fn wait_until(&mut self, now_ms: u64) -> String {
         let before = self.screen.len();
-        for _ in 0..ms / 100 {
-            self.now_ms += 100;
-            let event = self.console.poll(self.now_ms, &mut self.machine, &mut self.screen);
-            if event != Event::Nothing {
-                self.events.push(event);
-            }
+        self.now_ms = now_ms;
+        let event = self.console.poll(self.now_ms, &mut self.machine, &mut self.screen);
+        if event != Event::Nothing {
+            self.events.push(event);
         }
         self.screen[before..].to_owned()
     }

@@ -27,7 +27,9 @@ pub fn ticks_hz() -> u64 {
 
 /// Microseconds since any moment; never goes back.
 pub fn now_us() -> u64 {
-    (u128::from(ticks()) * 1_000_000 / u128::from(ticks_hz())) as u64
+    let (ticks, hz) = (ticks(), ticks_hz());
+    // In two parts, neither of which overflows within a thousand years.
+    ticks / hz * 1_000_000 + ticks % hz * 1_000_000 / hz
 }
 
 /// Milliseconds since a moment that the timer showed.

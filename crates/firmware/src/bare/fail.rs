@@ -22,9 +22,14 @@ pub fn open(is_stage0: bool, reset_ticks: u64) {
     RESET_TICKS.store(reset_ticks, Ordering::Relaxed);
 }
 
+/// Whether this program is stage 0.
+pub fn is_stage0() -> bool {
+    IS_STAGE0.load(Ordering::Relaxed)
+}
+
 /// The name of this program.
 pub fn program() -> &'static str {
-    if IS_STAGE0.load(Ordering::Relaxed) { "stage0" } else { "firmware" }
+    if is_stage0() { "stage0" } else { "firmware" }
 }
 
 /// Milliseconds since the reset.

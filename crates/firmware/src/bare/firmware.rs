@@ -2,18 +2,19 @@
 
 use core::time::Duration;
 
-use penstock_slots::{Boot, Cause, Journal, Kept, Rejected, Slot};
+use penstock_slots::{Boot, Cause, Kept, Mailbox, Rescue, Slot};
 
 use crate::bare::begin::{Begun, Ear, say_error, say_failed};
-use crate::bare::flash::{Banks, Chips};
+use crate::bare::flash::Banks;
+use crate::bare::ground::{self, boot_state};
 use crate::bare::linux::{self, System};
-use crate::bare::{cpu, memory, psci};
+use crate::bare::service::{self, Why};
+use crate::bare::{cpu, memory};
 use crate::board::{BOARD, slot_name};
 use crate::decide::{decide, state};
 use crate::handover::{HANDOVER_BYTES, Handover};
 use crate::load::Loader;
-use crate::part::Part;
-use crate::{Error, say};
+use crate::say;
 
 /// How long the word is waited for after a boot that failed.
 const WINDOW: Duration = Duration::from_secs(3);
@@ -29,29 +30,53 @@ pub fn main(handover_at: u64) -> ! {
     }
     let banks = Banks::open(BOARD.banks.len());
     let mut loader = Loader::new(begun.slot_memory());
-    match boot_state(&banks) {
-        Ok(mut journal) => {
-            let floor = state(&journal).system.floor;
-            let decision = decide(&mut journal, Kept::System, from.mailbox, begun.now_s(), |slot| {
-                load(&begun, &banks, &mut loader, &mut ear, slot, floor)
-            });
-            say_failed(decision.failed);
-            ear.listen();
-            if let Boot::Slot { slot, is_trial } = decision.choice.boot
-                && !ear.has_heard()
-            {
-                if loader.loaded().is_none_or(|(loaded, _)| loaded != slot) {
-                    let _ = load(&begun, &banks, &mut loader, &mut ear, slot, floor);
-                }
-                let system = System { slot, is_trial, mailbox: decision.choice.mailbox };
-                let error = linux::start(&begun, &banks, &loader, system, &from);
-                linux::say_not_started(slot, &error);
-            }
-        }
-        Err(error) => say_error("boot-state", &error),
+    let (why, mailbox) = choose(&begun, &banks, &mut loader, &mut ear, &from);
+    service::run(&begun, &banks, loader, from, why, &mailbox)
+}
+
+/// Picks a system and leaves for it. Returns if none is started: with why, and what a reset is to find.
+fn choose(
+    begun: &Begun,
+    banks: &Banks,
+    loader: &mut Loader<'_>,
+    ear: &mut Ear,
+    from: &Handover,
+) -> (Why, Mailbox) {
+    let asked = Mailbox { cause: Cause::Asked, ..Mailbox::NEW };
+    if ear.has_heard() {
+        return (Why::Asked, asked);
     }
-    say!("firmware: nothing to start");
-    psci::reset()
+    let mut journal = match boot_state(banks) {
+        Ok(journal) => journal,
+        Err(error) => {
+            say_error("boot-state", &error);
+            return (Why::NoSystem, from.mailbox.unwrap_or(asked));
+        }
+    };
+    let floor = state(&journal).system.floor;
+    let mut load = |loader: &mut Loader<'_>, slot| {
+        ground::load((begun, banks), loader, (Kept::System, slot), floor, || ear.listen())
+    };
+    let decision = decide(&mut journal, Kept::System, from.mailbox, begun.now_s(), |slot| load(loader, slot));
+    say_failed(decision.failed);
+    let mailbox = decision.choice.mailbox;
+    match decision.choice.boot {
+        Boot::Slot { slot, is_trial } => {
+            if loader.loaded().is_none_or(|(loaded, _)| loaded != slot) {
+                // It was verified, and then the other one was looked at.
+                let _ = load(loader, slot);
+            }
+            ear.listen();
+            if ear.has_heard() {
+                return (Why::Asked, asked);
+            }
+            let error = linux::start(begun, banks, loader, System { slot, is_trial, mailbox }, from);
+            say_error(slot_name(Kept::System, slot), &error);
+            (Why::NoSystem, mailbox)
+        }
+        Boot::Rescue(Rescue::Restless { turn_s }) => (Why::Restless { turn_s }, mailbox),
+        Boot::Rescue(Rescue::NoSlot) => (Why::NoSystem, mailbox),
+    }
 }
 
 /// What stage 0 says. Without it the firmware was not started by stage 0.
@@ -71,34 +96,4 @@ fn handover(at: u64) -> Handover {
         reset_ticks: cpu::ticks(),
         mailbox: None,
     })
-}
-
-fn boot_state(banks: &Banks) -> Result<Journal<Part<'_, Chips>>, Error> {
-    Journal::open(banks.part("boot-state")?).map_err(|_| Error::NoPartition("boot-state"))
-}
-
-fn load(
-    begun: &Begun,
-    banks: &Banks,
-    loader: &mut Loader<'_>,
-    ear: &mut Ear,
-    slot: Slot,
-    floor: u32,
-) -> Result<(), Rejected> {
-    let name = slot_name(Kept::System, slot);
-    let began = cpu::ticks();
-    let part = banks.part(name).map_err(|error| {
-        say_error(name, &error);
-        Rejected::None
-    })?;
-    let loaded = loader.load(&part, (Kept::System, slot), begun.keys(), floor, || ear.listen());
-    match (&loaded, loader.loaded()) {
-        (Ok(()), Some((_, manifest))) => {
-            let version = manifest.held.version();
-            say!("firmware: verified {name} {version} in {} ms", cpu::ms_since(began));
-        }
-        (Err(rejected), _) => say!("firmware: rejected {name}: {rejected}"),
-        (Ok(()), None) => {}
-    }
-    loaded
 }

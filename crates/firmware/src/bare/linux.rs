@@ -2,7 +2,7 @@
 
 use penstock_slots::{Mailbox, Slot};
 
-use crate::bare::begin::{Begun, say_error};
+use crate::bare::begin::Begun;
 use crate::bare::flash::Banks;
 use crate::bare::watchdog::Watchdog;
 use crate::bare::{cpu, fail, memory, virtio};
@@ -101,9 +101,4 @@ fn prepare(
     unsafe {
         cpu::leave(entry, plan.tree.start, &memory::own())
     }
-}
-
-/// Tells why a system that verified was not started.
-pub(super) fn say_not_started(slot: Slot, error: &Error) {
-    say_error(if slot == Slot::A { "system-a" } else { "system-b" }, error);
 }

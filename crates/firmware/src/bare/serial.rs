@@ -1,11 +1,13 @@
 //! The serial port, 115,200 baud.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use arm_pl011_uart::{DataBits, LineConfig, Parity, StopBits, Uart, UniqueMmioPointer};
 
+use crate::bare::one_core::OneCore;
 use crate::bare::start::device;
+use crate::journal::Journal;
 use crate::tree::Serial;
 
 const BAUD: u32 = 115_200;
@@ -73,9 +75,33 @@ impl fmt::Write for Text {
     }
 }
 
-/// Sends a line.
+/// Sends text as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Raw;
+
+impl fmt::Write for Raw {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// What was said.
+static JOURNAL: OneCore<Journal> = OneCore::new(Journal::new());
+
+/// Sends a line, and keeps it.
 pub fn say(line: fmt::Arguments<'_>) {
-    // `Text` never fails, and what cannot be formatted is no reason to stop.
-    let _ = fmt::Write::write_fmt(&mut Text, line);
-    write(b"\r\n");
+    // Neither fails, and what cannot be formatted is no reason to stop.
+    let _ = writeln!(Text, "{line}");
+    keep(line);
+}
+
+/// Keeps a line without sending it.
+pub(super) fn keep(line: fmt::Arguments<'_>) {
+    JOURNAL.with(|journal| writeln!(journal, "{line}"));
+}
+
+/// Writes the newest lines that were said.
+pub(super) fn newest(lines: usize, out: &mut dyn fmt::Write) -> fmt::Result {
+    JOURNAL.with(|journal| journal.newest(lines, out)).unwrap_or(Ok(()))
 }

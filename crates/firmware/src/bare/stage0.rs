@@ -1,28 +1,20 @@
 //! Stage 0: picks a firmware, verifies it in memory and starts it. Where there is none it waits for one on the serial line.
 
-use core::cell::Cell;
-
-use penstock_slots::{Journal, Kept, Rejected, Slot};
+use penstock_slots::{Cause, Kept, Mailbox};
 
 use crate::bare::begin::{Begun, say_error, say_failed, say_kept_report, say_reason};
-use crate::bare::flash::{Banks, Chips};
-use crate::bare::{cpu, fail, memory, psci};
-use crate::board::slot_name;
+use crate::bare::flash::Banks;
+use crate::bare::ground::{boot_state, load};
+use crate::bare::one_core::OneCore;
+use crate::bare::{cpu, fail, memory, psci, stage0_console};
 use crate::decide::{Stage0, decide_stage0, state};
+use crate::gzip::{gunzip, is_gzip};
 use crate::handover::{HANDOVER_BYTES, Handover, reason_name};
 use crate::load::Loader;
-use crate::part::Part;
 use crate::{Error, say};
 
 /// What the firmware is told stands here, in memory that is stage 0's.
-static TOLD: Told = Told(Cell::new([0; HANDOVER_BYTES]));
-
-#[repr(align(64))]
-struct Told(Cell<[u8; HANDOVER_BYTES]>);
-
-// SAFETY: one core runs.
-#[allow(unsafe_code, reason = "a cell that one core has")]
-unsafe impl Sync for Told {}
+static TOLD: OneCore<[u8; HANDOVER_BYTES]> = OneCore::new([0; HANDOVER_BYTES]);
 
 /// Runs stage 0.
 pub fn main(tree_at: u64, reset_ticks: u64) -> ! {
@@ -33,77 +25,63 @@ pub fn main(tree_at: u64, reset_ticks: u64) -> ! {
     // Only the first: the others are none of its business.
     let banks = Banks::open(1);
     let mut loader = Loader::new(begun.slot_memory());
-    let stage0 = boot_state(&banks).map(|mut journal| {
+    let verify = |loader: &mut Loader<'_>, slot, floor| {
+        load((&begun, &banks), loader, (Kept::Firmware, slot), floor, || {})
+    };
+    let decided = boot_state(&banks).map(|mut journal| {
         let floor = state(&journal).firmware.floor;
-        decide_stage0(&mut journal, mailbox, begun.now_s(), reset_ticks, |slot| {
-            load(&begun, &banks, &mut loader, slot, floor)
-        })
+        let now_s = begun.now_s();
+        let verify = |slot| verify(&mut loader, slot, floor);
+        (decide_stage0(&mut journal, mailbox, now_s, reset_ticks, verify), floor)
     });
-    match stage0 {
-        Ok(Stage0 { start: Some(told), mailbox, failed }) => {
-            say_failed(failed);
-            if loader.loaded().is_none_or(|(slot, _)| slot != told.slot) {
-                // Verified, and then another one was looked at.
-                let _ = load(&begun, &banks, &mut loader, told.slot, 0);
-            }
+    match decided {
+        Ok((Stage0 { start, mailbox, failed }, floor)) => {
             memory::write_mailbox(&mailbox);
-            let error = start(&begun, &loader, &told);
-            say_error("start", &error);
-        }
-        Ok(Stage0 { start: None, failed, .. }) => {
             say_failed(failed);
-            say!("stage0: no firmware can be started");
+            if let Some(told) = start {
+                if loader.loaded().is_none_or(|(slot, _)| slot != told.slot) {
+                    // It was verified, and then the other one was looked at. If it does not verify now, nothing is loaded.
+                    let _ = verify(&mut loader, told.slot, floor);
+                }
+                let error = leave(&begun, &loader, &told);
+                say_error("start", &error);
+            }
         }
         Err(error) => say_error("boot-state", &error),
     }
+    say!("stage0: no firmware can be started");
+    stage0_console::run(&begun, &banks, loader);
+    memory::write_mailbox(&Mailbox { cause: Cause::Asked, ..Mailbox::NEW });
     psci::reset()
 }
 
-fn boot_state(banks: &Banks) -> Result<Journal<Part<'_, Chips>>, Error> {
-    Journal::open(banks.part("boot-state")?).map_err(|_| Error::NoPartition("boot-state"))
-}
-
-fn load(
-    begun: &Begun,
-    banks: &Banks,
-    loader: &mut Loader<'_>,
-    slot: Slot,
-    floor: u32,
-) -> Result<(), Rejected> {
-    let name = slot_name(Kept::Firmware, slot);
-    let began = cpu::ticks();
-    let part = banks.part(name).map_err(|error| {
-        say_error(name, &error);
-        Rejected::None
-    })?;
-    let loaded = loader.load(&part, (Kept::Firmware, slot), begun.keys(), floor, || {});
-    match (&loaded, loader.loaded()) {
-        (Ok(()), Some((_, manifest))) => {
-            let version = manifest.held.version();
-            say!("stage0: verified {name} {version} in {} ms", cpu::ms_since(began));
-        }
-        (Err(rejected), _) => say!("stage0: rejected {name}: {rejected}"),
-        (Ok(()), None) => {}
+/// Puts the firmware to where it is linked, out of its gzip if it is in one.
+fn put(image: &[u8], place: &mut [u8]) -> Result<usize, Error> {
+    if is_gzip(image) {
+        return gunzip(image, place, Error::FirmwareTooLarge);
     }
-    loaded
+    place.get_mut(..image.len()).ok_or(Error::FirmwareTooLarge)?.copy_from_slice(image);
+    Ok(image.len())
 }
 
-/// Copies the firmware to where it is linked and leaves for it. Returns only if it cannot be started.
-fn start(begun: &Begun, loader: &Loader<'_>, told: &Handover) -> Error {
+/// Puts the firmware in place and leaves for it. Returns only if it cannot be started.
+fn leave(begun: &Begun, loader: &Loader<'_>, told: &Handover) -> Error {
     let Some(image) = loader.part(0) else { return Error::NoPart("firmware") };
     let place = &begun.plan.firmware;
     // SAFETY: the plan gives it to the firmware alone, which does not run yet.
     #[allow(unsafe_code, reason = "memory that nobody has yet")]
     let memory = unsafe { memory::take(place) };
-    let Some(there) = memory.get_mut(..image.len()) else { return Error::FirmwareTooLarge };
-    there.copy_from_slice(image);
-    cpu::clean(&(place.start..place.start + image.len() as u64));
-    TOLD.0.set(told.to_bytes());
+    let len_bytes = match put(image, memory) {
+        Ok(len_bytes) => len_bytes as u64,
+        Err(error) => return error,
+    };
+    cpu::clean(&(place.start..place.start + len_bytes));
+    TOLD.with(|place| *place = told.to_bytes());
     say!("stage0: starts firmware-{}, {} ms", told.slot.letter(), fail::since_reset_ms());
     // SAFETY: what was verified is a firmware for this board, which is linked to this place and entered at its first byte; it
     // is cleaned, and stage 0 has no device that accesses memory.
     #[allow(unsafe_code, reason = "stage 0 ends here")]
     unsafe {
-        cpu::leave(place.start, TOLD.0.as_ptr() as u64, &memory::own())
+        cpu::leave(place.start, TOLD.address(), &memory::own())
     }
 }

@@ -74,3 +74,22 @@ fn part(screen: &mut Screen, write: impl FnOnce(&mut Screen) -> Result<(), Failu
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use penstock_console::Report;
+
+    use crate::text::block::{REPORT, Read};
+
+    #[test]
+    fn a_report_of_the_firmware_is_verified_as_ours_are() {
+        let mut pasted = String::from("it says this:\n");
+        let mut report = Report::begin(&mut pasted).unwrap();
+        writeln!(report, "version\nOK  \n\nfür alle").unwrap();
+        report.end().unwrap();
+        assert!(matches!(REPORT.read(&pasted, false), Read::Whole(_)), "{pasted}");
+        assert!(matches!(REPORT.read(&pasted.replace("alle", "alles"), false), Read::Changed { .. }));
+    }
+}

@@ -1,8 +1,9 @@
 //! `penstock console`: the serial line of a box, for a person with a cable and for a script.
 //!
-//! One command a line. The last line of every answer is `OK`, or `ERR` with the code of what went wrong, so that a program
-//! can tell where an answer ends and what it was. The operator's commands are those of the command line, without the word
-//! `penstock`; to them come what only somebody at the box needs: its memory, clock and network, and switching it off.
+//! One command a line. The last line of every answer is `OK`, or `ERR` with the code of what went wrong and what it is, so that
+//! a program can tell where an answer ends and what it was. The operator's commands are those of the command line, without the
+//! word `penstock`; to them come what only somebody at the box needs: its memory, clock and network, and switching it off. What
+//! the firmware's console and stage 0 have as well is called and explained as it is there.
 //!
 //! What is here runs as a user of its own, which may use the control socket and may ask the first process to end the box. It
 //! never writes the text of a message to the line.
@@ -79,14 +80,13 @@ fn tell(done: Result<(), Failure>) -> Result<(), Failure> {
     match done {
         Ok(()) | Err(Failure::Unread) => writeln!(out, "OK")?,
         // What was wrong has been written already.
-        Err(Failure::Silent(_)) => writeln!(out, "ERR PS-K002")?,
+        Err(Failure::Silent(_)) => writeln!(out, "ERR PS-K002 what was wrong is written above")?,
         Err(Failure::Told(_, body)) => {
-            // The code is on the last line.
-            writeln!(out, "{}", plain(&body.message))?;
+            write!(out, "ERR {} {}", plain(&body.code), plain(&body.message))?;
             if !body.help.is_empty() {
-                writeln!(out, "{}", plain(&body.help))?;
+                write!(out, "{} {}", if body.message.ends_with('.') { "" } else { "." }, plain(&body.help))?;
             }
-            writeln!(out, "ERR {}", plain(&body.code))?;
+            writeln!(out)?;
         }
     }
     Ok(out.flush()?)

@@ -2,6 +2,7 @@
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use penstock_console::{COMMANDS, Definition, Level};
 use penstock_daemon::control::MailId;
 use penstock_settings::SECTIONS;
 
@@ -9,7 +10,8 @@ use super::failure;
 use crate::args::{Ask, Command, Daemon, Quarantine, Queue, Recipients, Target, Tls, Update, Volume};
 use crate::failure::Failure;
 
-/// What can be typed.
+/// What can be typed. What each does, with its examples, is in the table of commands that userland shares with the firmware's
+/// console and stage 0; here is how it is read.
 #[derive(Debug, Parser)]
 #[command(multicall = true, disable_version_flag = true)]
 #[command(override_usage = "COMMAND [ARGUMENT...]", max_term_width = 80)]
@@ -19,33 +21,20 @@ pub(super) enum Typed {
     #[command(flatten)]
     Ask(Ask),
 
-    /// The volume: how it stands, what is on it, whether it is as it was written
-    #[command(after_help = "\
-Examples:
-  spool              how the volume stands
-  spool list         the mail on it
-  spool show d-17    a message, without its text
-  spool check        read everything and tell what is wrong")]
     Spool {
         #[command(subcommand)]
         what: Option<Spool>,
     },
 
-    /// Tell which box and which software this is, and for how long it has run
     Version,
-    /// Show the newest lines of what the service has said; `events` is the ledger on the volume
     Journal {
         /// How many
         #[arg(default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         lines: u16,
     },
-    /// Show what the service counts, as Prometheus would read it
     Counters,
-    /// Tell which machine this is, as the firmware describes it
     Dt,
-    /// Tell how much memory there is
     Mem,
-    /// Tell what time it is, and whether that can be believed
     Clock,
     /// See and change the settings
     #[command(
@@ -67,74 +56,34 @@ Examples:
         #[command(subcommand)]
         what: Option<Config>,
     },
-    /// Ask for all that a box needs, and look whether it is so; with the present settings as proposals
     Setup,
-    /// Tell why the box and the service started, the last times
     Why,
-    /// Tell how the slots stand: what each holds, whether it is confirmed, on trial or failed
     Slots,
-    /// Read the slots and tell whether they hold what was signed
     Verify,
-    /// Give the box another system or firmware from a disk, mark what is on trial good, or go back
-    #[command(after_help = "\
-Examples:
-  update /dev/vdb            a disk that begins with a bundle
-  update /dev/vdb --reboot
-  update status
-  update mark-good
-  update rollback --reboot")]
     Update(Update),
-    /// Show interfaces, addresses and routers
     Net,
-    /// Show which machines of the local network have answered
     Arp,
-    /// Ask whether a machine is there
-    #[command(after_help = "\
-Examples:
-  ping 10.0.2.2
-  ping exchange.example.org --count 20    q ends it")]
     Ping {
         /// Its address or name
         host: String,
-        /// How many times
+        /// How many times; q ends it
         #[arg(short, long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         count: u16,
     },
-    /// Ask each next hop for its greeting, as a sender would
     Smtp,
-    /// Write what support needs to know, in one block
     Report,
-    /// Read lines as they come, without prompt, echo and editing; for programs
     Script {
         /// Whether
         on: Switch,
     },
-    /// Finish what is under way, and start the box again
     #[command(visible_alias = "reboot")]
     Restart,
-    /// Finish what is under way, and switch the box off
     #[command(visible_alias = "poweroff")]
     PowerOff,
-    /// Clear the settings and what the service remembers of them; the mail stays
-    #[command(after_help = "\
-The box starts again and asks for new settings. Mail and ledger stay on the volume; mode
-and states of the next hops begin anew.
-
-Examples:
-  version                        shows the serial number
-  factory-reset PS-00042         with the serial number of this box")]
     FactoryReset {
         /// The serial number of the box, typed back
         serial: String,
     },
-    /// Destroy all mail and the ledger; the settings stay
-    #[command(after_help = "\
-The disk is made zeros, which may take minutes, and the box begins with a new volume. What
-was acknowledged and not delivered is lost: its senders believe that you have it.
-
-Examples:
-  queue                                        what would be lost
-  erase-mail PS-00042 destroy-all-mail         with the serial number of this box")]
     EraseMail {
         /// The serial number of the box, typed back
         serial: String,
@@ -147,12 +96,10 @@ Examples:
 /// What can be typed after `config`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
-    /// Show the settings that the box runs with, or one of them with what it is for
     Show {
         /// Which, such as listen.size_max
         key: Option<String>,
     },
-    /// Change one of them in the draft
     Set {
         /// Which, such as listen.size_max or next_hop.exchange.address
         key: String,
@@ -160,38 +107,27 @@ pub(super) enum Config {
         #[arg(required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
         value: Vec<String>,
     },
-    /// Take one out of the draft, so that its default holds; or a whole next hop
     Unset {
         /// Which, such as listen.size_max or next_hop.spare
         key: String,
     },
-    /// Show what would change
     Diff,
-    /// Have the box run with the draft, and keep it if the service is well
     Apply,
-    /// Forget the draft
     Discard,
-    /// Write the settings in a block that `import` takes; secrets are left out, and stay as they are where it is imported
     Export,
-    /// Read settings up to a line "--- settings end", and apply them
     Import,
 }
 
 /// What can be typed after `spool`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Spool {
-    /// List the mail that is here, oldest first
     List(Queue),
-    /// Show a message: envelope, recipients and what happened to it, but nothing of its text
     Show {
         /// The message, such as d-123 or 123
         id: MailId,
     },
-    /// Read everything on the disk and tell whether it is as it was written
     Check,
-    /// Tell what the volume in the NOR flash is and how it stands
     Nor,
-    /// Read everything in the NOR flash and tell whether it is as it was written
     NorCheck,
 }
 
@@ -261,7 +197,27 @@ fn first_words(text: &str) -> String {
 fn definition() -> clap::Command {
     let hide = |command: clap::Command| command.hide(true);
     let of_held = |command: clap::Command| command.mut_subcommand("export", hide);
-    Typed::command().mut_subcommand("export", hide).mut_subcommand("quarantine", of_held)
+    let all = Typed::command().mut_subcommand("export", hide).mut_subcommand("quarantine", of_held);
+    shared().fold(all, |all, row| explained(all, row.name, row))
+}
+
+/// The rows of the table that are about userland.
+fn shared() -> impl Iterator<Item = &'static Definition> {
+    COMMANDS.iter().filter(|row| row.levels.contain(Level::Userland))
+}
+
+/// Gives the subcommand of this name, one word or two, what the table says of it.
+fn explained(command: clap::Command, name: &str, row: &'static Definition) -> clap::Command {
+    let (first, rest) = name.split_once(' ').unwrap_or((name, ""));
+    if command.find_subcommand(first).is_none() {
+        // The parser has its own `help`.
+        return command;
+    }
+    command.mut_subcommand(first, |subcommand| match rest {
+        "" if row.more.is_empty() => subcommand.about(row.about),
+        "" => subcommand.about(row.about).after_help(row.more),
+        rest => explained(subcommand, rest, row),
+    })
 }
 
 /// The words that can come next, after those that are there.
@@ -352,6 +308,58 @@ mod tests {
             panic!("not understood")
         };
         assert_eq!((key.as_str(), value.len()), ("network.dns_servers", 2));
+    }
+
+    /// The subcommand of a name, one word or two.
+    fn named<'a>(definition: &'a clap::Command, name: &str) -> Option<&'a clap::Command> {
+        name.split(' ').try_fold(definition, |at, word| at.find_subcommand(word))
+    }
+
+    #[test]
+    fn what_the_table_shares_with_the_firmware_is_here_under_the_same_names_and_explained_alike() {
+        let definition = definition();
+        for row in shared().filter(|row| row.name != "help") {
+            let command = named(&definition, row.name).unwrap_or_else(|| panic!("{} is not here", row.name));
+            assert_eq!(
+                command.get_about().map(ToString::to_string).as_deref(),
+                Some(row.about),
+                "{}",
+                row.name
+            );
+            if !row.more.is_empty() {
+                assert_eq!(command.get_after_help().map(ToString::to_string).as_deref(), Some(row.more));
+            }
+            for alias in row.names(Level::Userland).skip(1) {
+                let meant = named(&definition, alias).map(clap::Command::get_name);
+                // `config` is `config show`.
+                assert!(meant.is_some_and(|meant| row.name.starts_with(meant)), "{alias}: {meant:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_has_every_command_of_the_console_but_those_of_the_command_line() {
+        let definition = definition();
+        let of_command_line = Command::augment_subcommands(clap::Command::new(""));
+        let in_table = |name: &str| shared().any(|row| row.name == name);
+        for command in definition.get_subcommands() {
+            let name = command.get_name();
+            if of_command_line.find_subcommand(name).is_some() {
+                continue;
+            }
+            assert!(in_table(name) || command.has_subcommands(), "{name}");
+            for second in command.get_subcommands() {
+                assert!(in_table(&format!("{name} {}", second.get_name())), "{name} {}", second.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_the_firmware_has_is_no_command_here() {
+        let definition = definition();
+        for row in COMMANDS.iter().filter(|row| !row.levels.contain(Level::Userland)) {
+            assert!(named(&definition, row.name).is_none(), "{}", row.name);
+        }
     }
 
     #[test]

@@ -120,6 +120,10 @@ impl Client {
     }
 
     fn reply(&mut self, line: &str) {
+        if self.is_over {
+            // The answer to QUIT.
+            return;
+        }
         let code: u16 = line[..3].parse().unwrap();
         if matches!(self.awaits, Await::Ehlo) {
             self.extensions.push(line[4..].to_owned());

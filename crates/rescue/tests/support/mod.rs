@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod ram;
 pub(crate) mod wire;
 
 use penstock_flash::sim::{Sim, SimMedium};
@@ -100,6 +101,8 @@ impl<D: Medium, N: Medium> World<D, N> {
         let mut interface = Interface::new(config, &mut end, now);
         interface.update_ip_addrs(|addresses| {
             addresses.push(IpCidr::new(IpAddress::v4(192, 0, 2, 100), 24)).unwrap();
+            // It is the router, too.
+            addresses.push(IpCidr::new(IpAddress::v4(192, 0, 2, 1), 24)).unwrap();
             addresses.push(IpCidr::new(IpAddress::v6(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x64), 64)).unwrap();
         });
         Self {
@@ -122,17 +125,25 @@ impl<D: Medium, N: Medium> World<D, N> {
     }
 
     pub(crate) fn connect_to(&mut self, server: IpAddress, rx_bytes: usize) -> SocketHandle {
+        self.connect_to_port(server, 25, rx_bytes)
+    }
+
+    pub(crate) fn connect_to_port(&mut self, server: IpAddress, port: u16, rx_bytes: usize) -> SocketHandle {
         let buffer = |bytes: usize| tcp::SocketBuffer::new(vec![0; bytes]);
         let mut socket = tcp::Socket::new(buffer(rx_bytes), buffer(64 * 1024));
         self.next_port += 1;
-        socket.connect(self.interface.context(), (server, 25), self.next_port).unwrap();
+        socket.connect(self.interface.context(), (server, port), self.next_port).unwrap();
         self.sockets.add(socket)
     }
 
     /// Has a client connect and bring these messages. Gives its number.
     pub(crate) fn client(&mut self, mails: impl IntoIterator<Item = Mail>) -> usize {
         let handle = self.connect();
-        self.clients.push((handle, Client::new(mails)));
+        self.add_client(handle, Client::new(mails))
+    }
+
+    pub(crate) fn add_client(&mut self, handle: SocketHandle, client: Client) -> usize {
+        self.clients.push((handle, client));
         self.clients.len() - 1
     }
 
@@ -151,8 +162,12 @@ impl<D: Medium, N: Medium> World<D, N> {
         &mut self.raws[number].1
     }
 
+    pub(crate) fn state(&self, handle: SocketHandle) -> tcp::State {
+        self.sockets.get::<tcp::Socket<'_>>(handle).state()
+    }
+
     pub(crate) fn raw_state(&self, number: usize) -> tcp::State {
-        self.sockets.get::<tcp::Socket<'_>>(self.raws[number].0).state()
+        self.state(self.raws[number].0)
     }
 
     pub(crate) fn clients(&self) -> impl Iterator<Item = &Client> {
@@ -169,9 +184,14 @@ impl<D: Medium, N: Medium> World<D, N> {
         self.clients().all(|client| client.is_over)
     }
 
+    /// Pulls the plug of the cable.
+    pub(crate) fn unplug(&mut self) {
+        self.end.unplug();
+    }
+
     /// Lets the world go one step.
     pub(crate) fn step(&mut self) {
-        self.step_by(|rescue, server, now| rescue.poll(server, now));
+        self.step_by(Rescue::poll);
     }
 
     /// The same, with the rescue polled by somebody who looks at how it does that.

@@ -95,9 +95,21 @@ impl End {
         self.from.borrow().frames.iter().map(|frame| frame.at).min()
     }
 
+    /// From now on nothing comes through.
+    pub(crate) fn unplug(&self) {
+        for pipe in [&self.to, &self.from] {
+            pipe.borrow_mut().weather.lost = 1000;
+        }
+    }
+
     /// Sends a frame as it is.
     pub(crate) fn send_raw(&self, bytes: &[u8], now: Instant) {
         self.to.borrow_mut().send(bytes, now);
+    }
+
+    /// Takes the next frame as it is.
+    pub(crate) fn receive_raw(&self, now: Instant) -> Option<Vec<u8>> {
+        self.from.borrow_mut().receive(now).map(|frame| frame.bytes[..frame.len].to_vec())
     }
 
     /// How many frames this end sent, and how many of them the cable lost.
