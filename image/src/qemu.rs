@@ -111,7 +111,9 @@ impl Machine {
     pub fn command(&self) -> Result<Command, Error> {
         let machine = &self.board.machine;
         let mut qemu = Command::new(PROGRAM);
-        qemu.args(["-machine", &machine.kind, "-cpu", &machine.cpu, "-smp", &machine.cpus.to_string()]);
+        // With ACPI a box that starts from flash has its power key there, and none in the device tree.
+        qemu.args(["-machine", &format!("{},acpi=off", machine.kind)]);
+        qemu.args(["-cpu", &machine.cpu, "-smp", &machine.cpus.to_string()]);
         qemu.args(["-m", &machine.memory_mib.to_string(), "-nodefaults", "-display", "none"]);
         let mut chips = vec![(1, OWN_FLASH)];
         match self.boot {

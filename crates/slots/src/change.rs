@@ -105,18 +105,19 @@ pub fn mark_good(state: &State, kept: Kept, running: Slot, held: Held) -> Result
     Ok(next)
 }
 
-/// Back to the other slot, with the next boot.
+/// Back to the other slot, with the next boot. `there` is what that holds by its signed manifest, and not by the record: of
+/// what it left the works with the record knows nothing.
 ///
 /// # Errors
 /// [`Refusal::NothingToGoBackTo`]; [`Refusal::Security`] if what is there is older than may be started.
-pub fn roll_back(state: &State, kept: Kept, running: Slot) -> Result<State, Refusal> {
+pub fn roll_back(state: &State, kept: Kept, running: Slot, there: Held) -> Result<State, Refusal> {
     let mut next = *state;
     let pair = next.pair_mut(kept);
     let other = running.other();
     if pair.condition(other) != Condition::Confirmed {
         return Err(Refusal::NothingToGoBackTo);
     }
-    let found = pair.held(other).security;
+    let found = there.security;
     if found < pair.floor {
         return Err(Refusal::Security { found, floor: pair.floor });
     }

@@ -121,7 +121,7 @@ fn the_floor_rises_with_the_good_word_only_and_never_falls() {
     assert_eq!(state.system.floor, 2);
     let older = Refusal::Security { found: 1, floor: 2 };
     assert_eq!(begin_update(&state, SYSTEM, Slot::B, OLD), Err(older));
-    assert_eq!(roll_back(&state, SYSTEM, Slot::B), Err(older));
+    assert_eq!(roll_back(&state, SYSTEM, Slot::B, state.system.held(Slot::A)), Err(older));
     assert_eq!(mark_good(&state, SYSTEM, Slot::A, OLD).unwrap().system.floor, 2);
     assert_eq!(state.firmware.floor, 1);
 }
@@ -130,10 +130,10 @@ fn the_floor_rises_with_the_good_word_only_and_never_falls() {
 fn the_slot_to_fall_back_on_is_not_given_up_while_what_runs_is_on_trial() {
     let state = power_on(&updated()).record.unwrap();
     assert_eq!(begin_update(&state, SYSTEM, Slot::B, NEW), Err(Refusal::OnTrial));
-    let back = roll_back(&state, SYSTEM, Slot::B).unwrap();
+    let back = roll_back(&state, SYSTEM, Slot::B, state.system.held(Slot::A)).unwrap();
     assert_eq!(back.system.condition(Slot::B), Condition::Failed(Failure::RolledBack));
     assert_eq!(power_on(&back).boot, start(Slot::A, false));
-    assert_eq!(roll_back(&back, SYSTEM, Slot::A), Err(Refusal::NothingToGoBackTo));
+    assert_eq!(roll_back(&back, SYSTEM, Slot::A, back.system.held(Slot::B)), Err(Refusal::NothingToGoBackTo));
 }
 
 #[test]

@@ -267,8 +267,8 @@ impl Appliance {
         SocketAddr::from(([127, 0, 0, 1], self.machine.smtp_port))
     }
 
-    /// How large its system is, kernel and initramfs and all, in bytes.
-    pub fn system_bytes(&self) -> u64 {
+    /// How large its kernel and its initramfs are, in bytes.
+    pub fn system_bytes(&self) -> [u64; 2] {
         self.machine.system_bytes().unwrap()
     }
 

@@ -176,12 +176,19 @@ impl Slots {
         Ok(trials)
     }
 
-    /// The other slot of that kind is started next.
+    /// The other slot of that kind is started next. All of it is looked at before: going back to what has rotted would be none.
     pub(super) fn roll_back(&self, software: Software) -> Result<Slot, SlotsError> {
-        let running = self.running.ok_or(SlotsError::NoFirmware)?;
-        let slot = running.of(kept(software));
-        self.state()?.roll_back(kept(software), slot)?;
-        Ok(slot.other())
+        let (keys, running) = self.ready()?;
+        let kept = kept(software);
+        let (slot, other) = (running.of(kept), running.of(kept).other());
+        if self.state()?.pair(kept).condition(other) != Condition::Confirmed {
+            return Err(penstock_slots::Refusal::NothingToGoBackTo.into());
+        }
+        let floor = self.state()?.pair(kept).floor;
+        let bytes = whole(kept, other, &keys)?;
+        let there = verify(&bytes, &keys, kept, &self.board, floor)?.manifest.held;
+        self.state()?.roll_back(kept, slot, there)?;
+        Ok(other)
     }
 
     /// How they stand.

@@ -83,8 +83,8 @@ impl<F: Nor> BootState<F> {
     }
 
     /// Back to the other slot, with the next start.
-    pub(crate) fn roll_back(&mut self, kept: Kept, running: Slot) -> Result<(), SlotsError> {
-        self.append(roll_back(&self.state(), kept, running)?)
+    pub(crate) fn roll_back(&mut self, kept: Kept, running: Slot, there: Held) -> Result<(), SlotsError> {
+        self.append(roll_back(&self.state(), kept, running, there)?)
     }
 
     fn append(&mut self, state: State) -> Result<(), SlotsError> {

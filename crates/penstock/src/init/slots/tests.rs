@@ -343,5 +343,18 @@ fn the_good_word_raises_the_floor_and_what_is_below_is_refused_from_then_on() {
     let refused = take(&state, &rig.slot(Slot::A), &older, Kept::System, facts, |_| {});
     assert_eq!(refused, Err(SlotsError::Rejected(Rejected::Security { found: 4, floor: 5 })));
     // And so is going back to it.
-    assert_eq!(rig.state().roll_back(Kept::System, Slot::B).unwrap_err().code(), "PS-B021");
+    let there = Held { version: 1, security: 4 };
+    assert_eq!(rig.state().roll_back(Kept::System, Slot::B, there).unwrap_err().code(), "PS-B021");
+}
+
+#[test]
+fn there_is_a_way_back_to_what_the_box_left_the_works_with() {
+    let rig = Rig::new();
+    rig.update(&GOOD.bundle()).unwrap();
+    let held = Held { version: 2, security: 1 };
+    rig.state().mark_good(Kept::System, Slot::B, held).unwrap();
+    // The record has never heard of what is in A: its manifest says it.
+    assert_eq!(rig.state().pair(Kept::System).held(Slot::A), Held::default());
+    rig.state().roll_back(Kept::System, Slot::B, Held { version: 1, security: 1 }).unwrap();
+    assert_eq!(rig.starts(), Boot::Slot { slot: Slot::A, is_trial: false });
 }
