@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256, Sha512};
 use crate::board::Board;
 use crate::flash::Software;
 use crate::flat::{Flat, flatten};
+use crate::gzip::gzip;
 use crate::keys::Key;
 use crate::slot::Bundle;
 use crate::{Error, flash, initramfs, sbom};
@@ -46,8 +47,10 @@ pub const SUMS: &str = "SHA256SUMS";
 
 /// How large stage 0 may be, in bytes.
 pub const STAGE0_BYTES_MAX: usize = 128 * 1024;
-/// How large the firmware may be, in bytes.
+/// How large the firmware may be as it stands in flash, compressed, in bytes.
 pub const FIRMWARE_BYTES_MAX: usize = 512 * 1024;
+/// How large it may be in memory, in bytes: as much as stage 0 unpacks.
+const FIRMWARE_FLAT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// What an image is made from.
 #[derive(Clone, Copy, Debug)]
@@ -166,13 +169,21 @@ pub fn build(parts: &Parts<'_>, into: &Path) -> Result<(), Error> {
 fn bare(board: &Board, programs: &Programs<'_>) -> Result<(Vec<u8>, Vec<u8>), Error> {
     let flat = |path: &Path, bytes_max| flatten(path, &read(path)?, bytes_max);
     let stage0 = flat(programs.stage0, STAGE0_BYTES_MAX)?;
-    let Flat { base, bytes } = flat(programs.firmware, FIRMWARE_BYTES_MAX)?;
+    let Flat { base, bytes } = flat(programs.firmware, FIRMWARE_FLAT_BYTES_MAX)?;
     if base != board.memory.firmware_base {
         let reason =
             format!("it runs at {base:#x}, and the board has it at {:#x}", board.memory.firmware_base);
         return Err(Error::Elf { path: programs.firmware.to_owned(), reason });
     }
-    Ok((stage0.bytes, bytes))
+    let firmware = gzip(&bytes);
+    if firmware.len() > FIRMWARE_BYTES_MAX {
+        return Err(Error::TooLarge {
+            what: "the firmware".into(),
+            size_bytes: firmware.len() as u64,
+            room_bytes: FIRMWARE_BYTES_MAX as u64,
+        });
+    }
+    Ok((stage0.bytes, firmware))
 }
 
 /// Writes the bundles, and what changes with their signatures.

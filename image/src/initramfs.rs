@@ -2,11 +2,8 @@
 //!
 //! There is no shell in it and nothing else that runs.
 
-use std::io::Write as _;
-
-use flate2::{Compression, GzBuilder};
-
 use crate::cpio::Archive;
+use crate::gzip::gzip;
 
 /// The users of a box. The daemon and the console run as their own; `penstock init` gives them their numbers.
 const PASSWD: &str = "\
@@ -31,14 +28,6 @@ pub fn pack(penstock: &[u8]) -> Vec<u8> {
     archive.file("etc/passwd", 0o644, PASSWD.as_bytes());
     archive.file("etc/group", 0o644, GROUP.as_bytes());
     gzip(&archive.finish())
-}
-
-/// Compresses without a name and without a time.
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
-    // Writing to memory does not fail; if it did, the archive would be short and the kernel would refuse it.
-    let _ = encoder.write_all(bytes);
-    encoder.finish().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod cpio;
 mod error;
 pub mod flash;
 pub mod flat;
+mod gzip;
 pub mod initramfs;
 pub mod inspect;
 pub mod keys;
