@@ -19,7 +19,10 @@ const NEW: Definition = Definition {
 
 /// Every command that more than one console has, and every one that userland's console has beside those of the command
 /// line. In the order in which the help lists them.
-pub static COMMANDS: &[Definition] = &[
+pub static COMMANDS: &[Definition] = ROWS;
+
+/// The same, for what is made of it when this is compiled.
+pub(crate) const ROWS: &[Definition] = &[
     // --- look
     Definition {
         name: "help",
@@ -284,17 +287,14 @@ Examples:
         about: "The volumes: how they stand, what is on them, whether it is as it was written",
         more: "\
 Examples:
-  spool              how the volumes stand
-  spool list         the mail on them
-  spool show d-17    a message, without its text
-  spool check        read everything and tell what is wrong",
+  spool          how the volumes stand
+  spool check    read everything and tell what is wrong, where Linux runs",
         levels: Levels::UPPER,
         reads: Some(|_| Ok(Command::Spool)),
         ..NEW
     },
     Definition {
         name: "spool list",
-        aliases: &[("queue", Levels::FIRMWARE)],
         group: Group::Spool,
         arguments: "[--from ID] [--limit COUNT]",
         about: "List the mail that is here, oldest first",
@@ -302,21 +302,18 @@ Examples:
 Examples:
   spool list
   spool list --limit 200",
-        levels: Levels::UPPER,
-        reads: Some(|words| words.spool_list()),
+        levels: Levels::USERLAND,
         ..NEW
     },
     Definition {
         name: "spool show",
-        aliases: &[("show", Levels::FIRMWARE)],
         group: Group::Spool,
         arguments: "ID",
         about: "Show a message: envelope, recipients and what happened to it, but nothing of its text",
         more: "\
 Examples:
   spool show d-17",
-        levels: Levels::UPPER,
-        reads: Some(|words| Ok(Command::SpoolShow(words.mail()?))),
+        levels: Levels::USERLAND,
         ..NEW
     },
     Definition {
@@ -326,8 +323,7 @@ Examples:
         more: "\
 Examples:
   spool check",
-        levels: Levels::UPPER,
-        reads: Some(|_| Ok(Command::SpoolCheck)),
+        levels: Levels::USERLAND,
         ..NEW
     },
     Definition {
@@ -451,17 +447,12 @@ Examples:
         arguments: "KEY VALUE",
         about: "Change a setting",
         more: "\
-Linux collects changes, and `config apply` keeps them only if the service is
-well with them. The firmware makes a change at once, and nothing brings back
-what was: that is why it wants the serial number.
+Changes are collected, and `config apply` keeps them only if the service is
+well with them.
 
 Examples:
   config set network.dns_servers 10.0.0.3",
-        levels: Levels::UPPER,
-        typed_back: Some(TypedBack::Serial),
-        reads: Some(|words| {
-            Ok(Command::ConfigSet { key: words.required("KEY")?, value: words.required_rest("VALUE")? })
-        }),
+        levels: Levels::USERLAND,
         ..NEW
     },
     Definition {

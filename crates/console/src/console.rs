@@ -16,9 +16,9 @@ use crate::framed::Framed;
 use crate::help;
 use crate::levels::Level;
 use crate::parse::{Understood, parse};
-use crate::table::{Definition, TypedBack};
+use crate::table::Definition;
 use crate::word::RescueWord;
-use crate::words::Command;
+use crate::words::{Command, Place};
 use crate::xmodem::{Receiver, Step, What};
 
 /// How long nobody may type before the console closes, unless its caller has reasons for another time.
@@ -26,8 +26,6 @@ pub const IDLE_MS: u64 = 5 * 60 * 1000;
 
 /// What has to be typed back is no longer, in bytes.
 const BACK_BYTES_MAX: usize = 64;
-/// What is typed back on a box of which nobody knows the serial number.
-const NO_SERIAL: &str = "no-serial-number";
 /// The question, shown again.
 const ASKED_AGAIN: &str = "Type it: ";
 
@@ -41,9 +39,6 @@ const _: () = assert!(size_of::<Console>() <= 5 * 1024);
 pub trait Machine {
     /// What is before the cursor now, such as `rescue> `: with the `> ` that scripts wait for.
     fn prompt(&self) -> &'static str;
-
-    /// The serial number of the box, if it has one.
-    fn serial(&self) -> Option<&str>;
 
     /// Does what was asked for and writes the answer. Help, `script` and `exit` never come here, and only commands that exist
     /// at the level do. Whoever has to be asked back has been.
@@ -277,12 +272,10 @@ impl Console {
                     Ok(After::Prompt)
                 }
                 Command::Exit => Ok(After::Leave),
-                command => match definition.typed_back {
-                    Some(what) if !is_confirmed => {
-                        return self.ask_back(line, definition, what, command, machine, out);
-                    }
-                    _ => machine.run(command, &mut answer),
-                },
+                Command::Reflash(place) if definition.typed_back.is_some() && !is_confirmed => {
+                    return self.ask_back(line, definition, place, out);
+                }
+                command => machine.run(command, &mut answer),
             },
         };
         let _ = answer.end_line();
@@ -290,27 +283,13 @@ impl Console {
     }
 
     /// Asks for what has to be typed back.
-    fn ask_back(
-        &mut self,
-        line: &Line,
-        definition: &Definition,
-        what: TypedBack,
-        command: Command<'_>,
-        machine: &dyn Machine,
-        out: &mut dyn Write,
-    ) -> Event {
-        let (back, name) = match (what, command) {
-            (TypedBack::Slot, Command::Reflash(place)) => (place.name(), "the name of the slot"),
-            _ => match machine.serial() {
-                Some(serial) => (serial, "the serial number of the box"),
-                None => (NO_SERIAL, NO_SERIAL),
-            },
-        };
+    fn ask_back(&mut self, line: &Line, definition: &Definition, place: Place, out: &mut dyn Write) -> Event {
         let mut answer = Framed::new(out);
-        let _ = write!(answer, "`{}` cannot be undone. To go on type {name}: ", definition.name);
+        let name = definition.name;
+        let _ = write!(answer, "`{name}` cannot be undone. To go on type the name of the slot: ");
         self.back.clear();
-        // One that is too long for that is typed back as far as it is kept, which is long enough to be meant.
-        let _ = back.chars().try_for_each(|character| self.back.push(character));
+        // There is room for every name.
+        let _ = self.back.push_str(place.name());
         self.asked = line.clone();
         (self.state, self.idle_since_ms) = (State::Asked, None);
         Event::Nothing

@@ -61,17 +61,6 @@ pub enum Command<'a> {
     Reflash(Place),
     /// Tell how the volumes stand.
     Spool,
-    /// List the mail, oldest first.
-    SpoolList {
-        /// From this message on.
-        from: Option<Mail>,
-        /// At most so many.
-        limit: u32,
-    },
-    /// Show a message's envelope, and nothing of its text.
-    SpoolShow(Mail),
-    /// Read everything on the volumes.
-    SpoolCheck,
     /// Show interface, addresses and router.
     Net,
     /// Show who of the local network has answered.
@@ -95,13 +84,6 @@ pub enum Command<'a> {
     ConfigShow {
         /// Which.
         key: Option<&'a str>,
-    },
-    /// Change a setting.
-    ConfigSet {
-        /// Which.
-        key: &'a str,
-        /// To what: the rest of the line.
-        value: &'a str,
     },
     /// Lines without prompt and echo, or with. The console does that itself.
     Script {
@@ -151,24 +133,6 @@ impl fmt::Display for Place {
     }
 }
 
-/// A volume that holds mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Volume {
-    /// On the disk: `d-…`.
-    Disk,
-    /// In the NOR flash: `n-…`.
-    Nor,
-}
-
-/// A message by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mail {
-    /// On which volume.
-    pub volume: Volume,
-    /// Its number there.
-    pub number: u64,
-}
-
 /// The partitions of which bytes are shown. The others hold mail, keys and passwords.
 pub const DUMPED: [&str; 7] =
     ["stage0", "boot-state", "scratch", "firmware-a", "firmware-b", "system-a", "system-b"];
@@ -194,11 +158,6 @@ impl<'a> Words<'a> {
 
     pub(crate) fn required(&mut self, what: &str) -> Result<&'a str, Failure> {
         self.next().ok_or_else(|| Failure::new(NOT_UNDERSTOOD, format_args!("{what} is missing")))
-    }
-
-    /// All that is left, which must be something.
-    pub(crate) fn required_rest(&mut self, what: &str) -> Result<&'a str, Failure> {
-        if self.0.is_empty() { self.required(what) } else { Ok(self.rest()) }
     }
 
     /// Nothing may be left.
@@ -242,19 +201,6 @@ impl<'a> Words<'a> {
         })
     }
 
-    pub(crate) fn mail(&mut self) -> Result<Mail, Failure> {
-        let word = self.required("ID")?;
-        let (volume, digits) = match word.split_at_checked(2) {
-            Some(("n-", digits)) => (Volume::Nor, digits),
-            Some(("d-", digits)) => (Volume::Disk, digits),
-            _ => (Volume::Disk, word),
-        };
-        let number = digits.parse().map_err(|_| {
-            Failure::new(NOT_UNDERSTOOD, format_args!("`{word}` is no message; d-17 and n-3 are"))
-        })?;
-        Ok(Mail { volume, number })
-    }
-
     pub(crate) fn partition(&mut self) -> Result<&'static str, Failure> {
         let word = self.required("PARTITION")?;
         DUMPED.into_iter().find(|name| *name == word).ok_or_else(|| {
@@ -272,18 +218,6 @@ impl<'a> Words<'a> {
             "off" => Ok(false),
             word => Err(Failure::new(NOT_UNDERSTOOD, format_args!("on or off, not `{word}`"))),
         }
-    }
-
-    pub(crate) fn spool_list(&mut self) -> Result<Command<'a>, Failure> {
-        let (mut from, mut limit) = (None, 50);
-        while let Some(option) = self.next() {
-            match option {
-                "--from" => from = Some(self.mail()?),
-                "--limit" => limit = self.after("--limit", 1, 1000)?,
-                _ => return Err(unknown(option)),
-            }
-        }
-        Ok(Command::SpoolList { from, limit })
     }
 
     pub(crate) fn ping(&mut self) -> Result<Command<'a>, Failure> {

@@ -164,7 +164,7 @@ fn tab_goes_on_as_far_as_it_is_clear_and_then_shows_what_there_is() {
         (b"boot sy\ta o\t", "boot system-a once"),
         (b"flash d\tbo\t", "flash dump boot-state"),
         (b"help fl\ti\t", "help flash info"),
-        (b"spool l\t", "spool list"),
+        (b"rescue sto\t", "rescue stop"),
         (b"nonsense \t", "nonsense"),
         (b"nonsense\t", "nonsense"),
         (b"status \t", "status"),

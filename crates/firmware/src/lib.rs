@@ -5,7 +5,8 @@
 //! where none starts or stays up it takes the mail itself.
 //!
 //! Everything that only decides, checks or lays out bytes is in modules that the host tests: [`board`], [`tree`], [`plan`],
-//! [`load`], [`decide`], [`kernel`], [`gzip`], [`edit`], [`journal`], [`own`], [`handover`], [`report`], [`show`]. What touches the machine is in
+//! [`load`], [`decide`], [`kernel`], [`gzip`], [`edit`], [`journal`], [`own`], [`handover`], [`report`], [`show`],
+//! [`work`]. What touches the machine is in
 //! `bare`, which exists for bare metal only, and so is `unsafe`. Policy is `penstock-slots`', the spool
 //! `penstock-rescue`'s.
 
@@ -34,6 +35,7 @@ pub mod show;
 #[cfg(test)]
 mod testing;
 pub mod tree;
+pub mod work;
 
 pub use error::Error;
 

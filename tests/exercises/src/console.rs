@@ -24,14 +24,9 @@ impl Machine for Firmware {
         "> "
     }
 
-    fn serial(&self) -> Option<&str> {
-        Some("S-1")
-    }
-
     fn run(&mut self, command: Command<'_>, out: &mut dyn Write) -> Result<After, Failure> {
         assert_eq!(self.coming, None, "{command:?} while a bundle is coming");
         match command {
-            Command::ConfigSet { .. } => self.destroyed += 1,
             Command::Reflash(_) => {
                 (self.destroyed, self.coming) = (self.destroyed + 1, Some(0));
                 return Ok(After::Receive { bytes_max: BUNDLE_BYTES_MAX });

@@ -210,8 +210,6 @@ pub fn typed(random: &mut Random) -> Vec<u8> {
         b"reflash system-b\r",
         b"system-b\r",
         b"reflash system-b\rsystem-b\r",
-        b"config set a.b 1\r",
-        b"S-1\r",
         b"restart\r",
         b"exit\r",
         b"rescue\r",

@@ -16,7 +16,6 @@ pub(crate) struct Fake {
     pub(crate) fails: Option<Failure>,
     /// After a command, the console is left.
     pub(crate) leaves: bool,
-    pub(crate) serial: Option<String>,
     /// What came of a transfer.
     pub(crate) received: Vec<u8>,
     pub(crate) received_bytes: Option<u64>,
@@ -29,10 +28,6 @@ pub(crate) struct Fake {
 impl Machine for Fake {
     fn prompt(&self) -> &'static str {
         "firmware> "
-    }
-
-    fn serial(&self) -> Option<&str> {
-        self.serial.as_deref()
     }
 
     fn run(&mut self, command: Command<'_>, out: &mut dyn Write) -> Result<After, Failure> {
@@ -88,7 +83,7 @@ impl Seat {
 
     /// At one that is closed.
     pub(crate) fn closed(level: Level) -> Self {
-        let machine = Fake { serial: Some("PS-00042".into()), ..Fake::default() };
+        let machine = Fake::default();
         let (screen, events) = (String::new(), Vec::new());
         Self { console: Console::new(level, IDLE_MS), machine, screen, now_ms: 1_000, events }
     }

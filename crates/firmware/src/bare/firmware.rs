@@ -55,7 +55,7 @@ fn choose(
     };
     let floor = state(&journal).system.floor;
     let mut load = |loader: &mut Loader<'_>, slot| {
-        ground::load((begun, banks), loader, (Kept::System, slot), floor, || ear.listen())
+        ground::load((begun, banks), loader, (Kept::System, slot), floor, &mut || ear.listen())
     };
     let decision = decide(&mut journal, Kept::System, from.mailbox, begun.now_s(), |slot| load(loader, slot));
     say_failed(decision.failed);

@@ -21,7 +21,7 @@ pub(super) fn load(
     loader: &mut Loader<'_>,
     (kept, slot): (Kept, Slot),
     floor: u32,
-    pause: impl FnMut(),
+    pause: &mut dyn FnMut(),
 ) -> Result<(), Rejected> {
     let name = slot_name(kept, slot);
     let began = cpu::ticks();

@@ -77,7 +77,7 @@ pub(super) fn run(
     let disk = Disk::open(&begun.machine.virtio).map(RefCell::new);
     let mut taking = Taking::open(begun, banks, disk.as_ref(), identity, why.text());
     taking.start();
-    let lower = Lower::new(begun, banks, loader, from, serial_number);
+    let lower = Lower::new(begun, banks, loader, Some(from), (from.reason, from.mailbox), serial_number);
     let mut upper = Upper { lower, taking, watchdog };
     let next = serve(&mut upper, why);
 

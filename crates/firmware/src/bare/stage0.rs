@@ -1,8 +1,10 @@
 //! Stage 0: picks a firmware, verifies it in memory and starts it. Where there is none it waits for one on the serial line.
 
+use penstock_console::Place;
 use penstock_slots::{Cause, Kept, Mailbox};
 
 use crate::bare::begin::{Begun, say_error, say_failed, say_kept_report, say_reason};
+use crate::bare::commands::{Lower, Next};
 use crate::bare::flash::Banks;
 use crate::bare::ground::{boot_state, load};
 use crate::bare::one_core::OneCore;
@@ -26,7 +28,7 @@ pub fn main(tree_at: u64, reset_ticks: u64) -> ! {
     let banks = Banks::open(1);
     let mut loader = Loader::new(begun.slot_memory());
     let verify = |loader: &mut Loader<'_>, slot, floor| {
-        load((&begun, &banks), loader, (Kept::Firmware, slot), floor, || {})
+        load((&begun, &banks), loader, (Kept::Firmware, slot), floor, &mut || {})
     };
     let decided = boot_state(&banks).map(|mut journal| {
         let floor = state(&journal).firmware.floor;
@@ -50,8 +52,20 @@ pub fn main(tree_at: u64, reset_ticks: u64) -> ! {
         Err(error) => say_error("boot-state", &error),
     }
     say!("stage0: no firmware can be started");
-    stage0_console::run(&begun, &banks, loader);
+    let reason = mailbox.map(|mailbox| mailbox.cause);
+    let mut lower = Lower::new(&begun, &banks, loader, None, (reason, mailbox), None);
+    let next = stage0_console::run(&mut lower);
+    if let Some(Next::BootOnce(Place { slot, .. })) = next {
+        // Not counted: what a person starts by hand says nothing about the slot that the box starts by itself.
+        memory::write_mailbox(&Mailbox { cause: Cause::Firmware, was_trial: true, ..Mailbox::NEW });
+        let told = Handover { slot, is_trial: false, reason, reset_ticks, mailbox: None };
+        let error = leave(&begun, &lower.loader, &told);
+        say_error("boot", &error);
+    }
     memory::write_mailbox(&Mailbox { cause: Cause::Asked, ..Mailbox::NEW });
+    if next == Some(Next::PowerOff) {
+        psci::off();
+    }
     psci::reset()
 }
 

@@ -1,102 +1,127 @@
 //! The console of stage 0: as little as brings a firmware back.
 //!
-//! Its few words are those of the one language (`penstock-console`), and so are its answers; the table with all commands, and
-//! the editor, would not fit beside the rest into 128 KiB.
+//! What can be typed are its rows of the one table (`penstock_console::parse_short`), and what they do is what they do in the
+//! firmware ([`Lower`]); the editor and what explains the commands would not fit beside the rest into 128 KiB.
 
 use core::fmt::{self, Write as _};
 
 use heapless::String;
-use penstock_console::{Failure, IDLE_MS, Place, Receiver, What};
+use penstock_console::{After, Failure, IDLE_MS, Place, Receiver, What, explain_short, parse_short};
 
-use crate::bare::begin::Begun;
-use crate::bare::commands::{Coming, NOT_SO, NOT_THERE, failure};
-use crate::bare::flash::Banks;
-use crate::bare::ground::boot_state;
+use crate::bare::commands::{Lower, NOT_SO, NOT_THERE, Next, failure};
 use crate::bare::serial::Text;
 use crate::bare::{cpu, serial};
-use crate::decide::state;
-use crate::load::Loader;
-use crate::{say, show};
+use crate::say;
+use crate::work::{Stage0Work, Work};
 
 /// The longest line, in bytes.
 const LINE_BYTES_MAX: usize = 64;
-const HELP: &str = "\
-help            List what can be typed
-slots           Tell how the slots stand
-reflash SLOT    Overwrite a slot with a bundle that comes over this line, by XMODEM with CRC
-restart         Start the box again; it does so by itself when nobody types for five minutes";
 
-/// Does what is typed until the box is to start again.
-pub(super) fn run(begun: &Begun, banks: &Banks, mut loader: Loader<'_>) {
+/// Does what is typed until something else is to follow: what, if it is not that the box starts again.
+pub(super) fn run(lower: &mut Lower<'_>) -> Option<Next> {
     say!("\nPenstock, stage 0. `help` lists what can be typed.");
-    while let Some(line) = ask(format_args!("stage0> ")) {
-        let mut words = line.split_ascii_whitespace();
-        let done = match (words.next(), words.next(), words.next()) {
-            (None, ..) => continue,
-            (Some("help" | "?"), None, _) => write(format_args!("{HELP}\n")),
-            (Some("slots" | "status"), None, _) => slots(banks),
-            (Some("reflash"), Some(slot), None) => reflash((begun, banks), &mut loader, slot),
-            (Some("restart" | "reboot" | "boot" | "exit"), None, _) => {
-                say!("OK");
-                return;
-            }
-            _ => Err(failure("PS-K001", "stage 0 does not know that: `help` lists what it does")),
+    let mut line = Typed { is_plain: false };
+    loop {
+        let Some(typed) = line.ask(format_args!("stage0> ")) else {
+            say!("\nNobody types: the box starts again.");
+            return None;
+        };
+        let done = match parse_short(&typed) {
+            Ok(None) => continue,
+            Ok(Some(command)) => match Stage0Work::of(command) {
+                Some(work) => line.run(work, lower),
+                None => Err(failure(NOT_THERE, "stage 0 does not do that")),
+            },
+            Err(failure) => Err(failure),
         };
         match done {
-            Ok(()) => say!("OK"),
+            Ok(after) => {
+                say!("OK");
+                if after == After::Leave {
+                    return lower.next;
+                }
+            }
             Err(failure) => say!("ERR {failure}"),
         }
     }
-    say!("\nNobody types: the box starts again.");
 }
 
 fn write(text: fmt::Arguments<'_>) -> Result<(), Failure> {
     Text.write_fmt(text).map_err(|_| failure(NOT_THERE, "nobody reads this"))
 }
 
-/// Reads a line, with a prompt before it. `None` if nobody types.
-fn ask(prompt: fmt::Arguments<'_>) -> Option<String<LINE_BYTES_MAX>> {
-    let _ = write(prompt);
-    let mut line = String::new();
-    let mut typed_us = cpu::now_us();
-    loop {
-        let Some(byte) = serial::read() else {
-            if cpu::now_us().saturating_sub(typed_us) > IDLE_MS * 1000 {
-                return None;
+/// How lines are typed.
+struct Typed {
+    /// By a program, which wants neither prompt nor echo.
+    is_plain: bool,
+}
+
+impl Typed {
+    /// Reads a line, with a prompt before it. `None` if nobody types.
+    fn ask(&self, prompt: fmt::Arguments<'_>) -> Option<String<LINE_BYTES_MAX>> {
+        let echo = |bytes: &[u8]| {
+            if !self.is_plain {
+                serial::write(bytes);
             }
-            continue;
         };
-        typed_us = cpu::now_us();
-        match byte {
-            b'\r' => {
-                serial::write(b"\r\n");
-                return Some(line);
+        if !self.is_plain {
+            let _ = write(prompt);
+        }
+        let mut line = String::new();
+        let mut typed_us = cpu::now_us();
+        loop {
+            let Some(byte) = serial::read() else {
+                if cpu::now_us().saturating_sub(typed_us) > IDLE_MS * 1000 {
+                    return None;
+                }
+                continue;
+            };
+            typed_us = cpu::now_us();
+            match byte {
+                b'\r' => {
+                    echo(b"\r\n");
+                    return Some(line);
+                }
+                0x08 | 0x7F if line.pop().is_some() => echo(b"\x08 \x08"),
+                b' '..=b'~' if line.push(char::from(byte)).is_ok() => echo(&[byte]),
+                _ => {}
             }
-            0x08 | 0x7F if line.pop().is_some() => serial::write(b"\x08 \x08"),
-            b' '..=b'~' if line.push(char::from(byte)).is_ok() => serial::write(&[byte]),
-            _ => {}
         }
     }
-}
 
-fn slots(banks: &Banks) -> Result<(), Failure> {
-    let journal = boot_state(banks).map_err(|error| failure(error.code(), error))?;
-    show::slots(&state(&journal), &mut Text).map_err(|_| failure(NOT_THERE, "nobody reads this"))
-}
-
-fn reflash(ground: (&Begun, &Banks), loader: &mut Loader<'_>, slot: &str) -> Result<(), Failure> {
-    let place = Place::ALL.into_iter().find(|place| place.name() == slot);
-    let place = place.ok_or_else(|| failure("PS-K001", "that is no slot"))?;
-    let part = ground.1.part(place.name()).map_err(|error| failure(error.code(), error))?;
-    let back = ask(format_args!("`reflash` cannot be undone. To go on type the name of the slot: "));
-    if back.is_none_or(|back| back.trim() != slot) {
-        return Err(failure("PS-K023", "that is not it: nothing was done"));
+    fn run(&mut self, work: Stage0Work<'_>, lower: &mut Lower<'_>) -> Result<After, Failure> {
+        match work {
+            Stage0Work::Help(name) => explain_short(name, &mut Text)?,
+            Stage0Work::Status => {
+                write(format_args!(
+                    "no firmware is started, and no mail is taken; what is on flash stays there\n"
+                ))?;
+                return lower.slots(&mut Text);
+            }
+            Stage0Work::Script(on) => self.is_plain = on,
+            Stage0Work::Exit => return Ok(After::Leave),
+            Stage0Work::Work(Work::Reflash(place)) => {
+                let back = self
+                    .ask(format_args!("`reflash` cannot be undone. To go on type the name of the slot: "));
+                if back.is_none_or(|back| back.trim_ascii() != place.name()) {
+                    return Err(failure("PS-K023", "that is not it: nothing was done"));
+                }
+                return reflash(lower, place);
+            }
+            Stage0Work::Work(work) => return lower.run(work, &mut Text, &mut || {}),
+        }
+        Ok(After::Prompt)
     }
-    say!("Send it now, by XMODEM or YMODEM. Ctrl-C gives up.");
-    let mut coming = Coming { place, len_bytes: 0 };
-    receive(part.size_bytes().min(loader.memory().len()) as u64, |block| coming.take(loader, block))?;
+}
+
+fn reflash(lower: &mut Lower<'_>, place: Place) -> Result<After, Failure> {
+    let After::Receive { bytes_max } = lower.run(Work::Reflash(place), &mut Text, &mut || {})? else {
+        return Ok(After::Prompt);
+    };
+    say!("Send it now, by XMODEM or YMODEM. Ctrl-C twice gives up.");
+    receive(bytes_max, |block| lower.receive(block))?;
     write(format_args!("\n"))?;
-    coming.write(ground, loader, &mut Text, || {})
+    lower.received(&mut Text, &mut || {})
 }
 
 /// Takes a file from the line, block by block.

@@ -8,7 +8,8 @@
 use core::ptr::NonNull;
 
 use aarch64_rt::{
-    ExceptionHandlers, InitialPagetable, RegisterStateRef, exception_handlers, initial_pagetable,
+    DEFAULT_MAIR, DEFAULT_SCTLR, DEFAULT_TCR, ExceptionHandlers, InitialPagetable, RegisterStateRef,
+    enable_mmu, exception_handlers,
 };
 
 use crate::bare::fail::exception;
@@ -57,7 +58,11 @@ pub(crate) const fn device<T>(address: u64) -> NonNull<T> {
 mod table {
     use super::*;
 
-    initial_pagetable!(InitialPagetable(map()));
+    // As `initial_pagetable!` has it, but in a section of its own: the linker script has a place for it.
+    // SAFETY: the script places `.pagetable` as what it is, data that nobody writes, and nothing else is in it.
+    #[unsafe(link_section = ".pagetable")]
+    static TABLE: InitialPagetable = InitialPagetable(map());
+    enable_mmu!(TABLE, DEFAULT_MAIR, DEFAULT_SCTLR, DEFAULT_TCR);
 }
 
 struct Exceptions;

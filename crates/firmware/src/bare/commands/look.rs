@@ -1,21 +1,19 @@
 //! Looking: what the machine is, how it stands, what is in its flash.
 
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-use crc::{CRC_32_ISCSI, Crc, Table};
 use embedded_storage::nor_flash::ReadNorFlash as _;
-use penstock_console::{Command, Failure};
+use penstock_console::{Failure, Report};
 
 use super::lower::said;
 use super::{NOT_READ_BACK, NOT_THERE, Upper, failure, lost};
 use crate::bare::{fail, memory, serial};
 use crate::board::{BOARD, ERASE_BYTES};
 use crate::show;
+use crate::work::Work;
 
-const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
 /// How much of the scratch sector is written, in bytes.
 const TEST_BYTES: usize = 4096;
 
@@ -176,18 +174,17 @@ pub(super) fn config(upper: &Upper<'_>, key: Option<&str>, out: &mut dyn Write) 
 }
 
 pub(super) fn report(upper: &mut Upper<'_>, out: &mut dyn Write) -> Done {
-    let mut text = String::new();
-    for (title, command) in
-        [("version", Command::Version), ("why", Command::Why), ("state dump", Command::StateDump)]
-    {
-        writeln!(text, "[{title}]").map_err(lost)?;
-        if let Some(Err(failure)) = upper.lower.run(command, &mut text, || {}) {
-            writeln!(text, "{failure}").map_err(lost)?;
+    let mut report = Report::begin(out).map_err(lost)?;
+    for (title, work) in [("version", Work::Version), ("why", Work::Why), ("state dump", Work::StateDump)] {
+        writeln!(report, "--- {title}").map_err(lost)?;
+        if let Err(failure) = upper.lower.run(work, &mut report, &mut || {}) {
+            writeln!(report, "{failure}").map_err(lost)?;
         }
     }
     type Section<'a> = (&'a str, fn(&Upper<'_>, &mut dyn Write) -> Done);
-    let sections: [Section<'_>; 6] = [
+    let sections: [Section<'_>; 7] = [
         ("status", status),
+        ("counters", counters),
         ("dt", machine),
         ("mem", heap),
         ("clock", clock),
@@ -195,14 +192,13 @@ pub(super) fn report(upper: &mut Upper<'_>, out: &mut dyn Write) -> Done {
         ("config show", |upper, out| config(upper, None, out)),
     ];
     for (title, section) in sections {
-        writeln!(text, "[{title}]").map_err(lost)?;
-        if let Err(failure) = section(upper, &mut text) {
-            writeln!(text, "{failure}").map_err(lost)?;
+        writeln!(report, "--- {title}").map_err(lost)?;
+        if let Err(failure) = section(upper, &mut report) {
+            writeln!(report, "{failure}").map_err(lost)?;
         }
+        upper.feed_watchdog();
     }
-    writeln!(text, "[journal]").map_err(lost)?;
-    serial::newest(usize::MAX, &mut text).map_err(lost)?;
-    writeln!(out, "----- penstock report, {} bytes", text.len()).map_err(lost)?;
-    out.write_str(&text).map_err(lost)?;
-    writeln!(out, "----- CRC-32C {:08x}", CRC.checksum(text.as_bytes())).map_err(lost)
+    writeln!(report, "--- journal").map_err(lost)?;
+    serial::newest(usize::MAX, &mut report).map_err(lost)?;
+    report.end().map_err(lost)
 }

@@ -1,21 +1,23 @@
 //! Slots, boot state, and leaving.
 
 use alloc::vec;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
-use penstock_console::{After, Command, Failure, Place};
-use penstock_slots::{Condition, Kept, Sectors as _, put_on_trial};
+use penstock_console::{After, Failure, Place};
+use penstock_slots::{Cause, Condition, Journal, Kept, Mailbox, Sectors as _, put_on_trial};
 
 use super::reflash::Coming;
 use super::{NOT_SO, NOT_THERE, Next, failure, lost};
 use crate::bare::begin::Begun;
-use crate::bare::flash::Banks;
+use crate::bare::flash::{Banks, Chips};
 use crate::bare::ground::{boot_state, load};
 use crate::bare::{fail, memory};
 use crate::board::BOARD;
 use crate::decide::state;
 use crate::handover::{Handover, reason_name};
 use crate::load::Loader;
+use crate::part::Part;
+use crate::work::Work;
 use crate::{Error, VERSION, show};
 
 /// What it works on.
@@ -23,8 +25,10 @@ pub(in crate::bare) struct Lower<'a> {
     pub(in crate::bare) begun: &'a Begun,
     pub(in crate::bare) banks: &'a Banks,
     pub(in crate::bare) loader: Loader<'a>,
-    /// What stage 0 decided, or what it knows.
-    pub(in crate::bare) from: Handover,
+    /// What stage 0 told; nothing in stage 0 itself.
+    pub(in crate::bare) from: Option<Handover>,
+    /// What caused the last reset, and what it left in memory.
+    pub(in crate::bare) reset: (Option<Cause>, Option<Mailbox>),
     pub(in crate::bare) serial: Option<penstock_identity::Serial>,
     /// What is to follow, once a command has left the console.
     pub(in crate::bare) next: Option<Next>,
@@ -36,33 +40,36 @@ impl<'a> Lower<'a> {
         begun: &'a Begun,
         banks: &'a Banks,
         loader: Loader<'a>,
-        from: Handover,
+        from: Option<Handover>,
+        reset: (Option<Cause>, Option<Mailbox>),
         serial: Option<penstock_identity::Serial>,
     ) -> Self {
-        Self { begun, banks, loader, from, serial, next: None, coming: None }
+        Self { begun, banks, loader, from, reset, serial, next: None, coming: None }
     }
 
-    /// Does a command, if it is one of these. `pause` is called while it takes long.
+    /// Does a command. `pause` is called while it takes long.
     pub(in crate::bare) fn run(
         &mut self,
-        command: Command<'_>,
+        work: Work,
         out: &mut dyn Write,
-        pause: impl FnMut(),
-    ) -> Option<Result<After, Failure>> {
-        Some(match command {
-            Command::Version => self.version(out),
-            Command::Why => self.why(out),
-            Command::Slots => self.slots(out),
-            Command::Verify(place) => self.verify(place, out, pause),
-            Command::Boot(place) => self.boot(place),
-            Command::Trial(place) => self.put_on_trial(place, out, true, pause),
-            Command::ResetTries(place) => self.reset_tries(place, out, pause),
-            Command::Reflash(place) => self.reflash(place),
-            Command::StateDump => self.state_dump(out),
-            Command::Restart => Ok(self.leave(Next::Restart)),
-            Command::PowerOff => Ok(self.leave(Next::PowerOff)),
-            _ => return None,
-        })
+        pause: &mut dyn FnMut(),
+    ) -> Result<After, Failure> {
+        match work {
+            Work::Version => told(self.version(out)),
+            Work::Why => {
+                told(self.why(out))?;
+                self.slots(out)
+            }
+            Work::Slots => self.slots(out),
+            Work::Verify(place) => self.verify(place, out, pause),
+            Work::Boot(place) => self.boot(place),
+            Work::Trial(place) => self.put_on_trial(place, out, true, pause),
+            Work::ResetTries(place) => self.reset_tries(place, out, pause),
+            Work::Reflash(place) => self.reflash(place),
+            Work::StateDump => self.state_dump(out),
+            Work::Restart => Ok(self.leave(Next::Restart)),
+            Work::PowerOff => Ok(self.leave(Next::PowerOff)),
+        }
     }
 
     const fn leave(&mut self, next: Next) -> After {
@@ -70,54 +77,56 @@ impl<'a> Lower<'a> {
         After::Leave
     }
 
-    fn version(&self, out: &mut dyn Write) -> Result<After, Failure> {
-        let serial = self.serial.as_ref().map_or("none yet", penstock_identity::Serial::as_str);
-        writeln!(out, "{} {VERSION}, from slot {}", fail::program(), self.from.slot.letter())
-            .map_err(lost)?;
-        writeln!(out, "board {} revision {}, serial number {serial}", BOARD.name, BOARD.revision)
-            .map_err(lost)?;
-        writeln!(out, "runs for {} s", fail::since_reset_ms() / 1000).map_err(lost)?;
-        Ok(After::Prompt)
+    fn version(&self, out: &mut dyn Write) -> fmt::Result {
+        writeln!(out, "{} {VERSION}", fail::program())?;
+        writeln!(out, "board {} revision {}", BOARD.name, BOARD.revision)?;
+        if let Some(from) = &self.from {
+            let serial = self.serial.as_ref().map_or("none yet", penstock_identity::Serial::as_str);
+            writeln!(out, "from slot {}, serial number {serial}", from.slot.letter())?;
+        }
+        writeln!(out, "runs for {} s", fail::since_reset_ms() / 1000)
     }
 
-    fn why(&self, out: &mut dyn Write) -> Result<After, Failure> {
-        let mailbox = self.from.mailbox;
-        writeln!(out, "the last reset: {}", reason_name(self.from.reason)).map_err(lost)?;
+    fn why(&self, out: &mut dyn Write) -> fmt::Result {
+        let (reason, mailbox) = self.reset;
+        writeln!(out, "the last reset: {}", reason_name(reason))?;
         if let Some(mailbox) = mailbox {
             let (resets, turn) = (mailbox.resets, mailbox.turn);
-            writeln!(out, "failures in a row before it: {resets}; turns of the rescue: {turn}")
-                .map_err(lost)?;
+            writeln!(out, "failures in a row before it: {resets}; turns of the rescue: {turn}")?;
         }
-        self.slots(out)?;
         memory::with_kept_report(|report| match report {
             Some(report) => writeln!(out, "the report of the last failure of the firmware:\n{report}"),
             None => writeln!(out, "no failure of the firmware is known"),
         })
-        .map_err(lost)?;
-        Ok(After::Prompt)
     }
 
     pub(in crate::bare) fn slots(&self, out: &mut dyn Write) -> Result<After, Failure> {
-        let journal = boot_state(self.banks).map_err(said)?;
-        if journal.newest().is_none() {
-            let what =
-                if journal.is_corrupt() { "all records are damaged" } else { "nothing was recorded yet" };
-            writeln!(out, "boot state: {what}, so that defaults hold").map_err(lost)?;
-        }
-        show::slots(&state(&journal), out).map_err(lost)?;
-        Ok(After::Prompt)
+        let journal = self.journal()?;
+        let mut tell = || {
+            if journal.newest().is_none() {
+                let what =
+                    if journal.is_corrupt() { "all records are damaged" } else { "nothing was recorded yet" };
+                writeln!(out, "boot state: {what}, so that defaults hold")?;
+            }
+            show::slots(&state(&journal), out)
+        };
+        told(tell())
+    }
+
+    fn journal(&self) -> Result<Journal<Part<'a, Chips>>, Failure> {
+        boot_state(self.banks).map_err(said)
     }
 
     fn verify(
         &mut self,
         place: Option<Place>,
         out: &mut dyn Write,
-        mut pause: impl FnMut(),
+        pause: &mut dyn FnMut(),
     ) -> Result<After, Failure> {
         let all = Place::ALL;
         let mut failed = None;
         for place in all.into_iter().filter(|any| place.is_none_or(|one| one == *any)) {
-            match self.load(place, &mut pause) {
+            match self.load(place, pause) {
                 Ok(()) => writeln!(out, "{place} may be started"),
                 Err(failure) => {
                     let written = writeln!(out, "{place}: {failure}");
@@ -134,19 +143,23 @@ impl<'a> Lower<'a> {
     }
 
     /// Reads a slot and verifies it.
-    fn load(&mut self, place: Place, pause: impl FnMut()) -> Result<(), Failure> {
+    fn load(&mut self, place: Place, pause: &mut dyn FnMut()) -> Result<(), Failure> {
         let Place { kept, slot } = place;
-        let floor = boot_state(self.banks).map_or(0, |journal| state(&journal).pair(kept).floor);
+        let floor = self.journal().map_or(0, |journal| state(&journal).pair(kept).floor);
         load((self.begun, self.banks), &mut self.loader, (kept, slot), floor, pause)
             .map_err(|rejected| failure(rejected.code(), rejected))
     }
 
     fn boot(&mut self, place: Option<Place>) -> Result<After, Failure> {
         let Some(place) = place else { return Ok(self.leave(Next::Boot)) };
-        if place.kept == Kept::Firmware {
-            return Err(failure(NOT_THERE, "firmware is started by stage 0: try it with `trial`"));
+        match (place.kept, self.from) {
+            (Kept::Firmware, Some(_)) => {
+                return Err(failure(NOT_THERE, "firmware is started by stage 0: try it with `trial`"));
+            }
+            (Kept::System, None) => return Err(failure(NOT_THERE, "stage 0 starts firmware alone")),
+            _ => {}
         }
-        self.load(place, || {})?;
+        self.load(place, &mut || {})?;
         Ok(self.leave(Next::BootOnce(place)))
     }
 
@@ -154,9 +167,9 @@ impl<'a> Lower<'a> {
         &mut self,
         place: Place,
         out: &mut dyn Write,
-        pause: impl FnMut(),
+        pause: &mut dyn FnMut(),
     ) -> Result<After, Failure> {
-        let journal = boot_state(self.banks).map_err(said)?;
+        let journal = self.journal()?;
         match state(&journal).pair(place.kept).condition(place.slot) {
             Condition::Failed(_) | Condition::Trial { .. } => self.put_on_trial(place, out, false, pause),
             Condition::Confirmed => Err(failure(NOT_SO, "it is confirmed, and needs no tries")),
@@ -169,11 +182,11 @@ impl<'a> Lower<'a> {
         place: Place,
         out: &mut dyn Write,
         is_preferred: bool,
-        pause: impl FnMut(),
+        pause: &mut dyn FnMut(),
     ) -> Result<After, Failure> {
         self.load(place, pause)?;
         let held = self.loader.loaded().map(|(_, manifest)| manifest.held).unwrap_or_default();
-        let mut journal = boot_state(self.banks).map_err(said)?;
+        let mut journal = self.journal()?;
         let next = put_on_trial(&state(&journal), place.kept, place.slot, held, is_preferred);
         journal.append(&next).map_err(|error| failure(error.code(), error))?;
         self.slots(out)
@@ -194,7 +207,7 @@ impl<'a> Lower<'a> {
     pub(in crate::bare) fn received(
         &mut self,
         out: &mut dyn Write,
-        pause: impl FnMut(),
+        pause: &mut dyn FnMut(),
     ) -> Result<After, Failure> {
         let coming = self.coming.take().ok_or_else(|| failure(NOT_SO, "nothing was to come"))?;
         coming.write((self.begun, self.banks), &mut self.loader, out, pause)?;
@@ -214,6 +227,11 @@ impl<'a> Lower<'a> {
         }
         Ok(After::Prompt)
     }
+}
+
+fn told(written: fmt::Result) -> Result<After, Failure> {
+    written.map_err(lost)?;
+    Ok(After::Prompt)
 }
 
 pub(super) fn said(error: Error) -> Failure {

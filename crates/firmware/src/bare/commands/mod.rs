@@ -10,7 +10,7 @@ use core::fmt;
 use penstock_console::{Failure, Place};
 
 pub(super) use lower::Lower;
-pub(super) use reflash::Coming;
+
 pub(super) use upper::Upper;
 
 /// What follows when the console was left by a command.

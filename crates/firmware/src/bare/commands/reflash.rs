@@ -18,14 +18,14 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// A bundle on its way.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::bare) struct Coming {
-    pub(in crate::bare) place: Place,
-    pub(in crate::bare) len_bytes: usize,
+pub(super) struct Coming {
+    pub(super) place: Place,
+    pub(super) len_bytes: usize,
 }
 
 impl Coming {
     /// Takes the next bytes.
-    pub(in crate::bare) fn take(&mut self, loader: &mut Loader<'_>, block: &[u8]) -> Result<(), Failure> {
+    pub(super) fn take(&mut self, loader: &mut Loader<'_>, block: &[u8]) -> Result<(), Failure> {
         let end = self.len_bytes + block.len();
         let room = loader.memory().get_mut(self.len_bytes..end);
         room.ok_or_else(|| failure("PS-X004", "what was sent is longer than the slot"))?
@@ -36,12 +36,12 @@ impl Coming {
 
     /// Verifies what came and writes it to its slot. Until all of that reads back the slot is
     /// nothing, and then it is on trial.
-    pub(in crate::bare) fn write(
+    pub(super) fn write(
         self,
         (begun, banks): (&Begun, &Banks),
         loader: &mut Loader<'_>,
         out: &mut dyn Write,
-        mut pause: impl FnMut(),
+        pause: &mut dyn FnMut(),
     ) -> Result<(), Failure> {
         let Place { kept, slot } = self.place;
         let said = |error: crate::Error| failure(error.code(), error);
@@ -85,7 +85,7 @@ impl Coming {
         let other = (kept, slot.other());
         let needs_trial = kept == Kept::System
             || now.pair(kept).condition(slot.other()) == Condition::Confirmed
-                && load((begun, banks), loader, other, floor, &mut pause).is_ok();
+                && load((begun, banks), loader, other, floor, pause).is_ok();
         let next = if needs_trial {
             put_on_trial(&now, kept, slot, held, true)
         } else {

@@ -7,6 +7,7 @@ use penstock_console::{After, Command, Failure, Machine};
 use super::{Lower, NEEDS_LINUX, NOT_THERE, failure, look};
 use crate::bare::taking::Taking;
 use crate::bare::watchdog::Watchdog;
+use crate::work::Work;
 
 /// What it works on.
 pub(in crate::bare) struct Upper<'a> {
@@ -61,15 +62,11 @@ impl Machine for Upper<'_> {
         if self.taking.is_running() { "rescue> " } else { "firmware> " }
     }
 
-    fn serial(&self) -> Option<&str> {
-        self.lower.serial.as_ref().map(penstock_identity::Serial::as_str)
-    }
-
     fn run(&mut self, command: Command<'_>, out: &mut dyn Write) -> Result<After, Failure> {
         let Self { lower, watchdog, .. } = self;
-        let feed = || watchdog.as_ref().map_or((), Watchdog::feed);
-        if let Some(done) = lower.run(command, out, feed) {
-            return done;
+        let mut feed = || watchdog.as_ref().map_or((), Watchdog::feed);
+        if let Some(work) = Work::of(command) {
+            return lower.run(work, out, &mut feed);
         }
         match command {
             Command::RescueStart => self.start(),
@@ -87,7 +84,7 @@ impl Machine for Upper<'_> {
 
     fn received(&mut self, _: u64, out: &mut dyn Write) -> Result<After, Failure> {
         let Self { lower, watchdog, .. } = self;
-        lower.received(out, || watchdog.as_ref().map_or((), Watchdog::feed))
+        lower.received(out, &mut || watchdog.as_ref().map_or((), Watchdog::feed))
     }
 
     fn receive_ended(&mut self) {
