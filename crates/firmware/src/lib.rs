@@ -6,7 +6,7 @@
 //!
 //! Everything that only decides, checks or lays out bytes is in modules that the host tests: [`board`], [`tree`], [`plan`],
 //! [`load`], [`decide`], [`kernel`], [`gzip`], [`edit`], [`journal`], [`own`], [`handover`], [`report`], [`show`],
-//! [`work`]. What touches the machine is in
+//! [`work`], [`hops`]. What touches the machine is in
 //! `bare`, which exists for bare metal only, and so is `unsafe`. Policy is `penstock-slots`', the spool
 //! `penstock-rescue`'s.
 
@@ -24,6 +24,7 @@ pub mod edit;
 mod error;
 pub mod gzip;
 pub mod handover;
+pub mod hops;
 pub mod journal;
 pub mod kernel;
 pub mod load;

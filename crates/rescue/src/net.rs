@@ -18,6 +18,8 @@ use smoltcp::socket::{dhcpv4, tcp};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Address, Ipv4Cidr, Ipv6Address};
 
+use crate::neighbours::{Listening, Neighbour, Neighbours};
+use crate::probe::{Answer, Prober, Question, Unasked};
 use crate::site::Source;
 use crate::{SESSIONS_MAX, SOCKETS};
 
@@ -80,6 +82,8 @@ pub(crate) struct Net {
     ports: heapless::Vec<u16, PORTS_MAX>,
     dhcp: Option<SocketHandle>,
     is_open: bool,
+    prober: Prober,
+    neighbours: Neighbours,
     pub(crate) counters: NetCounters,
 }
 
@@ -106,8 +110,9 @@ impl Net {
         config.slaac = network.router_advertisements;
         let mut interface = Interface::new(config, device, now);
         configure(&mut interface, network, mac);
-        let mut sockets = SocketSet::new(Vec::with_capacity(SOCKETS + 1));
+        let mut sockets = SocketSet::new(Vec::with_capacity(SOCKETS + 3));
         let slots = (0..SOCKETS).map(|_| Slot::new(&mut sockets)).collect();
+        let prober = Prober::new(&mut sockets, seed);
         let dhcp = network.dhcp.then(|| sockets.add(dhcpv4::Socket::new()));
         if let Some(lease) =
             lease.filter(|lease| network.dhcp && IpCidr::from(lease.address).address().is_unicast())
@@ -121,12 +126,37 @@ impl Net {
                 let _ = ports.push(port);
             }
         }
-        Self { interface, sockets, slots, ports, dhcp, is_open: true, counters: NetCounters::default() }
+        Self {
+            interface,
+            sockets,
+            slots,
+            ports,
+            dhcp,
+            is_open: true,
+            prober,
+            neighbours: Neighbours::default(),
+            counters: NetCounters::default(),
+        }
     }
 
     /// The addresses of the box.
     pub(crate) fn addresses(&self) -> &[IpCidr] {
         self.interface.ip_addrs()
+    }
+
+    /// Asks the network something.
+    pub(crate) fn ask(&mut self, question: Question, now: Instant) -> Result<(), Unasked> {
+        self.prober.ask(&mut self.interface, &mut self.sockets, question, now)
+    }
+
+    /// How what was asked last stands.
+    pub(crate) fn answer(&mut self, now: Instant) -> Answer<'_> {
+        self.prober.answer(&mut self.sockets, now)
+    }
+
+    /// Who of the local network has said its address.
+    pub(crate) fn neighbours(&self) -> &[Neighbour] {
+        self.neighbours.all()
     }
 
     /// How many connections are about to begin.
@@ -140,7 +170,8 @@ impl Net {
         self.interface.poll_maintenance(now);
         self.give_back(now);
         for _ in 0..INGRESS_PACKETS {
-            match self.interface.poll_ingress_single(now, device, &mut self.sockets) {
+            let mut listening = Listening { device, neighbours: &mut self.neighbours };
+            match self.interface.poll_ingress_single(now, &mut listening, &mut self.sockets) {
                 PollIngressSingleResult::None => {
                     self.ask_for_address();
                     return false;

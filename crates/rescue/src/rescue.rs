@@ -19,7 +19,9 @@ use crate::clock::{Clock, WallClock};
 use crate::connection::{Connection, Went};
 use crate::envelope::SpoolEnvelope;
 use crate::intake::Shared;
+use crate::neighbours::Neighbour;
 use crate::net::{Lease, Net, Place};
+use crate::probe::{Answer, Question, Unasked};
 use crate::site::{Site, Source};
 use crate::status::{Counters, Mode, Status, VolumeStatus};
 use crate::trouble::Trouble;
@@ -142,6 +144,25 @@ impl<D: Medium, N: Medium> Rescue<D, N> {
     /// Closes the volumes, so that the next mount finds a clean stop.
     pub fn close(self) {
         self.volumes.close();
+    }
+
+    /// Asks the network something, for somebody at the console. [`poll`](Self::poll) goes on as always until
+    /// [`answer`](Self::answer) has it; what was asked before is over.
+    ///
+    /// # Errors
+    /// When there is no network, or no address to ask from.
+    pub fn ask(&mut self, question: Question, now: Instant) -> Result<(), Unasked> {
+        self.service.as_mut().map_err(|_| Unasked::NoNetwork)?.net.ask(question, now)
+    }
+
+    /// How what was asked last stands. An answer is given once.
+    pub fn answer(&mut self, now: Instant) -> Answer<'_> {
+        self.service.as_mut().map_or(Answer::Silent, |service| service.net.answer(now))
+    }
+
+    /// The machines of the local network that have said their IPv4 address since the start.
+    pub fn neighbours(&self) -> &[Neighbour] {
+        self.service.as_ref().map_or(&[], |service| service.net.neighbours())
     }
 
     /// How it stands.

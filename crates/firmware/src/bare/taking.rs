@@ -7,7 +7,7 @@ use penstock_flash::nor::Nor;
 use penstock_identity::Identity;
 use penstock_rescue::smoltcp::time::Instant;
 use penstock_rescue::smoltcp::wire::Ipv4Cidr;
-use penstock_rescue::{Lease, Mode, Rescue, Start, Status, WallClock};
+use penstock_rescue::{Answer, Lease, Mode, Neighbour, Question, Rescue, Start, Status, Unasked, WallClock};
 use penstock_settings::LentAddress;
 
 use crate::bare::begin::{Begun, say_error};
@@ -145,6 +145,21 @@ impl<'a> Taking<'a> {
     /// How it stands, if it was started.
     pub(super) fn status(&self) -> Option<Status<'_>> {
         self.rescue.as_ref().map(|rescue| rescue.status())
+    }
+
+    /// Asks the network something.
+    pub(super) fn ask(&mut self, question: Question) -> Result<(), Unasked> {
+        self.rescue.as_mut().ok_or(Unasked::NoNetwork)?.ask(question, now())
+    }
+
+    /// How what was asked last stands.
+    pub(super) fn answer(&mut self) -> Answer<'_> {
+        self.rescue.as_mut().map_or(Answer::Silent, |rescue| rescue.answer(now()))
+    }
+
+    /// Who of the local network has said its address.
+    pub(super) fn neighbours(&self) -> &[Neighbour] {
+        self.rescue.as_ref().map_or(&[], |rescue| rescue.neighbours())
     }
 
     /// The text of the settings.

@@ -19,7 +19,7 @@ use penstock_rescue::smoltcp::phy::Device as _;
 use penstock_rescue::smoltcp::socket::tcp;
 use penstock_rescue::smoltcp::time::{Duration, Instant};
 use penstock_rescue::smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
-use penstock_rescue::{Rescue, Start, WallClock};
+use penstock_rescue::{Answer, Question, Rescue, Start, Unasked, WallClock};
 use penstock_spool::{Buffers, MessageId, MountOptions, Spool, format};
 
 use client::{Client, Mail, Raw};
@@ -152,6 +152,28 @@ impl<D: Medium, N: Medium> World<D, N> {
         let handle = self.connect_to(IpAddress::v4(SERVER[0], SERVER[1], SERVER[2], SERVER[3]), rx_bytes);
         self.raws.push((handle, raw));
         self.raws.len() - 1
+    }
+
+    /// Has a server of its own listen on the other machine, which says what it was told to who connects. Gives its number.
+    pub(crate) fn serve(&mut self, port: u16, raw: Raw) -> usize {
+        let buffer = |bytes: usize| tcp::SocketBuffer::new(vec![0; bytes]);
+        let mut socket = tcp::Socket::new(buffer(4096), buffer(4096));
+        socket.listen(port).unwrap();
+        self.raws.push((self.sockets.add(socket), raw));
+        self.raws.len() - 1
+    }
+
+    /// Has the rescue ask, and gives its answer: as text, since it is the rescue's own.
+    pub(crate) fn ask(&mut self, question: Question) -> Result<String, Unasked> {
+        self.rescue.ask(question, self.now)?;
+        loop {
+            self.due = self.now;
+            self.step();
+            match self.rescue.answer(self.now) {
+                Answer::Waiting => {}
+                answer => return Ok(format!("{answer:?}")),
+            }
+        }
     }
 
     pub(crate) fn of_client(&self, number: usize) -> &Client {

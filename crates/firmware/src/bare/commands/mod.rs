@@ -2,6 +2,7 @@
 
 mod look;
 mod lower;
+mod network;
 mod reflash;
 mod upper;
 
@@ -31,8 +32,6 @@ pub(super) fn failure(code: &'static str, error: impl fmt::Display) -> Failure {
     Failure::new(code, error)
 }
 
-/// This needs what only Linux has.
-pub(super) const NEEDS_LINUX: &str = "PS-W030";
 /// What it needs is not there.
 pub(super) const NOT_THERE: &str = "PS-W031";
 /// The slot does not stand so that this could be done.

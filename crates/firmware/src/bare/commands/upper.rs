@@ -4,7 +4,7 @@ use core::fmt::Write;
 
 use penstock_console::{After, Command, Failure, Machine};
 
-use super::{Lower, NEEDS_LINUX, NOT_THERE, failure, look};
+use super::{Lower, NOT_THERE, failure, look, network};
 use crate::bare::taking::Taking;
 use crate::bare::watchdog::Watchdog;
 use crate::work::Work;
@@ -24,7 +24,7 @@ impl Upper<'_> {
         }
     }
 
-    fn look(&mut self, command: Command<'_>, out: &mut dyn Write) -> Result<After, Failure> {
+    fn work(&mut self, command: Command<'_>, out: &mut dyn Write) -> Result<(), Failure> {
         match command {
             Command::Status => look::status(self, out),
             Command::Journal { lines } => look::journal(lines, out),
@@ -40,17 +40,38 @@ impl Upper<'_> {
             Command::Spool | Command::Net => look::status(self, out),
             Command::Report => look::report(self, out),
             Command::ConfigShow { key } => look::config(self, key, out),
-            _ => Err(failure(NEEDS_LINUX, "this needs Linux: `boot` goes there")),
+            Command::Arp => network::arp(self, out),
+            Command::Ping { host, count } => network::ping(self, (host, count), out),
+            Command::Smtp => network::smtp(self, out),
+            Command::RescueStart => self.start(),
+            Command::RescueStop => {
+                self.taking.stop();
+                Ok(())
+            }
+            // What stage 0 does as well, and what the console does itself, comes nowhere near this.
+            Command::Help(_)
+            | Command::Script { .. }
+            | Command::Exit
+            | Command::Version
+            | Command::Why
+            | Command::Slots
+            | Command::Verify(_)
+            | Command::Boot(_)
+            | Command::Trial(_)
+            | Command::ResetTries(_)
+            | Command::Reflash(_)
+            | Command::StateDump
+            | Command::Restart
+            | Command::PowerOff => Err(failure(NOT_THERE, "the firmware does not do that")),
         }
-        .map(|()| After::Prompt)
     }
 
-    fn start(&mut self) -> Result<After, Failure> {
+    fn start(&mut self) -> Result<(), Failure> {
         if !self.taking.is_running() {
             self.taking.start();
         }
         if self.taking.status().is_some() {
-            Ok(After::Prompt)
+            Ok(())
         } else {
             Err(failure(NOT_THERE, "there is no network interface"))
         }
@@ -68,14 +89,7 @@ impl Machine for Upper<'_> {
         if let Some(work) = Work::of(command) {
             return lower.run(work, out, &mut feed);
         }
-        match command {
-            Command::RescueStart => self.start(),
-            Command::RescueStop => {
-                self.taking.stop();
-                Ok(After::Prompt)
-            }
-            _ => self.look(command, out),
-        }
+        self.work(command, out).map(|()| After::Prompt)
     }
 
     fn receive(&mut self, block: &[u8]) -> Result<(), Failure> {
