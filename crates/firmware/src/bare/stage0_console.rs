@@ -16,6 +16,8 @@ use crate::work::{Stage0Work, Work};
 
 /// The longest line, in bytes.
 const LINE_BYTES_MAX: usize = 64;
+/// Gives a line up.
+const CTRL_C: u8 = 3;
 
 /// Does what is typed until something else is to follow: what, if it is not that the box starts again.
 pub(super) fn run(lower: &mut Lower<'_>) -> Option<Next> {
@@ -26,16 +28,10 @@ pub(super) fn run(lower: &mut Lower<'_>) -> Option<Next> {
             say!("\nNobody types: the box starts again.");
             return None;
         };
-        let done = match parse_short(&typed) {
-            Ok(None) => continue,
-            Ok(Some(command)) => match Stage0Work::of(command) {
-                Some(work) => line.run(work, lower),
-                None => Err(failure(NOT_THERE, "stage 0 does not do that")),
-            },
-            Err(failure) => Err(failure),
-        };
+        let done = typed.and_then(|typed| line.answer(&typed, lower));
         match done {
-            Ok(after) => {
+            Ok(None) => {}
+            Ok(Some(after)) => {
                 say!("OK");
                 if after == After::Leave {
                     return lower.next;
@@ -57,8 +53,8 @@ struct Typed {
 }
 
 impl Typed {
-    /// Reads a line, with a prompt before it. `None` if nobody types.
-    fn ask(&self, prompt: fmt::Arguments<'_>) -> Option<String<LINE_BYTES_MAX>> {
+    /// Reads a line, with a prompt before it. `None` if nobody types. One that came damaged, or is too long, is not done.
+    fn ask(&self, prompt: fmt::Arguments<'_>) -> Option<Result<String<LINE_BYTES_MAX>, Failure>> {
         let echo = |bytes: &[u8]| {
             if !self.is_plain {
                 serial::write(bytes);
@@ -67,7 +63,7 @@ impl Typed {
         if !self.is_plain {
             let _ = write(prompt);
         }
-        let mut line = String::new();
+        let (mut line, mut fault) = (String::new(), None);
         let mut typed_us = cpu::now_us();
         loop {
             let Some(byte) = serial::read() else {
@@ -78,15 +74,33 @@ impl Typed {
             };
             typed_us = cpu::now_us();
             match byte {
-                b'\r' => {
+                b'\r' | CTRL_C => {
                     echo(b"\r\n");
-                    return Some(line);
+                    if byte == CTRL_C {
+                        return Some(Ok(String::new()));
+                    }
+                    return Some(fault.map_or(Ok(line), |(code, text)| Err(failure(code, text))));
                 }
-                0x08 | 0x7F if line.pop().is_some() => echo(b"\x08 \x08"),
+                // Behind the end of the line before.
+                b'\n' => {}
+                0x08 | 0x7F => {
+                    if line.pop().is_some() {
+                        echo(b"\x08 \x08");
+                    }
+                }
                 b' '..=b'~' if line.push(char::from(byte)).is_ok() => echo(&[byte]),
-                _ => {}
+                b' '..=b'~' => fault = Some(("PS-K021", "the line is too long")),
+                _ => fault = Some(("PS-K022", "noise on the line: type it again")),
             }
         }
+    }
+
+    /// Does what a line says, if it says anything.
+    fn answer(&mut self, line: &str, lower: &mut Lower<'_>) -> Result<Option<After>, Failure> {
+        let Some(command) = parse_short(line)? else { return Ok(None) };
+        let work = Stage0Work::of(command);
+        let work = work.ok_or_else(|| failure(NOT_THERE, "stage 0 does not do that"))?;
+        self.run(work, lower).map(Some)
     }
 
     fn run(&mut self, work: Stage0Work<'_>, lower: &mut Lower<'_>) -> Result<After, Failure> {
@@ -103,7 +117,7 @@ impl Typed {
             Stage0Work::Work(Work::Reflash(place)) => {
                 let back = self
                     .ask(format_args!("`reflash` cannot be undone. To go on type the name of the slot: "));
-                if back.is_none_or(|back| back.trim_ascii() != place.name()) {
+                if !back.is_some_and(|back| back.is_ok_and(|back| back.trim_ascii() == place.name())) {
                     return Err(failure("PS-K023", "that is not it: nothing was done"));
                 }
                 return reflash(lower, place);
