@@ -112,9 +112,9 @@ build_image() {
         --message-format=json-render-diagnostics "$@" >"$target/box-messages.json" || return
     if [ -d crates/firmware ]; then
         say "building the firmware"
-        RUSTFLAGS=$remap cargo build --locked --release -p penstock-firmware --bin stage0 --bin firmware \
+        RUSTFLAGS=$remap cargo build --locked --profile firmware -p penstock-firmware --bin stage0 --bin firmware \
             --target "$bare_target" --message-format=json-render-diagnostics >"$target/bare-messages.json" || return
-        options+=(--stage0 "$target/$bare_target/release/stage0" --firmware "$target/$bare_target/release/firmware"
+        options+=(--stage0 "$target/$bare_target/firmware/stage0" --firmware "$target/$bare_target/firmware/firmware"
             --firmware-messages "$target/bare-messages.json" --firmware-target "$bare_target")
     fi
     cargo metadata --locked --format-version 1 --filter-platform "$box_target" --filter-platform "$bare_target" \
