@@ -110,13 +110,11 @@ build_image() {
         -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=/cargo -ffile-prefix-map=$target=/target" \
         RUSTFLAGS=$remap cargo build --locked --release -p penstock --target "$box_target" \
         --message-format=json-render-diagnostics "$@" >"$target/box-messages.json" || return
-    if [ -d crates/firmware ]; then
-        say "building the firmware"
-        RUSTFLAGS=$remap cargo build --locked --profile firmware -p penstock-firmware --bin stage0 --bin firmware \
-            --target "$bare_target" --message-format=json-render-diagnostics >"$target/bare-messages.json" || return
-        options+=(--stage0 "$target/$bare_target/firmware/stage0" --firmware "$target/$bare_target/firmware/firmware"
-            --firmware-messages "$target/bare-messages.json" --firmware-target "$bare_target")
-    fi
+    say "building the firmware"
+    RUSTFLAGS=$remap cargo build --locked --profile firmware -p penstock-firmware --bin stage0 --bin firmware \
+        --target "$bare_target" --message-format=json-render-diagnostics >"$target/bare-messages.json" || return
+    options+=(--stage0 "$target/$bare_target/firmware/stage0" --firmware "$target/$bare_target/firmware/firmware"
+        --firmware-messages "$target/bare-messages.json" --firmware-target "$bare_target")
     cargo metadata --locked --format-version 1 --filter-platform "$box_target" --filter-platform "$bare_target" \
         >"$target/box-metadata.json" || return
     # The C library comes with Rust, and says its version in itself alone.

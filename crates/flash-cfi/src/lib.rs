@@ -5,7 +5,7 @@
 //! erase stalls nobody, [`penstock_flash::nor::Driver`]; `penstock_flash::nor::Nor` makes a medium of it.
 //!
 //! It sees the chips through [`Bus`], words on an address and data bus and a clock, and so runs on a host against
-//! [`fake`] chips as it does on a board, where the bus is [`Mapped`] memory. What it leaves to others: which part of the
+//! `fake` chips as it does on a board, where the bus is [`Mapped`] memory. What it leaves to others: which part of the
 //! chip is whose, reading back what matters, and not running code from chips that it programs.
 
 #![no_std]

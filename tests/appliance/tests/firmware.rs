@@ -43,6 +43,15 @@ fn give_a_system_back(appliance: &Appliance) {
     appliance.write_partition("system-a", &appliance.image_file(SYSTEM_BUNDLE));
 }
 
+/// Types a command that starts the box again, and listens until it has: a line that nobody reads holds up who writes on it.
+fn restart_by(appliance: &mut Appliance, command: &str) {
+    let mut console = Console::take(appliance.serial());
+    console.begin(command);
+    console.wait_for_words(concat!("Penstock ", env!("CARGO_PKG_VERSION"), " starts"));
+    drop(console);
+    appliance.wait_until_it_greets();
+}
+
 fn rescues(appliance: &Appliance) -> usize {
     appliance.serial_log().matches(RESCUE).count()
 }
@@ -191,12 +200,7 @@ fn an_update_is_tried_and_marked_good_and_one_that_fails_goes_back_by_itself() {
     let newer = Change { version: "0.9.0", security: 2, words: None };
     appliance.set_stick(Some(&system(&appliance, &newer)));
     appliance.up();
-    let mut console = Console::take(appliance.serial());
-    let before = appliance.starts();
-    console.begin("update /dev/vdb --reboot");
-    wait_until("it starts again", || appliance.starts() > before);
-    drop(console);
-    appliance.wait_until_it_greets();
+    restart_by(&mut appliance, "update /dev/vdb --reboot");
     let mut console = Console::take(appliance.serial());
     let status = console.ask("update status").text;
     assert!(status.contains("b  trial") && status.contains("waited for"), "{status}");
@@ -211,11 +215,7 @@ fn an_update_is_tried_and_marked_good_and_one_that_fails_goes_back_by_itself() {
     let failing = Change { version: "0.9.1", security: 2, words: Some("rdinit=/nowhere") };
     appliance.set_stick(Some(&system(&appliance, &failing)));
     appliance.up();
-    let (before, mut console) = (appliance.starts(), Console::take(appliance.serial()));
-    console.begin("update /dev/vdb --reboot");
-    wait_until("it starts again", || appliance.starts() > before);
-    drop(console);
-    appliance.wait_until_it_greets();
+    restart_by(&mut appliance, "update /dev/vdb --reboot");
     assert_eq!(appliance.serial_log().matches("Kernel panic").count(), 3, "{}", appliance.serial_log());
     let mut console = Console::take(appliance.serial());
     let status = console.ask("update status").text;
@@ -248,11 +248,7 @@ fn another_firmware_is_tried_and_one_that_is_lost_is_replaced_by_the_other() {
     let mut appliance = settled(&settings_before(sink.address()));
     appliance.set_stick(Some(&appliance.image_file(FIRMWARE_BUNDLE)));
     appliance.up();
-    let (before, mut console) = (appliance.starts(), Console::take(appliance.serial()));
-    console.begin("update /dev/vdb --reboot");
-    wait_until("it starts again", || appliance.starts() > before);
-    drop(console);
-    appliance.wait_until_it_greets();
+    restart_by(&mut appliance, "update /dev/vdb --reboot");
     let mut console = Console::take(appliance.serial());
     let status = console.ask("update status").text;
     assert!(status.contains("b  trial"), "{status}");
