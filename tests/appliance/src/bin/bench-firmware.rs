@@ -84,6 +84,8 @@ fn main() {
         Some(other) => panic!("no option {other}; there is --quick"),
     };
     let hop = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    // Here all clients have one address, of which the rescue would take four sessions.
+    let with_front = |settings: Settings| settings.set("listen.trusted_fronts", "[\"10.0.2.2\"]");
     let mut appliance = settled(&settings_before(hop));
     let (mut verified, mut unpacked, mut kernel, mut greeting) = (vec![], vec![], vec![], vec![]);
     for boot in 0..extent.boots {
@@ -101,9 +103,9 @@ fn main() {
     let firmware_bytes: u32 = firmware.manifest().parts().iter().map(|part| part.len_bytes).sum();
 
     eprintln!("the rescue on the disk");
-    let [disk_ready_s, disk_greeting_s, disk_per_s] = rescue(&settings_before(hop), &extent);
+    let [disk_ready_s, disk_greeting_s, disk_per_s] = rescue(&with_front(settings_before(hop)), &extent);
     eprintln!("the rescue in NOR flash");
-    let [nor_ready_s, nor_greeting_s, nor_per_s] = rescue(&settings_without_disk(hop), &extent);
+    let [nor_ready_s, nor_greeting_s, nor_per_s] = rescue(&with_front(settings_without_disk(hop)), &extent);
 
     println!("from the reset to the kernel            {kernel_s:>8.2} s   (median of {})", extent.boots);
     println!("  the system copied and verified        {:>8.0} ms", median(verified));
