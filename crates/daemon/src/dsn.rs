@@ -4,11 +4,11 @@
 //! large, and nobody needs it less than a sender who did not write it. All of it is seven-bit, but for the sender's own
 //! address where that is UTF-8: a report to such a sender needs SMTPUTF8.
 
+use penstock_smtp::trace::Date;
 use std::fmt::Write as _;
 
 use penstock_spool::{Begin, Recipient};
 
-use crate::clock::rfc5322;
 use crate::header::Header;
 
 /// As much of the message's header goes with it, in bytes.
@@ -97,7 +97,7 @@ impl Report<'_> {
              --{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n\
              This is the mail system at {hostname}.\r\n\r\n\
              {before}\r\n\r\n",
-            date = rfc5322(*unix_ms),
+            date = Date(*unix_ms),
             to = begin.sender,
         );
         for About { recipient, said, .. } in self.about {
@@ -112,7 +112,7 @@ impl Report<'_> {
             let _ = write!(text, "Original-Envelope-Id: {}\r\n", line(&decoded(envid)));
         }
         if begin.received.trusted {
-            let _ = write!(text, "Arrival-Date: {}\r\n", rfc5322(begin.received.unix_ms));
+            let _ = write!(text, "Arrival-Date: {}\r\n", Date(begin.received.unix_ms));
         }
         for About { recipient, status: (class, subject, detail), said } in self.about {
             text.push_str("\r\n");

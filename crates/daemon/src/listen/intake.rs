@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use penstock_smtp::trace::{Protocol, Received, times_passed};
 use penstock_smtp::{BodyType, MailFrom, Recipient, Reply, ResultsFilter, Return, Status, replies};
 use penstock_spool::{
     Begin, Body, Error, HELO_BYTES_MAX, MessageId, Notify, PATH_BYTES_MAX, RESERVE_STEP_BYTES, Ret,
@@ -16,7 +17,6 @@ use tracing::warn;
 use super::Listening;
 use super::limits::{Phase, Place, Refused};
 use super::report::ReportIntake;
-use super::trace::{Protocol, Received, times_passed};
 use crate::authenticity::{Findings, Sender};
 use crate::control::{MailId, Store};
 use crate::dns::ClientName;
@@ -252,11 +252,12 @@ impl Intake {
             [one] => Some(one.address.as_str()),
             _ => None,
         };
-        let (before, behind) = Received {
+        let received = Received {
             helo: &self.helo,
-            client: self.client,
+            client: self.client.ip(),
             client_name: self.client_name.get(),
             host_name: self.listening.host_name(),
+            software: "Penstock",
             protocol: Protocol {
                 extended: self.extended,
                 tls: envelope.begin.tls,
@@ -264,8 +265,12 @@ impl Intake {
             },
             recipient,
             unix_ms: envelope.begin.received.unix_ms,
-        }
-        .write();
+            is_time_trusted: envelope.begin.received.trusted,
+        };
+        let (mut before, mut behind) = (String::with_capacity(192), String::with_capacity(96));
+        // Writing to a String does not fail.
+        let _ = received.write_before_id(&mut before);
+        let _ = received.write_behind_id(&mut behind);
         let declared = usize::try_from(envelope.declared_bytes.unwrap_or(0)).unwrap_or(SMALL_BYTES);
         let capacity = declared.clamp(FIRST_BYTES, SMALL_BYTES);
         self.content = Content::Small(Draft::new(&before, &behind, capacity));

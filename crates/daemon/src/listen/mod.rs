@@ -7,7 +7,6 @@ mod report;
 mod resources;
 mod session;
 mod through;
-mod trace;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use penstock_smtp::Address;
-
-use crate::clock::rfc5322;
+use penstock_smtp::trace::Date;
 
 /// What its return path begins with, before the token.
 const LOCAL_PART: &str = "penstock-canary";
@@ -84,7 +83,7 @@ pub(in crate::deliver) fn own_message(
     subject: &str,
     words: &str,
 ) -> String {
-    let date = rfc5322(unix_ms);
+    let date = Date(unix_ms);
     format!(
         "From: Penstock <{LOCAL_PART}@{host_name}>\r\n\
          To: <{to}>\r\n\

@@ -1,5 +1,6 @@
 //! A message as an attachment of a new one (RFC 2046 §5.2.1), so that a server that has seen it does not know it again.
 
+use penstock_smtp::trace::Date;
 use std::fmt::Write as _;
 
 use penstock_settings::Settings;
@@ -7,7 +8,6 @@ use penstock_spool::{Begin, Body, Envelope, Error as SpoolError, Recipient};
 
 use super::super::{Operator, postmaster};
 use super::choose::Chosen;
-use crate::clock::rfc5322;
 use crate::control::MailId;
 use crate::control::volume::hexadecimal;
 use crate::header;
@@ -105,21 +105,20 @@ impl Wrapper<'_> {
             }
         };
         let boundary = self.boundary();
-        let mut text = format!(";\r\n\t{}\r\n", rfc5322(*unix_ms));
+        let mut text = format!(";\r\n\t{}\r\n", Date(*unix_ms));
         // Writing to a String does not fail.
         let _ = write!(
             text,
             "Date: {}\r\nFrom: Penstock <{}>\r\nTo: {}\r\nMessage-ID: <replay.{id}.{boot}.{unix_ms}@{hostname}>\r\n\
              Subject: Replay: {}\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n\
              Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n",
-            rfc5322(*unix_ms),
+            Date(*unix_ms),
             postmaster(self.settings),
             to.map_or_else(|| "undisclosed-recipients:;".to_owned(), |to| format!("<{to}>")),
             subject(self.subject, begin.smtputf8),
         );
         let received = begin.received;
-        let when =
-            if received.trusted { format!(" on {}", rfc5322(received.unix_ms)) } else { String::new() };
+        let when = if received.trusted { format!(" on {}", Date(received.unix_ms)) } else { String::new() };
         let sender = if begin.sender.is_empty() { "the null sender" } else { &begin.sender };
         let _ = write!(
             text,
