@@ -10,6 +10,7 @@ use core::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::FILE_BYTES_MAX;
 use crate::problem::{Code, PROBLEMS_MAX, Problem, Problems};
 use crate::schema::{Group, Section};
 use crate::value::{Value, found};
@@ -29,7 +30,19 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    pub(crate) fn new(text: &str) -> Self {
+    /// What is read of a text, if nothing is wrong with it; else everything that is. A text that is too long is not looked at.
+    pub(crate) fn collect<T>(text: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, Problems> {
+        if text.len() > FILE_BYTES_MAX {
+            return Err(Problems::file_too_long(text.len()));
+        }
+        let mut sink = Self::new(text);
+        match read(&mut sink) {
+            Some(read) if sink.problems.is_empty() => Ok(read),
+            _ => Err(Problems::new(sink.problems, sink.more)),
+        }
+    }
+
+    fn new(text: &str) -> Self {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let line_starts = core::iter::once(0).chain(starts).collect();
         Self {
@@ -86,14 +99,6 @@ impl Sink {
             self.problems.push(Problem { line, key, code, reason });
         } else {
             self.more += 1;
-        }
-    }
-
-    /// What was read, if nothing was wrong with it.
-    pub(crate) fn finish<T>(self, read: Option<T>) -> Result<T, Problems> {
-        match read {
-            Some(read) if self.problems.is_empty() => Ok(read),
-            _ => Err(Problems::new(self.problems, self.more)),
         }
     }
 }

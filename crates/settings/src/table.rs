@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
-use crate::FILE_BYTES_MAX;
 use crate::directory::{LdapUrl, Line, Sha256};
 use crate::mailboxes::Mailboxes;
 use crate::names::{AbsolutePath, DatabaseName, Domain, HopName, HostName, Reserve};
@@ -612,15 +611,11 @@ impl BoxNetwork {
     /// # Errors
     /// Everything that is wrong with that section, or with the file as TOML.
     pub fn parse(text: &str) -> Result<Self, Problems> {
-        if text.len() > FILE_BYTES_MAX {
-            return Err(Problems::file_too_long(text.len()));
-        }
-        let mut sink = Sink::new(text);
-        let network: Option<Self> = Document::parse(text, &SECTIONS, &mut sink).one();
-        if let Some(network) = &network {
-            network.check(&mut sink);
-        }
-        sink.finish(network)
+        Sink::collect(text, |sink| {
+            let network: Self = Document::parse(text, &SECTIONS, sink).one()?;
+            network.check(sink);
+            Some(network)
+        })
     }
 }
 
@@ -707,12 +702,7 @@ impl Settings {
     /// # Errors
     /// Everything that is wrong with it, at once.
     pub fn parse(text: &str) -> Result<Self, Problems> {
-        if text.len() > FILE_BYTES_MAX {
-            return Err(Problems::file_too_long(text.len()));
-        }
-        let mut sink = Sink::new(text);
-        let settings = Self::read(text, &mut sink);
-        sink.finish(settings)
+        Sink::collect(text, |sink| Self::read(text, sink))
     }
 
     fn read(text: &str, sink: &mut Sink) -> Option<Self> {

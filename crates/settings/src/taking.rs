@@ -4,7 +4,6 @@
 //! need must not keep it from taking mail: so here, unlike in [`Settings`](crate::Settings), only four sections are read, and
 //! keys in them that are not known are passed over. That the rest holds together was seen to by who wrote it down.
 
-use crate::FILE_BYTES_MAX;
 use crate::problem::Problems;
 use crate::read::{Document, Sink};
 use crate::table::{BoxNetwork, Domains, Listen, System};
@@ -28,12 +27,7 @@ impl TakingSettings {
     /// # Errors
     /// Everything that is wrong with what is read of it, at once.
     pub fn parse(text: &str) -> Result<Self, Problems> {
-        if text.len() > FILE_BYTES_MAX {
-            return Err(Problems::file_too_long(text.len()));
-        }
-        let mut sink = Sink::new(text);
-        let settings = Self::read(text, &mut sink);
-        sink.finish(settings)
+        Sink::collect(text, |sink| Self::read(text, sink))
     }
 
     fn read(text: &str, sink: &mut Sink) -> Option<Self> {
