@@ -104,10 +104,7 @@ impl Release {
             Some(Trip::Hop(cause)) => cause,
             Some(Trip::Domain) => {
                 let good = witness.refused.iter().find(|it| it.known_good);
-                let route = good.and_then(|it| self.domains.hold(hop, it.address, self.now_ms));
-                if let Some(route) = route {
-                    self.hold_route(route);
-                    self.changed = true;
+                if good.and_then(|it| self.hold_domain(hop, it.address)).is_some() {
                     return;
                 }
                 // There are more of them than a server that is itself would refuse.
@@ -122,6 +119,11 @@ impl Release {
     /// is the hop that does not know the site.
     pub fn domain_denied(&mut self, hop: HopId, address: &str, now: Now) -> Option<u16> {
         self.tick(now);
+        self.hold_domain(hop, address)
+    }
+
+    /// Holds the mail of a recipient's domain at a hop. The route that does; `None` if too many are held.
+    fn hold_domain(&mut self, hop: HopId, address: &str) -> Option<u16> {
         let route = self.domains.hold(hop, address, self.now_ms)?;
         self.hold_route(route);
         self.changed = true;
