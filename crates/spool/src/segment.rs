@@ -49,6 +49,18 @@ impl Features {
         }
     }
 
+    /// Why a volume that uses these cannot be mounted, if it cannot.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        match self.unknown() {
+            0 => Ok(()),
+            features => Err(Error::UnknownFormat { format: FORMAT_VERSION, features }),
+        }
+    }
+
+    fn unknown(self) -> u32 {
+        self.incompatible & !Self::KNOWN.incompatible
+    }
+
     /// Whether segments may be given up on a volume that uses these.
     pub(crate) fn allow_reclaim(self) -> bool {
         self.append_compatible & !Self::KNOWN.append_compatible == 0
@@ -129,10 +141,10 @@ pub(crate) struct SegmentHeader {
 impl SegmentHeader {
     /// Why this volume cannot be mounted on a medium of that geometry, if it cannot.
     pub(crate) fn check(&self, geometry: &Geometry) -> Result<(), Error> {
-        let unknown = self.features.incompatible & !Features::KNOWN.incompatible;
-        if self.format != FORMAT_VERSION || unknown != 0 {
-            return Err(Error::UnknownFormat { format: self.format, features: unknown });
+        if self.format != FORMAT_VERSION {
+            return Err(Error::UnknownFormat { format: self.format, features: self.features.unknown() });
         }
+        self.features.check()?;
         let volume = (self.segments, self.segment_bytes);
         let medium = (geometry.segments, geometry.segment_bytes);
         if volume != medium || self.unit_bytes != geometry.unit_bytes {

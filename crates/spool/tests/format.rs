@@ -14,7 +14,7 @@ use common::*;
 use penstock_flash::sim::Sim;
 use penstock_flash::{Erase, EraseProgress, Geometry, Medium};
 use penstock_spool::proof::frames::{find, reseal};
-use penstock_spool::{Event, Fate, MessageId, MountOptions, Spool};
+use penstock_spool::{Error, Event, Fate, MessageId, MountOptions, Spool};
 use sha2::{Digest, Sha256};
 
 /// A stored volume, and what it must contain.
@@ -345,5 +345,104 @@ fn a_frame_that_is_not_known_and_may_be_passed_over_changes_nothing() {
         assert!(!spool.mount_report().append_only, "{name}");
         tidy(&mut spool);
         assert!(spool.info().kept_messages < 20, "{name}");
+    }
+}
+
+/// A bit that no version has given a meaning.
+const LATER: u8 = 1 << 6;
+/// Where the three sets of features stand in a header's payload.
+const COMPATIBLE: usize = 1;
+const APPEND_COMPATIBLE: usize = 2;
+const INCOMPATIBLE: usize = 3;
+
+/// A volume with mail that could be given up, as a later version leaves it that uses a feature: in the headers that it wrote,
+/// which are the newest `share` of them.
+fn with_a_later_feature(geometry: Geometry, set: usize, share: usize) -> Sim {
+    let sim = formatted(geometry);
+    let mut spool = mount(sim.medium()).unwrap();
+    for number in 0..20 {
+        let id = store(&mut spool, &mail(number, 1, geometry.segment_bytes as usize / 4), 1000).unwrap();
+        spool.sync().unwrap();
+        delivered(&mut spool, id);
+    }
+    spool.close().unwrap();
+    let mut image = sim.image();
+    let frames = find(&image, &geometry);
+    let mut headers: Vec<_> = frames.iter().filter(|frame| frame.kind == 1).collect();
+    // Those of the segments that were opened last are written last.
+    let sequence = |segment: u32| {
+        let of_segment = frames.iter().filter(|frame| frame.segment == segment);
+        of_segment.map(|frame| if frame.kind == 11 { frame.msg_id } else { 0 }).max().unwrap_or(0)
+    };
+    headers.sort_by_key(|frame| sequence(frame.segment));
+    let first = headers.len() - headers.len().div_ceil(share);
+    for header in &headers[first..] {
+        image[header.payload(&geometry) + set] |= LATER;
+    }
+    reseal(&mut image, &geometry, &frames);
+    medium_with(geometry, &image)
+}
+
+#[test]
+fn a_volume_with_a_feature_that_is_not_known_and_changes_everything_is_left_alone() {
+    for (name, geometry) in GEOMETRIES {
+        for share in [1, 4] {
+            let sim = with_a_later_feature(geometry, INCOMPATIBLE, share);
+            let before = sim.image();
+            let unknown = Error::UnknownFormat { format: 1, features: u32::from(LATER) };
+            assert_eq!(mount(sim.medium()).err(), Some(unknown), "{name}, {share}");
+            assert_eq!(Spool::mount_append(sim.medium(), buffers()).err(), Some(unknown), "{name}, {share}");
+            assert_eq!(unknown.code(), "PS-S011");
+            assert!(sim.image() == before, "{name}, {share}: something was written");
+        }
+    }
+}
+
+#[test]
+fn a_volume_with_a_feature_that_only_hides_what_is_live_takes_mail_and_gives_nothing_up() {
+    for (name, geometry) in GEOMETRIES {
+        for share in [1, 4] {
+            let sim = with_a_later_feature(geometry, APPEND_COMPATIBLE, share);
+            for boot in 0..3 {
+                let mut spool = mount_keeping_nothing(&sim);
+                assert!(spool.mount_report().append_only, "{name}, boot {boot}");
+                let new = mail(100 + boot, 1, 300);
+                let id = store(&mut spool, &new, 300).unwrap();
+                spool.sync().unwrap();
+                tidy(&mut spool);
+                assert_eq!(spool.info().kept_messages, 20, "{name}, boot {boot}");
+                assert_eq!(read(&mut spool, id).unwrap(), new, "{name}, boot {boot}");
+                spool.close().unwrap();
+            }
+            let mut spool = Spool::mount_append(sim.medium(), buffers()).unwrap();
+            store(&mut spool, &mail(200, 1, 300), 300).unwrap();
+            spool.sync().unwrap();
+            spool.close().unwrap();
+            let spool = mount_keeping_nothing(&sim);
+            assert_eq!(spool.facts().features, [0, u32::from(LATER), 0], "{name}");
+            let queued = spool.queue(MessageId(0)).count();
+            assert_eq!((queued, spool.info().kept_messages), (4, 20), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_feature_that_may_be_ignored_is_and_who_writes_keeps_it() {
+    for (name, geometry) in GEOMETRIES {
+        let sim = with_a_later_feature(geometry, COMPATIBLE, 1);
+        for boot in 0..8 {
+            let mut spool = mount_keeping_nothing(&sim);
+            assert!(!spool.mount_report().append_only, "{name}");
+            assert_eq!(spool.facts().features, [u32::from(LATER), 0, 0], "{name}, boot {boot}");
+            // Until none of the segments is left that the later version wrote.
+            for number in 0..8 {
+                let mail = mail(100 + boot * 8 + number, 1, geometry.segment_bytes as usize / 2);
+                let id = store(&mut spool, &mail, 1000).unwrap();
+                spool.sync().unwrap();
+                delivered(&mut spool, id);
+                tidy(&mut spool);
+            }
+            spool.close().unwrap();
+        }
     }
 }

@@ -159,6 +159,7 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
         header.check(&geometry)?;
         let volume = Volume { reader: reader.clone(), layout, geometry, id: header.volume };
         if let Some(surveyed) = hints::survey_since(&volume, &root, &headers, keep) {
+            surveyed.features.check()?;
             return Ok(finish(&volume, surveyed, anchors, keep, true));
         }
         Branch::HintsRefused.reach();
@@ -171,6 +172,8 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     let is_foreign = headers.iter().take(ANCHORS as usize).flatten().any(|header| header.volume != volume.id);
     let root = if is_foreign { Root::default() } else { root };
     let surveyed = survey_all(&volume, headers, &root, &told, keep);
+    // A later version has marked what it wrote, which need not be what was looked at first.
+    surveyed.features.check()?;
     anchors.drop_checkpoint();
     Ok(finish(&volume, surveyed, anchors, keep, false))
 }
