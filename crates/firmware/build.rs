@@ -59,14 +59,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stage0_bytes = board.flash.iter().flat_map(|flash| &flash.partition);
     let stage0_bytes = stage0_bytes.filter(|partition| partition.name == "stage0").map(|it| it.size_bytes);
     let stage0_bytes = stage0_bytes.min().ok_or("the board has no partition stage0")?;
-    let script = |base: u64, end: u64, image_max: u64| {
+    let script = |base: u64, end: u64, image_max: u64, part_align: u64| {
         format!(
-            "MEMORY {{ image : ORIGIN = {base:#x}, LENGTH = {:#x} }}\nIMAGE_BYTES_MAX = {image_max:#x};\nINCLUDE sections.ld\n",
+            "MEMORY {{ image : ORIGIN = {base:#x}, LENGTH = {:#x} }}\nIMAGE_BYTES_MAX = {image_max:#x};\n\
+             PART_ALIGN = {part_align:#x};\nINCLUDE sections.ld\n",
             end.saturating_sub(base)
         )
     };
-    fs::write(out.join("stage0.ld"), script(stage0_base, firmware_base, stage0_bytes.min(128 << 10)))?;
-    fs::write(out.join("firmware.ld"), script(firmware_base, reserved_base, 1 << 20))?;
+    let stage0 = script(stage0_base, firmware_base, stage0_bytes.min(128 << 10), 16);
+    fs::write(out.join("stage0.ld"), stage0)?;
+    fs::write(out.join("firmware.ld"), script(firmware_base, reserved_base, 1 << 20, 4096))?;
     fs::copy("sections.ld", out.join("sections.ld"))?;
 
     let mut told = format!("cargo::rerun-if-changed={}\n", path.display());

@@ -6,8 +6,8 @@
 //!
 //! Everything that only decides, checks or lays out bytes is in modules that the host tests: [`board`], [`tree`], [`plan`],
 //! [`load`], [`decide`], [`kernel`], [`gzip`], [`edit`], [`journal`], [`own`], [`handover`], [`report`], [`show`],
-//! [`work`], [`hops`]. What touches the machine is in
-//! `bare`, which exists for bare metal only, and so is `unsafe`. Policy is `penstock-slots`', the spool
+//! [`work`], [`hops`], [`guard`]. What touches the machine is in `bare`,
+//! which exists for bare metal only, and so is `unsafe`. Policy is `penstock-slots`', the spool
 //! `penstock-rescue`'s.
 
 #![no_std]
@@ -22,6 +22,7 @@ pub mod board;
 pub mod decide;
 pub mod edit;
 mod error;
+pub mod guard;
 pub mod gzip;
 pub mod handover;
 pub mod hops;

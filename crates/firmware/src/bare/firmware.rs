@@ -9,7 +9,7 @@ use crate::bare::flash::Banks;
 use crate::bare::ground::{self, boot_state};
 use crate::bare::linux::{self, System};
 use crate::bare::service::{self, Why};
-use crate::bare::{cpu, memory};
+use crate::bare::{cpu, guard, memory};
 use crate::board::{BOARD, slot_name};
 use crate::decide::{decide, state};
 use crate::handover::{HANDOVER_BYTES, Handover};
@@ -23,6 +23,11 @@ const WINDOW: Duration = Duration::from_secs(3);
 pub fn main(handover_at: u64) -> ! {
     let from = handover(handover_at);
     let begun = Begun::new(false, 0, from.reset_ticks);
+    match guard::close() {
+        Ok(()) => say!("firmware: code cannot be written, data is not executed"),
+        // It worked so far, and mail waits.
+        Err(error) => say_error("memory", &error),
+    }
     let mut ear = Ear::new();
     if from.reason.is_some_and(Cause::is_failure) {
         say!("firmware: the last boot failed; 'rescue' and Enter within 3 s stops this one");

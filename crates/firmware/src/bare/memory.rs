@@ -8,6 +8,7 @@ use linked_list_allocator::LockedHeap;
 use penstock_slots::{MAILBOX_BYTES, Mailbox};
 
 use crate::bare::cpu::clean;
+use crate::guard::Layout;
 use crate::plan::Plan;
 use crate::report::Report;
 
@@ -18,6 +19,10 @@ static HEAP: LockedHeap = LockedHeap::empty();
 mod linked {
     unsafe extern "C" {
         pub(super) static image_begin: u8;
+        pub(super) static constants_begin: u8;
+        pub(super) static data_begin: u8;
+        pub(super) static vectors_begin: u8;
+        pub(super) static vectors_end: u8;
         pub(super) static heap_begin: u8;
         pub(super) static heap_end: u8;
     }
@@ -45,6 +50,19 @@ pub fn heap_bytes() -> (usize, usize) {
 /// All that is this program's: code, data, stack, heap.
 pub fn own() -> Range<u64> {
     (&raw const linked::image_begin) as u64..(&raw const linked::heap_end) as u64
+}
+
+/// How the linker has laid it out.
+pub(super) fn layout() -> Layout {
+    let Range { start, end } = own();
+    Layout {
+        code: start,
+        constants: (&raw const linked::constants_begin) as u64,
+        data: (&raw const linked::data_begin) as u64,
+        vectors: (&raw const linked::vectors_begin) as u64,
+        rest: (&raw const linked::vectors_end) as u64,
+        end,
+    }
 }
 
 /// Memory that the plan gives to the caller.

@@ -9,6 +9,7 @@ pub mod fail;
 pub mod firmware;
 pub mod flash;
 mod ground;
+mod guard;
 mod linux;
 pub mod memory;
 mod one_core;

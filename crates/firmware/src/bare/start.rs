@@ -15,7 +15,7 @@ use aarch64_rt::{
 use crate::bare::fail::exception;
 use crate::board::BOARD;
 
-const GIB: u64 = 1 << 30;
+pub(super) const GIB: u64 = 1 << 30;
 /// A block of a GiB that is there and has been accessed.
 const BLOCK: u64 = 1 | 1 << 10;
 /// As the attributes of `DEFAULT_MAIR` number them.
@@ -24,14 +24,15 @@ const INNER_SHAREABLE: u64 = 3 << 8;
 /// Nothing is executed there, by nobody.
 const NEVER_EXECUTED: u64 = 1 << 53 | 1 << 54;
 
-const RAM: u64 = BOARD.memory.ram_base / GIB;
+/// Which entry has memory.
+pub(super) const RAM: u64 = BOARD.memory.ram_base / GIB;
 const _: () = assert!(
     (BOARD.memory.reserved_base + BOARD.memory.reserved_bytes) / GIB == RAM,
     "all that is used of memory is in one GiB"
 );
 
 /// Which entry has the first GiB.
-const FIRST_GIB_AT: u64 = 511;
+pub(super) const FIRST_GIB_AT: u64 = 511;
 
 const fn map() -> [usize; 512] {
     let mut map = [0; 512];
