@@ -5,7 +5,7 @@
 
 mod notes;
 
-use penstock_spool::{Event, MessageId, Stamp};
+use penstock_spool::{EVENT_TEXT_BYTES_MAX, Event, MessageId, Stamp};
 
 pub(crate) use notes::Notes;
 
@@ -73,6 +73,8 @@ pub(crate) enum Kind {
     /// The daemon started, or stopped.
     Started = 40,
     Stopped = 41,
+    /// Which system the box was started with and why, an update, what came of a trial.
+    Box = 42,
     /// The volume was gone through.
     Scrubbed = 50,
     /// Something on the volume that is no message cannot be read.
@@ -111,6 +113,7 @@ impl Kind {
         Self::Certificate,
         Self::Started,
         Self::Stopped,
+        Self::Box,
         Self::Scrubbed,
         Self::Rot,
         Self::Authenticity,
@@ -145,6 +148,7 @@ impl Kind {
             Self::Certificate => "certificate",
             Self::Started => "started",
             Self::Stopped => "stopped",
+            Self::Box => "box",
             Self::Scrubbed => "scrubbed",
             Self::Rot => "rot",
             Self::Authenticity => "authenticity",
@@ -158,15 +162,30 @@ impl Kind {
         Self::ALL.iter().find(|kind| **kind as u16 == code).map_or("unknown", |kind| kind.as_str())
     }
 
-    /// An event of this kind.
+    /// An event of this kind, with as much of the text as an event holds.
     pub(crate) fn event(self, at: Stamp, message: Option<MessageId>, text: String) -> Event {
-        Event { at, code: self as u16, message, text }
+        Event { at, code: self as u16, message, text: cut(text) }
     }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > EVENT_TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(EVENT_TEXT_BYTES_MAX - '…'.len_utf8()));
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_is_too_long_for_an_event_is_cut_between_characters() {
+        let event = Kind::Settings.event(Stamp::default(), None, "é".repeat(400));
+        assert!(event.text.len() <= EVENT_TEXT_BYTES_MAX && event.text.ends_with("é…"), "{}", event.text);
+        assert_eq!(Kind::Settings.event(Stamp::default(), None, "short".to_owned()).text, "short");
+    }
 
     #[test]
     fn every_kind_has_a_number_and_a_word_of_its_own() {

@@ -19,6 +19,7 @@ mod ledger;
 mod listen;
 mod log;
 mod metrics;
+mod news;
 mod notify;
 mod operator;
 mod policy;

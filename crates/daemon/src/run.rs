@@ -24,8 +24,8 @@ use crate::dns::Dns;
 use crate::ledger::{Kind, Notes};
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
+use crate::news;
 use crate::operator::Operator;
-use crate::operator::settings::cut;
 use crate::policy::Policy;
 use crate::source::Sources;
 use crate::storage::{self, Answered, Arrived, STALLED_AFTER, Started, Volumes};
@@ -274,7 +274,12 @@ impl Daemon {
             delivery.lost(Store::Disk, "it is not mounted yet");
         }
         for (store, error) in absent {
-            error!(code = "PS-D204", volume = store.as_str(), %error, "a volume cannot be used; it is tried again every 30 s");
+            let volume = store.as_str();
+            if matches!(error, Error::Mount(penstock_spool::Error::UnknownFormat { .. })) {
+                error!(code = "PS-D208", volume, %error, "a volume is of another version; nothing on it is touched");
+            } else {
+                error!(code = "PS-D204", volume, %error, "a volume cannot be used; it is tried again every 30 s");
+            }
             delivery.lost(store, &error.to_string());
         }
         let mut dispatching = JoinSet::new();
@@ -387,6 +392,9 @@ impl Daemon {
         tokio::spawn(self.volumes.clone().watch(Arc::clone(delivery)));
         tokio::spawn(Arc::clone(directory).keep_in_step(self.volumes.clone()));
         tokio::spawn(Arc::clone(policy).watch());
+        if let Some(keeper) = self.options.keeper.clone() {
+            tokio::spawn(news::fetch(keeper, self.volumes.clone(), Arc::clone(&self.clock)));
+        }
         tokio::spawn(sources.watch());
         tokio::spawn(Arc::clone(delivery).find_out());
         tokio::spawn(tls::watch(Arc::clone(delivery.tls()), Arc::clone(&self.clock), self.volumes.clone()));
@@ -416,14 +424,14 @@ impl Daemon {
         match self.volumes.prove(Kind::Started.event(self.clock.stamp(), None, TEXT.to_owned())).await {
             Ok(true) => notify::volume_proven(),
             Ok(false) => {
-                warn!(code = "PS-D243", "the volume does not give back what was written to the ledger");
+                warn!(code = "PS-D209", "the volume does not give back what was written to the ledger");
             }
             Err(error) => warn!(code = error.code(), %error, "the start could not be written to the ledger"),
         }
     }
 
     async fn record(&self, kind: Kind, text: &str) {
-        let event: Event = kind.event(self.clock.stamp(), None, cut(text.to_owned()));
+        let event: Event = kind.event(self.clock.stamp(), None, text.to_owned());
         if let Err(error) = self.volumes.record(event).await {
             warn!(code = error.code(), %error, text, "that could not be written to the ledger");
         }

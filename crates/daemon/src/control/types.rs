@@ -415,6 +415,8 @@ pub enum Health {
     ReadOnly,
     /// It is missing, or cannot be mounted.
     Absent,
+    /// Another version wrote on it what this one cannot read.
+    OtherVersion,
     /// A read or a write does not come back.
     Stalled,
 }

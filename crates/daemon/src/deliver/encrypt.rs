@@ -92,10 +92,7 @@ impl Delivery {
         }
         let text = format!("{name} {what}, of {of}: SHA-256 of its key {key}");
         // Told in the log already.
-        let _ = self
-            .volumes
-            .record(Kind::Certificate.event(self.clock.stamp(), None, super::bounded(text)))
-            .await;
+        let _ = self.volumes.record(Kind::Certificate.event(self.clock.stamp(), None, text)).await;
         if let Err(error) = self.save_tls(false).await {
             debug!(%error, "what next hops showed is not kept yet");
         }

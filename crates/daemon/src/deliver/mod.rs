@@ -37,7 +37,7 @@ use std::time::Duration;
 use penstock_release::{Decision, HopConfig, HopId, Mode, Now, PROBES_MAX, Phase, Release};
 use penstock_settings::{InitialMode, Settings};
 use penstock_smtp::client::Config as ClientConfig;
-use penstock_spool::{EVENT_TEXT_BYTES_MAX, Error as SpoolError, Stamp};
+use penstock_spool::{Error as SpoolError, Stamp};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -385,12 +385,6 @@ impl Delivery {
         values.push(history);
         self.state.put(&self.volumes, values, true).await
     }
-}
-
-/// A text that fits into an event.
-fn bounded(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(EVENT_TEXT_BYTES_MAX));
-    text
 }
 
 fn config(settings: &Settings, ways: &Ways, seed: u64) -> penstock_release::Config {

@@ -7,7 +7,7 @@ use penstock_release::{Message, Priority, Removed, WaySet};
 use penstock_spool::{Envelope, MessageId, Recipient};
 use tracing::{debug, error, warn};
 
-use super::{Delivery, addressing, bounded, mirror, saved};
+use super::{Delivery, addressing, mirror, saved};
 use crate::boxstate::BoxState;
 use crate::control::{MailId, Store};
 use crate::ledger::Kind;
@@ -141,8 +141,7 @@ impl Delivery {
             ),
         }
         let at = self.clock.stamp();
-        let event =
-            Kind::VolumeLost.event(at, None, bounded(format!("the {what}, {name}, cannot be used: {why}")));
+        let event = Kind::VolumeLost.event(at, None, format!("the {what}, {name}, cannot be used: {why}"));
         let volumes = self.volumes.clone();
         // Told in the log already.
         tokio::spawn(async move { volumes.record(event).await });

@@ -13,8 +13,8 @@ use penstock_release::HopId;
 use penstock_spool::MessageId;
 use tracing::{info, warn};
 
+use super::Delivery;
 use super::canary::{ReportVerdict, Token};
-use super::{Delivery, bounded};
 use crate::clock::host_time;
 use crate::control::MailId;
 use crate::ledger::Kind;
@@ -172,7 +172,7 @@ impl Delivery {
                     .to_owned()
             }
         };
-        let event = Kind::Replayed.event(self.clock.stamp(), Some(MessageId(id.number)), bounded(text));
+        let event = Kind::Replayed.event(self.clock.stamp(), Some(MessageId(id.number)), text);
         if let Some(storage) = self.volumes.of(id.store) {
             // Told in the log already; what cannot be recorded now is no reason to stop.
             let _ = storage.change(move |spool| spool.record_event(&event)).await;

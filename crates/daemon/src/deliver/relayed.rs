@@ -48,7 +48,7 @@ impl Delivery {
         let text = format!("{name} reports no delivery, which was asked for {names}; {told}");
         info!(%id, text, "taken without a report of success");
         let (at, message) = (self.clock.stamp(), MessageId(id.number));
-        let event = Kind::Relayed.event(at, Some(message), super::bounded(text));
+        let event = Kind::Relayed.event(at, Some(message), text);
         if let Err(error) = storage.change(move |spool| spool.record_event(&event)).await {
             warn!(code = error.code(), %id, %error, "that could not be recorded");
         }

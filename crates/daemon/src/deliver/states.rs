@@ -3,7 +3,7 @@
 use penstock_release::{Cause, DOMAIN_ADVICE, HopStatus, State};
 use tracing::{error, info, warn};
 
-use super::{Delivery, bounded};
+use super::Delivery;
 use crate::ledger::Kind;
 
 /// How the hops stood when that was last told.
@@ -111,7 +111,7 @@ impl Delivery {
     }
 
     async fn tell_of_hop(&self, text: String) {
-        let event = Kind::Hop.event(self.clock.stamp(), None, bounded(text));
+        let event = Kind::Hop.event(self.clock.stamp(), None, text);
         // Told in the log already; what cannot be recorded now is no reason to stop.
         let _ = self.volumes.record(event).await;
     }

@@ -298,7 +298,7 @@ impl Delivery {
             }
             let found = checks.as_str();
             info!(hop = name, domain, "the next hop {found}");
-            let event = Kind::Hop.event(at, None, super::bounded(format!("{name} {found} in {domain}")));
+            let event = Kind::Hop.event(at, None, format!("{name} {found} in {domain}"));
             // Told in the log already; what cannot be recorded now is no reason to stop.
             let _ = self.volumes.record(event).await;
         }

@@ -10,7 +10,6 @@ use penstock_spool::{Error as SpoolError, Event};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::settings::cut;
 use super::view::blocking;
 use super::{Operator, judging, unavailable};
 use crate::control::recipients::{
@@ -111,7 +110,7 @@ pub(super) async fn import(
             if !dry_run {
                 let what = &refusal.body.message;
                 warn!(code = "PS-D295", %who, what, "a list of recipients was refused");
-                let text = cut(format!("refused, imported by {who}: {what}"));
+                let text = format!("refused, imported by {who}: {what}");
                 record(&operator.volumes, Kind::Recipients.event(operator.clock.stamp(), None, text)).await;
             }
             return Err(refusal);
@@ -310,7 +309,7 @@ fn summary(view: &ListView) -> String {
 async fn replace(operator: &Operator, list: Option<List>, text: String) -> Result<(), Refusal> {
     let (directory, volumes) = (Arc::clone(&operator.directory), operator.volumes.clone());
     let now_ms = operator.clock.mono_ms();
-    let event = Kind::Recipients.event(operator.clock.stamp(), None, cut(text));
+    let event = Kind::Recipients.event(operator.clock.stamp(), None, text);
     let replacing = tokio::spawn(async move {
         directory.replace(&volumes, list, Some(now_ms)).await?;
         record(&volumes, event).await;

@@ -174,6 +174,9 @@ fn volume(operator: &Operator, storage: &Storage) -> VolumeView {
         Some(format!("{what}{trouble}."))
     };
     let (health, why) = match storage.state() {
+        State::Absent if facts.is_of_other_version => {
+            (Health::OtherVersion, said("Another version wrote on it what this one cannot read"))
+        }
         State::Absent => {
             (Health::Absent, said("It is missing or cannot be mounted, and is tried again every 30 s"))
         }
@@ -239,6 +242,11 @@ fn volume_alert(
             "PS-D204",
             "is missing or cannot be mounted".to_owned(),
             "Check that it is plugged in; the daemon tries again every 30 s by itself.",
+        ),
+        Health::OtherVersion => (
+            "PS-D208",
+            "was written by another version of Penstock, and nothing on it is touched".to_owned(),
+            "Start the version that wrote it (on a box `slots` tells which there are), or update this one.",
         ),
         Health::Stalled => {
             ("PS-D205", "does not answer".to_owned(), "Check the disk; if it stays so, start the box again.")

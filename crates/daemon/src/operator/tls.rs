@@ -7,7 +7,6 @@ use crate::control::tls::{CertificateView, CheckView, HopTlsView, InstallRequest
 use crate::control::types::{ActionResult, Alert, ErrorBody, Severity};
 use crate::control::{Kind as Fault, Refusal, Who};
 use crate::ledger::Kind;
-use crate::operator::settings::cut;
 use crate::tls::{self, Expiry, Facts, Hop, HopFacts, Tls};
 
 pub(super) fn view(operator: &Operator) -> TlsView {
@@ -217,7 +216,7 @@ pub(super) async fn uninstall(operator: &Operator, who: &Who) -> Result<ActionRe
 
 async fn keep(operator: &Operator, text: String) -> Result<(), Refusal> {
     operator.delivery.save_tls(true).await.map_err(unavailable)?;
-    let event = Kind::Certificate.event(operator.clock.stamp(), None, cut(text));
+    let event = Kind::Certificate.event(operator.clock.stamp(), None, text);
     operator.volumes.record(event).await.map_err(unavailable)
 }
 

@@ -25,7 +25,6 @@ use crate::control::types::ErrorBody;
 use crate::deliver::SourceAddresses;
 use crate::directory::{Directory, List};
 use crate::ledger::Kind;
-use crate::operator::settings::cut;
 use crate::policy::Policy;
 use crate::storage::Volumes;
 use file::{FromFile, Mark};
@@ -194,8 +193,7 @@ impl Sources {
             Err(trouble) if is_news => {
                 let ErrorBody { code, message, help } = &trouble.body;
                 warn!(code, help, "{message}");
-                let event =
-                    Kind::Recipients.event(self.clock.stamp(), None, cut(format!("not taken: {message}")));
+                let event = Kind::Recipients.event(self.clock.stamp(), None, format!("not taken: {message}"));
                 // Told in the log already; what cannot be recorded now is no reason to stop.
                 let _ = self.volumes.record(event).await;
             }
@@ -270,7 +268,7 @@ impl Sources {
         let what =
             format!("read from {}{by}: {recipients} recipients with {count} addresses{passed}", self.name);
         info!("the list of recipients was {what}");
-        let event = Kind::Recipients.event(self.clock.stamp(), None, cut(what.clone()));
+        let event = Kind::Recipients.event(self.clock.stamp(), None, what.clone());
         let _ = self.volumes.record(event).await;
         Ok(format!("It was {what}."))
     }

@@ -101,6 +101,8 @@ pub(crate) struct Facts {
     pub(crate) mount_ms: u64,
     /// Why it does not do its work, in the words of the last error.
     pub(crate) trouble: Option<String>,
+    /// It is there, and another version of Penstock wrote on it what this one cannot read.
+    pub(crate) is_of_other_version: bool,
 }
 
 /// What a volume is good for.
@@ -119,7 +121,8 @@ pub(crate) enum State {
 impl Shared {
     fn set(&self, state: State, trouble: Option<String>) {
         self.state.store(state as u8, Relaxed);
-        self.facts().trouble = trouble;
+        let mut facts = self.facts();
+        (facts.trouble, facts.is_of_other_version) = (trouble, false);
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {

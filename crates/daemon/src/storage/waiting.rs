@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::queue::Command;
 use super::thread::{Answered, RETRY_AFTER};
 use super::{Shared, State};
+use crate::Error;
 use crate::volume::{Mounted, Place};
 
 /// Opens the volume. Whatever is asked meanwhile gets no answer, which whoever asks takes for what it is. `None` if the
@@ -29,6 +30,8 @@ pub(super) fn wait_for(shared: &Shared, place: &Place, mut tell: impl FnMut(Answ
             Err(error) => error,
         };
         shared.set(State::Absent, Some(error.to_string()));
+        shared.facts().is_of_other_version =
+            matches!(error, Error::Mount(penstock_spool::Error::UnknownFormat { .. }));
         if std::mem::take(&mut is_first) {
             tell(Answered::Absent(place.store, error));
         } else {

@@ -125,7 +125,7 @@ pub(crate) async fn reload(
             facts.certificate
         );
         info!(text, "the certificate's file was read again");
-        let event = Kind::Certificate.event(clock.stamp(), None, crate::operator::settings::cut(text));
+        let event = Kind::Certificate.event(clock.stamp(), None, text);
         if let Err(error) = volumes.record(event).await {
             warn!(code = error.code(), %error, "that could not be written to the ledger");
         }

@@ -269,10 +269,10 @@ fn done(progress: &Progress) -> Option<Fact> {
 fn room(volume: &VolumeView, now: u64) -> Fact {
     let style = match volume.health {
         Health::Good => None,
-        Health::Full | Health::ReadOnly | Health::Absent | Health::Stalled => Some(Style::Bad),
+        _ => Some(Style::Bad),
     };
     // Nothing is known of a volume that was never mounted.
-    let mut first = if volume.health == Health::Absent {
+    let mut first = if matches!(volume.health, Health::Absent | Health::OtherVersion) {
         format!("none on the {} ({}), which cannot be used", plain(&volume.name), plain(&volume.path))
     } else {
         format!(

@@ -110,6 +110,7 @@ fn lines(now: &Look, before: Option<&Look>) -> Vec<String> {
             Health::Full => ", FULL",
             Health::ReadOnly => ", A WRITE FAILED",
             Health::Absent => ", MISSING",
+            Health::OtherVersion => ", OF ANOTHER VERSION",
             Health::Stalled => ", DOES NOT ANSWER",
         };
         let (free, all) = (size(volume.free_bytes), size(volume.capacity_bytes));

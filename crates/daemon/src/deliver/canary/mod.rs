@@ -232,8 +232,7 @@ impl Delivery {
         };
         if let Some(text) = told {
             // Told in the log already; what cannot be recorded now is no reason to stop.
-            let _ =
-                self.volumes.record(Kind::Hop.event(self.clock.stamp(), None, super::bounded(text))).await;
+            let _ = self.volumes.record(Kind::Hop.event(self.clock.stamp(), None, text)).await;
         }
     }
 
