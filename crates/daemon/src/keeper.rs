@@ -54,6 +54,8 @@ pub enum Request {
     NetworkBack,
     /// How this start of the box came about, and what happened since: [`Start`].
     Start,
+    /// What the ledger is to say of the box, each sentence once: [`News`].
+    News,
     /// How the slots stand: [`SlotsView`](slots::SlotsView).
     Slots,
     /// Look at the whole content of all slots: a list of [`VerifiedView`](slots::VerifiedView).
@@ -141,6 +143,13 @@ pub struct Start {
     /// What the firmware told; `null` where something else has started the kernel.
     #[serde(default)]
     pub firmware: Option<FirmwareTold>,
+}
+
+/// What the ledger is to say of the box.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct News {
+    /// What has come to pass since it was last asked, in order.
+    pub sentences: Vec<String>,
 }
 
 /// It is done, or will be in a moment.

@@ -64,14 +64,12 @@ impl Handover {
         Some(Self {
             slot: if bytes[12] == 0 { Slot::A } else { Slot::B },
             is_trial: bytes[13] != 0,
-            reason: CAUSES.into_iter().find(|cause| *cause as u8 == bytes[14]),
+            reason: (bytes[14] != NO_REASON).then(|| Cause::from_byte(bytes[14])),
             reset_ticks: u64::from_le_bytes(bytes[16..24].try_into().ok()?),
             mailbox: if bytes[15] == 0 { None } else { Mailbox::from_bytes(&bytes[24..]) },
         })
     }
 }
-
-const CAUSES: [Cause; 5] = [Cause::Asked, Cause::Watchdog, Cause::Panic, Cause::Firmware, Cause::RescueTurn];
 
 /// What the kernel and people are told that the last reset was for.
 pub fn reason_name(reason: Option<Cause>) -> &'static str {
@@ -85,7 +83,7 @@ mod tests {
     #[test]
     fn what_stage_0_says_is_what_the_firmware_hears() {
         let mailbox = Mailbox { cause: Cause::Panic, resets: 2, was_trial: true, turn: 1, since_s: 77 };
-        let reasons = CAUSES.map(Some).into_iter().chain([None]);
+        let reasons = Cause::ALL.map(Some).into_iter().chain([None]);
         for ((reason, slot), mailbox) in
             reasons.zip(Slot::BOTH.into_iter().cycle()).zip([Some(mailbox), None].into_iter().cycle())
         {

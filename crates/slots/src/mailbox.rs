@@ -37,10 +37,14 @@ pub enum Cause {
     Firmware,
     /// The rescue ends its turn.
     RescueTurn,
+    /// The service of the system failed again and again, so that the first process reset the box.
+    Service,
 }
 
 impl Cause {
-    const ALL: [Self; 5] = [Self::Asked, Self::Watchdog, Self::Panic, Self::Firmware, Self::RescueTurn];
+    /// All of them, in the order of their bytes.
+    pub const ALL: [Self; 6] =
+        [Self::Asked, Self::Watchdog, Self::Panic, Self::Firmware, Self::RescueTurn, Self::Service];
 
     /// Its name, as the firmware tells it to Linux and people.
     pub const fn name(self) -> &'static str {
@@ -50,17 +54,19 @@ impl Cause {
             Self::Panic => "panic",
             Self::Firmware => "firmware",
             Self::RescueTurn => "rescue-turn",
+            Self::Service => "service",
         }
     }
 
-    /// The one that has this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    /// The one that a byte of a format stands for. What a later version may count there is taken for a failure, so that a
+    /// box whose parts are of several versions still finds out that a system does not stay up.
+    pub fn from_byte(byte: u8) -> Self {
+        Self::ALL.into_iter().find(|cause| *cause as u8 == byte).unwrap_or(Self::Watchdog)
     }
 
     /// Whether something went wrong.
     pub const fn is_failure(self) -> bool {
-        matches!(self, Self::Watchdog | Self::Panic | Self::Firmware)
+        matches!(self, Self::Watchdog | Self::Panic | Self::Firmware | Self::Service)
     }
 }
 
@@ -104,9 +110,14 @@ impl Mailbox {
         {
             return None;
         }
-        let cause = Cause::ALL.into_iter().find(|cause| *cause as u8 == bytes[8])?;
         let since_s = u64::from_le_bytes(field(bytes, 12));
-        Some(Self { cause, resets: bytes[9], turn: bytes[10], was_trial: bytes[11] != 0, since_s })
+        Some(Self {
+            cause: Cause::from_byte(bytes[8]),
+            resets: bytes[9],
+            turn: bytes[10],
+            was_trial: bytes[11] != 0,
+            since_s,
+        })
     }
 
     /// Takes the reset into account that just was.

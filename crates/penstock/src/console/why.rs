@@ -75,6 +75,7 @@ fn from_firmware(told: &FirmwareTold) -> Vec<String> {
         }
         "panic" => "The first process of the box had failed.".into(),
         "firmware" => "The firmware had failed.".into(),
+        "service" => "The service had failed again and again, so that the box was started again.".into(),
         "rescue-turn" => "The rescue had taken mail, and its turn was over.".into(),
         other => format!("The firmware names as the reason of the reset: {other}."),
     }];

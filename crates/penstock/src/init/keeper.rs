@@ -146,17 +146,22 @@ impl Keeper {
                 _ = tick.tick() => None,
             };
             if let Some((how, why)) = ends {
-                self.end(how, why, &mut signals.child).await?;
+                self.end(how, why, Cause::Asked, &mut signals.child).await?;
             }
             self.tend();
             self.judge().await;
             self.erase();
             if let Some((how, why)) = self.prove().await {
-                self.end(how, why, &mut signals.child).await?;
+                self.end(how, why, Cause::Asked, &mut signals.child).await?;
+            }
+            // Where nobody else would take the mail, it is started again and again.
+            if self.origin.has_firmware() && self.health.is_hopeless(self.daemon.ends(), Instant::now()) {
+                let why = "the service fails as often as it is started";
+                self.end(How::Restart, why, Cause::Service, &mut signals.child).await?;
             }
             if self.has_forgotten() {
                 told(settings::erase());
-                self.end(How::Restart, "factory reset", &mut signals.child).await?;
+                self.end(How::Restart, "factory reset", Cause::Asked, &mut signals.child).await?;
             }
         }
     }
@@ -167,7 +172,7 @@ impl Keeper {
         self.volumes.tend();
         self.daemon.tend(now);
         if self.daemon.is_well(now) {
-            self.health.well(now);
+            self.health.well(self.daemon.ends(), now);
         }
         if let Some(console) = &mut self.console {
             console.tend(now);
@@ -194,6 +199,9 @@ impl Keeper {
     /// Answers a request. Returns how the box is to end, if that was asked for.
     async fn answer(&mut self, asked: Asked) -> Option<(How, &'static str)> {
         let (asker, request, answer) = asked.split();
+        if matches!(asker, Asker::Console | Asker::Root) {
+            self.health.attended(Instant::now());
+        }
         match request {
             Request::Settings => answer.give(Ok(self.view())),
             Request::Try { text, by } => {
@@ -223,6 +231,9 @@ impl Keeper {
                 last_end: self.daemon.last_end().map(ToOwned::to_owned),
                 firmware: self.origin.view(),
             })),
+            Request::News => {
+                answer.give(Ok(language::News { sentences: self.origin.slots().news().take() }));
+            }
             Request::Slots => self.answer_slots(answer),
             Request::Verify => self.answer_verify(answer),
             Request::MarkGood => self.answer_mark_good(answer),
@@ -350,7 +361,7 @@ impl Keeper {
         }
         self.volumes = Volumes::give(settings)?;
         self.daemon.begin(begin, Instant::now());
-        self.health.begin(Instant::now());
+        self.health.begin(self.daemon.ends(), Instant::now());
         Ok(())
     }
 
@@ -405,7 +416,7 @@ impl Keeper {
     }
 
     /// Stops everything in order, and the box with it.
-    async fn end(&mut self, how: How, why: &str, child: &mut Signal) -> Result<(), Error> {
+    async fn end(&mut self, how: How, why: &str, cause: Cause, child: &mut Signal) -> Result<(), Error> {
         say(&format!("{}: {why}", power::words(how)));
         self.daemon.retire(&format!("{}, {why}", power::words(how)));
         let until = Instant::now() + service::STOP_TIMEOUT;
@@ -431,7 +442,7 @@ impl Keeper {
             watchdog.disarm();
         }
         // From here on nothing fails that would not be the kernel's doing.
-        self.origin.announce(Cause::Asked);
+        self.origin.announce(cause);
         power::end(how)
     }
 }

@@ -24,6 +24,7 @@ mod log;
 mod mailbox;
 mod mounts;
 mod network;
+mod news;
 mod power;
 mod probe;
 mod requests;

@@ -58,7 +58,7 @@ impl Asker {
 fn may(asker: Asker, request: &Request) -> bool {
     match asker {
         Asker::Root | Asker::Console => true,
-        Asker::Daemon => matches!(request, Request::Settings | Request::Try { .. }),
+        Asker::Daemon => matches!(request, Request::Settings | Request::Try { .. } | Request::News),
     }
 }
 
@@ -178,8 +178,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_service_may_pass_on_settings_and_nothing_else() {
-        let settings = [Request::Settings, Request::Try { text: String::new(), by: String::new() }];
+    fn the_service_may_pass_on_settings_and_hear_what_the_ledger_is_to_say_and_nothing_else() {
+        let its = [Request::Settings, Request::Try { text: String::new(), by: String::new() }, Request::News];
         let others = [
             Request::Start,
             Request::Network { text: String::new(), even_if_taken: false },
@@ -191,7 +191,7 @@ mod tests {
             Request::RollBack { software: Software::System },
             Request::Reset { what: Reset::Settings, serial: String::new() },
         ];
-        for request in &settings {
+        for request in &its {
             assert!(may(Asker::Daemon, request) && may(Asker::Console, request));
         }
         for request in &others {

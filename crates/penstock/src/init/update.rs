@@ -90,7 +90,7 @@ async fn serve(stream: UnixStream, slots: &Arc<Slots>, one: &Semaphore) -> std::
                 ),
                 Err(error) => format!("an update was not taken: {error}"),
             };
-            say(&format!("{sentence}, as {} asked", asker.name()));
+            slots.news().tell(&format!("{sentence}, as {} asked", asker.name()));
             slots.note_end(sentence);
             ended.map_or_else(|error| Step::Refused(error.into()), Step::Done)
         }

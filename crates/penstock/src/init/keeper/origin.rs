@@ -33,9 +33,14 @@ impl Origin {
         let slots = Arc::new(Slots::open(chosen.as_ref()));
         let origin = Self { chosen, letterbox, slots, gate: Gate::new(), waits_for: None };
         if let Some(view) = origin.view() {
-            say(&sentence(&view));
+            origin.slots.news().tell(&sentence(&view));
         }
         origin
+    }
+
+    /// Whether a firmware hears of it when the box ends.
+    pub(super) const fn has_firmware(&self) -> bool {
+        self.letterbox.is_some()
     }
 
     pub(in super::super) fn slots(&self) -> &Arc<Slots> {
@@ -115,7 +120,7 @@ impl Keeper {
                 self.origin.calm();
                 if is_trial {
                     match self.origin.slots.mark_good() {
-                        Ok(marked) => say(&marked_words(&marked)),
+                        Ok(marked) => self.origin.slots.news().tell(&marked_words(&marked)),
                         Err(error) => say(&format!("{error}; it stays on trial")),
                     }
                 }
@@ -133,7 +138,7 @@ impl Keeper {
                 Ok(slot) => {
                     goes_back = true;
                     let letter = slot.letter();
-                    say(&format!(
+                    self.origin.slots.news().tell(&format!(
                         "PS-U020: the {} on trial is no good: {why}; back to slot {letter}",
                         software.name()
                     ));
@@ -157,7 +162,7 @@ impl Keeper {
     pub(super) fn answer_mark_good(&self, answer: Answer) {
         let marked = self.origin.slots.mark_good().map(|marked| {
             let summary = marked_words(&marked);
-            say(&format!("{summary}, as the console asks"));
+            self.origin.slots.news().tell(&format!("{summary}, as the console asks"));
             Done { summary }
         });
         answer.give(marked.map_err(Into::into));
@@ -166,7 +171,7 @@ impl Keeper {
     pub(super) fn answer_roll_back(&self, software: Software, answer: Answer) {
         let gone = self.origin.slots.roll_back(software).map(|slot| {
             let summary = format!("The next start is of the {} in slot {}.", software.name(), slot.letter());
-            say(&format!("{summary} The console asked for it"));
+            self.origin.slots.news().tell(&format!("{summary} The console asked for it"));
             Done { summary }
         });
         answer.give(gone.map_err(|error: SlotsError| error.into()));

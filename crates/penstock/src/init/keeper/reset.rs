@@ -77,7 +77,7 @@ impl Keeper {
                 }
                 let erased = true;
                 self.daemon.begin(Begin { erased, ..Begin::default() }, Instant::now());
-                self.health.begin(Instant::now());
+                self.health.begin(self.daemon.ends(), Instant::now());
             }
             _ => {}
         }

@@ -23,6 +23,7 @@ use penstock_slots::{
 };
 
 use super::chosen::Told;
+use super::news::News;
 use state::BootState;
 use write::{Facts, take};
 
@@ -72,6 +73,7 @@ pub(super) struct Slots {
     progress: Mutex<Option<Progress>>,
     /// How the last one ended.
     last_update: Mutex<Option<String>>,
+    news: News,
 }
 
 impl Slots {
@@ -94,7 +96,13 @@ impl Slots {
             on_trial: Mutex::new(told.map(|told| told.on_trial.clone()).unwrap_or_default()),
             progress: Mutex::new(None),
             last_update: Mutex::new(None),
+            news: News::default(),
         }
+    }
+
+    /// Where it is told what becomes of them.
+    pub(super) fn news(&self) -> &News {
+        &self.news
     }
 
     /// What has to prove itself.
