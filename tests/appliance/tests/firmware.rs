@@ -7,8 +7,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use penstock_appliance::bundles::{Change, damaged, system};
+use penstock_appliance::bundles::{Change, damaged, failing_firmware, system};
 use penstock_appliance::console::Console;
+use penstock_appliance::later::mark;
 use penstock_appliance::machine::{Appliance, settings_before, settings_without_disk};
 use penstock_image::bundle::{FIRMWARE_BUNDLE, SYSTEM_BUNDLE};
 use penstock_peers::client::Client;
@@ -264,4 +265,109 @@ fn another_firmware_is_tried_and_one_that_is_lost_is_replaced_by_the_other() {
     appliance.up();
     let log = appliance.serial_log();
     assert!(log.contains("firmware-b") && log.contains("PS-B010"), "{log}");
+    assert!(appliance.press_power_key().success());
+
+    // One that does nothing but start the machine again has three tries, and then the box is as before.
+    appliance.set_stick(Some(&failing_firmware(&appliance, "0.9.0")));
+    appliance.up();
+    let before = appliance.serial_log().matches("stage0: starts firmware-b").count();
+    restart_by(&mut appliance, "update /dev/vdb --reboot");
+    let log = appliance.serial_log();
+    assert_eq!(log.matches("stage0: starts firmware-b").count() - before, 3, "{log}");
+    let mut console = Console::take(appliance.serial());
+    let status = console.ask("update status").text;
+    assert!(status.contains("a  confirmed") && status.contains("b  failed"), "{status}");
+}
+
+#[test]
+fn a_system_whose_service_fails_goes_back_while_it_is_tried_and_gives_way_to_the_rescue_when_it_is_good() {
+    let sink = Sink::start(0, 1);
+    let mut appliance = Appliance::prepare(&settings_before(sink.address())).with_faults_image().from_flash();
+    appliance.up();
+    assert!(appliance.press_power_key().success());
+    // Its service cannot read these words, and ends.
+    let words = Some("PENSTOCK_FAULT=nonsense PENSTOCK_FAULT_RESERVE=nonsense");
+    let failing = system(&appliance, &Change { version: "0.9.0", words, ..Change::default() });
+    appliance.set_stick(Some(&failing));
+    appliance.up();
+    restart_by(&mut appliance, "update /dev/vdb --reboot");
+    let log = appliance.serial_log();
+    assert!(log.contains("PS-U020") && log.contains("the service has failed 3 times"), "{log}");
+    let mut console = Console::take(appliance.serial());
+    let status = console.ask("update status").text;
+    assert!(status.contains("a  confirmed") && status.contains("b  failed"), "{status}");
+    drop(console);
+    assert!(appliance.press_power_key().success());
+
+    // The same one in the slot that was good once.
+    appliance.write_partition("system-a", &failing);
+    println!("220 of the rescue after {:?}", appliance.up());
+    let log = appliance.serial_log();
+    assert!(rescues(&appliance) == 1 && log.contains("the system does not stay up"), "{log}");
+    assert_eq!(log.matches("the service fails as often as it is started").count(), 3, "{log}");
+    assert!(log.contains("reset by service"), "{log}");
+    let mut client = Client::connect(appliance.address());
+    client.ask("EHLO client.example");
+    assert_eq!(client.message("you@example.org", &["someone@example.com"], b"x\r\n").code, 250);
+    drop(client);
+    appliance.unplug();
+    give_a_system_back(&appliance);
+    appliance.up();
+    wait_until("the message comes out", || sink.count() == 1);
+}
+
+#[test]
+fn a_disk_that_a_later_system_has_gone_on_with_is_left_alone_and_mail_is_taken_all_the_same() {
+    /// As the settings of the tests have it.
+    const SEGMENT_BYTES: u64 = 4 << 20;
+    let sink = Sink::start(0, 1);
+    let mut appliance = settled(&settings_before(sink.address()));
+    let send = |appliance: &Appliance, first: u32| {
+        let mut client = Client::connect(appliance.address());
+        client.ask("EHLO client.example");
+        for number in first..first + 5 {
+            let body = format!("Subject: number {number}\r\n\r\nx\r\n");
+            assert_eq!(
+                client.message("you@example.org", &["someone@example.com"], body.as_bytes()).code,
+                250
+            );
+        }
+    };
+    appliance.up();
+    let mut console = Console::take(appliance.serial());
+    assert_eq!(console.ask("hold").last, "OK");
+    drop(console);
+    send(&appliance, 0);
+    assert!(appliance.press_power_key().success());
+
+    // The box has gone back to a system that does not know what the later one wrote.
+    assert!(mark(&appliance.disk(), SEGMENT_BYTES, true) > 2);
+    appliance.up();
+    let mut console = Console::take(appliance.serial());
+    let status = console.ask("status").text;
+    assert!(status.contains("PS-D208") && status.contains("PS-S011"), "it says what is wrong: {status}");
+    assert_eq!(console.ask("hold").last, "OK");
+    drop(console);
+    send(&appliance, 5);
+    assert!(appliance.press_power_key().success());
+
+    // Nor does the rescue know it.
+    lose_both_systems(&appliance);
+    appliance.up();
+    let log = appliance.serial_log();
+    assert!(rescues(&appliance) == 1 && log.contains("rescue: disk not mounted: PS-S011"), "{log}");
+    send(&appliance, 10);
+    appliance.unplug();
+
+    // The later system again: it finds all that it left there.
+    give_a_system_back(&appliance);
+    assert!(mark(&appliance.disk(), SEGMENT_BYTES, false) > 2);
+    appliance.up();
+    let mut console = Console::take(appliance.serial());
+    assert_eq!(console.ask("release").last, "OK");
+    wait_until("all of it comes out", || sink.count() >= 15);
+    let mut contents: Vec<_> = sink.deliveries().into_iter().map(|delivery| delivery.content).collect();
+    contents.sort();
+    contents.dedup();
+    assert_eq!((contents.len(), sink.count()), (15, 15), "each once");
 }
