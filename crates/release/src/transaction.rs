@@ -42,6 +42,14 @@ impl End {
     pub fn is_cut_at_mail(&self) -> bool {
         matches!(self, Self::Cut(Some(found)) if found.phase() == Phase::Mail)
     }
+
+    /// What was said or seen of all of it.
+    pub fn found(&self) -> Option<&Found> {
+        match self {
+            Self::Message(found) => Some(found),
+            Self::Before(found) | Self::Cut(found) => found.as_ref(),
+        }
+    }
 }
 
 /// What comes after the envelope.

@@ -259,6 +259,9 @@ impl Attempt {
                 }
                 End::Damaged | End::Unrecordable => penstock_release::End::Cut(None),
             };
+            if let Some(found) = judged.found() {
+                delivery.release().warned(self.id.key(), &found.evidence(), delivery.now());
+            }
             let Settled { fates, goes_on } = self.recipients.settle(transaction, judged);
             let taken = fates.iter().filter(|fated| fated.delivered);
             self.taken.extend(taken.flat_map(|fated| &fated.recipients));

@@ -162,6 +162,19 @@ impl Release {
         }
     }
 
+    /// A message in flight was answered, and what follows for it has yet to be written down. What the answer says of the
+    /// hop's resources counts from now on, so that no other message goes in vain meanwhile;
+    /// [`finished`](Self::finished) says the same once more.
+    pub fn warned(&mut self, message: u64, evidence: &Evidence<'_>, now: Now) {
+        self.tick(now);
+        let Some(flying) = self.in_flight.iter().find(|it| it.job.id == message) else { return };
+        let (n, attempt, source) = (usize::from(flying.hop.0), flying.attempt, flying.source);
+        // The end of a trial has to be durable first, as its success has.
+        if !attempt.trial && evidence.verdict() == Verdict::Destination(Trouble::Pressure) {
+            self.trouble(n, Trouble::Pressure, evidence, attempt, Behalf::Message(source), now);
+        }
+    }
+
     /// A probe has ended: with evidence of trouble, or with the server ready for mail. Evidence that is no trouble
     /// counts as ready.
     pub fn probed(&mut self, hop: HopId, trouble: Option<Evidence<'_>>, now: Now) {

@@ -409,6 +409,27 @@ fn a_success_from_before_the_trouble_proves_nothing_about_now() {
 }
 
 #[test]
+fn that_a_server_lacks_resources_counts_before_what_follows_for_the_message_is_written_down() {
+    let at = |mono_ms| Now { mono_ms, unix_ms: None };
+    let full = Evidence {
+        phase: Phase::EndOfData,
+        event: Event::Reply(Reply::new(452, "4.3.1 Insufficient system resources")),
+        accepted: 1,
+    };
+    let mut told = two_in_flight(config());
+    told.finished(2, Outcome::Done { delivered: true }, at(1_000));
+    let mut untold = two_in_flight(config());
+    untold.finished(2, Outcome::Done { delivered: true }, at(1_000));
+    told.warned(1, &full, at(1_000));
+    assert_eq!(told.hops(at(1_000)).next().unwrap().state, State::Pressure);
+    assert!(!matches!(told.next(at(1_010)), Decision::Send { .. }), "nobody follows in vain");
+    assert!(matches!(untold.next(at(1_010)), Decision::Send { .. }), "else somebody had");
+    let failed = Outcome::Open { evidence: full, delivered: false };
+    assert!(matches!(told.finished(1, failed, at(1_050)), Some(Fate::Waits { .. })));
+    assert_eq!(told.hops(at(1_050)).next().unwrap().state, State::Pressure);
+}
+
+#[test]
 fn release_keeps_to_its_ceilings_however_much_there_is() {
     let mut world = World::new(|_, _, _| Answer::Takes);
     world.offer(1..=5_000);

@@ -69,7 +69,7 @@ impl Scenario {
     pub fn speed(self) -> u32 {
         match self {
             Self::Steady20 => 8,
-            Self::Steady100 => 2,
+            Self::Steady100 => 1,
             Self::Varying | Self::Memory | Self::Disk => 4,
         }
     }
