@@ -24,7 +24,8 @@ const INCOMPATIBLE_AT: usize = 3;
 const LATER: u8 = 1 << 6;
 
 fn crc(bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(!SEED, bytes)
+    // The seed is meant before the register is reflected, as it is everywhere here.
+    crc32c::crc32c_append(!SEED.reverse_bits(), bytes)
 }
 
 /// Changes the mark on a volume: whether a version that does not know what a later one wrote may mount it. Returns how many

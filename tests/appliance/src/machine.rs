@@ -46,6 +46,11 @@ pub fn settings_before(next_hop: SocketAddr) -> Settings {
         .set("volume.reserve", "\"mtd:mail\"")
 }
 
+/// The same with an address that QEMU's DHCP server lends.
+pub fn with_lent_address(settings: Settings) -> Settings {
+    settings.set("network.dhcp", "true").set("network.addresses", "[]").set("network.gateways", "[]")
+}
+
 impl Appliance {
     /// Everything but the start.
     pub fn prepare(settings: &Settings) -> Self {

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use penstock_appliance::console::Console;
-use penstock_appliance::machine::{Appliance, settings_before, settings_without_disk};
+use penstock_appliance::machine::{Appliance, settings_before, settings_without_disk, with_lent_address};
 use penstock_appliance::storm::storm;
 use penstock_appliance::time_server::TimeServer;
 use penstock_peers::client::Client;
@@ -397,11 +397,7 @@ fn a_box_knows_who_it_is_from_its_first_start_on() {
 #[test]
 fn a_box_can_have_its_address_from_a_server() {
     let sink = Sink::start(0, 1);
-    let settings = settings_before(sink.address())
-        .set("network.dhcp", "true")
-        .set("network.addresses", "[]")
-        .set("network.gateways", "[]");
-    let appliance = Appliance::start(&settings);
+    let appliance = Appliance::start(&with_lent_address(settings_before(sink.address())));
     assert!(swaks(&appliance, "someone@example.com").contains("250 2.0.0"));
     wait_until("the message comes out", || sink.count() == 1);
     let mut console = Console::take(appliance.serial());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use penstock_appliance::bundles::{Change, damaged, failing_firmware, system};
 use penstock_appliance::console::Console;
 use penstock_appliance::later::mark;
-use penstock_appliance::machine::{Appliance, settings_before, settings_without_disk};
+use penstock_appliance::machine::{Appliance, settings_before, settings_without_disk, with_lent_address};
 use penstock_image::bundle::{FIRMWARE_BUNDLE, SYSTEM_BUNDLE};
 use penstock_peers::client::Client;
 use penstock_peers::daemon::Settings;
@@ -370,4 +370,46 @@ fn a_disk_that_a_later_system_has_gone_on_with_is_left_alone_and_mail_is_taken_a
     contents.sort();
     contents.dedup();
     assert_eq!((contents.len(), sink.count()), (15, 15), "each once");
+}
+
+#[test]
+fn in_the_rescue_a_disk_that_is_gone_gives_way_to_the_flash() {
+    let mut random = Random::announced();
+    let sink = Sink::start(0, 1);
+    let (mut appliance, mut disk) =
+        Appliance::prepare(&settings_before(sink.address())).from_flash().with_removable_disk();
+    appliance.up();
+    assert!(appliance.press_power_key().success());
+    lose_both_systems(&appliance);
+    appliance.up();
+    let recorder = Recorder::start(appliance.address());
+    let mut send = |messages| send_random(recorder.address(), random.bits(), messages, 20_000);
+    send(20);
+    disk.take_out();
+    // Whose message is on its way then is told to come again.
+    wait_until("mail is taken without the disk", || {
+        let before = recorder.acknowledged();
+        send(10);
+        recorder.acknowledged() > before
+    });
+    send(20);
+    let sent = recorder.finish();
+    appliance.unplug();
+    disk.put_in();
+    give_a_system_back(&appliance);
+    appliance.up();
+    wait_until("all of it has arrived", || Balance::of(&sent, &sink.deliveries()).lost.is_empty());
+    let balance = Balance::of(&sent, &sink.deliveries());
+    assert!(balance.acknowledged > 40, "{}", balance.acknowledged);
+    balance.assert_sound(0);
+}
+
+#[test]
+fn the_rescue_greets_at_the_address_that_a_server_lent_to_the_box() {
+    let sink = Sink::start(0, 1);
+    let mut appliance = settled(&with_lent_address(settings_before(sink.address())));
+    lose_both_systems(&appliance);
+    println!("220 of the rescue after {:?}", appliance.up());
+    let log = appliance.serial_log();
+    assert!(rescues(&appliance) == 1 && log.contains("rescue: address 10.0.2.15/24"), "{log}");
 }

@@ -199,7 +199,8 @@ impl Keeper {
     /// Answers a request. Returns how the box is to end, if that was asked for.
     async fn answer(&mut self, asked: Asked) -> Option<(How, &'static str)> {
         let (asker, request, answer) = asked.split();
-        if matches!(asker, Asker::Console | Asker::Root) {
+        // The console asks for the settings when it starts, whether anybody is there or not.
+        if matches!(asker, Asker::Console | Asker::Root) && request != Request::Settings {
             self.health.attended(Instant::now());
         }
         match request {

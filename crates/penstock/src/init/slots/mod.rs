@@ -234,8 +234,11 @@ impl Slots {
     fn pair_view(&self, state: &BootState<Mtd>, software: Software, kept: Kept) -> PairView {
         let pair = state.pair(kept);
         let slots = Slot::BOTH.map(|slot| {
-            let (condition, detail) = words(pair.condition(slot));
             let claimed = head(kept, slot).and_then(|head| Manifest::claimed(&head)).ok();
+            // A new box takes for good whatever verifies, also where nothing was ever written.
+            let was_written = claimed.is_some() || pair.held(slot).version != 0;
+            let condition = if was_written { pair.condition(slot) } else { Condition::Empty };
+            let (condition, detail) = words(condition);
             SlotView {
                 slot: slot.letter().to_string(),
                 runs: self.running.is_some_and(|running| running.of(kept) == slot),
