@@ -55,6 +55,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a volume has something that only another version of Penstock can read.
+    pub(crate) fn is_of_other_version(&self) -> bool {
+        matches!(self, Self::Mount(penstock_spool::Error::UnknownFormat { .. }))
+    }
+
     /// The stable code under which documents and logs speak of this error.
     pub fn code(&self) -> &'static str {
         match self {

@@ -54,8 +54,10 @@ pub enum Request {
     NetworkBack,
     /// How this start of the box came about, and what happened since: [`Start`].
     Start,
-    /// What the ledger is to say of the box, each sentence once: [`News`].
+    /// What the ledger is to say of the box, each sentence once: [`News`]. For the daemon alone, which writes it down.
     News,
+    /// Somebody is at the console, so that the box is not started again under their hands: [`Done`].
+    Attended,
     /// How the slots stand: [`SlotsView`](slots::SlotsView).
     Slots,
     /// Look at the whole content of all slots: a list of [`VerifiedView`](slots::VerifiedView).

@@ -275,7 +275,7 @@ impl Daemon {
         }
         for (store, error) in absent {
             let volume = store.as_str();
-            if matches!(error, Error::Mount(penstock_spool::Error::UnknownFormat { .. })) {
+            if error.is_of_other_version() {
                 error!(code = "PS-D208", volume, %error, "a volume is of another version; nothing on it is touched");
             } else {
                 error!(code = "PS-D204", volume, %error, "a volume cannot be used; it is tried again every 30 s");
@@ -316,6 +316,9 @@ impl Daemon {
             self.record(Kind::Settings, note).await;
         }
 
+        if let Some(keeper) = self.options.keeper.clone() {
+            tasks.spawn(news::fetch(keeper, self.volumes.clone(), Arc::clone(&self.clock), stopping.clone()));
+        }
         tokio::select! {
             _ = dispatching.join_next() => return Err(Error::StorageGone),
             () = signals.next() => {}
@@ -392,9 +395,6 @@ impl Daemon {
         tokio::spawn(self.volumes.clone().watch(Arc::clone(delivery)));
         tokio::spawn(Arc::clone(directory).keep_in_step(self.volumes.clone()));
         tokio::spawn(Arc::clone(policy).watch());
-        if let Some(keeper) = self.options.keeper.clone() {
-            tokio::spawn(news::fetch(keeper, self.volumes.clone(), Arc::clone(&self.clock)));
-        }
         tokio::spawn(sources.watch());
         tokio::spawn(Arc::clone(delivery).find_out());
         tokio::spawn(tls::watch(Arc::clone(delivery.tls()), Arc::clone(&self.clock), self.volumes.clone()));

@@ -26,7 +26,7 @@ pub enum Error {
     Flash(penstock_flash_cfi::Error),
     /// What a slot holds is not to be started.
     Rejected(Rejected),
-    /// The firmware's own code can be written, since the processor does not do as its tables say.
+    /// Code and data of the firmware are not kept apart.
     Unguarded,
     /// A part of a bundle is missing or empty.
     NoPart(&'static str),
@@ -79,7 +79,7 @@ impl fmt::Display for Error {
             Self::Memory { needed_mib } => write!(f, "{needed_mib} MiB of memory are needed"),
             Self::Bank(number, error) => write!(f, "flash {number} does not answer as it should: {error}"),
             Self::NoPartition(name) => write!(f, "the board has no partition {name}"),
-            Self::Unguarded => f.write_str("code of the firmware can be written"),
+            Self::Unguarded => f.write_str("code and data of the firmware are not kept apart"),
             Self::NoPart(what) => write!(f, "the bundle has no {what}"),
             Self::Gzip => f.write_str("what is signed cannot be unpacked"),
             Self::NotKernel => f.write_str("the kernel is none for this processor"),

@@ -318,22 +318,25 @@ fn mount_keeping_nothing(sim: &Sim) -> TestSpool {
     Spool::mount(sim.medium(), buffers(), options).unwrap()
 }
 
+/// Also by the mounts after the first: none takes a checkpoint that would hide what is not known.
+fn takes_three_and_gives_nothing_up(sim: &Sim, name: &str) {
+    for boot in 0..3 {
+        let mut spool = mount_keeping_nothing(sim);
+        assert!(spool.mount_report().append_only, "{name}, boot {boot}");
+        let new = mail(100 + boot, 1, 300);
+        let id = store(&mut spool, &new, 300).unwrap();
+        spool.sync().unwrap();
+        tidy(&mut spool);
+        assert_eq!(spool.info().kept_messages, 20, "{name}, boot {boot}");
+        assert_eq!(read(&mut spool, id).unwrap(), new, "{name}, boot {boot}");
+        spool.close().unwrap();
+    }
+}
+
 #[test]
 fn where_a_frame_is_not_known_mail_is_taken_and_nothing_is_given_up() {
     for (name, geometry) in GEOMETRIES {
-        let sim = with_a_frame_of_kind_200(geometry, 0);
-        // Also by the mounts after it: none takes a checkpoint that would hide the frame.
-        for boot in 0..3 {
-            let mut spool = mount_keeping_nothing(&sim);
-            assert!(spool.mount_report().append_only, "{name}, boot {boot}");
-            let new = mail(100 + boot, 1, 300);
-            let id = store(&mut spool, &new, 300).unwrap();
-            spool.sync().unwrap();
-            tidy(&mut spool);
-            assert_eq!(spool.info().kept_messages, 20, "{name}, boot {boot}");
-            assert_eq!(read(&mut spool, id).unwrap(), new, "{name}, boot {boot}");
-            spool.close().unwrap();
-        }
+        takes_three_and_gives_nothing_up(&with_a_frame_of_kind_200(geometry, 0), name);
     }
 }
 
@@ -403,17 +406,7 @@ fn a_volume_with_a_feature_that_only_hides_what_is_live_takes_mail_and_gives_not
     for (name, geometry) in GEOMETRIES {
         for share in [1, 4] {
             let sim = with_a_later_feature(geometry, APPEND_COMPATIBLE, share);
-            for boot in 0..3 {
-                let mut spool = mount_keeping_nothing(&sim);
-                assert!(spool.mount_report().append_only, "{name}, boot {boot}");
-                let new = mail(100 + boot, 1, 300);
-                let id = store(&mut spool, &new, 300).unwrap();
-                spool.sync().unwrap();
-                tidy(&mut spool);
-                assert_eq!(spool.info().kept_messages, 20, "{name}, boot {boot}");
-                assert_eq!(read(&mut spool, id).unwrap(), new, "{name}, boot {boot}");
-                spool.close().unwrap();
-            }
+            takes_three_and_gives_nothing_up(&sim, name);
             let mut spool = Spool::mount_append(sim.medium(), buffers()).unwrap();
             store(&mut spool, &mail(200, 1, 300), 300).unwrap();
             spool.sync().unwrap();

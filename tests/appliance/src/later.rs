@@ -53,6 +53,12 @@ fn mark_frame(frame: &mut [u8], offset: usize, is_of_later_version: bool) -> boo
         return false;
     }
     let (header, rest) = frame.split_at_mut(HEADER_BYTES);
+    let header_crc = |header: &[u8]| {
+        crc(&[&header[..HEADER_CRC_AT], &(offset as u32).to_le_bytes()].concat()).to_le_bytes()
+    };
+    if header[HEADER_CRC_AT..] != header_crc(header) {
+        return false;
+    }
     let len = u32::from_le_bytes(header[LEN_AT..LEN_AT + 4].try_into().unwrap()) as usize;
     let Some(payload) = rest.get_mut(..len) else { return false };
     if is_of_later_version {
@@ -61,7 +67,7 @@ fn mark_frame(frame: &mut [u8], offset: usize, is_of_later_version: bool) -> boo
         payload[INCOMPATIBLE_AT] &= !LATER;
     }
     header[PAYLOAD_CRC_AT..HEADER_CRC_AT].copy_from_slice(&crc(payload).to_le_bytes());
-    let covered = [&header[..HEADER_CRC_AT], &(offset as u32).to_le_bytes()].concat();
-    header[HEADER_CRC_AT..].copy_from_slice(&crc(&covered).to_le_bytes());
+    let sealed = header_crc(header);
+    header[HEADER_CRC_AT..].copy_from_slice(&sealed);
     true
 }

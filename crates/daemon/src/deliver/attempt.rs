@@ -259,7 +259,8 @@ impl Attempt {
                 }
                 End::Damaged | End::Unrecordable => penstock_release::End::Cut(None),
             };
-            if let Some(found) = judged.found() {
+            // Where some have it already, the hop's account of this attempt comes whole, at its end.
+            if let Some(found) = judged.found().filter(|_| self.taken.is_empty()) {
                 delivery.release().warned(self.id.key(), &found.evidence(), delivery.now());
             }
             let Settled { fates, goes_on } = self.recipients.settle(transaction, judged);

@@ -54,7 +54,7 @@ pub struct FirmwareTold {
     pub system_slot: String,
     /// Which of them have to prove themselves.
     pub on_trial: Vec<Software>,
-    /// What the last reset was for: `power`, `asked`, `watchdog`, `panic`, `firmware`, `rescue-turn`.
+    /// What the last reset was for: `power`, `asked`, `watchdog`, `panic`, `firmware`, `rescue-turn`, `service`.
     pub reason: String,
     /// How many resets in a row were failures.
     pub resets: u8,

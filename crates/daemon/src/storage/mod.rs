@@ -119,10 +119,10 @@ pub(crate) enum State {
 }
 
 impl Shared {
-    fn set(&self, state: State, trouble: Option<String>) {
+    fn set(&self, state: State, trouble: Option<String>, is_of_other_version: bool) {
         self.state.store(state as u8, Relaxed);
         let mut facts = self.facts();
-        (facts.trouble, facts.is_of_other_version) = (trouble, false);
+        (facts.trouble, facts.is_of_other_version) = (trouble, is_of_other_version);
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {

@@ -211,7 +211,7 @@ impl Thread {
     fn arrive(&mut self, is_first: bool) {
         let note = self.shared.numbers.mounted(&self.spool, is_first);
         self.shared.noted_numbers.store(note, Relaxed);
-        self.shared.set(State::Well, None);
+        self.shared.set(State::Well, None, false);
         self.publish();
         self.tell_queued();
         self.answer();
@@ -545,7 +545,7 @@ impl Thread {
         if self.is_failed() {
             return;
         }
-        self.shared.set(State::Failed, Some(error.to_string()));
+        self.shared.set(State::Failed, Some(error.to_string()), false);
         self.retry_at = Some(Instant::now() + RETRY_AFTER);
         error!(
             code = "PS-D201",

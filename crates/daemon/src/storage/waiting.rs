@@ -7,7 +7,6 @@ use tracing::{info, warn};
 use super::queue::Command;
 use super::thread::{Answered, RETRY_AFTER};
 use super::{Shared, State};
-use crate::Error;
 use crate::volume::{Mounted, Place};
 
 /// Opens the volume. Whatever is asked meanwhile gets no answer, which whoever asks takes for what it is. `None` if the
@@ -29,13 +28,13 @@ pub(super) fn wait_for(shared: &Shared, place: &Place, mut tell: impl FnMut(Answ
             }
             Err(error) => error,
         };
-        shared.set(State::Absent, Some(error.to_string()));
-        shared.facts().is_of_other_version =
-            matches!(error, Error::Mount(penstock_spool::Error::UnknownFormat { .. }));
+        let is_of_other_version = error.is_of_other_version();
+        shared.set(State::Absent, Some(error.to_string()), is_of_other_version);
         if std::mem::take(&mut is_first) {
             tell(Answered::Absent(place.store, error));
         } else {
-            warn!(code = "PS-D203", volume = place.store.as_str(), %error, "the volume still cannot be used");
+            let code = if is_of_other_version { "PS-D208" } else { "PS-D203" };
+            warn!(code, volume = place.store.as_str(), %error, "the volume still cannot be used");
         }
         let until = Instant::now() + RETRY_AFTER;
         while Instant::now() < until {

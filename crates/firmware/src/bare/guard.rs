@@ -33,15 +33,15 @@ const ROOT_LEVEL: usize = 1;
 
 type Tables = Mapping<IdTranslation<El1Attributes>, El1And0>;
 
-/// Closes code to writes and data to execution, and looks whether that is so.
+/// Closes code to writes and data to execution. Whether writes go where they should, and nowhere else, is looked up in the MMU;
+/// what can be written is not executed whatever the tables say (WXN).
 ///
 /// # Errors
-/// [`Error::Unguarded`]: it is as before.
+/// [`Error::Unguarded`]: there was no memory for tables, or the processor does not do as they say.
 pub(super) fn close() -> Result<(), Error> {
     let tables = tables().map_err(|_| Error::Unguarded)?;
     let root = tables.root_address().0;
     // They hold from now on, and for good.
-    tables.mark_active();
     forget(tables);
     // SAFETY: the tables map all that the first one maps, at the same addresses, and are never freed. The program executes only
     // what they let it execute, and writes only what they let it write: the linker has put each part on pages of its own. The
@@ -71,7 +71,8 @@ pub(super) fn close() -> Result<(), Error> {
     }
     let parts = memory::layout().parts();
     let is_so = |(range, access): &(core::ops::Range<u64>, Access)| {
-        range.is_empty() || may_write(range.start) == (*access == Access::Write)
+        let ends = [range.start, range.end.saturating_sub(1)];
+        range.is_empty() || ends.into_iter().all(|at| may_write(at) == (*access == Access::Write))
     };
     if parts.iter().all(is_so) { Ok(()) } else { Err(Error::Unguarded) }
 }

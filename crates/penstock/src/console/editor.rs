@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
 
+use penstock_daemon::keeper::{self, Done, Request};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
 use rustyline::config::BellStyle;
@@ -54,21 +56,23 @@ impl Lines {
 
     /// The next line.
     pub(super) fn read(&mut self) -> io::Result<Read> {
-        match &mut self.editor {
+        let read = match &mut self.editor {
             Some(editor) if !self.plain => said(editor.readline(PROMPT)),
             _ => read_plain(),
-        }
+        };
+        attended(read)
     }
 
     /// The answer to a question. A program is shown the question on a line of its own.
     pub(super) fn ask(&mut self, question: &str) -> io::Result<Read> {
-        match &mut self.answers {
+        let read = match &mut self.answers {
             Some(editor) if !self.plain => said(editor.readline(question)),
             _ => {
                 writeln!(io::stdout().lock(), "{question}")?;
                 read_plain()
             }
-        }
+        };
+        attended(read)
     }
 
     /// Lines as they come, the last one that for which `is_last` holds. Nothing if that does not come, or too much before.
@@ -111,6 +115,14 @@ impl Lines {
             let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &modes);
         }
     }
+}
+
+/// Lets the first process know that somebody is there, if a line came. Elsewhere than on a box there is none.
+fn attended(read: io::Result<Read>) -> io::Result<Read> {
+    if let Ok(Read::Line(_)) = read {
+        let _ = keeper::ask::<Done>(Path::new(keeper::SOCKET), &Request::Attended);
+    }
+    read
 }
 
 fn said(read: rustyline::Result<String>) -> io::Result<Read> {

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 /// How long the service may be unwell. A mount after a power cut takes seconds; the longest that is known, of a volume
 /// that is full of rot, some minutes.
 const UNWELL_MAX: Duration = Duration::from_secs(600);
-/// How often in a row the service may end without having been well. Since it is started less and less often, that takes
-/// half a minute.
+/// How often in a row the service may end without having been well for [`STEADY`]. Since it is started less and less often,
+/// that takes half a minute at least.
 const ENDS_MAX: u32 = 8;
+/// A service that is well for so long does not fail as often as it is started.
+const STEADY: Duration = Duration::from_secs(10);
 /// For so long after somebody asked for something the box is not started again under their hands.
 const ATTENDED: Duration = Duration::from_secs(600);
 
@@ -20,7 +22,9 @@ const ATTENDED: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct Health {
     well_at: Instant,
-    /// How often the service had ended when it was well, or began.
+    /// Since when it has been well without an end, and how often it had ended by then.
+    well_since: Option<(Instant, u32)>,
+    /// How often it had ended when it began, or was last steady.
     ends_then: u32,
     /// Whether there is a service that could be well at all. A box without settings waits for them, however long.
     has_service: bool,
@@ -30,13 +34,12 @@ pub(super) struct Health {
 impl Health {
     /// There is no service yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self { well_at: now, ends_then: 0, has_service: false, attended_at: None }
+        Self { well_at: now, well_since: None, ends_then: 0, has_service: false, attended_at: None }
     }
 
     /// From now on there is one, which has time to become well. Others have ended so often before.
     pub(super) fn begin(&mut self, ends: u32, now: Instant) {
-        self.has_service = true;
-        self.well(ends, now);
+        (self.has_service, self.well_at, self.well_since, self.ends_then) = (true, now, None, ends);
     }
 
     /// There is none any more.
@@ -44,9 +47,17 @@ impl Health {
         self.has_service = false;
     }
 
-    /// The service is well.
+    /// The service is well, and has ended so often before.
     pub(super) fn well(&mut self, ends: u32, now: Instant) {
-        (self.well_at, self.ends_then) = (now, ends);
+        self.well_at = now;
+        match self.well_since {
+            Some((since, then)) if then == ends => {
+                if now.duration_since(since) >= STEADY {
+                    self.ends_then = ends;
+                }
+            }
+            _ => self.well_since = Some((now, ends)),
+        }
     }
 
     /// Somebody looks after the box.
@@ -95,7 +106,9 @@ mod tests {
         assert!(!health.is_hopeless(ENDS_MAX + 1, now), "two of them are of another time");
         assert!(health.is_hopeless(ENDS_MAX + 2, now));
         health.well(ENDS_MAX, now);
-        assert!(!health.is_hopeless(ENDS_MAX + 2, now), "it was well between");
+        assert!(health.is_hopeless(ENDS_MAX + 2, now), "it was well for a moment");
+        health.well(ENDS_MAX, now + STEADY);
+        assert!(!health.is_hopeless(ENDS_MAX + 2, now), "it was well for longer");
         health.rest();
         assert!(!health.is_hopeless(u32::MAX, now));
     }

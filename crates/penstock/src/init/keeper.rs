@@ -21,7 +21,7 @@ use super::health::Health;
 use super::log::say;
 use super::network::Network;
 use super::power::{self, PowerKey};
-use super::requests::{Asked, Asker, Requests};
+use super::requests::{Answer, Asked, Asker, Requests};
 use super::service::{self, Begin, Console, Daemon, Notes};
 use super::settings::Understood;
 use super::trial::{Sight, Trial, Verdict};
@@ -146,22 +146,22 @@ impl Keeper {
                 _ = tick.tick() => None,
             };
             if let Some((how, why)) = ends {
-                self.end(how, why, Cause::Asked, &mut signals.child).await?;
+                self.end((how, why, Cause::Asked), &mut signals.child, &mut requests).await?;
             }
             self.tend();
             self.judge().await;
             self.erase();
             if let Some((how, why)) = self.prove().await {
-                self.end(how, why, Cause::Asked, &mut signals.child).await?;
+                self.end((how, why, Cause::Asked), &mut signals.child, &mut requests).await?;
             }
-            // Where nobody else would take the mail, it is started again and again.
-            if self.origin.has_firmware() && self.health.is_hopeless(self.daemon.ends(), Instant::now()) {
-                let why = "the service fails as often as it is started";
-                self.end(How::Restart, why, Cause::Service, &mut signals.child).await?;
+            if self.is_hopeless() {
+                let why = "PS-I052: the service fails as often as it is started";
+                self.end((How::Restart, why, Cause::Service), &mut signals.child, &mut requests).await?;
             }
             if self.has_forgotten() {
                 told(settings::erase());
-                self.end(How::Restart, "factory reset", Cause::Asked, &mut signals.child).await?;
+                let ending = (How::Restart, "factory reset", Cause::Asked);
+                self.end(ending, &mut signals.child, &mut requests).await?;
             }
         }
     }
@@ -184,6 +184,19 @@ impl Keeper {
         }
     }
 
+    /// Whether the box is better started again, so that the firmware hears of it: where that is none, nobody else would take
+    /// the mail. Not while a service runs, which may be the first good one, nor while somebody repairs something.
+    fn is_hopeless(&self) -> bool {
+        self.origin.has_firmware()
+            && !self.daemon.runs()
+            && !self.origin.slots().is_being_updated()
+            && self.health.is_hopeless(self.daemon.ends(), Instant::now())
+    }
+
+    fn answer_news(&self, answer: Answer) {
+        answer.give(Ok(language::News { sentences: self.origin.slots().news().take() }));
+    }
+
     /// Takes note of every process that has ended. Those that nobody knows have lost their parent.
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
@@ -199,10 +212,6 @@ impl Keeper {
     /// Answers a request. Returns how the box is to end, if that was asked for.
     async fn answer(&mut self, asked: Asked) -> Option<(How, &'static str)> {
         let (asker, request, answer) = asked.split();
-        // The console asks for the settings when it starts, whether anybody is there or not.
-        if matches!(asker, Asker::Console | Asker::Root) && request != Request::Settings {
-            self.health.attended(Instant::now());
-        }
         match request {
             Request::Settings => answer.give(Ok(self.view())),
             Request::Try { text, by } => {
@@ -232,8 +241,10 @@ impl Keeper {
                 last_end: self.daemon.last_end().map(ToOwned::to_owned),
                 firmware: self.origin.view(),
             })),
-            Request::News => {
-                answer.give(Ok(language::News { sentences: self.origin.slots().news().take() }));
+            Request::News => self.answer_news(answer),
+            Request::Attended => {
+                self.health.attended(Instant::now());
+                answer.give(Ok(Done { summary: "The box is not started again while you are there.".into() }));
             }
             Request::Slots => self.answer_slots(answer),
             Request::Verify => self.answer_verify(answer),
@@ -416,8 +427,13 @@ impl Keeper {
         }
     }
 
-    /// Stops everything in order, and the box with it.
-    async fn end(&mut self, how: How, why: &str, cause: Cause, child: &mut Signal) -> Result<(), Error> {
+    /// Stops everything in order, and the box with it. Until the service has stopped it still hears what is for the ledger.
+    async fn end(
+        &mut self,
+        (how, why, cause): (How, &str, Cause),
+        child: &mut Signal,
+        requests: &mut Requests,
+    ) -> Result<(), Error> {
         say(&format!("{}: {why}", power::words(how)));
         self.daemon.retire(&format!("{}, {why}", power::words(how)));
         let until = Instant::now() + service::STOP_TIMEOUT;
@@ -426,7 +442,14 @@ impl Keeper {
                 say("the service does not stop in time; what it had acknowledged is on flash");
                 break;
             }
-            let _ = tokio::time::timeout(TICK, child.recv()).await;
+            tokio::select! {
+                _ = child.recv() => {}
+                asked = requests.next() => match asked.split() {
+                    (_, Request::News, answer) => self.answer_news(answer),
+                    (_, _, answer) => answer.give::<Done>(Err(refusal("PS-I080", "the box is ending"))),
+                },
+                () = tokio::time::sleep(TICK) => {}
+            }
             self.reap();
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.feed();

@@ -54,11 +54,14 @@ impl Asker {
 }
 
 /// Whether this one may ask that. The daemon speaks with the network, so it may only pass on what an operator wants of the
-/// settings, which are tried before they are kept and are in the ledger; everything else needs somebody at the box.
+/// settings, which are tried before they are kept and are in the ledger, and hear what the ledger is to say of the box;
+/// everything else needs somebody at the box.
 fn may(asker: Asker, request: &Request) -> bool {
-    match asker {
-        Asker::Root | Asker::Console => true,
-        Asker::Daemon => matches!(request, Request::Settings | Request::Try { .. } | Request::News),
+    match request {
+        Request::Settings | Request::Try { .. } => true,
+        // What is fetched is gone: it goes to who writes it down.
+        Request::News => asker == Asker::Daemon,
+        _ => asker != Asker::Daemon,
     }
 }
 
@@ -179,9 +182,10 @@ mod tests {
 
     #[test]
     fn the_service_may_pass_on_settings_and_hear_what_the_ledger_is_to_say_and_nothing_else() {
-        let its = [Request::Settings, Request::Try { text: String::new(), by: String::new() }, Request::News];
+        let its = [Request::Settings, Request::Try { text: String::new(), by: String::new() }];
         let others = [
             Request::Start,
+            Request::Attended,
             Request::Network { text: String::new(), even_if_taken: false },
             Request::NetworkBack,
             Request::End { how: How::Off },
@@ -197,6 +201,8 @@ mod tests {
         for request in &others {
             assert!(!may(Asker::Daemon, request) && may(Asker::Console, request), "{request:?}");
         }
+        let hear = |asker| may(asker, &Request::News);
+        assert!(hear(Asker::Daemon) && !hear(Asker::Console) && !hear(Asker::Root));
         assert_eq!(
             [0, DAEMON_ID, CONSOLE_ID, 1000].map(Asker::of).map(|asker| asker.is_some()),
             [true, true, true, false]

@@ -372,6 +372,12 @@ fn two_in_flight(config: Config) -> Release {
     release
 }
 
+/// What a server says that lacks resources.
+fn full() -> Evidence<'static> {
+    let reply = Reply::new(452, "4.3.1 Insufficient system resources");
+    Evidence { phase: Phase::EndOfData, event: Event::Reply(reply), accepted: 1 }
+}
+
 #[test]
 fn a_failure_from_before_the_recovery_is_of_yesterday() {
     let at = |mono_ms| Now { mono_ms, unix_ms: None };
@@ -388,12 +394,7 @@ fn a_failure_from_before_the_recovery_is_of_yesterday() {
 #[test]
 fn a_success_from_before_the_trouble_proves_nothing_about_now() {
     let at = |mono_ms| Now { mono_ms, unix_ms: None };
-    let full = Evidence {
-        phase: Phase::EndOfData,
-        event: Event::Reply(Reply::new(452, "4.3.1 Insufficient system resources")),
-        accepted: 1,
-    };
-    let failed = Outcome::Open { evidence: full, delivered: false };
+    let failed = Outcome::Open { evidence: full(), delivered: false };
     let config = Config { retry_schedule_ms: vec![10 * HOUR], ..config() };
     let mut release = two_in_flight(config);
     assert!(matches!(release.finished(1, failed, at(1_000)), Some(Fate::Waits { .. })));
@@ -411,22 +412,30 @@ fn a_success_from_before_the_trouble_proves_nothing_about_now() {
 #[test]
 fn that_a_server_lacks_resources_counts_before_what_follows_for_the_message_is_written_down() {
     let at = |mono_ms| Now { mono_ms, unix_ms: None };
-    let full = Evidence {
-        phase: Phase::EndOfData,
-        event: Event::Reply(Reply::new(452, "4.3.1 Insufficient system resources")),
-        accepted: 1,
-    };
     let mut told = two_in_flight(config());
     told.finished(2, Outcome::Done { delivered: true }, at(1_000));
     let mut untold = two_in_flight(config());
     untold.finished(2, Outcome::Done { delivered: true }, at(1_000));
-    told.warned(1, &full, at(1_000));
+    told.warned(1, &full(), at(1_000));
     assert_eq!(told.hops(at(1_000)).next().unwrap().state, State::Pressure);
     assert!(!matches!(told.next(at(1_010)), Decision::Send { .. }), "nobody follows in vain");
     assert!(matches!(untold.next(at(1_010)), Decision::Send { .. }), "else somebody had");
-    let failed = Outcome::Open { evidence: full, delivered: false };
+    let trial_at = |release: &Release, now_ms| {
+        let hop = release.hops(at(now_ms)).next().unwrap();
+        assert_eq!(hop.state, State::Pressure);
+        now_ms + hop.next_trial_in_ms.unwrap()
+    };
+    let before = trial_at(&told, 1_000);
+    let failed = Outcome::Open { evidence: full(), delivered: false };
     assert!(matches!(told.finished(1, failed, at(1_050)), Some(Fate::Waits { .. })));
-    assert_eq!(told.hops(at(1_050)).next().unwrap().state, State::Pressure);
+    assert_eq!(trial_at(&told, 1_050), before, "it is said once more and changes nothing");
+
+    // A trial is over when it is written down.
+    let Decision::Send { message, .. } = told.next(at(before)) else { panic!("a trial is due") };
+    told.warned(message, &full(), at(before + 10));
+    assert_eq!(told.hops(at(before + 10)).next().unwrap().next_trial_in_ms, None, "it is under way");
+    told.finished(message, Outcome::Done { delivered: true }, at(before + 20));
+    assert_eq!(told.hops(at(before + 20)).next().unwrap().state, State::Healthy);
 }
 
 #[test]

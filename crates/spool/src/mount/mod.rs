@@ -159,6 +159,7 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
         header.check(&geometry)?;
         let volume = Volume { reader: reader.clone(), layout, geometry, id: header.volume };
         if let Some(surveyed) = hints::survey_since(&volume, &root, &headers, keep) {
+            // Of the other segments only the headers of those that were looked at, and what the checkpoint says.
             surveyed.features.check()?;
             return Ok(finish(&volume, surveyed, anchors, keep, true));
         }
@@ -169,11 +170,12 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     let headers: Vec<Option<SegmentHeader>> =
         (0..geometry.segments).map(|segment| read_header(&reader, &layout, segment)).collect();
     let volume = Volume { id: identify(&headers, &geometry)?, reader, layout, geometry };
+    // A later version has marked what it wrote, which need not be what was looked at first.
+    let of_volume = headers.iter().flatten().filter(|header| header.volume == volume.id);
+    of_volume.fold(Features::default(), |all, header| all.with(header.features)).check()?;
     let is_foreign = headers.iter().take(ANCHORS as usize).flatten().any(|header| header.volume != volume.id);
     let root = if is_foreign { Root::default() } else { root };
     let surveyed = survey_all(&volume, headers, &root, &told, keep);
-    // A later version has marked what it wrote, which need not be what was looked at first.
-    surveyed.features.check()?;
     anchors.drop_checkpoint();
     Ok(finish(&volume, surveyed, anchors, keep, false))
 }

@@ -153,6 +153,11 @@ impl Slots {
         })
     }
 
+    /// Whether an update is under way.
+    pub(super) fn is_being_updated(&self) -> bool {
+        lock(&self.progress).is_some()
+    }
+
     /// How far the update is that is under way.
     pub(super) fn note_progress(&self, progress: Option<Progress>) {
         *lock(&self.progress) = progress;
@@ -237,7 +242,10 @@ impl Slots {
             let claimed = head(kept, slot).and_then(|head| Manifest::claimed(&head)).ok();
             // A new box takes for good whatever verifies, also where nothing was ever written.
             let was_written = claimed.is_some() || pair.held(slot).version != 0;
-            let condition = if was_written { pair.condition(slot) } else { Condition::Empty };
+            let condition = match pair.condition(slot) {
+                Condition::Confirmed if !was_written => Condition::Empty,
+                condition => condition,
+            };
             let (condition, detail) = words(condition);
             SlotView {
                 slot: slot.letter().to_string(),
