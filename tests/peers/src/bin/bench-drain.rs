@@ -19,10 +19,10 @@ use serde_json::json;
 
 /// Drains a backlog into a model of Exchange, sender by sender and scenario by scenario.
 ///
-/// The whole table takes about three hours on a machine of two cores: a row about two minutes of real time at the
-/// speeds that are chosen for the scenarios. Those of a blind Penstock, which gives no more than 1,500 messages of a
-/// backlog within ten minutes, and of Exim, for which time runs at speed 1, take up to a quarter of an hour. One row in a
-/// minute:
+/// The whole table takes about three hours and a half on a machine of two cores: a row two to four minutes of real time at
+/// the speeds that are chosen for the scenarios. Those of a blind Penstock, which gives no more than 1,500 messages of a
+/// backlog within ten minutes, take nine, and those of Exim, for which time runs at speed 1, up to half an hour. These mostly
+/// wait: run them beside the others, and nothing else. One row in a minute:
 /// `--messages 2000 --speed 10 --scenario steady-100 --sender penstock-counters`.
 ///
 /// The figures are the model's seconds. What a machine can do in a second does not grow with the speed: at a high speed
