@@ -19,6 +19,8 @@ use penstock_settings::Settings;
 use tempfile::TempDir;
 
 const SETTINGS_VARIABLE: &str = "PENSTOCK_TEST_SETTINGS";
+/// What the socket of a first process is called, beside the settings.
+const KEEPER: &str = "keeper";
 /// A name server that is not there, and says so at once: no test asks one of the outer world.
 const NOBODY: &str = "127.0.0.1:9";
 /// A guard against hanging, far above what anything takes.
@@ -27,9 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Becomes the daemon if this process was started as one.
 pub(crate) fn serve_if_asked() {
     let Ok(path) = std::env::var(SETTINGS_VARIABLE) else { return };
-    let settings = Settings::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let settings = Settings::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
     penstock_daemon::start_log(&settings.system);
-    match penstock_daemon::run(settings, &penstock_daemon::Options::default()) {
+    // Where the test has a first process.
+    let keeper = Some(PathBuf::from(path).with_file_name(KEEPER)).filter(|keeper| keeper.exists());
+    match penstock_daemon::run(settings, &penstock_daemon::Options { keeper, ..Default::default() }) {
         Ok(()) => std::process::exit(0),
         Err(error) => {
             eprintln!("{error}");
@@ -165,6 +169,11 @@ impl Site {
             assert!(ended.is_none(), "the daemon ended:\n{}", self.log());
             TcpStream::connect(("127.0.0.1", self.port)).ok()
         });
+    }
+
+    /// Where a first process would listen.
+    pub(crate) fn keeper_path(&self) -> PathBuf {
+        self.directory.path().join(KEEPER)
     }
 
     fn log_path(&self) -> PathBuf {
