@@ -24,6 +24,8 @@ pub const SOCKET: &str = "/run/init/requests";
 /// What the daemon tells it once it has read again what it wrote on a volume in this run, as it tells that it is ready
 /// (sd_notify(3)).
 pub const VOLUME_PROVEN: &str = "X_PENSTOCK_VOLUME_PROVEN=1";
+/// So many sentences for the ledger are kept on either side while nobody takes them; the oldest goes first.
+pub const NEWS_MAX: usize = 32;
 /// The longest request and the longest answer, in bytes: settings may be 64 KiB, and each of their bytes may become six.
 pub const MESSAGE_BYTES_MAX: u64 = 512 * 1024;
 /// How long an answer may take. A look for who has an address already, and an erase of flash, take seconds.

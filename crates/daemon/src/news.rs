@@ -10,15 +10,13 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
-use crate::keeper::{self, News, Request};
+use crate::keeper::{self, NEWS_MAX, News, Request};
 use crate::ledger::Kind;
 use crate::stop;
 use crate::storage::Volumes;
 
 /// How often it is asked.
 const EVERY: Duration = Duration::from_secs(5);
-/// So much is kept while no volume takes it; the oldest goes first.
-const UNWRITTEN_MAX: usize = 32;
 
 /// Fetches it until the service stops, and once more then: an update ends with a restart.
 pub(crate) async fn fetch(
@@ -46,7 +44,7 @@ pub(crate) async fn fetch(
             }
             unwritten.pop_front();
         }
-        unwritten.drain(..unwritten.len().saturating_sub(UNWRITTEN_MAX));
+        unwritten.drain(..unwritten.len().saturating_sub(NEWS_MAX));
         if is_last {
             return;
         }

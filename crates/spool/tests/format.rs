@@ -291,9 +291,8 @@ fn write_new_images() {
     }
 }
 
-/// A volume with mail on which all that was delivered could be given up, one of its frames being of a kind of a later
-/// version.
-fn with_a_frame_of_kind_200(geometry: Geometry, flags: u8) -> Sim {
+/// A volume on which all that was delivered could be given up.
+fn with_twenty_delivered(geometry: Geometry) -> (Sim, TestSpool) {
     let sim = formatted(geometry);
     let mut spool = mount(sim.medium()).unwrap();
     for number in 0..20 {
@@ -301,6 +300,13 @@ fn with_a_frame_of_kind_200(geometry: Geometry, flags: u8) -> Sim {
         spool.sync().unwrap();
         delivered(&mut spool, id);
     }
+    (sim, spool)
+}
+
+/// A volume with mail on which all that was delivered could be given up, one of its frames being of a kind of a later
+/// version.
+fn with_a_frame_of_kind_200(geometry: Geometry, flags: u8) -> Sim {
+    let (sim, mut spool) = with_twenty_delivered(geometry);
     let event = Event { at: stamp(1), code: 1, message: None, text: "to become something else".into() };
     spool.record_event(&event).unwrap();
     spool.sync().unwrap();
@@ -361,13 +367,7 @@ const INCOMPATIBLE: usize = 3;
 /// A volume with mail that could be given up, as a later version leaves it that uses a feature: in the headers that it wrote,
 /// which are the newest `share` of them.
 fn with_a_later_feature(geometry: Geometry, set: usize, share: usize) -> Sim {
-    let sim = formatted(geometry);
-    let mut spool = mount(sim.medium()).unwrap();
-    for number in 0..20 {
-        let id = store(&mut spool, &mail(number, 1, geometry.segment_bytes as usize / 4), 1000).unwrap();
-        spool.sync().unwrap();
-        delivered(&mut spool, id);
-    }
+    let (sim, spool) = with_twenty_delivered(geometry);
     spool.close().unwrap();
     let mut image = sim.image();
     let frames = find(&image, &geometry);

@@ -37,12 +37,13 @@ pub fn mark(volume: &Path, segment_bytes: u64, is_of_later_version: bool) -> usi
     for segment in 0..segments {
         let mut bytes = vec![0; COPIES_WITHIN];
         file.read_exact_at(&mut bytes, segment * segment_bytes).unwrap();
-        for at in (0..COPIES_WITHIN).step_by(FRAMES_ALIGN) {
-            if mark_frame(&mut bytes[at..], at, is_of_later_version) {
-                headers += 1;
-            }
+        let frames = (0..COPIES_WITHIN).step_by(FRAMES_ALIGN);
+        let marked = frames.filter(|at| mark_frame(&mut bytes[*at..], *at, is_of_later_version)).count();
+        // What was never written stays so.
+        if marked > 0 {
+            file.write_all_at(&bytes, segment * segment_bytes).unwrap();
         }
-        file.write_all_at(&bytes, segment * segment_bytes).unwrap();
+        headers += marked;
     }
     headers
 }

@@ -18,7 +18,7 @@ use penstock_peers::ledger::Balance;
 use penstock_peers::load::{Source, random_message, send_random};
 use penstock_peers::process::{run, wait_until};
 use penstock_peers::random::Random;
-use penstock_peers::recorder::Recorder;
+use penstock_peers::recorder::{Recorder, Transaction};
 use penstock_peers::scratch::Scratch;
 use penstock_peers::sink::Sink;
 
@@ -51,6 +51,17 @@ fn restart_by(appliance: &mut Appliance, command: &str) {
     console.wait_for_words(concat!("Penstock ", env!("CARGO_PKG_VERSION"), " starts"));
     drop(console);
     appliance.wait_until_it_greets();
+}
+
+/// All that the rescue has acknowledged is delivered by a system that is given back, each message once and as it was. Returns
+/// how many those are.
+fn comes_out_of_a_system_given_back(appliance: &mut Appliance, sent: &[Transaction], sink: &Sink) -> usize {
+    give_a_system_back(appliance);
+    appliance.up();
+    wait_until("all acknowledged mail has arrived", || Balance::of(sent, &sink.deliveries()).lost.is_empty());
+    let balance = Balance::of(sent, &sink.deliveries());
+    balance.assert_sound(0);
+    balance.acknowledged
 }
 
 /// Hands a message to the rescue, which gives way to a system that is given back.
@@ -132,12 +143,8 @@ fn with_both_systems_gone_the_firmware_takes_mail_that_the_next_system_delivers(
     assert_eq!(sink.count(), 0, "nobody gives it on");
 
     appliance.unplug();
-    give_a_system_back(&appliance);
-    appliance.up();
-    wait_until("all of it has arrived", || Balance::of(&sent, &sink.deliveries()).lost.is_empty());
-    let balance = Balance::of(&sent, &sink.deliveries());
-    assert!(balance.acknowledged >= 200, "{}", balance.acknowledged);
-    balance.assert_sound(0);
+    let acknowledged = comes_out_of_a_system_given_back(&mut appliance, &sent, &sink);
+    assert!(acknowledged >= 200, "{acknowledged}");
 
     // The other slot is repaired by the system that runs.
     assert!(appliance.press_power_key().success());
@@ -181,14 +188,8 @@ fn in_the_rescue_acknowledged_mail_outlives_the_plug_pulled_twenty_times() {
         }
         let sent = recorder.finish();
         appliance.unplug();
-        give_a_system_back(&appliance);
-        appliance.up();
-        wait_until("all acknowledged mail has arrived", || {
-            Balance::of(&sent, &sink.deliveries()).lost.is_empty()
-        });
-        let balance = Balance::of(&sent, &sink.deliveries());
-        assert!(balance.acknowledged > 50, "hardly any load: {}", balance.acknowledged);
-        balance.assert_sound(0);
+        let acknowledged = comes_out_of_a_system_given_back(&mut appliance, &sent, &sink);
+        assert!(acknowledged > 50, "hardly any load: {acknowledged}");
     }
 }
 
@@ -405,12 +406,8 @@ fn in_the_rescue_a_disk_that_is_gone_gives_way_to_the_flash() {
     let sent = recorder.finish();
     appliance.unplug();
     disk.put_in();
-    give_a_system_back(&appliance);
-    appliance.up();
-    wait_until("all of it has arrived", || Balance::of(&sent, &sink.deliveries()).lost.is_empty());
-    let balance = Balance::of(&sent, &sink.deliveries());
-    assert!(balance.acknowledged >= 30, "{}", balance.acknowledged);
-    balance.assert_sound(0);
+    let acknowledged = comes_out_of_a_system_given_back(&mut appliance, &sent, &sink);
+    assert!(acknowledged >= 30, "{acknowledged}");
 }
 
 #[test]

@@ -36,6 +36,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long a network stays that somebody wanted to look at, without trying the settings that it belongs to.
 const LOOK_MAX: Duration = Duration::from_secs(600);
 
+/// How the box ends, why, and what the firmware hears of it.
+type Ending = (How, &'static str, Cause);
+
 /// The box as it runs.
 pub(super) struct Keeper {
     health: Health,
@@ -145,25 +148,33 @@ impl Keeper {
                 _ = signals.interrupt.recv() => Some((How::Restart, "asked by a signal")),
                 _ = tick.tick() => None,
             };
-            if let Some((how, why)) = ends {
-                self.end((how, why, Cause::Asked), &mut signals.child, &mut requests).await?;
-            }
-            self.tend();
-            self.judge().await;
-            self.erase();
-            if let Some((how, why)) = self.prove().await {
-                self.end((how, why, Cause::Asked), &mut signals.child, &mut requests).await?;
-            }
-            if self.is_hopeless() {
-                let why = "PS-I052: the service fails as often as it is started";
-                self.end((How::Restart, why, Cause::Service), &mut signals.child, &mut requests).await?;
-            }
-            if self.has_forgotten() {
-                told(settings::erase());
-                let ending = (How::Restart, "factory reset", Cause::Asked);
+            let ending = match ends {
+                Some((how, why)) => Some((how, why, Cause::Asked)),
+                None => self.look_after().await,
+            };
+            if let Some(ending) = ending {
                 self.end(ending, &mut signals.child, &mut requests).await?;
             }
         }
+    }
+
+    /// Does what is due. Returns how the box is to end and what the firmware is to hear of it, if it is to.
+    async fn look_after(&mut self) -> Option<Ending> {
+        self.tend();
+        self.judge().await;
+        self.erase();
+        if let Some((how, why)) = self.prove().await {
+            return Some((how, why, Cause::Asked));
+        }
+        if self.is_hopeless() {
+            let why = "PS-I052: the service fails as often as it is started";
+            return Some((How::Restart, why, Cause::Service));
+        }
+        if self.has_forgotten() {
+            told(settings::erase());
+            return Some((How::Restart, "factory reset", Cause::Asked));
+        }
+        None
     }
 
     /// Starts what should run, stops what hangs, and feeds the watchdog if that helps.
@@ -430,7 +441,7 @@ impl Keeper {
     /// Stops everything in order, and the box with it. Until the service has stopped it still hears what is for the ledger.
     async fn end(
         &mut self,
-        (how, why, cause): (How, &str, Cause),
+        (how, why, cause): Ending,
         child: &mut Signal,
         requests: &mut Requests,
     ) -> Result<(), Error> {

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use super::log::say;
+use penstock_daemon::keeper::NEWS_MAX;
 
-/// So much is kept where no service fetches it; the oldest goes first.
-const SENTENCES_MAX: usize = 32;
+use super::log::say;
 
 /// What has not been fetched yet.
 #[derive(Debug, Default)]
@@ -17,7 +16,7 @@ impl News {
     pub(super) fn tell(&self, sentence: &str) {
         say(sentence);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= SENTENCES_MAX {
+        if kept.len() >= NEWS_MAX {
             kept.pop_front();
         }
         kept.push_back(sentence.to_owned());
@@ -36,11 +35,11 @@ mod tests {
     #[test]
     fn what_is_told_is_fetched_once_and_the_oldest_makes_room() {
         let news = News::default();
-        for number in 0..=SENTENCES_MAX {
+        for number in 0..=NEWS_MAX {
             news.tell(&number.to_string());
         }
         let taken = news.take();
-        assert_eq!((taken.len(), taken[0].as_str()), (SENTENCES_MAX, "1"));
+        assert_eq!((taken.len(), taken[0].as_str()), (NEWS_MAX, "1"));
         assert!(news.take().is_empty());
     }
 }

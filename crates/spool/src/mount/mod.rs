@@ -170,12 +170,9 @@ pub(crate) fn mount<M: Medium>(medium: &M, uses_hints: bool, keep: Keep) -> Resu
     let headers: Vec<Option<SegmentHeader>> =
         (0..geometry.segments).map(|segment| read_header(&reader, &layout, segment)).collect();
     let volume = Volume { id: identify(&headers, &geometry)?, reader, layout, geometry };
-    // A later version has marked what it wrote, which need not be what was looked at first.
-    let of_volume = headers.iter().flatten().filter(|header| header.volume == volume.id);
-    of_volume.fold(Features::default(), |all, header| all.with(header.features)).check()?;
     let is_foreign = headers.iter().take(ANCHORS as usize).flatten().any(|header| header.volume != volume.id);
     let root = if is_foreign { Root::default() } else { root };
-    let surveyed = survey_all(&volume, headers, &root, &told, keep);
+    let surveyed = survey_all(&volume, headers, &root, &told, keep)?;
     anchors.drop_checkpoint();
     Ok(finish(&volume, surveyed, anchors, keep, false))
 }
@@ -201,13 +198,15 @@ fn survey_all<R: ReadAt>(
     root: &Root,
     told: &[Opened],
     keep: Keep,
-) -> Surveyed {
+) -> Result<Surveyed, Error> {
     let belongs = |header: &SegmentHeader| header.volume == volume.id;
     let headers: Vec<(u32, SegmentHeader)> = (0u32..)
         .zip(headers)
         .filter_map(|(segment, header)| Some((segment, header.filter(belongs)?)))
         .collect();
     let features = headers.iter().fold(Features::default(), |all, (_, h)| all.with(h.features));
+    // A later version has marked what it wrote, which need not be what was looked at first.
+    features.check()?;
     let sequence_floor =
         headers.iter().map(|(_, header)| header.sequence).max().unwrap_or(0).saturating_add(1);
     let has_header = |life: &&Opened| headers.iter().any(|(_, header)| header.sequence == life.sequence);
@@ -272,7 +271,7 @@ fn survey_all<R: ReadAt>(
             let ground = Ground::bare(0);
             let record_sequences = segments.iter().map(|row| row.sequence.saturating_add(1));
             let sequence_floor = record_sequences.fold(sequence_floor, u64::max);
-            return Surveyed {
+            return Ok(Surveyed {
                 ground,
                 landmarks,
                 surveys,
@@ -285,7 +284,7 @@ fn survey_all<R: ReadAt>(
                 used_segments,
                 msg_id_floor,
                 boot,
-            };
+            });
         }
         Branch::HeadlessRead.reach();
         surveys.extend(found);

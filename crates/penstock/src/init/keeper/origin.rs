@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use penstock_daemon::keeper::slots::{FirmwareTold, PairView, SlotsView, Software};
+use penstock_daemon::keeper::slots::{FirmwareTold, SlotsView, Software};
 use penstock_daemon::keeper::{Done, How};
 use penstock_slots::Cause;
 
@@ -33,8 +33,10 @@ impl Origin {
         let slots = Arc::new(Slots::open(chosen.as_ref()));
         let origin = Self { chosen, letterbox, slots, gate: Gate::new(), waits_for: None };
         if let Some(view) = origin.view() {
-            let failed = failed(&origin.slots_view());
-            origin.slots.news().tell(&format!("{}{failed}", sentence(&view)));
+            let mut told = sentence(&view);
+            // The box may have gone back from one without a service that heard of it.
+            origin.slots.failed().iter().for_each(|failed| told.push_str(&format!("; {failed}")));
+            origin.slots.news().tell(&told);
         }
         origin
     }
@@ -88,18 +90,6 @@ fn sentence(view: &FirmwareTold) -> String {
         sentence.push_str(&format!("; failures in a row: {}", view.resets));
     }
     sentence
-}
-
-/// Which slots have failed, and why: the box may have gone back from one without a service that heard of it.
-fn failed(view: &SlotsView) -> String {
-    let mut words = String::new();
-    for PairView { software, slots, .. } in &view.pairs {
-        for slot in slots.iter().filter(|slot| slot.condition == "failed") {
-            let detail = slot.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
-            words.push_str(&format!("; the {} in slot {} has failed{detail}", software.name(), slot.slot));
-        }
-    }
-    words
 }
 
 impl Keeper {

@@ -204,6 +204,19 @@ impl Slots {
         Ok(other)
     }
 
+    /// Which of them have failed, and why, each in words.
+    pub(super) fn failed(&self) -> Vec<String> {
+        let Ok(state) = self.state() else { return Vec::new() };
+        let each = BOTH_KINDS.into_iter().flat_map(|kind| Slot::BOTH.map(|slot| (kind, slot)));
+        let failed = each.filter_map(|((software, kept), slot)| {
+            let condition = state.pair(kept).condition(slot);
+            let Condition::Failed(_) = condition else { return None };
+            let why = words(condition).1.unwrap_or_default();
+            Some(format!("the {} in slot {} has failed ({why})", software.name(), slot.letter()))
+        });
+        failed.collect()
+    }
+
     /// How they stand.
     pub(super) fn view(&self, waits_for: Option<String>) -> SlotsView {
         let mut warnings = Vec::new();
